@@ -1,0 +1,133 @@
+//! Message properties as text: `name\u0001value\u0002` repeated (wire.md §13.4).
+//!
+//! Readers accept a missing final separator and skip malformed entries, as every official reader does; the
+//! last of equal names wins. Names are case-sensitive.
+
+/// Between a name and its value.
+pub const NAME_VALUE: u8 = 1;
+/// Behind every value.
+pub const END: u8 = 2;
+
+/// Space-separated keys of the message.
+pub const KEYS: &str = "KEYS";
+/// Tags of the message.
+pub const TAGS: &str = "TAGS";
+/// Whether the producer waits for flush and replicas; anything but `false` means yes.
+pub const WAIT: &str = "WAIT";
+/// Delay level, 1-based.
+pub const DELAY: &str = "DELAY";
+/// Topic a message is really for while it is parked elsewhere.
+pub const REAL_TOPIC: &str = "REAL_TOPIC";
+/// Queue a message is really for while it is parked elsewhere.
+pub const REAL_QID: &str = "REAL_QID";
+/// `true` on half messages.
+pub const TRAN_MSG: &str = "TRAN_MSG";
+/// Producer group of a half message.
+pub const PGROUP: &str = "PGROUP";
+/// Topic of the first failed consumption.
+pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+/// Reconsume count that a client puts on a message it sends back itself.
+pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+/// Maximum that goes with [`RECONSUME_TIME`].
+pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+/// Client-made unique id.
+pub const UNIQ_KEY: &str = "UNIQ_KEY";
+/// Offset id of the message that a retry or dead letter came from.
+pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+/// Region of the broker.
+pub const MSG_REGION: &str = "MSG_REGION";
+/// Whether the broker wants clients to trace.
+pub const TRACE_ON: &str = "TRACE_ON";
+/// Cluster that stored the message.
+pub const CLUSTER: &str = "CLUSTER";
+/// Receipt handle of a popped message; stripped from sends.
+pub const POP_CK: &str = "POP_CK";
+/// Messages inside an inner batch.
+pub const INNER_NUM: &str = "INNER_NUM";
+/// First queue offset of an inner batch.
+pub const INNER_BASE: &str = "INNER_BASE";
+/// CRC property (wire.md §13.2).
+pub const CRC32: &str = "__CRC32#";
+/// Client to push a reply to.
+pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+/// Correlates a reply with its request.
+pub const CORRELATION_ID: &str = "CORRELATION_ID";
+/// Kind of message, `reply` on replies.
+pub const MSG_TYPE: &str = "MSG_TYPE";
+/// Id of a transaction.
+pub const TRANSACTION_ID: &str = "__transactionId__";
+/// Timer properties: a message carrying any of them is due later.
+pub const TIMER: [&str; 3] = ["TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS"];
+
+/// Walks over `(name, value)` pairs in order.
+pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    text.split(|&byte| byte == END).filter_map(|entry| {
+        // A name, a separator and a value take three bytes at least.
+        if entry.len() < 3 {
+            return None;
+        }
+        let split = entry.iter().position(|&byte| byte == NAME_VALUE)?;
+        let (name, value) = (&entry[..split], &entry[split + 1..]);
+        if name.is_empty() || value.is_empty() {
+            return None;
+        }
+        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    })
+}
+
+/// Value of `name`; the last of equal names wins.
+pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
+    iter(text).filter(|(candidate, _)| *candidate == name).last().map(|(_, value)| value)
+}
+
+/// Appends one property. Empty values are left out, since no reader would see them.
+pub fn push(text: &mut Vec<u8>, name: &str, value: &str) {
+    if name.is_empty() || value.is_empty() {
+        return;
+    }
+    text.extend_from_slice(name.as_bytes());
+    text.push(NAME_VALUE);
+    text.extend_from_slice(value.as_bytes());
+    text.push(END);
+}
+
+/// Copies `text` into `out` without the properties named in `removed`, each entry properly ended.
+pub fn copy_without(text: &[u8], removed: &[&str], out: &mut Vec<u8>) {
+    for (name, value) in iter(text) {
+        if !removed.contains(&name) {
+            push(out, name, value);
+        }
+    }
+}
+
+/// Replaces or adds one property.
+pub fn set(text: &mut Vec<u8>, name: &str, value: &str) {
+    if find(text, name) == Some(value) {
+        return;
+    }
+    let mut kept = Vec::with_capacity(text.len() + name.len() + value.len() + 2);
+    copy_without(text, &[name], &mut kept);
+    push(&mut kept, name, value);
+    *text = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_final_separator_and_malformed_entries_are_accepted() {
+        let text = b"A\x011\x02\x02x\x02=\x01\x02\x01v\x02LONG\x01a\x01b\x02A\x012";
+        let pairs: Vec<_> = iter(text).collect();
+        assert_eq!(pairs, [("A", "1"), ("LONG", "a\u{1}b"), ("A", "2")]);
+        assert_eq!(find(text, "A"), Some("2"));
+        assert_eq!(find(text, "B"), None);
+    }
+
+    #[test]
+    fn setting_replaces_every_earlier_value() {
+        let mut text = b"A\x011\x02B\x012\x02A\x013".to_vec();
+        set(&mut text, "A", "9");
+        assert_eq!(text, b"B\x012\x02A\x019\x02");
+    }
+}
