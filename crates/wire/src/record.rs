@@ -32,6 +32,7 @@ const AT_BORN_HOST: usize = 48;
 pub struct Message<'a> {
     /// At most 255 bytes; longer than [`TOPIC_V1_MAX`] selects the second layout.
     pub topic: &'a str,
+    /// Queue within the topic.
     pub queue_id: u32,
     /// The application's own flag, stored as it came.
     pub flag: i32,
@@ -39,11 +40,15 @@ pub struct Message<'a> {
     pub sys_flag: i32,
     /// Producer clock, Unix milliseconds.
     pub born_timestamp: i64,
+    /// Address of the producer.
     pub born_host: SocketAddr,
+    /// Address of the broker, part of the offset id.
     pub store_host: SocketAddr,
+    /// How often consumption failed before.
     pub reconsume_times: i32,
     /// Physical offset of the half message on a committed transactional message, else 0.
     pub prepared_transaction_offset: i64,
+    /// As the producer sent it, compressed or not.
     pub body: &'a [u8],
     /// Encoded as in [`crate::properties`]; at most [`PROPERTIES_MAX`] bytes.
     pub properties: &'a [u8],
@@ -52,10 +57,13 @@ pub struct Message<'a> {
 /// Why a message cannot become a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
+    /// The topic does not fit.
     #[error("topic is {0} bytes, the longest is 255")]
     TopicTooLong(usize),
+    /// The properties do not fit.
     #[error("properties are {0} bytes, the longest is {PROPERTIES_MAX}")]
     PropertiesTooLong(usize),
+    /// The body does not fit.
     #[error("body is {0} bytes, which no record can hold")]
     BodyTooLong(usize),
 }
@@ -147,45 +155,84 @@ pub fn body_crc(body: &[u8]) -> u32 {
 pub struct Record<'a> {
     /// The whole record, length field included.
     pub bytes: &'a [u8],
+    /// [`MAGIC_V1`] or [`MAGIC_V2`].
     pub magic: u32,
+    /// As stored; see [`Record::verify_crc`].
     pub body_crc: u32,
+    /// Queue within the topic.
     pub queue_id: u32,
+    /// The application's own flag.
     pub flag: i32,
+    /// Position in the queue.
     pub queue_offset: i64,
+    /// Where the record says it stands in the commit log.
     pub physical_offset: i64,
+    /// See [`crate::sys_flag`].
     pub sys_flag: i32,
+    /// Producer clock, Unix milliseconds.
     pub born_timestamp: i64,
+    /// Address of the producer.
     pub born_host: SocketAddr,
+    /// Broker clock, Unix milliseconds.
     pub store_timestamp: i64,
+    /// Address of the broker that stored it.
     pub store_host: SocketAddr,
+    /// How often consumption failed before.
     pub reconsume_times: i32,
+    /// Physical offset of the half message, or 0.
     pub prepared_transaction_offset: i64,
+    /// As the producer sent it.
     pub body: &'a [u8],
+    /// Topic.
     pub topic: &'a str,
+    /// Properties text; see [`crate::properties`].
     pub properties: &'a [u8],
 }
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
+    /// The bytes end early.
     #[error("record needs {needed} bytes and only {available} are there")]
-    Short { needed: usize, available: usize },
+    Short {
+        /// Bytes the record would take.
+        needed: usize,
+        /// Bytes at hand.
+        available: usize,
+    },
+    /// Not a record's magic.
     #[error("magic is {0:#010x}, which marks no record")]
     Magic(u32),
+    /// A length inside makes no sense.
     #[error("a length inside the record is negative or larger than the record")]
     Length,
+    /// Total and parts disagree.
     #[error("record says {stated} bytes but its parts give {parts}")]
-    TotalLength { stated: usize, parts: usize },
+    TotalLength {
+        /// The length field.
+        stated: usize,
+        /// Sum of the parts.
+        parts: usize,
+    },
+    /// The topic cannot be read.
     #[error("topic is not UTF-8")]
     Topic,
+    /// The body was changed after it was stored.
     #[error("body CRC is {stored:08x} but its bytes give {computed:08x}")]
-    Crc { stored: u32, computed: u32 },
+    Crc {
+        /// The CRC field.
+        stored: u32,
+        /// CRC of the body at hand.
+        computed: u32,
+    },
 }
 
 /// The first eight bytes of a record or of a blank: total size and magic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {
+    /// Bytes of the whole record, or of the rest of the segment for a blank.
     pub size: u32,
+    /// What follows.
     pub magic: u32,
 }
 

@@ -1,0 +1,74 @@
+//! JSON bodies shared by servers and clients (wire.md §11, §12.3).
+//!
+//! Members are written in alphabetical order and never as `null`, as fastjson does. Readers tolerate absent and
+//! null members; [`crate::loose_json::read`] also accepts fastjson's unquoted and object keys.
+
+mod client;
+mod route;
+mod topic;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use client::*;
+pub use route::*;
+pub use topic::*;
+
+/// A queue of one topic on one broker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageQueue {
+    /// Broker that holds it.
+    pub broker_name: String,
+    /// Number within the topic on that broker.
+    pub queue_id: i32,
+    /// Topic.
+    pub topic: String,
+}
+
+/// Version of a table: equal when all three are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DataVersion {
+    /// Rises with each change.
+    #[serde(deserialize_with = "or_default")]
+    pub counter: i64,
+    /// Epoch of the master that made it; 0 outside controller mode.
+    pub state_version: i64,
+    /// Unix milliseconds of the last change.
+    pub timestamp: i64,
+}
+
+impl DataVersion {
+    /// The next version, stamped `now_ms`.
+    pub fn next(&mut self, now_ms: i64) {
+        self.timestamp = now_ms;
+        self.counter += 1;
+    }
+}
+
+/// A table of strings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KvTable {
+    /// Names and values.
+    #[serde(default, deserialize_with = "or_default")]
+    pub table: std::collections::BTreeMap<String, String>,
+}
+
+/// A list of topics.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicList {
+    /// One broker's address, on system topic lists of a nameserver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker_addr: Option<String>,
+    /// The topics.
+    #[serde(deserialize_with = "or_default")]
+    pub topic_list: Vec<String>,
+}
+
+/// Reads an explicit `null` as the type's default.
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

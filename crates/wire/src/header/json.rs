@@ -1,0 +1,258 @@
+//! The JSON header (wire.md §3): one pass, no tree, unknown members skipped.
+
+use std::borrow::Cow;
+
+use super::{Fields, Header, HeaderError, Language};
+
+/// Nesting allowed inside members that we skip.
+const DEPTH_MAX: usize = 32;
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| HeaderError::Json { at: error.valid_up_to(), expected: "UTF-8" })?;
+    let mut reader = Reader { text, at: 0 };
+    let mut header = Header {
+        code: 0,
+        language: Language::JAVA,
+        version: 0,
+        opaque: 0,
+        flag: 0,
+        remark: None,
+        fields: Fields::default(),
+    };
+    reader.members(|reader, name| {
+        match name {
+            "code" => header.code = reader.integer()?,
+            "flag" => header.flag = reader.integer()?,
+            "opaque" => header.opaque = reader.integer()?,
+            "version" => header.version = reader.integer()?,
+            "language" => {
+                if let Some(name) = reader.scalar()? {
+                    header.language = Language::from_name(&name);
+                }
+            }
+            "remark" => header.remark = reader.scalar()?,
+            "extFields" => reader.fields(&mut header.fields)?,
+            _ => reader.skip_value(0)?,
+        }
+        Ok(())
+    })?;
+    reader.space();
+    if reader.at != text.len() {
+        return Err(reader.error("the end of the header"));
+    }
+    Ok(header)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn error(&self, expected: &'static str) -> HeaderError {
+        HeaderError::Json { at: self.at, expected }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// Skips space, then takes `byte` if it is next.
+    fn eat(&mut self, byte: u8) -> bool {
+        self.space();
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), HeaderError> {
+        if self.eat(byte) { Ok(()) } else { Err(self.error(expected)) }
+    }
+
+    fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &str) -> Result<(), HeaderError>,
+    ) -> Result<(), HeaderError> {
+        self.expect(b'{', "an object")?;
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.expect(b'"', "a member name")?;
+            let name = self.string_tail()?;
+            self.expect(b':', "a colon")?;
+            member(self, &name)?;
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "a comma or the end of the object")?;
+        }
+    }
+
+    fn fields(&mut self, fields: &mut Fields<'a>) -> Result<(), HeaderError> {
+        if self.eat_word("null") {
+            return Ok(());
+        }
+        self.expect(b'{', "an object of ext fields")?;
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.expect(b'"', "a field name")?;
+            let name = self.string_tail()?;
+            self.expect(b':', "a colon")?;
+            if let Some(value) = self.scalar()? {
+                fields.push(name, value);
+            }
+            if self.eat(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "a comma or the end of the ext fields")?;
+        }
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        self.space();
+        let found = self.text[self.at..].starts_with(word);
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    fn integer(&mut self) -> Result<i32, HeaderError> {
+        self.space();
+        let start = self.at;
+        let quoted = self.eat(b'"');
+        let from = self.at;
+        while matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
+            self.at += 1;
+        }
+        let number = self.text[from..self.at].parse();
+        if quoted {
+            self.expect(b'"', "the end of a quoted number")?;
+        }
+        number.map_err(|_| HeaderError::Json { at: start, expected: "a 32-bit integer" })
+    }
+
+    /// A string, number or boolean as text; `None` for null.
+    fn scalar(&mut self) -> Result<Option<Cow<'a, str>>, HeaderError> {
+        if self.eat(b'"') {
+            return self.string_tail().map(Some);
+        }
+        if self.eat_word("null") {
+            return Ok(None);
+        }
+        let start = self.at;
+        while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')) {
+            self.at += 1;
+        }
+        if start == self.at {
+            return Err(self.error("a string, a number or a boolean"));
+        }
+        Ok(Some(Cow::Borrowed(&self.text[start..self.at])))
+    }
+
+    /// The rest of a string whose opening quote has been taken.
+    fn string_tail(&mut self) -> Result<Cow<'a, str>, HeaderError> {
+        let text = self.text;
+        let start = self.at;
+        let plain = text.as_bytes()[start..].iter().position(|&byte| byte == b'"' || byte == b'\\');
+        let Some(length) = plain else { return Err(self.error("the end of a string")) };
+        self.at = start + length;
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(&text[start..start + length]));
+        }
+        let mut owned = String::with_capacity(length + 128);
+        owned.push_str(&text[start..self.at]);
+        self.unescape_into(&mut owned)?;
+        Ok(Cow::Owned(owned))
+    }
+
+    fn unescape_into(&mut self, owned: &mut String) -> Result<(), HeaderError> {
+        let text = self.text;
+        loop {
+            let rest = &text.as_bytes()[self.at..];
+            let Some(length) = rest.iter().position(|&byte| byte == b'"' || byte == b'\\') else {
+                return Err(self.error("the end of a string"));
+            };
+            owned.push_str(&text[self.at..self.at + length]);
+            self.at += length + 1;
+            if rest[length] == b'"' {
+                return Ok(());
+            }
+            let Some(escape) = self.peek() else { return Err(self.error("an escape")) };
+            self.at += 1;
+            match escape {
+                b'n' => owned.push('\n'),
+                b't' => owned.push('\t'),
+                b'r' => owned.push('\r'),
+                b'b' => owned.push('\u{8}'),
+                b'f' => owned.push('\u{c}'),
+                b'"' | b'\\' | b'/' | b'\'' => owned.push(char::from(escape)),
+                b'u' => {
+                    let unit = self.unit()?;
+                    owned.push(self.char_from(unit)?);
+                }
+                _ => return Err(self.error("a known escape")),
+            }
+        }
+    }
+
+    fn unit(&mut self) -> Result<u16, HeaderError> {
+        let digits = self.text.as_bytes().get(self.at..self.at + 4);
+        let mut unit = 0u16;
+        for &digit in digits.ok_or_else(|| self.error("four hexadecimal digits"))? {
+            let value =
+                char::from(digit).to_digit(16).ok_or_else(|| self.error("four hexadecimal digits"))?;
+            unit = unit << 4 | value as u16;
+        }
+        self.at += 4;
+        Ok(unit)
+    }
+
+    /// Joins surrogate pairs; a lone surrogate becomes the replacement character, as in Java's UTF-8 output.
+    fn char_from(&mut self, unit: u16) -> Result<char, HeaderError> {
+        if !(0xD800..0xE000).contains(&unit) {
+            return Ok(char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER));
+        }
+        if unit < 0xDC00 && self.text[self.at..].starts_with("\\u") {
+            let back = self.at;
+            self.at += 2;
+            let low = self.unit()?;
+            if let Some(Ok(joined)) = char::decode_utf16([unit, low]).next() {
+                return Ok(joined);
+            }
+            self.at = back;
+        }
+        Ok(char::REPLACEMENT_CHARACTER)
+    }
+
+    fn skip_value(&mut self, depth: usize) -> Result<(), HeaderError> {
+        if depth > DEPTH_MAX {
+            return Err(self.error("less nesting"));
+        }
+        if self.eat(b'[') {
+            if self.eat(b']') {
+                return Ok(());
+            }
+            loop {
+                self.skip_value(depth + 1)?;
+                if self.eat(b']') {
+                    return Ok(());
+                }
+                self.expect(b',', "a comma or the end of the array")?;
+            }
+        }
+        if self.peek() == Some(b'{') {
+            return self.members(|reader, _| reader.skip_value(depth + 1));
+        }
+        self.scalar().map(|_| ())
+    }
+}
