@@ -1,0 +1,295 @@
+//! The keys of `broker.conf` that act.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::shorten;
+use crate::form::{
+    Addresses, BrokerRole, Bytes, DelayLevels, FlushDiskType, Form, Hours, HoursOfDay, List, Millis, Seconds,
+};
+use crate::table::{Change, Row, Table, bounds, clamp, form, outside, settings};
+use crate::{Place, Remark, SettingError, Surroundings};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+/// Java holds the sizes of files and messages in an `int`.
+const INT_MAX: u64 = i32::MAX as u64;
+/// What a frame holds beside the body of its message: header fields, properties, lengths.
+const FRAME_OVERHEAD_BYTES: u64 = 64 * KIB;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const DAY: Duration = secs(86_400);
+
+settings! {
+    /// What `broker.conf` may say, as far as it acts.
+    Broker in "broker.conf";
+
+    "Who this broker is" {
+        /// Name that a master shares with its slaves; clients route by it.
+        broker_name: String = "DEFAULT_BROKER".to_owned(), "brokerName", locked, shown "host name, else DEFAULT_BROKER";
+        /// Cluster that the broker registers under.
+        broker_cluster_name: String = "DefaultCluster".to_owned(), "brokerClusterName", locked;
+        /// 0 for a master, above 0 for a slave. A master is 0 whatever is written.
+        broker_id: i64 = 0, "brokerId", locked, within -1, i64::MAX;
+        /// ASYNC_MASTER, SYNC_MASTER or SLAVE.
+        broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole", locked;
+        /// What the whole broker allows: 2 write, 4 read, 6 both. 4 drains a broker before maintenance.
+        broker_permission: i32 = 6, "brokerPermission", live, within 0, 15;
+        /// Region that answers and traces carry.
+        region_id: String = "DefaultRegion".to_owned(), "regionId", restart;
+    }
+
+    "Addresses" {
+        /// Interface to listen on.
+        bind_address: String = "0.0.0.0".to_owned(), "bindAddress", locked;
+        /// Port that clients connect to; the fast port is two below it. 0 takes any free port.
+        listen_port: u16 = 10911, "listenPort", locked;
+        /// Address that clients are told; to be set behind NAT, in containers, with several interfaces.
+        broker_ip1: Option<String> = None, "brokerIP1", locked, shown "the address of this machine";
+        /// Address that slaves are told.
+        broker_ip2: Option<String> = None, "brokerIP2", locked, shown "the address of this machine";
+        /// Replication port, told to name servers. Not positive means `listenPort` + 1.
+        ha_listen_port: i32 = 10912, "haListenPort", locked, within i32::MIN, 65535, shown "listenPort + 1";
+        /// Name servers.
+        namesrv_addr: Vec<String> as Addresses = Vec::new(), "namesrvAddr", locked, shown "$NAMESRV_ADDR";
+    }
+
+    "Name servers" {
+        /// Time between two registrations.
+        register_name_server_period: Duration as Millis = ms(30_000), "registerNameServerPeriod", live, clamped ms(10_000), ms(60_000);
+        /// Longest wait for the answer to one registration.
+        register_broker_timeout_mills: Duration as Millis = ms(24_000), "registerBrokerTimeoutMills", live, within ms(1), DAY;
+        /// Register in full each time, without asking first whether anything changed.
+        force_register: bool = true, "forceRegister", live;
+    }
+
+    "Where the data is" {
+        /// Root of all data. A relative path begins at the working directory.
+        store_path_root_dir: PathBuf = PathBuf::from("${user.home}/store"), "storePathRootDir", locked;
+        /// Directory of the commit log.
+        store_path_commit_log: Option<PathBuf> = None, "storePathCommitLog", locked, shown "storePathRootDir/commitlog";
+        /// Bytes of one commit log file.
+        mapped_file_size_commit_log: u64 = 1 << 30, "mappedFileSizeCommitLog", restart, within 4096, INT_MAX;
+        /// Bytes of one consume queue file, rounded up to a multiple of 20.
+        mapped_file_size_consume_queue: u64 = 6_000_000, "mappedFileSizeConsumeQueue", restart, within 20, INT_MAX;
+        /// Build the index that finds messages by key.
+        message_index_enable: bool = true, "messageIndexEnable", restart;
+        /// Hash slots of one index file.
+        max_hash_slot_num: u32 = 5_000_000, "maxHashSlotNum", restart, within 1, 100_000_000;
+        /// Entries of one index file.
+        max_index_num: u32 = 20_000_000, "maxIndexNum", restart, within 2, 100_000_000;
+    }
+
+    "When data is safe" {
+        /// ASYNC_FLUSH answers before the disk has the message, SYNC_FLUSH after.
+        flush_disk_type: FlushDiskType = FlushDiskType::Async, "flushDiskType", restart;
+        /// Time between two flushes of the commit log with ASYNC_FLUSH: what a power cut can take.
+        flush_interval_commit_log: Duration as Millis = ms(500), "flushIntervalCommitLog", restart, within ms(1), DAY;
+        /// Longest wait of a send for SYNC_FLUSH before it is answered FLUSH_DISK_TIMEOUT.
+        sync_flush_timeout: Duration as Millis = ms(5000), "syncFlushTimeout", restart, within ms(1), DAY;
+        /// Time between two flushes of the consume queues.
+        flush_interval_consume_queue: Duration as Millis = ms(1000), "flushIntervalConsumeQueue", restart, within ms(1), DAY;
+        /// Time after which a consume queue is flushed however little is new.
+        flush_consume_queue_thorough_interval: Duration as Millis = ms(60_000), "flushConsumeQueueThoroughInterval", restart, within ms(1), DAY;
+        /// Time between two saves of consumer offsets.
+        flush_consumer_offset_interval: Duration as Millis = ms(5000), "flushConsumerOffsetInterval", restart, within ms(1), DAY;
+        /// Time between two saves of the progress of the delay levels.
+        flush_delay_offset_interval: Duration as Millis = ms(10_000), "flushDelayOffsetInterval", restart, within ms(1), DAY;
+        /// Offset commits after which the version of the offset table moves on.
+        consumer_offset_update_version_step: u64 = 500, "consumerOffsetUpdateVersionStep", live, within 1, u64::MAX;
+        /// Verify the checksums of messages when recovering.
+        check_crc_on_recover: bool = true, "checkCRCOnRecover", restart;
+    }
+
+    "How long data is kept" {
+        /// Hours that a commit log file is kept after its last message.
+        file_reserved_time: Duration as Hours = secs(72 * 3600), "fileReservedTime", live;
+        /// Hours of the day, local time, at which expired files are deleted.
+        delete_when: Vec<u8> as HoursOfDay = vec![4], "deleteWhen", live;
+        /// Percent of the disk in use from which expired files are deleted at any hour.
+        disk_max_used_space_ratio: u32 = 75, "diskMaxUsedSpaceRatio", live, clamped 10, 95;
+        /// Percent of the disk in use from which the oldest files are deleted even if not expired.
+        disk_space_clean_forcibly_ratio: u32 = 85, "diskSpaceCleanForciblyRatio", live, clamped 30, 85;
+        /// Percent of the disk in use from which sends are refused.
+        disk_space_warning_level_ratio: u32 = 90, "diskSpaceWarningLevelRatio", live, clamped 35, 90;
+        /// Allow that deletion of files that are not expired.
+        clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", live;
+        /// Time between two looks for files to delete.
+        clean_resource_interval: Duration as Millis = ms(10_000), "cleanResourceInterval", restart, within ms(100), DAY;
+        /// Most files deleted in one look.
+        delete_file_batch_max: usize = 10, "deleteFileBatchMax", live, within 1, 100_000;
+    }
+
+    "Topics and groups" {
+        /// Create an unknown topic on its first send. To be turned off in production.
+        auto_create_topic_enable: bool = true, "autoCreateTopicEnable", live;
+        /// Create an unknown consumer group on first contact. To be turned off in production.
+        auto_create_subscription_group: bool = true, "autoCreateSubscriptionGroup", live;
+        /// Queues of a topic that is created by a send.
+        default_topic_queue_nums: i32 = 8, "defaultTopicQueueNums", restart, within 1, 65535;
+        /// Have a topic named after the cluster.
+        cluster_topic_enable: bool = true, "clusterTopicEnable", restart;
+        /// Have a topic named after the broker.
+        broker_topic_enable: bool = true, "brokerTopicEnable", restart;
+        /// Refuse to create or change a topic that has the name of a system topic.
+        validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic", live;
+    }
+
+    "Sending" {
+        /// Most bytes of one message. The limits of clients and proxies are to be raised with it.
+        max_message_size: usize = 4 << 20, "maxMessageSize", restart, within 1, INT_MAX as usize;
+        /// Refuse sends until this time, in milliseconds since 1970.
+        start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp", live;
+        /// Refuse half messages, the first part of a transaction.
+        reject_transaction_message: bool = false, "rejectTransactionMessage", live;
+        /// Keep the messages of request-reply answers, beside handing them on.
+        store_reply_message_enable: bool = true, "storeReplyMessageEnable", live;
+        /// Delays of the levels 1, 2, 3 … of delayed and retried messages.
+        message_delay_level: DelayLevels = DelayLevels::default(), "messageDelayLevel", restart;
+    }
+
+    "Pulling" {
+        /// Hold a pull that finds nothing until a message comes or the client's time is over.
+        long_polling_enable: bool = true, "longPollingEnable", live;
+        /// How long such a pull is held when `longPollingEnable` is false.
+        short_polling_time_mills: Duration as Millis = ms(1000), "shortPollingTimeMills", live, within ms(1), DAY;
+        /// Most bytes that one pull takes from memory.
+        max_transfer_bytes_on_message_in_memory: usize = 256 << 10, "maxTransferBytesOnMessageInMemory", live, within 1, INT_MAX as usize;
+        /// Most messages that one pull takes from memory.
+        max_transfer_count_on_message_in_memory: usize = 32, "maxTransferCountOnMessageInMemory", live, within 1, 65536;
+        /// Most bytes that one pull takes from the disk.
+        max_transfer_bytes_on_message_in_disk: usize = 64 << 10, "maxTransferBytesOnMessageInDisk", live, within 1, INT_MAX as usize;
+        /// Most messages that one pull takes from the disk.
+        max_transfer_count_on_message_in_disk: usize = 8, "maxTransferCountOnMessageInDisk", live, within 1, 65536;
+        /// Percent of the machine's memory that the newest messages are taken to be in.
+        access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", live, within 0, 100;
+        /// Most bytes of messages that one pull passes over because of a filter.
+        max_filter_message_size: usize = 16_000, "maxFilterMessageSize", live, within 1, INT_MAX as usize;
+        /// Allow SQL92 filters.
+        enable_property_filter: bool = false, "enablePropertyFilter", live;
+        /// Refuse pulls of consumers that hold no connection as a group.
+        reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live;
+        /// Answer the pulls of lite pull consumers.
+        lite_pull_message_enable: bool = true, "litePullMessageEnable", live;
+        /// Send consumers that lag behind to a slave.
+        slave_read_enable: bool = false, "slaveReadEnable", live;
+        /// Messages of one query by key when the client names no number.
+        default_query_max_num: usize = 32, "defaultQueryMaxNum", live, within 1, 65536;
+        /// Most messages of one query by key.
+        max_msgs_num_batch: usize = 64, "maxMsgsNumBatch", live, within 1, 65536;
+    }
+
+    "Clients" {
+        /// Tell the members of a group at once when one comes or goes.
+        notify_consumer_ids_changed_enable: bool = true, "notifyConsumerIdsChangedEnable", live;
+        /// Reset offsets here instead of asking the clients to do it.
+        use_server_side_reset_offset: bool = true, "useServerSideResetOffset", live;
+        /// Silence after which a client is taken for gone.
+        channel_expired_timeout: Duration as Millis = ms(120_000), "channelExpiredTimeout", live, within ms(1), DAY;
+        /// Silence after which a connection is closed.
+        server_channel_max_idle_time_seconds: Duration as Seconds = secs(120), "serverChannelMaxIdleTimeSeconds", restart, within secs(1), DAY;
+        /// Tell clients on stop to go elsewhere before connections are closed.
+        enable_shutdown_gracefully: bool = false, "enableShutdownGracefully", live;
+        /// Tell clients that traces are wanted.
+        trace_on: bool = true, "traceOn", live;
+        /// Have the topic for traces on this broker.
+        trace_topic_enable: bool = false, "traceTopicEnable", restart;
+        /// Name of that topic.
+        msg_trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".to_owned(), "msgTraceTopicName", restart;
+        /// Keys that no client may change, beside those that are locked anyway.
+        config_black_list: Vec<String> as List = vec!["configBlackList".to_owned(), "brokerConfigPath".to_owned()], "configBlackList", locked;
+    }
+
+    "Limits that Java has not" {
+        /// Most connections at a time; the next one is closed at once.
+        max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
+        /// Most requests of one connection that wait for their answer; then it is not read from.
+        max_in_flight_per_connection: usize = 4096, "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
+        /// Most bytes of one frame; a longer one closes its connection.
+        max_frame_bytes: u64 as Bytes = 16 * MIB, "thrust.maxFrameBytes", locked, within 64 * KIB, INT_MAX;
+        /// Most bytes of requests of all connections that are read and not yet answered.
+        max_inbound_bytes: u64 as Bytes = 512 * MIB, "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
+        /// Most bytes of answers that wait for one client to read them; then it is not read from.
+        max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB, "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
+        /// Most bytes of answers that wait for all clients to read them.
+        max_outbound_bytes: u64 as Bytes = 512 * MIB, "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
+    }
+}
+
+impl Broker {
+    /// Directory of the commit log.
+    pub fn commit_log_directory(&self) -> PathBuf {
+        self.store_path_commit_log.clone().unwrap_or_else(|| self.store_path_root_dir.join("commitlog"))
+    }
+
+    /// Bytes of one consume queue file: whole entries of 20 bytes.
+    pub fn consume_queue_file_bytes(&self) -> u64 {
+        self.mapped_file_size_consume_queue.next_multiple_of(20)
+    }
+
+    /// The port for sends of clients with `sendMessageWithVIPChannel`, two below the main one.
+    pub fn fast_listen_port(&self) -> Option<u16> {
+        self.listen_port.checked_sub(2).filter(|port| *port != 0)
+    }
+
+    /// Whether the broker is a master.
+    pub fn is_master(&self) -> bool {
+        self.broker_role != BrokerRole::Slave
+    }
+
+    fn place(&mut self, surroundings: &Surroundings) -> Result<(), SettingError> {
+        if let Some(host) = surroundings.host_name.as_deref().and_then(String::read) {
+            self.broker_name = host;
+        }
+        if let Some(addresses) = &surroundings.namesrv_addr {
+            self.set("namesrvAddr", addresses).map_err(|error| error.at(Place::Environment))?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, given: &dyn Fn(&str) -> bool) -> Result<Vec<Remark>, SettingError> {
+        let mut remarks = Vec::new();
+        if !given("haListenPort") || self.ha_listen_port <= 0 {
+            self.ha_listen_port = i32::from(self.listen_port) + 1;
+        }
+        if self.is_master() {
+            if self.broker_id != 0 {
+                let text = format!("{} is for slaves; a master has 0, as in the Java broker", self.broker_id);
+                remarks.push(Remark { key: "brokerId", text });
+                self.broker_id = 0;
+            }
+        } else if self.broker_id <= 0 {
+            return Err(SettingError::Conflict {
+                keys: "brokerRole, brokerId",
+                text: format!("a SLAVE needs a brokerId above 0, and it is {}", self.broker_id),
+                remedy: "set brokerId=1, or brokerRole=ASYNC_MASTER",
+            });
+        }
+        if let Some(path) = self.store_path_commit_log.as_deref().filter(|path| has_comma(path)) {
+            return Err(SettingError::Conflict {
+                keys: "storePathCommitLog",
+                text: format!("\"{}\" names several directories; one is served", path.display()),
+                remedy: "move the files into one directory and name that",
+            });
+        }
+        if self.max_message_size as u64 + FRAME_OVERHEAD_BYTES > self.max_frame_bytes {
+            let text = format!(
+                "messages of {} bytes do not fit a frame of at most {}; raise thrust.maxFrameBytes",
+                self.max_message_size, self.max_frame_bytes
+            );
+            remarks.push(Remark { key: "maxMessageSize", text });
+        }
+        Ok(remarks)
+    }
+}
+
+fn has_comma(path: &std::path::Path) -> bool {
+    path.to_string_lossy().contains(',')
+}

@@ -1,0 +1,148 @@
+//! The keys of the Java broker that have no effect here, each with its reason.
+//!
+//! `known.tsv` holds key, component of the Java distribution, class, and for single keys a reason of their own.
+
+use crate::broker::Broker;
+use crate::nameserver::Nameserver;
+use crate::table::Table;
+
+/// The reason that all keys of a class share.
+pub(crate) struct Class {
+    pub(crate) name: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+const fn class(name: &'static str, reason: &'static str) -> Class {
+    Class { name, reason }
+}
+
+/// In the order of the documentation.
+pub(crate) const CLASSES: [Class; 36] = [
+    class("threads", "the server has no thread pools or request queues to size"),
+    class(
+        "queueing",
+        "requests do not wait in queues for a thread; the thrust.* limits bound what is in flight",
+    ),
+    class("netty", "tuning of Java's network library"),
+    class("ownio", "tuning of Java's mapped files; the store writes from its own buffers"),
+    class("fixed", "built in one way here, with nothing to choose"),
+    class("registration", "the form of a registration is not to be chosen"),
+    class("reporting", "tuning of Java's counters and log lines"),
+    class("logging", "logs go to stderr"),
+    class("home", "there is no installation directory and no key for the path of this file"),
+    class("address", "name servers are named in namesrvAddr; no address service is asked"),
+    class("multipath", "the commit log has one directory"),
+    class("plugin", "no Java classes can be loaded"),
+    class("rocksdb", "there is no RocksDB; queues and tables are files"),
+    class("legacy", "has no effect in the Java broker of today either"),
+    class("old", "no key of the Java broker of today"),
+    class("tls", "TLS is not served yet"),
+    class("auth", "access control is not served yet"),
+    class("replication", "replication is not served yet"),
+    class("controller", "controller mode is not served yet"),
+    class("dledger", "DLedger mode is not served yet"),
+    class("transaction", "transactions are not served yet"),
+    class("timer", "timed messages are not served yet; delay levels are"),
+    class("pop", "pop consumption is not served yet"),
+    class("balance", "assigning queues on the broker is not served yet"),
+    class("light", "light and lite topics are not served yet"),
+    class("compaction", "compaction topics are not served yet"),
+    class("batchqueue", "batch consume queues are not served yet"),
+    class("filter", "SQL92 filters are not served yet"),
+    class("offsets", "offsets of broadcast consumers are kept by the clients"),
+    class("cold", "there is no throttle for cold reads; they have threads of their own"),
+    class("tiered", "tiered storage is not served yet"),
+    class("metrics", "metrics are not served yet"),
+    class("proxy", "the proxy is not served yet"),
+    class("container", "a broker container is not served; one process is one broker"),
+    class("sysprop", "a Java system property (-D), not a key of this file"),
+    class("env", "an environment variable, not a key of this file"),
+];
+
+/// One line of `known.tsv`.
+pub(crate) struct Known {
+    pub(crate) key: &'static str,
+    pub(crate) class: &'static str,
+    own_reason: Option<&'static str>,
+}
+
+impl Known {
+    pub(crate) fn reason(&self) -> &'static str {
+        let of_class = CLASSES.iter().find(|class| class.name == self.class).map(|class| class.reason);
+        self.own_reason.or(of_class).unwrap_or_default()
+    }
+}
+
+/// All keys without effect, sorted.
+pub(crate) fn all() -> impl Iterator<Item = Known> {
+    include_str!("known.tsv").lines().filter_map(|line| {
+        let mut columns = line.split('\t');
+        let (key, _component, class) = (columns.next()?, columns.next()?, columns.next()?);
+        Some(Known { key, class, own_reason: columns.next() })
+    })
+}
+
+/// Why `key` has no effect in the file of `S`; `None` when it acts or nobody knows it.
+pub(crate) fn reason<S: Table>(key: &str) -> Option<&'static str> {
+    if let Some(known) = all().find(|known| known.key == key) {
+        return Some(known.reason());
+    }
+    let is_row_of = |rows: &[crate::table::Row]| rows.iter().any(|row| row.key == key);
+    if is_row_of(S::ROWS) {
+        None
+    } else if is_row_of(Broker::ROWS) {
+        Some("a key of broker.conf, which has no effect in a name server")
+    } else if is_row_of(Nameserver::ROWS) {
+        Some("a key of namesrv.conf, which has no effect in a broker")
+    } else {
+        None
+    }
+}
+
+/// Whether a client is refused the key although it has no effect: the Java servers refuse these.
+pub(crate) fn is_locked(key: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "configBlackList",
+        "brokerConfigPath",
+        "brokerConfigPaths",
+        "configStorePath",
+        "kvConfigPath",
+        "rocketmqHome",
+    ];
+    NAMES.contains(&key)
+}
+
+/// The known name that resembles `key` most, if one does; a key that acts wins over one that does not.
+pub(crate) fn nearest<S: Table>(key: &str) -> Option<&'static str> {
+    /// Longer names than any known one resemble none.
+    const LONGEST: usize = 80;
+    if key.len() > LONGEST {
+        return None;
+    }
+    let wanted = key.to_lowercase();
+    let acceptable = (key.len() / 4).clamp(1, 4);
+    let acting = S::ROWS.iter().map(|row| row.key);
+    let names = acting.chain(all().map(|known| known.key));
+    let near = names.filter(|name| name.len().abs_diff(key.len()) <= acceptable);
+    let ranked = near.map(|name| (edits(&wanted, &name.to_lowercase()), name));
+    // `min_by_key` keeps the first of equals.
+    ranked.filter(|(edits, _)| *edits <= acceptable).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
+}
+
+/// How many letters must be put in, taken out or changed to turn one word into the other.
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut above: Vec<usize> = (0..=to.len()).collect();
+    for (row, from) in from.chars().enumerate() {
+        let mut left = row + 1;
+        let mut diagonal = above[0];
+        above[0] = left;
+        for (column, to) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = above[column + 1];
+            left = changed.min(diagonal + 1).min(left + 1);
+            above[column + 1] = left;
+        }
+    }
+    above[to.len()]
+}
