@@ -1,0 +1,267 @@
+//! A connection as everybody but its own task sees it: a place to send frames to.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use wire::header::{Dialect, FrameWriter, Head, Header};
+
+use crate::budget::Budget;
+
+/// The handle of a connection.
+#[derive(Debug)]
+pub struct Channel {
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    budget: Arc<Budget>,
+    outbox: Mutex<Vec<u8>>,
+    /// Bytes in the outbox and in the task's own buffer, not yet taken by the kernel.
+    unread: AtomicUsize,
+    held: AtomicU32,
+    /// Wakes the task: there is something to write, or the connection shall end.
+    pub(crate) wake: Notify,
+    closing: Mutex<Option<String>>,
+    closed: AtomicBool,
+    next_opaque: AtomicI32,
+    calls: Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
+}
+
+/// An answer to one of our requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Response code.
+    pub code: i32,
+    /// Text for people.
+    pub remark: Option<String>,
+    /// Version number of the peer.
+    pub version: i32,
+    /// Ext fields.
+    pub fields: Vec<(String, String)>,
+    /// Body; empty when absent.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn from_frame(header: &Header<'_>, body: &[u8]) -> Answer {
+        Answer {
+            code: header.code,
+            remark: header.remark.as_deref().map(str::to_owned),
+            version: header.version,
+            fields: header.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: body.to_vec(),
+        }
+    }
+
+    /// Value of an ext field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Why a request of ours has no answer. The peer may have acted on it all the same, except when unsent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was sent.
+    #[error("cannot connect to {address}: {cause}; is the server running and is the address right?")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The connection ended first.
+    #[error("the connection to {address} closed before the answer came")]
+    Closed {
+        /// Where to.
+        address: String,
+    },
+    /// No answer in time.
+    #[error("no answer from {address} within {} ms", after.as_millis())]
+    Timeout {
+        /// Where to.
+        address: String,
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+impl Channel {
+    pub(crate) fn new(id: u64, peer: SocketAddr, local: SocketAddr, budget: Arc<Budget>) -> Arc<Channel> {
+        Arc::new(Channel {
+            id,
+            peer,
+            local,
+            budget,
+            outbox: Mutex::new(Vec::new()),
+            unread: AtomicUsize::new(0),
+            held: AtomicU32::new(0),
+            wake: Notify::new(),
+            closing: Mutex::new(None),
+            closed: AtomicBool::new(false),
+            next_opaque: AtomicI32::new(0),
+            calls: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Unique within this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Address of the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Address of our end.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether the connection is still there.
+    pub fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
+    }
+
+    /// Queues whole frames for writing. Nothing happens on a closed connection. A peer that leaves more than
+    /// twice its limit unread loses the connection, since pushed frames cannot be held back by not reading.
+    pub fn send(&self, frames: &[u8]) {
+        if frames.is_empty() || !self.is_open() {
+            return;
+        }
+        self.outbox.lock().extend_from_slice(frames);
+        self.grew(frames.len());
+        if self.unread() > self.budget.limits.outbound_bytes_max.saturating_mul(2) {
+            self.close("it leaves too many answers unread");
+        }
+        self.wake.notify_one();
+    }
+
+    /// Ends the connection once what is queued has been written, or at once if the peer does not read.
+    pub fn close(&self, reason: &str) {
+        self.closing.lock().get_or_insert_with(|| reason.to_owned());
+        self.wake.notify_one();
+    }
+
+    /// Takes one of the places for requests that wait for their answer; `None` when all are taken.
+    pub fn hold(self: &Arc<Self>) -> Option<Held> {
+        if self.held.fetch_add(1, Ordering::Relaxed) >= self.budget.limits.held_max {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Held { channel: Arc::clone(self) })
+    }
+
+    /// Sends a request that wants no answer.
+    pub fn oneway(&self, code: i32, fields: &[(&str, &str)], body: &[u8]) {
+        let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
+        self.send(&encode(&Head::oneway(Dialect::Json, code, opaque), fields, body));
+    }
+
+    /// Sends a request and waits for its answer.
+    pub async fn call(
+        &self,
+        code: i32,
+        fields: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
+        let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.calls.lock().insert(opaque, sender);
+        let closed = || CallError::Closed { address: self.peer.to_string() };
+        if !self.is_open() {
+            self.calls.lock().remove(&opaque);
+            return Err(closed());
+        }
+        self.send(&encode(&Head::request(Dialect::Json, code, opaque), fields, body));
+        match tokio::time::timeout(timeout, receiver).await {
+            Ok(answer) => answer.map_err(|_| closed()),
+            Err(_) => {
+                self.calls.lock().remove(&opaque);
+                Err(CallError::Timeout { address: self.peer.to_string(), after: timeout })
+            }
+        }
+    }
+
+    /// Delivers an answer; one that nobody waits for is dropped.
+    pub(crate) fn answered(&self, answer: Answer, opaque: i32) {
+        if let Some(waiting) = self.calls.lock().remove(&opaque) {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Bytes that the peer has not taken yet.
+    pub fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn grew(&self, bytes: usize) {
+        self.unread.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.outbound_grew(bytes);
+    }
+
+    pub(crate) fn shrank(&self, bytes: usize) {
+        self.unread.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.outbound_shrank(bytes);
+    }
+
+    /// Moves what was queued behind `buffer`.
+    pub(crate) fn take_outbox(&self, buffer: &mut Vec<u8>) {
+        let mut outbox = self.outbox.lock();
+        if buffer.is_empty() {
+            std::mem::swap(&mut *outbox, buffer);
+        } else {
+            buffer.append(&mut outbox);
+        }
+    }
+
+    pub(crate) fn closing(&self) -> Option<String> {
+        self.closing.lock().clone()
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.calls.lock().clear();
+        let unread = self.unread.swap(0, Ordering::Relaxed);
+        self.budget.outbound_shrank(unread);
+    }
+}
+
+/// A request that waits for its answer; dropping it gives its place back.
+#[derive(Debug)]
+pub struct Held {
+    channel: Arc<Channel>,
+}
+
+impl Held {
+    /// Where the answer goes.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.channel.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn encode(head: &Head<'_>, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(256 + body.len());
+    let mut writer = FrameWriter::new(&mut frame, head);
+    for (name, value) in fields {
+        writer.field(name, value);
+    }
+    writer.body(body);
+    frame
+}

@@ -1,0 +1,71 @@
+//! The calling side: one connection per address, made when needed, requests pipelined over it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+use crate::budget::{Budget, Limits};
+use crate::channel::{Answer, CallError, Channel};
+use crate::server::next_channel_id;
+use crate::{Service, connection};
+
+/// Time to connect, as the official clients have it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Connections to other servers.
+pub struct Client {
+    service: Arc<dyn Service>,
+    budget: Arc<Budget>,
+    channels: Mutex<HashMap<String, Arc<Channel>>>,
+}
+
+impl Client {
+    /// A client that hands requests coming the other way to `service`.
+    pub fn new(limits: Limits, service: Arc<dyn Service>) -> Client {
+        Client { service, budget: Budget::new(limits), channels: Mutex::new(HashMap::new()) }
+    }
+
+    /// Sends a request to `address` (`host:port`) and waits for the answer; `timeout` covers connecting too.
+    pub async fn call(
+        &self,
+        address: &str,
+        code: i32,
+        fields: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
+        let channel = self.channel(address, timeout.min(CONNECT_TIMEOUT)).await?;
+        channel.call(code, fields, body, timeout).await
+    }
+
+    /// The open connection to `address`, made if there is none.
+    pub async fn channel(&self, address: &str, timeout: Duration) -> Result<Arc<Channel>, CallError> {
+        if let Some(channel) = self.channels.lock().get(address)
+            && channel.is_open()
+        {
+            return Ok(Arc::clone(channel));
+        }
+        let failed = |cause: String| CallError::Connect { address: address.to_owned(), cause };
+        let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+            .await
+            .map_err(|_| failed("timed out".to_owned()))?
+            .map_err(|error| failed(error.to_string()))?;
+        let _ = stream.set_nodelay(true);
+        let peer = stream.peer_addr().map_err(|error| failed(error.to_string()))?;
+        let local = stream.local_addr().map_err(|error| failed(error.to_string()))?;
+        let channel = Channel::new(next_channel_id(), peer, local, Arc::clone(&self.budget));
+        self.channels.lock().insert(address.to_owned(), Arc::clone(&channel));
+        tokio::spawn(connection::run(stream, Arc::clone(&channel), Arc::clone(&self.service)));
+        Ok(channel)
+    }
+
+    /// Closes all connections.
+    pub fn close(&self) {
+        for (_, channel) in self.channels.lock().drain() {
+            channel.close("");
+        }
+    }
+}

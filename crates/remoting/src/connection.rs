@@ -1,0 +1,268 @@
+//! The task that owns a socket.
+//!
+//! It waits for one of four things: bytes to read, room to write, somebody who queued frames or wants an end, or
+//! silence for too long. While answers lie unread beyond the limit it does not read, so a peer that stops reading
+//! stops being served instead of filling our memory.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::Service;
+use crate::channel::Channel;
+use crate::inbound::{Inbound, Read};
+use crate::turn::Turn;
+
+/// Reads of one connection before others get their turn.
+const READS_IN_A_ROW_MAX: usize = 8;
+/// How long a closing connection may take to write what is queued.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+/// Buffers of idle connections above this size are given back.
+const KEPT_OUT_BYTES: usize = 4 << 10;
+
+thread_local! {
+    /// Answers of the current turn; lent to one connection at a time.
+    static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Connection {
+    stream: TcpStream,
+    channel: Arc<Channel>,
+    service: Arc<dyn Service>,
+    inbound: Inbound,
+    /// Taken from the outbox, written up to `sent`.
+    sending: Vec<u8>,
+    sent: usize,
+    /// Complete frames wait in `inbound` for the answers before them to be written.
+    starved: bool,
+    last_activity: Instant,
+}
+
+/// Why a connection ended.
+enum End {
+    /// Closed by the peer or by us, as usual.
+    Quiet,
+    /// Worth a line in the log.
+    Loud(String),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(stream: TcpStream, channel: Arc<Channel>, service: Arc<dyn Service>) {
+    let mut connection = Connection {
+        stream,
+        channel,
+        service,
+        inbound: Inbound::default(),
+        sending: Vec::new(),
+        sent: 0,
+        starved: false,
+        last_activity: Instant::now(),
+    };
+    if let End::Loud(reason) = connection.serve().await {
+        tracing::warn!(peer = %connection.channel.peer(), "connection closed: {reason}");
+    }
+    let kept = connection.inbound.len();
+    connection.channel.budget().inbound_changed(kept, 0);
+    connection.channel.mark_closed();
+    connection.service.closed(&connection.channel);
+}
+
+impl Connection {
+    async fn serve(&mut self) -> End {
+        let idle = self.channel.budget().limits.idle;
+        let timer = tokio::time::sleep(idle);
+        tokio::pin!(timer);
+        loop {
+            if let Err(end) = self.write_queued() {
+                return end;
+            }
+            if let Some(reason) = self.channel.closing() {
+                return self.linger(reason).await;
+            }
+            let may_read = self.channel.budget().may_read(self.channel.unread());
+            if self.starved && may_read {
+                if let Err(end) = self.turn_again() {
+                    return end;
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let interest = match (may_read, self.is_writing()) {
+                (true, true) => Interest::READABLE | Interest::WRITABLE,
+                (true, false) => Interest::READABLE,
+                (false, _) => Interest::WRITABLE,
+            };
+            let channel = Arc::clone(&self.channel);
+            tokio::select! {
+                ready = self.stream.ready(interest) => match ready {
+                    Ok(ready) if ready.is_readable() && may_read => {
+                        if let Err(end) = self.read_some() {
+                            return end;
+                        }
+                    }
+                    Ok(_) => (),
+                    Err(error) => return End::Loud(error.to_string()),
+                },
+                () = channel.wake.notified() => (),
+                () = &mut timer => {
+                    if self.last_activity.elapsed() >= idle {
+                        return End::Loud(format!("silent for {} s", idle.as_secs()));
+                    }
+                    timer.as_mut().reset(self.last_activity + idle);
+                }
+            }
+        }
+    }
+
+    fn is_writing(&self) -> bool {
+        self.sent < self.sending.len()
+    }
+
+    fn read_some(&mut self) -> Result<(), End> {
+        for _ in 0..READS_IN_A_ROW_MAX {
+            let before = self.inbound.len();
+            let mut outcome = (false, None);
+            let read = OUT.with_borrow_mut(|out| {
+                let (channel, service, stream) = (&self.channel, &self.service, &self.stream);
+                let read = self.inbound.read(stream, |bytes| {
+                    let (used, starved, failure) = turn(service, channel, bytes, out);
+                    outcome = (starved, failure);
+                    used
+                });
+                Self::write_out(stream, channel, &mut self.sending, self.sent, out);
+                read
+            });
+            let (starved, failure) = outcome;
+            self.starved = starved;
+            if !self.channel.budget().inbound_changed(before, self.inbound.len()) {
+                return Err(End::Loud("incomplete frames of all connections take too much memory".to_owned()));
+            }
+            if let Some(reason) = failure {
+                // What was accepted before the malformed frame is still answered.
+                let _ = self.write_queued();
+                return Err(End::Loud(reason));
+            }
+            match read {
+                Ok(Read::End) if before > 0 => return Err(End::Loud("it ended inside a frame".to_owned())),
+                Ok(Read::End) => return Err(End::Quiet),
+                Ok(Read::Nothing) => return Ok(()),
+                Ok(Read::Some(more)) => {
+                    self.last_activity = Instant::now();
+                    if !more || starved || self.is_writing() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(quiet_reset(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves complete frames that an earlier turn left over.
+    fn turn_again(&mut self) -> Result<(), End> {
+        let before = self.inbound.len();
+        let mut outcome = (false, None);
+        OUT.with_borrow_mut(|out| {
+            let (channel, service) = (&self.channel, &self.service);
+            self.inbound.again(|bytes| {
+                let (used, starved, failure) = turn(service, channel, bytes, out);
+                outcome = (starved, failure);
+                used
+            });
+            Self::write_out(&self.stream, channel, &mut self.sending, self.sent, out);
+        });
+        self.channel.budget().inbound_changed(before, self.inbound.len());
+        self.starved = outcome.0;
+        outcome.1.map_or(Ok(()), |reason| Err(End::Loud(reason)))
+    }
+
+    /// Writes the answers of a turn at once; what the kernel does not take waits behind what waits already.
+    fn write_out(
+        stream: &TcpStream,
+        channel: &Channel,
+        sending: &mut Vec<u8>,
+        sent: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let mut written = 0;
+        if sent == sending.len() {
+            while written < out.len() {
+                match stream.try_write(&out[written..]) {
+                    Ok(count) if count > 0 => written += count,
+                    // An error shows again at the next read or write of the task.
+                    _ => break,
+                }
+            }
+        }
+        if written < out.len() {
+            sending.extend_from_slice(&out[written..]);
+            channel.grew(out.len() - written);
+        }
+        out.clear();
+        if out.capacity() > 4 << 20 {
+            out.shrink_to(1 << 20);
+        }
+    }
+
+    /// Writes what others queued, as far as the kernel takes it.
+    fn write_queued(&mut self) -> Result<(), End> {
+        loop {
+            if !self.is_writing() {
+                self.sending.clear();
+                self.sent = 0;
+                self.channel.take_outbox(&mut self.sending);
+                if self.sending.is_empty() {
+                    if self.sending.capacity() > KEPT_OUT_BYTES {
+                        self.sending = Vec::new();
+                    }
+                    return Ok(());
+                }
+            }
+            match self.stream.try_write(&self.sending[self.sent..]) {
+                Ok(0) => return Err(End::Quiet),
+                Ok(count) => {
+                    self.sent += count;
+                    self.channel.shrank(count);
+                    self.last_activity = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(quiet_reset(error)),
+            }
+        }
+    }
+
+    /// Writes what is queued before an end that we chose, for a bounded time.
+    async fn linger(&mut self, reason: String) -> End {
+        let deadline = Instant::now() + LINGER;
+        while self.write_queued().is_ok() && self.is_writing() {
+            let ready = self.stream.ready(Interest::WRITABLE);
+            if !matches!(tokio::time::timeout_at(deadline, ready).await, Ok(Ok(_))) {
+                break;
+            }
+        }
+        if reason.is_empty() { End::Quiet } else { End::Loud(reason) }
+    }
+}
+
+fn turn(
+    service: &Arc<dyn Service>,
+    channel: &Arc<Channel>,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> (usize, bool, Option<String>) {
+    let mut turn = Turn::new(bytes, channel, channel.budget().limits.frame_bytes_max, out);
+    service.serve(channel, &mut turn);
+    turn.finish()
+}
+
+/// A reset by the peer is an ordinary end.
+fn quiet_reset(error: io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => End::Quiet,
+        _ => End::Loud(error.to_string()),
+    }
+}
