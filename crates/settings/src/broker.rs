@@ -33,7 +33,8 @@ settings! {
 
     "Who this broker is" {
         /// Name that a master shares with its slaves; clients route by it.
-        broker_name: String = "DEFAULT_BROKER".to_owned(), "brokerName", locked, shown "host name, else DEFAULT_BROKER";
+        broker_name: String = "DEFAULT_BROKER".to_owned(),
+            "brokerName", locked, shown "host name, else DEFAULT_BROKER";
         /// Cluster that the broker registers under.
         broker_cluster_name: String = "DefaultCluster".to_owned(), "brokerClusterName", locked;
         /// 0 for a master, above 0 for a slave. A master is 0 whatever is written.
@@ -63,9 +64,11 @@ settings! {
 
     "Name servers" {
         /// Time between two registrations.
-        register_name_server_period: Duration as Millis = ms(30_000), "registerNameServerPeriod", live, clamped ms(10_000), ms(60_000);
+        register_name_server_period: Duration as Millis = ms(30_000),
+            "registerNameServerPeriod", live, clamped ms(10_000), ms(60_000);
         /// Longest wait for the answer to one registration.
-        register_broker_timeout_mills: Duration as Millis = ms(24_000), "registerBrokerTimeoutMills", live, within ms(1), DAY;
+        register_broker_timeout_mills: Duration as Millis = ms(24_000),
+            "registerBrokerTimeoutMills", live, within ms(1), DAY;
         /// Register in full each time, without asking first whether anything changed.
         force_register: bool = true, "forceRegister", live;
     }
@@ -74,11 +77,13 @@ settings! {
         /// Root of all data. A relative path begins at the working directory.
         store_path_root_dir: PathBuf = PathBuf::from("${user.home}/store"), "storePathRootDir", locked;
         /// Directory of the commit log.
-        store_path_commit_log: Option<PathBuf> = None, "storePathCommitLog", locked, shown "storePathRootDir/commitlog";
+        store_path_commit_log: Option<PathBuf> = None,
+            "storePathCommitLog", locked, shown "storePathRootDir/commitlog";
         /// Bytes of one commit log file.
         mapped_file_size_commit_log: u64 = 1 << 30, "mappedFileSizeCommitLog", restart, within 4096, INT_MAX;
         /// Bytes of one consume queue file, rounded up to a multiple of 20.
-        mapped_file_size_consume_queue: u64 = 6_000_000, "mappedFileSizeConsumeQueue", restart, within 20, INT_MAX;
+        mapped_file_size_consume_queue: u64 = 6_000_000,
+            "mappedFileSizeConsumeQueue", restart, within 20, INT_MAX;
         /// Build the index that finds messages by key.
         message_index_enable: bool = true, "messageIndexEnable", restart;
         /// Hash slots of one index file.
@@ -91,19 +96,25 @@ settings! {
         /// ASYNC_FLUSH answers before the disk has the message, SYNC_FLUSH after.
         flush_disk_type: FlushDiskType = FlushDiskType::Async, "flushDiskType", restart;
         /// Time between two flushes of the commit log with ASYNC_FLUSH: what a power cut can take.
-        flush_interval_commit_log: Duration as Millis = ms(500), "flushIntervalCommitLog", restart, within ms(1), DAY;
+        flush_interval_commit_log: Duration as Millis = ms(500),
+            "flushIntervalCommitLog", restart, within ms(1), DAY;
         /// Longest wait of a send for SYNC_FLUSH before it is answered FLUSH_DISK_TIMEOUT.
         sync_flush_timeout: Duration as Millis = ms(5000), "syncFlushTimeout", restart, within ms(1), DAY;
         /// Time between two flushes of the consume queues.
-        flush_interval_consume_queue: Duration as Millis = ms(1000), "flushIntervalConsumeQueue", restart, within ms(1), DAY;
+        flush_interval_consume_queue: Duration as Millis = ms(1000),
+            "flushIntervalConsumeQueue", restart, within ms(1), DAY;
         /// Time after which a consume queue is flushed however little is new.
-        flush_consume_queue_thorough_interval: Duration as Millis = ms(60_000), "flushConsumeQueueThoroughInterval", restart, within ms(1), DAY;
+        flush_consume_queue_thorough_interval: Duration as Millis = ms(60_000),
+            "flushConsumeQueueThoroughInterval", restart, within ms(1), DAY;
         /// Time between two saves of consumer offsets.
-        flush_consumer_offset_interval: Duration as Millis = ms(5000), "flushConsumerOffsetInterval", restart, within ms(1), DAY;
+        flush_consumer_offset_interval: Duration as Millis = ms(5000),
+            "flushConsumerOffsetInterval", restart, within ms(1), DAY;
         /// Time between two saves of the progress of the delay levels.
-        flush_delay_offset_interval: Duration as Millis = ms(10_000), "flushDelayOffsetInterval", restart, within ms(1), DAY;
+        flush_delay_offset_interval: Duration as Millis = ms(10_000),
+            "flushDelayOffsetInterval", restart, within ms(1), DAY;
         /// Offset commits after which the version of the offset table moves on.
-        consumer_offset_update_version_step: u64 = 500, "consumerOffsetUpdateVersionStep", live, within 1, u64::MAX;
+        consumer_offset_update_version_step: u64 = 500,
+            "consumerOffsetUpdateVersionStep", live, within 1, u64::MAX;
         /// Verify the checksums of messages when recovering.
         check_crc_on_recover: bool = true, "checkCRCOnRecover", restart;
     }
@@ -122,7 +133,8 @@ settings! {
         /// Allow that deletion of files that are not expired.
         clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", live;
         /// Time between two looks for files to delete.
-        clean_resource_interval: Duration as Millis = ms(10_000), "cleanResourceInterval", restart, within ms(100), DAY;
+        clean_resource_interval: Duration as Millis = ms(10_000),
+            "cleanResourceInterval", restart, within ms(100), DAY;
         /// Most files deleted in one look.
         delete_file_batch_max: usize = 10, "deleteFileBatchMax", live, within 1, 100_000;
     }
@@ -159,30 +171,35 @@ settings! {
         /// Hold a pull that finds nothing until a message comes or the client's time is over.
         long_polling_enable: bool = true, "longPollingEnable", live;
         /// How long such a pull is held when `longPollingEnable` is false.
-        short_polling_time_mills: Duration as Millis = ms(1000), "shortPollingTimeMills", live, within ms(1), DAY;
+        short_polling_time_mills: Duration as Millis = ms(1000),
+            "shortPollingTimeMills", live, within ms(1), DAY;
         /// Most bytes that one pull takes from memory.
-        max_transfer_bytes_on_message_in_memory: usize = 256 << 10, "maxTransferBytesOnMessageInMemory", live, within 1, INT_MAX as usize;
+        max_transfer_bytes_on_message_in_memory: usize = 256 << 10,
+            "maxTransferBytesOnMessageInMemory", live, within 1, INT_MAX as usize;
         /// Most messages that one pull takes from memory.
-        max_transfer_count_on_message_in_memory: usize = 32, "maxTransferCountOnMessageInMemory", live, within 1, 65536;
+        max_transfer_count_on_message_in_memory: usize = 32,
+            "maxTransferCountOnMessageInMemory", live, within 1, 65536;
         /// Most bytes that one pull takes from the disk.
-        max_transfer_bytes_on_message_in_disk: usize = 64 << 10, "maxTransferBytesOnMessageInDisk", live, within 1, INT_MAX as usize;
+        max_transfer_bytes_on_message_in_disk: usize = 64 << 10,
+            "maxTransferBytesOnMessageInDisk", live, within 1, INT_MAX as usize;
         /// Most messages that one pull takes from the disk.
-        max_transfer_count_on_message_in_disk: usize = 8, "maxTransferCountOnMessageInDisk", live, within 1, 65536;
+        max_transfer_count_on_message_in_disk: usize = 8,
+            "maxTransferCountOnMessageInDisk", live, within 1, 65536;
         /// Percent of the machine's memory that the newest messages are taken to be in.
         access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", live, within 0, 100;
-        /// Most bytes of messages that one pull passes over because of a filter.
+        /// Most bytes of a consume queue, 20 for each message, that one pull with a filter passes over.
         max_filter_message_size: usize = 16_000, "maxFilterMessageSize", live, within 1, INT_MAX as usize;
         /// Allow SQL92 filters.
         enable_property_filter: bool = false, "enablePropertyFilter", live;
-        /// Refuse pulls of consumers that hold no connection as a group.
+        /// Refuse pulls of consumers that are not in their group by heartbeat.
         reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live;
-        /// Answer the pulls of lite pull consumers.
+        /// Answer the pulls of lite pull consumers (code 361).
         lite_pull_message_enable: bool = true, "litePullMessageEnable", live;
         /// Send consumers that lag behind to a slave.
         slave_read_enable: bool = false, "slaveReadEnable", live;
-        /// Messages of one query by key when the client names no number.
+        /// Messages that a query by unique key answers.
         default_query_max_num: usize = 32, "defaultQueryMaxNum", live, within 1, 65536;
-        /// Most messages of one query by key.
+        /// Most messages that any query by key answers.
         max_msgs_num_batch: usize = 64, "maxMsgsNumBatch", live, within 1, 65536;
     }
 
@@ -192,9 +209,11 @@ settings! {
         /// Reset offsets here instead of asking the clients to do it.
         use_server_side_reset_offset: bool = true, "useServerSideResetOffset", live;
         /// Silence after which a client is taken for gone.
-        channel_expired_timeout: Duration as Millis = ms(120_000), "channelExpiredTimeout", live, within ms(1), DAY;
+        channel_expired_timeout: Duration as Millis = ms(120_000),
+            "channelExpiredTimeout", live, within ms(1), DAY;
         /// Silence after which a connection is closed.
-        server_channel_max_idle_time_seconds: Duration as Seconds = secs(120), "serverChannelMaxIdleTimeSeconds", restart, within secs(1), DAY;
+        server_channel_max_idle_time_seconds: Duration as Seconds = secs(120),
+            "serverChannelMaxIdleTimeSeconds", restart, within secs(1), DAY;
         /// Tell clients on stop to go elsewhere before connections are closed.
         enable_shutdown_gracefully: bool = false, "enableShutdownGracefully", live;
         /// Tell clients that traces are wanted.
@@ -204,23 +223,31 @@ settings! {
         /// Name of that topic.
         msg_trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".to_owned(), "msgTraceTopicName", restart;
         /// Keys that no client may change, beside those that are locked anyway.
-        config_black_list: Vec<String> as List = vec!["configBlackList".to_owned(), "brokerConfigPath".to_owned()], "configBlackList", locked;
+        config_black_list: Vec<String> as List = black_list(), "configBlackList", locked;
     }
 
     "Limits that Java has not" {
         /// Most connections at a time; the next one is closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
         /// Most requests of one connection that wait for their answer; then it is not read from.
-        max_in_flight_per_connection: usize = 4096, "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
+        max_in_flight_per_connection: usize = 4096,
+            "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
         /// Most bytes of one frame; a longer one closes its connection.
         max_frame_bytes: u64 as Bytes = 16 * MIB, "thrust.maxFrameBytes", locked, within 64 * KIB, INT_MAX;
         /// Most bytes of requests of all connections that are read and not yet answered.
-        max_inbound_bytes: u64 as Bytes = 512 * MIB, "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
+        max_inbound_bytes: u64 as Bytes = 512 * MIB,
+            "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
         /// Most bytes of answers that wait for one client to read them; then it is not read from.
-        max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB, "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
+        max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB,
+            "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
         /// Most bytes of answers that wait for all clients to read them.
-        max_outbound_bytes: u64 as Bytes = 512 * MIB, "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
+        max_outbound_bytes: u64 as Bytes = 512 * MIB,
+            "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
     }
+}
+
+fn black_list() -> Vec<String> {
+    ["configBlackList", "brokerConfigPath"].map(String::from).to_vec()
 }
 
 impl Broker {

@@ -99,6 +99,21 @@ pub(crate) fn reason<S: Table>(key: &str) -> Option<&'static str> {
     }
 }
 
+/// What a user believes to have with `key=true`, and has not. Listing such a key among the ignored ones would
+/// be too quiet.
+pub(crate) fn missing_promise(key: &str) -> Option<(&'static str, &'static str)> {
+    const OPEN: &str = "access control is asked for and not served yet: every client may do everything";
+    const ALONE: &str = "replication is asked for and not served yet: messages are on this broker alone";
+    const PROMISES: [(&str, &str); 5] = [
+        ("aclEnable", OPEN),
+        ("authenticationEnabled", OPEN),
+        ("authorizationEnabled", OPEN),
+        ("enableControllerMode", ALONE),
+        ("enableDLegerCommitLog", ALONE),
+    ];
+    PROMISES.into_iter().find(|(name, _)| *name == key)
+}
+
 /// Whether a client is refused the key although it has no effect: the Java servers refuse these.
 pub(crate) fn is_locked(key: &str) -> bool {
     const NAMES: [&str; 6] = [
@@ -124,9 +139,15 @@ pub(crate) fn nearest<S: Table>(key: &str) -> Option<&'static str> {
     let acting = S::ROWS.iter().map(|row| row.key);
     let names = acting.chain(all().map(|known| known.key));
     let near = names.filter(|name| name.len().abs_diff(key.len()) <= acceptable);
-    let ranked = near.map(|name| (edits(&wanted, &name.to_lowercase()), name));
+    let ranked = near.filter_map(|name| {
+        let lower = name.to_lowercase();
+        let edits = edits(&wanted, &lower);
+        // Something forgotten at the end is likelier than another letter: brokerIp is brokerIP1, not brokerId.
+        let is_cut = lower.starts_with(&wanted) || wanted.starts_with(&lower);
+        (edits <= acceptable).then_some(((edits, !is_cut), name))
+    });
     // `min_by_key` keeps the first of equals.
-    ranked.filter(|(edits, _)| *edits <= acceptable).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, name)| name)
 }
 
 /// How many letters must be put in, taken out or changed to turn one word into the other.

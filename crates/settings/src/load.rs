@@ -21,7 +21,7 @@ pub struct Loaded<S> {
     pub unknown: Vec<Unknown>,
     /// Lines that a later line of the same key makes void.
     pub superseded: Vec<Superseded>,
-    /// Values that are used otherwise than given.
+    /// Values that are used otherwise than given, and protection that is asked for and not there.
     pub remarks: Vec<Remark>,
     /// Where each acting key was given, in the order of the file.
     given: Vec<(&'static str, Place)>,
@@ -106,18 +106,13 @@ pub fn load_in<S: Table>(
     let from_file = entries.iter().map(|entry| (&*entry.key, &*entry.value, Place::Line(entry.line)));
     let from_overrides = overrides.iter().map(|(key, value)| (key.trim(), &**value, Place::Override));
     let all: Vec<(&str, &str, Place)> = from_file.chain(from_overrides).collect();
-    let winners: HashMap<&str, Place> = all.iter().map(|(key, _, place)| (*key, *place)).collect();
-    let mut overridden: HashMap<&str, usize> = HashMap::new();
-    for (key, ..) in &all {
-        *overridden.entry(key).or_default() += 1;
-    }
+    let last_of: HashMap<&str, usize> = all.iter().enumerate().map(|(at, (key, ..))| (*key, at)).collect();
 
     for (at, &(key, value, place)) in all.iter().enumerate() {
-        let left = overridden.entry(key).or_default();
-        *left -= 1;
-        if *left > 0 {
-            let by = winners.get(key).copied().unwrap_or(place);
-            if let (Place::Line(line), Place::Line(_)) = (place, by) {
+        let last = last_of.get(key).copied().unwrap_or(at);
+        if last != at {
+            // That the command line wins over the file is what it is for.
+            if let (Place::Line(line), by @ Place::Line(_)) = (place, all[last].2) {
                 loaded.superseded.push(Superseded { key: shorten(key), line, by });
             }
             continue;
@@ -182,6 +177,9 @@ impl<S: Table> Loaded<S> {
             self.remarks.extend(remark);
             self.given.push((row.key, place));
         } else if let Some(reason) = known::reason::<S>(key) {
+            let asked_for = value.trim().eq_ignore_ascii_case("true");
+            let missing = known::missing_promise(key).filter(|_| asked_for);
+            self.remarks.extend(missing.map(|(key, text)| Remark { key, text: text.to_owned() }));
             self.ignored.push(Ignored { key: key.to_owned(), place, reason });
         } else if place == Place::Override {
             return Err(SettingError::unknown::<S>(place, key));

