@@ -1,0 +1,308 @@
+//! Appending: records to the log under one lock, queue entries to the tails in memory, one write for a batch.
+//!
+//! Invariant: nothing of a batch is visible, and no counter has moved, unless its write succeeded. What a failed
+//! write may have left behind the end is overwritten by the next append, so that it cannot come to life in a crash.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wire::record::{self, BLANK_SIZE, MAGIC_BLANK};
+
+use crate::batch::{Appended, Batch, BatchEntry};
+use crate::checkpoint::Mark;
+use crate::disk;
+use crate::dispatch;
+use crate::error::AppendError;
+use crate::queue::{Queue, QueueEntry};
+use crate::segment::{self, Segment};
+use crate::store::Store;
+
+/// What the append lock guards.
+pub(crate) struct Appender {
+    /// The segment that holds `end`, once it exists.
+    segment: Option<Arc<Segment>>,
+    /// Where the next record goes.
+    pub end: u64,
+    /// A failed write may have reached up to here.
+    dirty_until: u64,
+    /// Store time of the last record: it never goes back along the log (store.md §3.1).
+    pub last_timestamp: i64,
+    /// Queue entries made by all records so far, those of deleted topics not counted.
+    pub entries: u64,
+}
+
+/// The state of the log at one moment: what a flush that starts now makes durable.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moment {
+    pub mark: Mark,
+    pub timestamp: i64,
+}
+
+impl Appender {
+    pub fn new(end: u64, last_timestamp: i64, entries: u64) -> Appender {
+        Appender { segment: None, end, dirty_until: 0, last_timestamp, entries }
+    }
+
+    pub fn moment(&self) -> Moment {
+        Moment { mark: Mark { position: self.end, entries: self.entries }, timestamp: self.last_timestamp }
+    }
+}
+
+impl Store {
+    /// Appends all messages of the batch, or none of them if that fails.
+    ///
+    /// The one exception: a batch larger than a segment is appended in parts, and a failure leaves the parts before
+    /// it stored; to their senders they are messages of unknown fate, as after a lost connection.
+    pub fn append(&self, batch: &mut Batch) -> Result<(), AppendError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.check_sizes(batch)?;
+        let until = {
+            let mut appender = self.appender.lock();
+            self.check_writable()?;
+            self.append_locked(&mut appender, batch)?;
+            appender.end
+        };
+        self.after_append(batch, until);
+        Ok(())
+    }
+
+    /// Every group must fit into an empty segment (store.md §3.7); looked at before anything is written.
+    fn check_sizes(&self, batch: &Batch) -> Result<(), AppendError> {
+        let segment_bytes = self.log.segment_bytes;
+        let room = segment_bytes - BLANK_SIZE as u64;
+        if batch.bytes.len() as u64 <= room {
+            return Ok(());
+        }
+        let mut from = 0;
+        while from < batch.entries.len() {
+            let until = group_end(&batch.entries, from);
+            let bytes = bytes_of(&batch.entries, from, until);
+            if bytes > room {
+                return Err(AppendError::TooLarge { bytes, segment_bytes });
+            }
+            from = until;
+        }
+        Ok(())
+    }
+
+    fn append_locked(&self, appender: &mut Appender, batch: &mut Batch) -> Result<(), AppendError> {
+        appender.last_timestamp = appender.last_timestamp.max(self.clock.now_millis());
+        let count = batch.entries.len();
+        let mut from = 0;
+        while from < count {
+            let room = (self.room(appender)?).saturating_sub(BLANK_SIZE as u64);
+            let rest = bytes_of(&batch.entries, from, count);
+            let until = if rest <= room {
+                count
+            } else if rest <= self.log.segment_bytes - BLANK_SIZE as u64 {
+                // All of it fits into the next segment: one write, and so all or nothing.
+                from
+            } else {
+                prefix_end(&batch.entries, from, room)
+            };
+            if until == from {
+                self.roll(appender)?;
+            } else {
+                self.write_run(appender, batch, from, until)?;
+                from = until;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes left in the segment of the end, which is created if need be.
+    fn room(&self, appender: &mut Appender) -> Result<u64, AppendError> {
+        let end = appender.end;
+        if let Some(segment) = appender.segment.as_ref().filter(|segment| end < segment.until()) {
+            return Ok(segment.until() - end);
+        }
+        let segment = match self.log.segment_at(end) {
+            Some(segment) => segment,
+            None => self.log.next_segment(end).map_err(|source| {
+                let path = segment::path_of(&self.log.dir, end);
+                if disk::is_full(&source) {
+                    AppendError::DiskFull { path, detail: source.to_string() }
+                } else {
+                    AppendError::NoSegment { path, source }
+                }
+            })?,
+        };
+        let room = segment.until() - end;
+        appender.segment = Some(segment);
+        Ok(room)
+    }
+
+    /// Ends the current segment with a blank. This stands whatever becomes of the batch that caused it.
+    fn roll(&self, appender: &mut Appender) -> Result<(), AppendError> {
+        let Some(segment) = appender.segment.clone() else { return Ok(()) };
+        let remaining = segment.until() - appender.end;
+        let mut blank = [0; BLANK_SIZE];
+        blank[..4].copy_from_slice(&(remaining as u32).to_be_bytes());
+        blank[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
+        self.write(&segment, appender, &blank)?;
+        appender.end = segment.until();
+        appender.segment = None;
+        self.log.set_end(appender.end);
+        Ok(())
+    }
+
+    /// Writes messages that stand together in one segment, then lets the state follow.
+    fn write_run(
+        &self,
+        appender: &mut Appender,
+        batch: &mut Batch,
+        from: usize,
+        until: usize,
+    ) -> Result<(), AppendError> {
+        let Some(segment) = appender.segment.clone() else { return Ok(()) };
+        let base = batch.entries[from].start;
+        let stop = batch.entries[until - 1].start + batch.entries[until - 1].len;
+        let timestamp = appender.last_timestamp;
+        for entry in &mut batch.entries[from..until] {
+            let offset = appender.end + (entry.start - base) as u64;
+            let queue_offset = if entry.queued { self.take_offset(&mut entry.queue) } else { 0 };
+            let record = &mut batch.bytes[entry.start..entry.start + entry.len];
+            record::patch(record, queue_offset, offset, timestamp);
+            entry.appended = Appended {
+                offset,
+                queue_offset,
+                until: offset + entry.len as u64,
+                store_timestamp: timestamp,
+            };
+        }
+        if let Err(error) = self.write(&segment, appender, &batch.bytes[base..stop]) {
+            for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
+                entry.queue.next.fetch_sub(1, Ordering::Relaxed);
+            }
+            return Err(error);
+        }
+        appender.end += (stop - base) as u64;
+        let shown_at_once = !self.is_sync();
+        let mut queued = 0;
+        for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
+            entry.queue.push(&self.queue_entry(entry));
+            if shown_at_once {
+                entry.queue.show(entry.appended.queue_offset + 1);
+            }
+            queued += 1;
+        }
+        appender.entries += queued;
+        if !shown_at_once {
+            self.unseen.lock().extend(&batch.entries[from..until]);
+        }
+        self.log.set_end(appender.end);
+        Ok(())
+    }
+
+    /// The next offset of a queue; of its successor if its topic was deleted since the batch was begun.
+    fn take_offset(&self, queue: &mut Arc<Queue>) -> u64 {
+        if queue.is_deleted() {
+            *queue = self.queues.get(&queue.topic().clone(), queue.id());
+        }
+        queue.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn queue_entry(&self, entry: &BatchEntry) -> QueueEntry {
+        let due = entry.delay_level.and_then(|level| {
+            dispatch::due_time(level, entry.appended.store_timestamp, &self.options.delay_levels)
+        });
+        QueueEntry {
+            physical_offset: entry.appended.offset,
+            size: entry.len as u32,
+            tags_code: due.unwrap_or(entry.tags_code),
+        }
+    }
+
+    /// Writes at the end of the log, and zeros over what an earlier failure may have left behind that.
+    fn write(&self, segment: &Segment, appender: &mut Appender, bytes: &[u8]) -> Result<(), AppendError> {
+        let until = appender.end + bytes.len() as u64;
+        let dirty = appender.dirty_until.min(segment.until());
+        let at = appender.end - segment.base;
+        let written = if dirty > until {
+            let mut covering = Vec::with_capacity((dirty - appender.end) as usize);
+            covering.extend_from_slice(bytes);
+            covering.resize((dirty - appender.end) as usize, 0);
+            segment.file.write_at(&covering, at)
+        } else {
+            segment.file.write_at(bytes, at)
+        };
+        match written {
+            Ok(()) => {
+                appender.dirty_until = 0;
+                Ok(())
+            }
+            Err(source) => {
+                appender.dirty_until = dirty.max(until);
+                Err(write_error(segment, source))
+            }
+        }
+    }
+
+    /// Clears what a failed write may have left behind the end, before a clean stop.
+    pub(crate) fn clear_dirty(&self) -> Result<(), AppendError> {
+        let mut appender = self.appender.lock();
+        match appender.segment.clone() {
+            Some(segment) if appender.dirty_until > appender.end => self.write(&segment, &mut appender, &[]),
+            _ => Ok(()),
+        }
+    }
+
+    /// What follows an append outside its lock: waking those who wait for it.
+    fn after_append(&self, batch: &Batch, until: u64) {
+        self.flush.dirty.raise();
+        if let Some(index) = &self.index {
+            index.signal.raise();
+        }
+        if self.log.wants_next() {
+            self.allocate.raise();
+        }
+        if self.is_sync() {
+            return;
+        }
+        debug_assert!(until <= self.log.end());
+        let mut told: Option<&Arc<Queue>> = None;
+        for entry in batch.entries.iter().filter(|entry| entry.queued) {
+            let queue = &entry.queue;
+            if queue.watched.load(Ordering::Acquire) && told.is_none_or(|told| !Arc::ptr_eq(told, queue)) {
+                (self.on_arrival)(queue);
+                told = Some(queue);
+            }
+        }
+    }
+}
+
+fn write_error(segment: &Segment, source: io::Error) -> AppendError {
+    let path = segment.path.clone();
+    if disk::is_full(&source) {
+        AppendError::DiskFull { path, detail: source.to_string() }
+    } else {
+        AppendError::Io { path, source }
+    }
+}
+
+fn bytes_of(entries: &[BatchEntry], from: usize, until: usize) -> u64 {
+    let last = &entries[until - 1];
+    (last.start + last.len - entries[from].start) as u64
+}
+
+/// First entry behind the group that begins at `from`.
+fn group_end(entries: &[BatchEntry], from: usize) -> usize {
+    let rest = &entries[from + 1..];
+    from + 1 + rest.iter().position(|entry| !entry.joined).unwrap_or(rest.len())
+}
+
+/// First entry behind as many whole groups as fit into `room`.
+fn prefix_end(entries: &[BatchEntry], from: usize, room: u64) -> usize {
+    let mut until = from;
+    while until < entries.len() {
+        let next = group_end(entries, until);
+        if bytes_of(entries, from, next) > room {
+            break;
+        }
+        until = next;
+    }
+    until
+}

@@ -1,0 +1,328 @@
+//! The disk as the store sees it: a handful of operations that a simulated disk can fail, tear and forget.
+//!
+//! Everything the store reads or writes goes through [`Disk`] and [`File`]; [`RealDisk`] is the operating system's.
+#![allow(clippy::disallowed_methods, reason = "this is the one door to the file system")]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use crate::map::Map;
+
+/// Directory operations.
+pub trait Disk: Send + Sync {
+    /// Creates `path` with `size` zero bytes, not reserving space for them; what was there before is gone.
+    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// What is in a directory, sorted by name; nothing if there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Atomically gives `from` the name `to`, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; it is no error if there is none.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a directory and those above it.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes everything below `dir` durable, files and directories, in one go.
+    fn sync_tree(&self, dir: &Path) -> io::Result<()>;
+    /// How full the file system of `path` is.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Length and time of a file, `None` if there is none.
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+    /// Locks a file so that no other broker, ours or Java's, uses its directory (store.md §7).
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// Changes with every start of the machine: what was written but not synced survives only within one.
+    fn boot_id(&self) -> Option<[u8; 16]>;
+}
+
+/// One open file.
+pub trait File: Send + Sync {
+    /// Fills `buffer` from `offset`; an end of file before that is an error.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Reserves space for a range so that writing there cannot run out of it. File systems that cannot do this
+    /// succeed without effect.
+    fn allocate(&self, from: u64, until: u64) -> io::Result<()>;
+    /// Makes a range read as zeros, giving its space back where the file system can.
+    fn zero(&self, from: u64, until: u64) -> io::Result<()>;
+    /// Cuts or extends the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes what was written durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Current length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether there is nothing in it.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// A read-only map of the whole file, `None` where there are no maps.
+    fn map(&self) -> io::Result<Option<Map>>;
+}
+
+/// A held lock; dropping it lets go.
+pub trait Lock: Send + Sync {}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name alone.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Bytes; 0 for directories.
+    pub len: u64,
+}
+
+/// What [`Disk::stat`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Bytes.
+    pub len: u64,
+    /// Last change, Unix milliseconds.
+    pub modified_millis: i64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// Bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// In all.
+    pub total: u64,
+    /// Unused, including what is kept for the administrator.
+    pub free: u64,
+    /// Unused and usable by us.
+    pub available: u64,
+}
+
+impl Space {
+    /// Share in use, rounded up to whole percent as Java does (store.md §13).
+    pub fn used_percent(&self) -> u32 {
+        let used = self.total.saturating_sub(self.free);
+        let whole = used.saturating_add(self.available);
+        if whole == 0 { 0 } else { (u128::from(used) * 100).div_ceil(u128::from(whole)) as u32 }
+    }
+}
+
+/// Whether an error means that the disk or a quota is full: the one kind that passes by itself.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Reads a whole small file, `None` if there is none.
+pub(crate) fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if disk.stat(path)?.is_none() {
+        return Ok(None);
+    }
+    let file = disk.open(path)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    file.read_at(&mut bytes, 0)?;
+    Ok(Some(bytes))
+}
+
+/// The operating system's files.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        file.set_len(size)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let names = match fs::read_dir(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut entries = Vec::new();
+        for name in names {
+            let name = name?;
+            let is_dir = name.file_type()?.is_dir();
+            let len = if is_dir { 0 } else { name.metadata()?.len() };
+            entries.push(Entry { name: name.file_name().to_string_lossy().into_owned(), is_dir, len });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        // One syncfs instead of a hundred thousand fdatasyncs; it reports write errors since Linux 5.8.
+        Ok(rustix::fs::syncfs(fs::File::open(dir)?)?)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let figures = rustix::fs::statvfs(path)?;
+        Ok(Space {
+            total: figures.f_blocks * figures.f_frsize,
+            free: figures.f_bfree * figures.f_frsize,
+            available: figures.f_bavail * figures.f_frsize,
+        })
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Some(Stat {
+            len: metadata.len(),
+            modified_millis: modified.as_millis() as i64,
+            is_dir: metadata.is_dir(),
+        }))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        Ok(Box::new(RealLock::take(path)?))
+    }
+
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let mut id = [0; 16];
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(id)
+    }
+}
+
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn allocate(&self, from: u64, until: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, from, until - from) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn zero(&self, from: u64, until: u64) -> io::Result<()> {
+        if from >= until {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if rustix::fs::fallocate(&self.0, flags, from, until - from).is_ok() {
+            return Ok(());
+        }
+        // No holes here: overwrite, but only where something is, so that a sparse file stays sparse.
+        let mut chunk = vec![0; 1 << 20];
+        let mut at = from;
+        while at < until {
+            let len = chunk.len().min((until - at) as usize);
+            self.0.read_exact_at(&mut chunk[..len], at)?;
+            if chunk[..len].iter().any(|&byte| byte != 0) {
+                chunk[..len].fill(0);
+                self.0.write_all_at(&chunk[..len], at)?;
+            }
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn map(&self) -> io::Result<Option<Map>> {
+        Map::new(&self.0).map(Some)
+    }
+}
+
+/// Locks held by this process. A POSIX lock does not exclude its own process, and closing any descriptor of the
+/// file drops it (store.md §24 T12), so a second taker must be refused before it opens the file.
+static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+struct RealLock {
+    path: PathBuf,
+    _file: fs::File,
+}
+
+impl RealLock {
+    fn take(path: &Path) -> io::Result<RealLock> {
+        let parent = path.parent().unwrap_or(Path::new(".")).canonicalize()?;
+        let path = parent.join(path.file_name().unwrap_or_default());
+        let mut held = HELD.lock();
+        if held.contains(&path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        // The whole file, which covers the byte [0, 1) that Java locks.
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+            if matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) {
+                io::ErrorKind::WouldBlock.into()
+            } else {
+                io::Error::from(errno)
+            }
+        })?;
+        file.write_all_at(b"lock", 0)?;
+        held.push(path.clone());
+        Ok(RealLock { path, _file: file })
+    }
+}
+
+impl Lock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        HELD.lock().retain(|path| *path != self.path);
+    }
+}

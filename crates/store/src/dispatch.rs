@@ -1,0 +1,60 @@
+//! From a record to its queue entry: the same rule when it is appended and when recovery finds it in the log.
+
+use std::time::Duration;
+
+use wire::hash;
+use wire::properties;
+use wire::record::Record;
+
+/// Topic in which delayed messages wait; entries of its queues carry the time of delivery.
+pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// The tags code of a scheduled message's entry: when it is due (store.md §4.1). `None` for levels that mean no delay.
+pub(crate) fn due_time(level: i32, store_timestamp: i64, levels: &[Duration]) -> Option<i64> {
+    let level = usize::try_from(level).ok().filter(|level| *level > 0)?;
+    let delay = match levels.get(level.min(levels.len()).wrapping_sub(1)) {
+        Some(delay) => delay.as_millis() as i64,
+        None => 1000,
+    };
+    Some(store_timestamp.saturating_add(delay))
+}
+
+/// The tags code of a record's entry.
+pub(crate) fn tags_code(record: &Record<'_>, levels: &[Duration]) -> i64 {
+    if record.topic == SCHEDULE_TOPIC {
+        let level = record.property(properties::DELAY).and_then(|level| level.parse().ok());
+        if let Some(due) = level.and_then(|level| due_time(level, record.store_timestamp, levels)) {
+            return due;
+        }
+    }
+    hash::tags_code(record.property(properties::TAGS))
+}
+
+/// Whether a topic read from the log may become a directory's name.
+pub(crate) fn is_safe_topic(topic: &str) -> bool {
+    !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_beyond_the_table_wait_as_long_as_the_last_one() {
+        let levels = [Duration::from_secs(1), Duration::from_secs(5)];
+        assert_eq!(due_time(1, 100, &levels), Some(1_100));
+        assert_eq!(due_time(2, 100, &levels), Some(5_100));
+        assert_eq!(due_time(18, 100, &levels), Some(5_100));
+        assert_eq!(due_time(0, 100, &levels), None);
+        assert_eq!(due_time(-3, 100, &levels), None);
+        assert_eq!(due_time(1, 100, &[]), Some(1_100));
+    }
+
+    #[test]
+    fn topics_that_would_leave_the_directory_are_not_safe() {
+        assert!(is_safe_topic("%RETRY%group"));
+        for topic in ["", ".", "..", "a/b", "a\0"] {
+            assert!(!is_safe_topic(topic), "{topic:?}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The key index: a follower of the log that reads it from its own position and remembers which record has which
+//! key, unique key or tag (store.md §6, since-5.3.md §4.5).
+//!
+//! Files that are full are complete and durable; the one being written is not, until a clean stop. After any other
+//! stop it is dropped and its part of the log is read again, in the background.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use wire::hash::JavaHash;
+use wire::properties;
+use wire::record::Record;
+use wire::sys_flag;
+
+use crate::clock::LocalTime;
+use crate::commit_log::{Look, Walk};
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::index_file::{IndexFile, Shape};
+use crate::options::Options;
+use crate::recovery::Recovered;
+use crate::signal::Signal;
+use crate::store::Store;
+
+/// The index of a store.
+pub(crate) struct Index {
+    pub signal: Signal,
+    pub state: Mutex<State>,
+    dir: PathBuf,
+    shape: Shape,
+}
+
+/// What is known of the files, and how far the log has been read.
+pub(crate) struct State {
+    /// Oldest first; only the last is written.
+    pub files: Vec<IndexFile>,
+    pub position: u64,
+    /// A record before this is in the index already.
+    skip_until: u64,
+}
+
+/// Log bytes that one step indexes at most, so that queries come in between.
+const STEP_BYTES: u64 = 4 << 20;
+/// The index lets records come together for this long: it is read rarely, and a query waits for it anyway.
+const GATHER: Duration = Duration::from_millis(50);
+/// After this long without records the buffers are written and their memory is given back.
+const IDLE: Duration = Duration::from_secs(5);
+
+impl Index {
+    /// Opens the files that can be trusted and removes the others.
+    pub fn open(
+        disk: &dyn Disk,
+        options: &Options,
+        recovered: &Recovered,
+    ) -> Result<Option<Index>, StoreError> {
+        if !options.index_enabled {
+            return Ok(None);
+        }
+        let dir = options.root.join("index");
+        let shape = Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) };
+        let checkpoint = &recovered.checkpoint.content;
+        let mut files: Vec<IndexFile> = Vec::new();
+        let mut dropping = false;
+        for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
+            let path = dir.join(&entry.name);
+            if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
+                tracing::warn!(path = %path.display(), "no index file; ignored");
+                continue;
+            }
+            if !dropping && entry.len == shape.bytes() {
+                let file =
+                    IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
+                let trusted = recovered.clean
+                    || match &checkpoint.own {
+                        Some(own) => file.is_full() && file.header.end_offset <= own.index as i64,
+                        None => file.header.end_timestamp <= checkpoint.index_timestamp,
+                    };
+                if trusted {
+                    files.push(file);
+                    continue;
+                }
+            }
+            // Later files continue this one: they go with it.
+            dropping = true;
+            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        let indexed = files.last().map_or(0, |file| file.header.end_offset.max(0) as u64);
+        let position = match &checkpoint.own {
+            Some(own) if recovered.clean && !dropping => own.index,
+            _ => indexed,
+        };
+        // Java's files end with the record at `indexed` included.
+        let skip_until = if files.is_empty() { 0 } else { indexed + 1 };
+        let state = Mutex::new(State { files, position, skip_until });
+        Ok(Some(Index { signal: Signal::default(), state, dir, shape }))
+    }
+}
+
+impl Store {
+    /// Indexes some more of the log; false if it has come to the end.
+    pub fn index_step(&self) -> Result<bool, StoreError> {
+        let Some(index) = &self.index else { return Ok(false) };
+        let mut state = index.state.lock();
+        self.index_some(index, &mut state)
+    }
+
+    pub(crate) fn index_some(&self, index: &Index, state: &mut State) -> Result<bool, StoreError> {
+        let end = self.log.end();
+        let until = end.min(state.position.max(self.log.min()) + STEP_BYTES);
+        let mut walk = Walk::new(&self.log);
+        state.position = state.position.max(self.log.min());
+        while state.position < until {
+            let at = state.position;
+            match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
+                Look::Record(record) => {
+                    if at >= state.skip_until {
+                        self.index_record(index, state, &record)?;
+                    }
+                    state.position = at + record.bytes.len() as u64;
+                }
+                Look::Blank { next } => state.position = next,
+                Look::Bad(reason) => {
+                    state.position = (at / self.log.segment_bytes + 1) * self.log.segment_bytes;
+                    tracing::error!(
+                        offset = at,
+                        reason,
+                        "damaged record; the rest of its segment is not indexed"
+                    );
+                }
+                // The segment expired meanwhile.
+                Look::Nothing => state.position = self.log.min().max(at + 1),
+            }
+        }
+        Ok(state.position < end)
+    }
+
+    fn index_record(&self, index: &Index, state: &mut State, record: &Record<'_>) -> Result<(), StoreError> {
+        if record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
+            return Ok(());
+        }
+        let (mut unique, mut keys, mut tags) = (None, None, None);
+        for (name, value) in properties::iter(record.properties) {
+            match name {
+                properties::UNIQ_KEY => unique = Some(value),
+                properties::KEYS => keys = Some(value),
+                properties::TAGS => tags = Some(value),
+                _ => {}
+            }
+        }
+        let topic = JavaHash::default().update(record.topic).update("#");
+        let tag = tags.map(|tags| topic.update("T#").update(tags));
+        let keys = keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
+        let hashes = unique.into_iter().chain(keys).map(|key| topic.update(key)).chain(tag);
+        for hash in hashes {
+            self.index_put(index, state, fold(hash), record)?;
+        }
+        Ok(())
+    }
+
+    fn index_put(
+        &self,
+        index: &Index,
+        state: &mut State,
+        hash: u32,
+        record: &Record<'_>,
+    ) -> Result<(), StoreError> {
+        if state.files.last().is_none_or(IndexFile::is_full) {
+            self.index_roll(index, state)?;
+        }
+        let Some(file) = state.files.last_mut() else { return Ok(()) };
+        file.put(hash, record.physical_offset as u64, record.store_timestamp)
+            .map_err(StoreError::io("write", &file.path))
+    }
+
+    /// Completes the full file and begins the next.
+    fn index_roll(&self, index: &Index, state: &mut State) -> Result<(), StoreError> {
+        if let Some(full) = state.files.last_mut() {
+            let synced =
+                full.flush().and_then(|()| full.sync()).and_then(|()| self.disk.sync_dir(&index.dir));
+            synced.map_err(StoreError::io("sync", &full.path))?;
+            let (position, timestamp) = (state.position, full.header.end_timestamp);
+            self.move_checkpoint(false, |checkpoint, own| {
+                own.index = position;
+                checkpoint.index_timestamp = timestamp;
+            })?;
+        }
+        let now = self.clock.now_millis();
+        let name = LocalTime::of(now, self.clock.utc_offset_seconds(now)).digits();
+        // Names must rise even when the clock does not.
+        let last = state.files.last().and_then(|file| file.path.file_name()?.to_str()?.parse::<u64>().ok());
+        let number = name.parse::<u64>().unwrap_or(0).max(last.map_or(0, |last| last + 1));
+        let path = index.dir.join(format!("{number:017}"));
+        let created = self.disk.create_dir_all(&index.dir).and_then(|()| {
+            let file = IndexFile::create(&*self.disk, path.clone(), index.shape)?;
+            self.disk.sync_dir(&index.dir)?;
+            Ok(file)
+        });
+        state.files.push(created.map_err(StoreError::io("create", &path))?);
+        Ok(())
+    }
+
+    /// Brings the index to the end of the log and makes it durable, at a clean stop.
+    pub(crate) fn index_stop(&self) -> Result<(), StoreError> {
+        let Some(index) = &self.index else { return Ok(()) };
+        let mut state = index.state.lock();
+        while self.index_some(index, &mut state)? {}
+        let position = state.position;
+        let mut timestamp = None;
+        if let Some(file) = state.files.last_mut() {
+            file.flush().and_then(|()| file.sync()).map_err(StoreError::io("sync", &file.path))?;
+            timestamp = Some(file.header.end_timestamp);
+        }
+        self.move_checkpoint(true, |checkpoint, own| {
+            own.index = position;
+            checkpoint.index_timestamp = timestamp.unwrap_or(checkpoint.index_timestamp);
+        })
+    }
+
+    /// Bytes of the log that are not indexed yet.
+    pub(crate) fn index_behind(&self) -> u64 {
+        self.index.as_ref().map_or(0, |index| self.log.end().saturating_sub(index.state.lock().position))
+    }
+
+    /// Removes index files that speak only of deleted segments; the last one stays.
+    pub(crate) fn index_clean(&self) -> Result<(), StoreError> {
+        let Some(index) = &self.index else { return Ok(()) };
+        let mut state = index.state.lock();
+        while state.files.len() > 1 && state.files[0].header.end_offset < self.log.min() as i64 {
+            let path = state.files.remove(0).path;
+            self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The thread that indexes.
+    pub(crate) fn index_loop(&self) {
+        let Some(index) = &self.index else { return };
+        if let Err(error) = self.index_all(index) {
+            tracing::error!(%error, "indexing failed; it is tried again with the next messages");
+        }
+        let mut changed = true;
+        loop {
+            let raised = index.signal.wait(changed.then_some(IDLE));
+            if index.signal.is_stopped() {
+                return;
+            }
+            let done = if raised {
+                index.signal.pause(GATHER);
+                index.signal.take();
+                changed = true;
+                self.index_all(index)
+            } else {
+                changed = false;
+                self.index_idle(index)
+            };
+            if let Err(error) = done {
+                tracing::error!(%error, "indexing failed; it is tried again with the next messages");
+                index.signal.pause(Duration::from_secs(1));
+            }
+        }
+    }
+
+    fn index_all(&self, index: &Index) -> Result<(), StoreError> {
+        while !index.signal.is_stopped() && self.index_step()? {}
+        Ok(())
+    }
+
+    fn index_idle(&self, index: &Index) -> Result<(), StoreError> {
+        let mut state = index.state.lock();
+        match state.files.last_mut() {
+            Some(file) if file.has_changed() => file.flush().map_err(StoreError::io("write", &file.path)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Java's index hash: the absolute value, with the one number that has none becoming 0.
+pub(crate) fn fold(hash: JavaHash) -> u32 {
+    hash.0.checked_abs().unwrap_or(0) as u32
+}

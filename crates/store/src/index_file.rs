@@ -1,0 +1,268 @@
+//! One key index file in Java's layout (store.md §6): a header, a table of slots, entries chained per slot.
+//!
+//! Entries are collected in memory and written in order; changed slots are kept by page and written when the file
+//! is flushed. A crash in between loses nothing: an incomplete file is dropped and built again from the log.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{Disk, File};
+
+const HEADER_BYTES: u64 = 40;
+const SLOT_BYTES: u64 = 4;
+const ENTRY_BYTES: usize = 20;
+const PAGE_SLOTS: usize = 1024;
+/// Entries are written when this many bytes of them are waiting.
+const PENDING_BYTES: usize = 64 * 1024;
+
+/// The first forty bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Header {
+    pub begin_timestamp: i64,
+    pub end_timestamp: i64,
+    pub begin_offset: i64,
+    pub end_offset: i64,
+    pub slots_used: i32,
+    /// Index of the next entry; entry 0 is never used.
+    pub count: i32,
+}
+
+impl Header {
+    pub fn decode(bytes: &[u8; HEADER_BYTES as usize]) -> Header {
+        let long = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| i64::from_be_bytes(*chunk));
+        let int = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
+        Header {
+            begin_timestamp: long(0),
+            end_timestamp: long(8),
+            begin_offset: long(16),
+            end_offset: long(24),
+            slots_used: int(32),
+            count: int(36).max(1),
+        }
+    }
+
+    fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+        let mut bytes = [0; HEADER_BYTES as usize];
+        let longs = [self.begin_timestamp, self.end_timestamp, self.begin_offset, self.end_offset];
+        for (place, value) in bytes.chunks_exact_mut(8).zip(longs) {
+            place.copy_from_slice(&value.to_be_bytes());
+        }
+        bytes[32..36].copy_from_slice(&self.slots_used.to_be_bytes());
+        bytes[36..].copy_from_slice(&self.count.to_be_bytes());
+        bytes
+    }
+}
+
+/// Numbers that shape index files; they are not recorded in them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub slots: u32,
+    pub entries: u32,
+}
+
+impl Shape {
+    /// Length of a file.
+    pub fn bytes(&self) -> u64 {
+        HEADER_BYTES + u64::from(self.slots) * SLOT_BYTES + u64::from(self.entries) * ENTRY_BYTES as u64
+    }
+
+    fn entry_at(&self, index: u32) -> u64 {
+        HEADER_BYTES + u64::from(self.slots) * SLOT_BYTES + u64::from(index) * ENTRY_BYTES as u64
+    }
+}
+
+/// An index file; reading needs no more than this, writing fills the buffers.
+pub(crate) struct IndexFile {
+    pub path: PathBuf,
+    file: Arc<dyn File>,
+    shape: Shape,
+    pub header: Header,
+    pages: Vec<Option<Box<Page>>>,
+    pending: Vec<u8>,
+    /// Index of the first pending entry.
+    pending_from: u32,
+    changed: bool,
+}
+
+struct Page {
+    slots: [u32; PAGE_SLOTS],
+    changed: bool,
+}
+
+impl IndexFile {
+    pub fn create(disk: &dyn Disk, path: PathBuf, shape: Shape) -> io::Result<IndexFile> {
+        let file = disk.create(&path, shape.bytes())?;
+        Ok(IndexFile::new(file, path, shape, Header { count: 1, ..Header::default() }))
+    }
+
+    pub fn open(disk: &dyn Disk, path: PathBuf, shape: Shape) -> io::Result<IndexFile> {
+        let file = disk.open(&path)?;
+        let mut bytes = [0; HEADER_BYTES as usize];
+        file.read_at(&mut bytes, 0)?;
+        Ok(IndexFile::new(file, path, shape, Header::decode(&bytes)))
+    }
+
+    fn new(file: Arc<dyn File>, path: PathBuf, shape: Shape, header: Header) -> IndexFile {
+        let pages = Vec::new();
+        let pending_from = header.count as u32;
+        IndexFile { path, file, shape, header, pages, pending: Vec::new(), pending_from, changed: false }
+    }
+
+    /// Whether no entry can be added.
+    pub fn is_full(&self) -> bool {
+        self.header.count as u32 >= self.shape.entries
+    }
+
+    /// Adds an entry. The caller has looked that there is room.
+    pub fn put(&mut self, hash: u32, offset: u64, timestamp: i64) -> io::Result<()> {
+        if self.pending.len() >= PENDING_BYTES {
+            self.write_pending()?;
+        }
+        let slot = hash % self.shape.slots;
+        let count = self.header.count as u32;
+        let previous = match self.slot(slot)? {
+            previous if previous < count => previous,
+            _ => 0,
+        };
+        let header = &mut self.header;
+        if count <= 1 {
+            header.begin_offset = offset as i64;
+            header.begin_timestamp = timestamp;
+        }
+        let seconds =
+            if header.begin_timestamp > 0 { (timestamp - header.begin_timestamp) / 1000 } else { 0 };
+        let seconds = seconds.clamp(0, i64::from(i32::MAX)) as i32;
+        if previous == 0 {
+            header.slots_used += 1;
+        }
+        header.count += 1;
+        header.end_offset = offset as i64;
+        header.end_timestamp = timestamp;
+        self.pending.extend_from_slice(&hash.to_be_bytes());
+        self.pending.extend_from_slice(&offset.to_be_bytes());
+        self.pending.extend_from_slice(&seconds.to_be_bytes());
+        self.pending.extend_from_slice(&previous.to_be_bytes());
+        let page = self.page(slot)?;
+        page.slots[slot as usize % PAGE_SLOTS] = count;
+        page.changed = true;
+        self.changed = true;
+        Ok(())
+    }
+
+    /// The page of a slot, read from the file at its first use.
+    fn page(&mut self, slot: u32) -> io::Result<&mut Page> {
+        let number = slot as usize / PAGE_SLOTS;
+        if self.pages.is_empty() {
+            self.pages.resize_with((self.shape.slots as usize).div_ceil(PAGE_SLOTS), || None);
+        }
+        let place = &mut self.pages[number];
+        if place.is_none() {
+            let first = number * PAGE_SLOTS;
+            let len = PAGE_SLOTS.min(self.shape.slots as usize - first);
+            let mut bytes = [0; PAGE_SLOTS * SLOT_BYTES as usize];
+            let bytes = &mut bytes[..len * SLOT_BYTES as usize];
+            self.file.read_at(bytes, HEADER_BYTES + first as u64 * SLOT_BYTES)?;
+            let mut page = Box::new(Page { slots: [0; PAGE_SLOTS], changed: false });
+            for (slot, bytes) in page.slots.iter_mut().zip(bytes.chunks_exact(4)) {
+                // Negative numbers in the file count as nothing.
+                let value = bytes.first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
+                *slot = value.max(0) as u32;
+            }
+            *place = Some(page);
+        }
+        place.as_deref_mut().ok_or_else(|| io::ErrorKind::Other.into())
+    }
+
+    fn slot(&mut self, slot: u32) -> io::Result<u32> {
+        Ok(self.page(slot)?.slots[slot as usize % PAGE_SLOTS])
+    }
+
+    fn write_pending(&mut self) -> io::Result<()> {
+        self.file.write_at(&self.pending, self.shape.entry_at(self.pending_from))?;
+        self.pending_from += (self.pending.len() / ENTRY_BYTES) as u32;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Writes everything to the file and gives the memory back.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.changed {
+            self.write_pending()?;
+            let mut bytes = [0; PAGE_SLOTS * SLOT_BYTES as usize];
+            for (number, page) in self.pages.iter_mut().enumerate() {
+                let Some(page) = page.as_deref_mut().filter(|page| page.changed) else { continue };
+                let first = number * PAGE_SLOTS;
+                let len = PAGE_SLOTS.min(self.shape.slots as usize - first);
+                for (place, slot) in bytes.chunks_exact_mut(4).zip(&page.slots) {
+                    place.copy_from_slice(&slot.to_be_bytes());
+                }
+                let at = HEADER_BYTES + first as u64 * SLOT_BYTES;
+                self.file.write_at(&bytes[..len * SLOT_BYTES as usize], at)?;
+                page.changed = false;
+            }
+            self.file.write_at(&self.header.encode(), 0)?;
+            self.changed = false;
+        }
+        self.pages = Vec::new();
+        self.pending = Vec::new();
+        Ok(())
+    }
+
+    /// Whether memory holds what the file does not.
+    pub fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Walks the chain of a hash from the newest entry on, calling `found` with offset and store time (whole seconds
+    /// after the file's first); stops when that returns false.
+    pub fn walk(&mut self, hash: u32, mut found: impl FnMut(u64, i64) -> bool) -> io::Result<()> {
+        let count = self.header.count as u32;
+        let mut index = self.slot_for_reading(hash % self.shape.slots)?;
+        let mut bound = count;
+        // Chains lead to ever smaller numbers; anything else is damage and ends the walk.
+        while index > 0 && index < bound {
+            bound = index;
+            let bytes = self.entry(index)?;
+            let int = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
+            let offset = bytes[4..].first_chunk().map_or(0, |chunk| i64::from_be_bytes(*chunk));
+            let seconds = int(12);
+            if seconds < 0 {
+                break;
+            }
+            let time = self.header.begin_timestamp + i64::from(seconds) * 1000;
+            if int(0) as u32 == hash && offset >= 0 && !found(offset as u64, time) {
+                break;
+            }
+            index = int(16).max(0) as u32;
+        }
+        Ok(())
+    }
+
+    /// A slot without keeping its page in memory, unless it is there.
+    fn slot_for_reading(&self, slot: u32) -> io::Result<u32> {
+        if let Some(Some(page)) = self.pages.get(slot as usize / PAGE_SLOTS) {
+            return Ok(page.slots[slot as usize % PAGE_SLOTS]);
+        }
+        let mut bytes = [0; 4];
+        self.file.read_at(&mut bytes, HEADER_BYTES + u64::from(slot) * SLOT_BYTES)?;
+        Ok(i32::from_be_bytes(bytes).max(0) as u32)
+    }
+
+    fn entry(&self, index: u32) -> io::Result<[u8; ENTRY_BYTES]> {
+        let mut bytes = [0; ENTRY_BYTES];
+        if index >= self.pending_from {
+            let at = (index - self.pending_from) as usize * ENTRY_BYTES;
+            if let Some(pending) = self.pending.get(at..at + ENTRY_BYTES) {
+                bytes.copy_from_slice(pending);
+            }
+        } else {
+            self.file.read_at(&mut bytes, self.shape.entry_at(index))?;
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,51 @@
+//! The message store: one commit log is the only truth; consume queues and the key index follow it and can be
+//! rebuilt from it. The files are those of the Java broker (see `docs/formats.md`).
+//!
+//! Invariants: the store never sees a socket and knows no async runtime; disk and time come in through [`Disk`] and
+//! [`Clock`]; whatever bytes are found on disk, nothing here panics.
+//!
+//! The way of a message: [`Batch::push`] encodes it, [`Store::append`] gives it its offsets and writes it,
+//! [`Store::when_flushed`] tells when it is safe, [`Store::read`] gives it to consumers.
+#![deny(missing_docs)]
+
+mod append;
+mod batch;
+mod checkpoint;
+mod clock;
+mod commit_log;
+pub mod config_file;
+mod disk;
+mod dispatch;
+mod error;
+mod flush;
+mod index;
+mod index_file;
+mod map;
+mod options;
+mod query;
+mod queue;
+mod queue_files;
+mod queue_writer;
+mod queues;
+mod read;
+mod recovery;
+mod retention;
+mod runtime;
+mod segment;
+mod signal;
+mod store;
+mod time_search;
+
+pub use batch::{Appended, Batch};
+pub use clock::{Clock, LocalTime, RealClock};
+pub use disk::{Disk, Entry, File, Lock, RealDisk, Space, Stat};
+pub use error::{AppendError, StoreError};
+pub use flush::{Flushed, Waiter};
+pub use map::Map;
+pub use options::{FlushMode, Options, Transfer};
+pub use query::{KeyKind, QueryResult};
+pub use queue::{Queue, QueueEntry};
+pub use read::{ReadLimits, ReadResult, ReadStatus, Records};
+pub use runtime::Runtime;
+pub use store::{OnArrival, Store};
+pub use time_search::Boundary;

@@ -1,0 +1,134 @@
+//! What shapes a store: sizes that are part of the file format, times of flushing, and limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When appended bytes become durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// Every `interval`; messages are readable at once.
+    Async {
+        /// Longest time that accepted bytes stay unsynced (`flushIntervalCommitLog`).
+        interval: Duration,
+    },
+    /// As soon as possible, many waiters at once; messages are readable when durable.
+    Sync {
+        /// How long a waiter waits (`syncFlushTimeout`).
+        timeout: Duration,
+    },
+}
+
+/// How much one answer of [`read`](crate::Store::read) may hold, besides what the reader asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Bytes.
+    pub bytes: u64,
+    /// Messages.
+    pub count: u32,
+}
+
+/// Options of a store. The sizes of segments and index files are not recorded on disk: they must be what the
+/// store was written with (store.md §23).
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `storePathRootDir`.
+    pub root: PathBuf,
+    /// `storePathCommitLog`; empty means `commitlog` below the root.
+    pub commit_log_dir: PathBuf,
+    /// `mappedFileSizeCommitLog`.
+    pub segment_bytes: u64,
+    /// Entries per consume queue segment, `mappedFileSizeConsumeQueue` / 20.
+    pub queue_segment_entries: u32,
+    /// `maxHashSlotNum`.
+    pub index_slots: u32,
+    /// `maxIndexNum`.
+    pub index_entries: u32,
+    /// `messageIndexEnable`.
+    pub index_enabled: bool,
+    /// `flushDiskType` with its time.
+    pub flush: FlushMode,
+    /// Longest time that queue entries stay in memory only (`flushIntervalConsumeQueue`).
+    pub queue_flush_interval: Duration,
+    /// Between two syncs of the queue files (`flushConsumeQueueThoroughInterval`).
+    pub queue_sync_interval: Duration,
+    /// `checkCRCOnRecover`.
+    pub check_crc_on_recover: bool,
+    /// `fileReservedTime`.
+    pub file_reserved: Duration,
+    /// Local hours at which old segments are deleted (`deleteWhen`).
+    pub delete_when: Vec<u32>,
+    /// Above this share of the disk old segments go at any hour (`diskMaxUsedSpaceRatio`).
+    pub disk_max_used_percent: u32,
+    /// Above this share segments go before their time (`diskSpaceCleanForciblyRatio`).
+    pub disk_clean_forcibly_percent: u32,
+    /// Above this share writing stops (`diskSpaceWarningLevelRatio`).
+    pub disk_warning_percent: u32,
+    /// `cleanFileForciblyEnable`.
+    pub clean_forcibly: bool,
+    /// Most segments deleted by one round (`deleteFileBatchMax`).
+    pub delete_batch_max: u32,
+    /// Delays of levels 1, 2, … (`messageDelayLevel`).
+    pub delay_levels: Vec<Duration>,
+    /// Log bytes counted from its end that are taken to be in memory: 40 % of the machine's by default in Java
+    /// (`accessMessageInMemoryMaxRatio`). The caller knows the machine.
+    pub in_memory_bytes: u64,
+    /// Limit of an answer from memory (`maxTransfer…OnMessageInMemory`).
+    pub transfer_in_memory: Transfer,
+    /// Limit of an answer from disk (`maxTransfer…OnMessageInDisk`).
+    pub transfer_on_disk: Transfer,
+    /// Queue files kept open at most.
+    pub open_queue_files_max: usize,
+}
+
+impl Options {
+    /// Java's defaults below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Options {
+        let root = root.into();
+        Options { commit_log_dir: root.join("commitlog"), root, ..Options::default() }
+    }
+
+    /// The commit log's directory.
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        if self.commit_log_dir.as_os_str().is_empty() {
+            self.root.join("commitlog")
+        } else {
+            self.commit_log_dir.clone()
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            root: PathBuf::from("store"),
+            commit_log_dir: PathBuf::new(),
+            segment_bytes: 1 << 30,
+            queue_segment_entries: 300_000,
+            index_slots: 5_000_000,
+            index_entries: 20_000_000,
+            index_enabled: true,
+            flush: FlushMode::Async { interval: Duration::from_millis(500) },
+            queue_flush_interval: Duration::from_secs(1),
+            queue_sync_interval: Duration::from_secs(60),
+            check_crc_on_recover: true,
+            file_reserved: Duration::from_secs(72 * 3600),
+            delete_when: vec![4],
+            disk_max_used_percent: 75,
+            disk_clean_forcibly_percent: 85,
+            disk_warning_percent: 90,
+            clean_forcibly: true,
+            delete_batch_max: 10,
+            delay_levels: default_delay_levels(),
+            in_memory_bytes: 4 << 30,
+            transfer_in_memory: Transfer { bytes: 262_144, count: 32 },
+            transfer_on_disk: Transfer { bytes: 65_536, count: 8 },
+            open_queue_files_max: 512,
+        }
+    }
+}
+
+/// `1s 5s 10s 30s 1m … 10m 20m 30m 1h 2h` (store.md §14).
+fn default_delay_levels() -> Vec<Duration> {
+    let seconds = [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+    seconds.map(Duration::from_secs).to_vec()
+}

@@ -1,0 +1,387 @@
+//! The files of all consume queues: `consumequeue/<topic>/<queueId>/<twenty digits>`, twenty bytes per entry.
+//!
+//! Only a bounded number of them is open at a time. A segment is created when its first entry is written and never
+//! before: Java takes an all-zero segment for one entry (store.md §24 T3).
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, File};
+use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::segment;
+use crate::signal::Signal;
+
+/// What all queues share.
+pub(crate) struct QueueFiles {
+    pub disk: Arc<dyn Disk>,
+    pub root: PathBuf,
+    /// Entries per segment.
+    pub segment_entries: u64,
+    log_min: Arc<AtomicU64>,
+    serial: AtomicU64,
+    open: Mutex<OpenFiles>,
+    dirty: Mutex<Vec<Arc<Queue>>>,
+    unsynced: Mutex<Unsynced>,
+    /// Raised when a queue has something to write.
+    pub signal: Signal,
+    /// Raised when a queue should not wait for the interval.
+    pub urgent: Signal,
+}
+
+/// Open files, least recently used ones closed first.
+struct OpenFiles {
+    files: HashMap<(u64, u64), (Arc<dyn File>, u64)>,
+    tick: u64,
+    max: usize,
+}
+
+/// Files written since the last sync.
+#[derive(Default)]
+pub(crate) struct Unsynced {
+    files: HashMap<PathBuf, bool>,
+    /// More than are worth syncing one by one.
+    many: bool,
+}
+
+/// Above this many files one sync of the whole file system is cheaper.
+const UNSYNCED_FILES_MAX: usize = 64;
+
+impl QueueFiles {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        root: PathBuf,
+        segment_entries: u64,
+        open_max: usize,
+        log_min: Arc<AtomicU64>,
+    ) -> QueueFiles {
+        QueueFiles {
+            disk,
+            root,
+            segment_entries,
+            log_min,
+            serial: AtomicU64::new(0),
+            open: Mutex::new(OpenFiles { files: HashMap::new(), tick: 0, max: open_max.max(1) }),
+            dirty: Mutex::new(Vec::new()),
+            unsynced: Mutex::new(Unsynced::default()),
+            signal: Signal::default(),
+            urgent: Signal::default(),
+        }
+    }
+
+    pub fn log_min(&self) -> u64 {
+        self.log_min.load(Ordering::Acquire)
+    }
+
+    pub fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn list_dirty(&self, queue: Arc<Queue>) {
+        self.dirty.lock().push(queue);
+        self.signal.raise();
+    }
+
+    pub fn urge(&self) {
+        self.urgent.raise();
+    }
+
+    /// The queues that have something to write, taken off the list.
+    pub fn take_dirty(&self) -> Vec<Arc<Queue>> {
+        std::mem::take(&mut *self.dirty.lock())
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_entries * ENTRY_BYTES as u64
+    }
+
+    /// Directory of one queue.
+    pub fn dir_of(&self, topic: &str, id: u32) -> PathBuf {
+        self.root.join(topic).join(id.to_string())
+    }
+
+    /// First entry of the segment that holds entry `index`.
+    pub fn segment_start(&self, index: u64) -> u64 {
+        index / self.segment_entries * self.segment_entries
+    }
+
+    fn path_of(&self, queue: &Queue, start: u64) -> PathBuf {
+        segment::path_of(&self.dir_of(queue.topic(), queue.id()), start * ENTRY_BYTES as u64)
+    }
+
+    /// Reads at most `wanted` entries from `from` on, not going over the end of a segment. None if the file is gone.
+    pub fn read(&self, queue: &Queue, from: u64, wanted: u64, out: &mut [u8]) -> io::Result<usize> {
+        let start = self.segment_start(from);
+        let count = wanted.min(start + self.segment_entries - from);
+        let Some(file) = self.file(queue, start)? else { return Ok(0) };
+        let bytes = count as usize * ENTRY_BYTES;
+        file.read_at(&mut out[..bytes], (from - start) * ENTRY_BYTES as u64)?;
+        Ok(count as usize)
+    }
+
+    /// Writes entries from `from` on, creating segments as they begin.
+    pub fn write(&self, queue: &Queue, from: u64, entries: &[u8]) -> io::Result<()> {
+        let (mut at, mut rest) = (from, entries);
+        while !rest.is_empty() {
+            let start = self.segment_start(at);
+            let room = (start + self.segment_entries - at) as usize * ENTRY_BYTES;
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            let file = match self.file(queue, start)? {
+                Some(file) => file,
+                None => self.create(queue, start, at)?,
+            };
+            file.write_at(now, (at - start) * ENTRY_BYTES as u64)?;
+            self.note_write(self.path_of(queue, start), false);
+            at += (now.len() / ENTRY_BYTES) as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Creates a segment whose entries before `first` stand for nothing.
+    fn create(&self, queue: &Queue, start: u64, first: u64) -> io::Result<Arc<dyn File>> {
+        let path = self.path_of(queue, start);
+        self.disk.create_dir_all(&self.dir_of(queue.topic(), queue.id()))?;
+        let file = self.disk.create(&path, self.segment_bytes())?;
+        if first > start {
+            let filler = QueueEntry::PRE_BLANK.encode().repeat((first - start) as usize);
+            file.write_at(&filler, 0)?;
+        }
+        self.note_write(path, true);
+        self.open.lock().insert((queue.serial, start), file.clone());
+        Ok(file)
+    }
+
+    fn file(&self, queue: &Queue, start: u64) -> io::Result<Option<Arc<dyn File>>> {
+        let key = (queue.serial, start);
+        if let Some(file) = self.open.lock().get(key) {
+            return Ok(Some(file));
+        }
+        match self.disk.open(&self.path_of(queue, start)) {
+            Ok(file) => {
+                self.open.lock().insert(key, file.clone());
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note_write(&self, path: PathBuf, created: bool) {
+        let mut unsynced = self.unsynced.lock();
+        if unsynced.files.len() >= UNSYNCED_FILES_MAX && !unsynced.files.contains_key(&path) {
+            unsynced.many = true;
+        } else {
+            *unsynced.files.entry(path).or_default() |= created;
+        }
+    }
+
+    /// What was written since the last call of this.
+    pub fn take_unsynced(&self) -> Unsynced {
+        std::mem::take(&mut *self.unsynced.lock())
+    }
+
+    /// Whether anything written is not synced.
+    pub fn has_unsynced(&self) -> bool {
+        let unsynced = self.unsynced.lock();
+        unsynced.many || !unsynced.files.is_empty()
+    }
+
+    /// Makes what `take_unsynced` gave durable.
+    pub fn sync(&self, unsynced: &Unsynced) -> io::Result<()> {
+        if unsynced.many {
+            return self.disk.sync_tree(&self.root);
+        }
+        for (path, created) in &unsynced.files {
+            match self.disk.open(path) {
+                Ok(file) => file.sync_data()?,
+                // The topic was deleted, or the segment expired.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            }
+            if *created {
+                // The queue's directory and the two above it may be as new as the file.
+                for dir in path.ancestors().skip(1).take(3) {
+                    self.sync_dir(dir)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match self.disk.sync_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Notes that all files may have changed: recovery trimmed them.
+    pub fn note_all(&self) {
+        self.unsynced.lock().many = true;
+    }
+
+    /// Removes the segments of a queue from that of entry `from` up to that of entry `until`.
+    pub fn remove(&self, queue: &Queue, from: u64, until: u64) -> io::Result<()> {
+        let mut start = self.segment_start(from);
+        while start < until {
+            self.open.lock().files.remove(&(queue.serial, start));
+            self.disk.remove(&self.path_of(queue, start))?;
+            start += self.segment_entries;
+        }
+        Ok(())
+    }
+
+    /// Removes all files of a queue and its directory.
+    pub fn remove_all(&self, queue: &Queue) -> io::Result<()> {
+        self.open.lock().files.retain(|(serial, _), _| *serial != queue.serial);
+        let dir = self.dir_of(queue.topic(), queue.id());
+        for entry in self.disk.list(&dir)? {
+            if !entry.is_dir {
+                self.disk.remove(&dir.join(&entry.name))?;
+            }
+        }
+        match self.disk.remove_dir(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Clears whatever the files of a queue hold from entry `from` on.
+    pub fn trim(&self, queue: &Queue, from: u64) -> io::Result<()> {
+        let dir = self.dir_of(queue.topic(), queue.id());
+        let start = self.segment_start(from);
+        for entry in self.disk.list(&dir)?.iter().rev() {
+            let Some(base) = segment::base_of(&entry.name) else { continue };
+            let first = base / ENTRY_BYTES as u64;
+            // A segment without a single entry would count as one for Java, so it goes as a whole.
+            if first > start || (first == start && from == start) {
+                self.open.lock().files.remove(&(queue.serial, first));
+                self.disk.remove(&dir.join(&entry.name))?;
+            } else if first == start {
+                if let Some(file) = self.file(queue, start)? {
+                    file.zero((from - start) * ENTRY_BYTES as u64, self.segment_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OpenFiles {
+    fn get(&mut self, key: (u64, u64)) -> Option<Arc<dyn File>> {
+        self.tick += 1;
+        let (file, used) = self.files.get_mut(&key)?;
+        *used = self.tick;
+        Some(file.clone())
+    }
+
+    fn insert(&mut self, key: (u64, u64), file: Arc<dyn File>) {
+        if self.files.len() >= self.max && !self.files.contains_key(&key) {
+            // Close the older half at once: one pass over the table per max / 2 openings.
+            let mut ticks: Vec<u64> = self.files.values().map(|(_, used)| *used).collect();
+            let middle = ticks.len() / 2;
+            let (_, median, _) = ticks.select_nth_unstable(middle);
+            let median = *median;
+            self.files.retain(|_, (_, used)| *used > median);
+        }
+        self.tick += 1;
+        self.files.insert(key, (file, self.tick));
+    }
+}
+
+/// What loading a queue's directory found.
+pub(crate) struct Found {
+    /// First entry of the first file.
+    pub first: u64,
+    /// Entries below this are in files and point below the position asked for.
+    pub next: u64,
+    /// There is something in the files behind `next`.
+    pub has_more: bool,
+    /// The files do not form a queue: it must be rebuilt.
+    pub damaged: bool,
+}
+
+/// Looks which entries of a queue's files point below `position` in the log; nothing is changed.
+///
+/// Everything below a durable position is in the files in order; what is behind may have holes and rests, so
+/// it is not looked at further and dispatched again.
+pub(crate) fn find(files: &QueueFiles, dir: &Path, position: u64) -> io::Result<Found> {
+    let mut found = Found { first: 0, next: 0, has_more: false, damaged: false };
+    let entries: Vec<_> = files.disk.list(dir)?.into_iter().filter(|entry| !entry.is_dir).collect();
+    let mut starts: Vec<u64> = Vec::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
+        if entry.len == 0 && i + 1 == entries.len() {
+            found.has_more = true;
+            continue;
+        }
+        let base = segment::base_of(&entry.name).filter(|base| base % files.segment_bytes() == 0);
+        let start = base.map(|base| base / ENTRY_BYTES as u64);
+        let follows = |start: u64| starts.last().is_none_or(|last| last + files.segment_entries == start);
+        match start.filter(|start| follows(*start) && entry.len == files.segment_bytes()) {
+            Some(start) => starts.push(start),
+            None => found.damaged = true,
+        }
+    }
+    found.first = starts.first().copied().unwrap_or(0);
+    found.next = found.first;
+    for start in starts.into_iter().rev() {
+        let file = files.disk.open(&segment::path_of(dir, start * ENTRY_BYTES as u64))?;
+        let (count, more) = count_below(&*file, files.segment_entries, position)?;
+        found.has_more |= more;
+        if count > 0 {
+            found.next = start + count;
+            break;
+        }
+        found.has_more = true;
+    }
+    Ok(found)
+}
+
+/// How many entries at the front of a segment point below `position`, and whether something stands behind them.
+fn count_below(file: &dyn File, entries: u64, position: u64) -> io::Result<(u64, bool)> {
+    const CHUNK: u64 = 204;
+    let mut buffer = [0; CHUNK as usize * ENTRY_BYTES];
+    let mut chunk = |from: u64| -> io::Result<(u64, bool, bool)> {
+        let len = CHUNK.min(entries - from) as usize * ENTRY_BYTES;
+        file.read_at(&mut buffer[..len], from * ENTRY_BYTES as u64)?;
+        let mut below = 0;
+        for entry in buffer[..len].chunks_exact(ENTRY_BYTES) {
+            match QueueEntry::decode(entry) {
+                Some(entry) if entry.physical_offset < position => below += 1,
+                _ => break,
+            }
+        }
+        let rest = &buffer[below as usize * ENTRY_BYTES..len];
+        Ok((below, rest.is_empty(), rest.iter().any(|&byte| byte != 0)))
+    };
+    // Most queues are light: their first chunk tells all.
+    let (below, full, more) = chunk(0)?;
+    if !full {
+        return Ok((below, more));
+    }
+    // Whole chunks from `low` on are not known to be below; `high` is known to hold one that is not.
+    let (mut low, mut high) = (1, entries.div_ceil(CHUNK));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let (below, full, _) = chunk(middle * CHUNK)?;
+        if full {
+            low = middle + 1;
+        } else if below > 0 {
+            low = middle;
+            break;
+        } else {
+            high = middle;
+        }
+    }
+    if low * CHUNK >= entries {
+        return Ok((entries, false));
+    }
+    let (below, _, more) = chunk(low * CHUNK)?;
+    Ok((low * CHUNK + below, more))
+}

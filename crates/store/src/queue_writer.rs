@@ -1,0 +1,113 @@
+//! The worker that takes queue tails to their files, syncs these now and then, and moves the checkpoint.
+
+use std::time::Duration;
+
+use crate::checkpoint::{Checkpoint, Own};
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// State of the worker; its lock keeps two rounds from running at once.
+#[derive(Default)]
+pub(crate) struct QueueWriter {
+    scratch: Vec<u8>,
+}
+
+impl Store {
+    /// Writes all queue tails to files; with `sync`, also makes all queue files durable. Moves the checkpoint to
+    /// what is then true.
+    pub fn queue_step(&self, sync: bool) -> Result<(), StoreError> {
+        let mut writer = self.queue_writer.lock();
+        // What the log's last flush covered, taken before the queues are written: their entries below it are in the
+        // tails or in files by now (since-5.3.md §9.1 S1).
+        let durable = *self.flush.moment.lock();
+        let written = self.appender.lock().moment().mark;
+        self.write_tails(&mut writer)?;
+        let files = &self.queues.files;
+        if !sync {
+            return self.move_checkpoint(false, |_, own| own.written = written);
+        }
+        let unsynced = files.take_unsynced();
+        if let Err(source) = files.sync(&unsynced) {
+            // As with the log, what a failed sync has left is unknown. Queues can be rebuilt, so the store goes on
+            // being readable, but nothing may ever count on them again in this run.
+            let error = StoreError::Io { what: "sync", path: files.root.clone(), source };
+            self.set_fault(error.to_string());
+            return Err(error);
+        }
+        self.move_checkpoint(true, |checkpoint, own| {
+            own.written = written;
+            if let Some(durable) = durable {
+                own.durable = durable.mark;
+                checkpoint.logics_timestamp = durable.timestamp;
+            }
+        })
+    }
+
+    fn write_tails(&self, writer: &mut QueueWriter) -> Result<(), StoreError> {
+        let files = &self.queues.files;
+        files.signal.take();
+        files.urgent.take();
+        let mut dirty = files.take_dirty().into_iter();
+        while let Some(queue) = dirty.next() {
+            if let Err(source) = queue.write_tail(&mut writer.scratch) {
+                let path = files.dir_of(queue.topic(), queue.id());
+                queue.relist();
+                dirty.for_each(|queue| queue.keep_listed());
+                return Err(StoreError::Io { what: "write", path, source });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint with changed fields of our own, and Java's as they follow from them.
+    pub(crate) fn move_checkpoint(
+        &self,
+        sync: bool,
+        change: impl FnOnce(&mut Checkpoint, &mut Own),
+    ) -> Result<(), StoreError> {
+        if self.fault().is_some() {
+            return Ok(());
+        }
+        let moment = *self.flush.moment.lock();
+        let mut checkpoint = self.checkpoint.lock();
+        let mut own = checkpoint.content.own.unwrap_or_default();
+        own.boot_id = self.disk.boot_id().unwrap_or_default();
+        own.flushed = self.flushed_until();
+        change(&mut checkpoint.content, &mut own);
+        if let Some(moment) = moment {
+            checkpoint.content.physic_timestamp = moment.timestamp;
+        }
+        checkpoint.content.logics_offset = own.durable.position as i64;
+        checkpoint.content.own = Some(own);
+        let written = if sync { checkpoint.save() } else { checkpoint.write() };
+        written.map_err(StoreError::io("write", &checkpoint.path))
+    }
+
+    /// The thread that writes queues.
+    pub(crate) fn queue_loop(&self) {
+        let files = self.queues.files.clone();
+        let mut last_sync = self.clock.monotonic();
+        let mut pause = Duration::ZERO;
+        loop {
+            let until_sync = (last_sync + self.options.queue_sync_interval)
+                .saturating_sub(self.clock.monotonic())
+                .max(Duration::from_millis(1));
+            let raised = files.signal.wait(files.has_unsynced().then_some(until_sync));
+            if files.signal.is_stopped() {
+                return;
+            }
+            if raised {
+                files.urgent.wait(Some(self.options.queue_flush_interval + pause));
+            }
+            let sync = self.clock.monotonic() >= last_sync + self.options.queue_sync_interval;
+            if sync {
+                last_sync = self.clock.monotonic();
+            }
+            pause = Duration::ZERO;
+            if let Err(error) = self.queue_step(sync) {
+                tracing::error!(%error, "writing consume queues failed; their entries stay in memory");
+                pause = Duration::from_secs(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The table of all queues by topic and number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::error::StoreError;
+use crate::queue::Queue;
+use crate::queue_files::{self, QueueFiles};
+
+/// All queues of the store.
+pub(crate) struct Queues {
+    pub files: Arc<QueueFiles>,
+    topics: RwLock<HashMap<Arc<str>, BTreeMap<u32, Arc<Queue>>>>,
+}
+
+/// Queues that loading found something about which recovery must act on.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    /// Files hold something behind the entries that count.
+    pub with_more: Vec<Arc<Queue>>,
+    /// Files that do not form a queue.
+    pub damaged: Vec<Arc<Queue>>,
+}
+
+impl Queues {
+    pub fn new(files: Arc<QueueFiles>) -> Queues {
+        Queues { files, topics: RwLock::new(HashMap::new()) }
+    }
+
+    /// Finds the queues that are on disk, with their entries that point below `position` of the log.
+    pub fn load(&self, position: u64) -> Result<Loaded, StoreError> {
+        let files = &self.files;
+        let mut found = Vec::new();
+        for topic in files.disk.list(&files.root).map_err(StoreError::io("list", &files.root))? {
+            // Plain files here are those of a RocksDB and not ours to judge (store.md §24 T34).
+            if !topic.is_dir {
+                continue;
+            }
+            let dir = files.root.join(&topic.name);
+            let name: Arc<str> = Arc::from(topic.name);
+            for queue in files.disk.list(&dir).map_err(StoreError::io("list", &dir))? {
+                if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
+                    found.push((name.clone(), id));
+                }
+            }
+        }
+        let mut loaded = Loaded::default();
+        let mut topics = self.topics.write();
+        for (topic, id) in found {
+            let dir = files.dir_of(&topic, id);
+            let entries = queue_files::find(files, &dir, position).map_err(StoreError::io("read", &dir))?;
+            let queue = Arc::new(Queue::new(files.clone(), topic.clone(), id, entries.first, entries.next));
+            if entries.has_more {
+                loaded.with_more.push(queue.clone());
+            }
+            if entries.damaged {
+                loaded.damaged.push(queue.clone());
+            }
+            topics.entry(topic).or_default().insert(id, queue);
+        }
+        Ok(loaded)
+    }
+
+    pub fn find(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
+        self.topics.read().get(topic)?.get(&id).cloned()
+    }
+
+    pub fn get(&self, topic: &str, id: u32) -> Arc<Queue> {
+        if let Some(queue) = self.find(topic, id) {
+            return queue;
+        }
+        let mut topics = self.topics.write();
+        let name = match topics.get_key_value(topic) {
+            Some((name, _)) => name.clone(),
+            None => Arc::from(topic),
+        };
+        let queues = topics.entry(name.clone()).or_default();
+        queues.entry(id).or_insert_with(|| Arc::new(Queue::new(self.files.clone(), name, id, 0, 0))).clone()
+    }
+
+    pub fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.topics.read().get(topic).map(|queues| queues.values().cloned().collect()).unwrap_or_default()
+    }
+
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        let mut topics: Vec<_> = self.topics.read().keys().cloned().collect();
+        topics.sort();
+        topics
+    }
+
+    pub fn all(&self) -> Vec<Arc<Queue>> {
+        self.topics.read().values().flat_map(|queues| queues.values().cloned()).collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.topics.read().values().map(BTreeMap::len).sum()
+    }
+
+    /// Takes the queues of a topic out of the table.
+    pub fn remove_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.topics.write().remove(topic).map(|queues| queues.into_values().collect()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,345 @@
+//! Reading a queue: from a consumer's offset to the bytes of records, which are not copied until they are sent.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use wire::record::{Prefix, Record};
+
+use crate::error::StoreError;
+use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::segment::Segment;
+use crate::store::Store;
+
+/// What a reader asks for at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Messages.
+    pub max_count: u32,
+    /// Bytes; the first message is given whatever its size.
+    pub max_bytes: u64,
+}
+
+/// How a read ended (store.md §12.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReadStatus {
+    /// At least one message.
+    Found,
+    /// Messages, but none that the filter lets through.
+    NoMatchedMessage,
+    /// The log part is being deleted.
+    MessageWasRemoving,
+    /// The queue has no entry where it should.
+    OffsetFoundNull,
+    /// Behind the end.
+    OffsetOverflowBadly,
+    /// Exactly at the end: wait for the next message.
+    OffsetOverflowOne,
+    /// Before the first message that is still there.
+    OffsetTooSmall,
+    /// There is no such queue. Queues come to be when they are asked for, so the broker alone can say this.
+    NoMatchedLogicQueue,
+    /// Nothing was ever stored in it.
+    NoMessageInQueue,
+}
+
+impl ReadStatus {
+    /// Java's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadStatus::Found => "FOUND",
+            ReadStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            ReadStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            ReadStatus::OffsetFoundNull => "OFFSET_FOUND_NULL",
+            ReadStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            ReadStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            ReadStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            ReadStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+            ReadStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        }
+    }
+}
+
+/// What a read gave.
+#[derive(Debug)]
+pub struct ReadResult {
+    /// How it ended.
+    pub status: ReadStatus,
+    /// Where to read next.
+    pub next_offset: i64,
+    /// First offset of the queue.
+    pub min_offset: i64,
+    /// Offset behind the last message of the queue.
+    pub max_offset: i64,
+    /// The messages.
+    pub records: Records,
+    /// The reader is so far behind that its data is probably not in memory.
+    pub suggest_slave: bool,
+}
+
+/// Records in their segments, which they keep from being unmapped.
+#[derive(Default)]
+pub struct Records {
+    segments: Vec<Arc<Segment>>,
+    parts: Vec<Part>,
+    bytes: usize,
+}
+
+struct Part {
+    /// Place in `segments`.
+    segment: u32,
+    size: u32,
+    at: u64,
+}
+
+impl Records {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Bytes of all records.
+    pub fn byte_len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends all records to `out`, one behind the other, as a pull answer's body has them.
+    pub fn copy_to(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        out.reserve(self.bytes);
+        for part in &self.parts {
+            let segment = &self.segments[part.segment as usize];
+            if let Some(bytes) = segment.mapped(part.at, part.size as usize) {
+                out.extend_from_slice(bytes);
+            } else {
+                let start = out.len();
+                out.resize(start + part.size as usize, 0);
+                segment.file.read_at(&mut out[start..], part.at - segment.base)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of each record in turn.
+    pub fn iter(&self) -> impl Iterator<Item = io::Result<Cow<'_, [u8]>>> {
+        self.parts.iter().map(|part| {
+            let segment = &self.segments[part.segment as usize];
+            match segment.mapped(part.at, part.size as usize) {
+                Some(bytes) => Ok(Cow::Borrowed(bytes)),
+                None => {
+                    let mut bytes = vec![0; part.size as usize];
+                    segment.file.read_at(&mut bytes, part.at - segment.base)?;
+                    Ok(Cow::Owned(bytes))
+                }
+            }
+        })
+    }
+
+    fn push(&mut self, segment: Arc<Segment>, entry: &QueueEntry) {
+        if self.segments.last().is_none_or(|last| !Arc::ptr_eq(last, &segment)) {
+            self.segments.push(segment);
+        }
+        self.parts.push(Part {
+            segment: self.segments.len() as u32 - 1,
+            size: entry.size,
+            at: entry.physical_offset,
+        });
+        self.bytes += entry.size as usize;
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} records, {} bytes", self.parts.len(), self.bytes)
+    }
+}
+
+/// Entries examined by one read at least, matching or not (`maxFilterMessageSize` / 20).
+const EXAMINED_MIN: u64 = 800;
+/// Entries fetched from a queue at a time.
+const FETCHED: usize = 64;
+/// Bounds of `ReadLimits::max_bytes` (store.md §12.1).
+const BYTES_MIN: u64 = 100;
+const BYTES_MAX: u64 = 128 << 20;
+
+impl Store {
+    /// Reads messages of a queue from `offset` on whose tags code `matches` lets through.
+    pub fn read(
+        &self,
+        queue: &Queue,
+        offset: i64,
+        limits: ReadLimits,
+        matches: &mut dyn FnMut(i64) -> bool,
+    ) -> Result<ReadResult, StoreError> {
+        // The maximum first: a minimum read later may only be too high, and then says so.
+        let max = queue.max_offset() as i64;
+        let min = (queue.min_offset() as i64).min(max);
+        let mut result = ReadResult {
+            status: ReadStatus::Found,
+            next_offset: offset,
+            min_offset: min,
+            max_offset: max,
+            records: Records::default(),
+            suggest_slave: false,
+        };
+        let (status, next_offset) = if max == 0 {
+            (ReadStatus::NoMessageInQueue, 0)
+        } else if offset < min {
+            (ReadStatus::OffsetTooSmall, min)
+        } else if offset == max {
+            (ReadStatus::OffsetOverflowOne, offset)
+        } else if offset > max {
+            (ReadStatus::OffsetOverflowBadly, max)
+        } else {
+            self.collect(queue, offset as u64, limits, matches, &mut result)
+                .map_err(StoreError::io("read", &self.queues.files.dir_of(queue.topic(), queue.id())))?
+        };
+        result.status = status;
+        result.next_offset = next_offset;
+        Ok(result)
+    }
+
+    fn collect(
+        &self,
+        queue: &Queue,
+        offset: u64,
+        limits: ReadLimits,
+        matches: &mut dyn FnMut(i64) -> bool,
+        result: &mut ReadResult,
+    ) -> io::Result<(ReadStatus, i64)> {
+        let max = result.max_offset as u64;
+        let max_count = limits.max_count.max(1) as usize;
+        let max_bytes = limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX);
+        let examined_until = max.min(offset + EXAMINED_MIN.max(max_count as u64));
+        let log_end = self.log.end();
+        let mut buffer = [0; FETCHED * ENTRY_BYTES];
+        let mut next = offset;
+        let mut farthest = 0;
+        let mut removing = false;
+        let mut segment: Option<Arc<Segment>> = None;
+        'all: while next < examined_until {
+            let wanted = FETCHED.min((examined_until - next) as usize).min(max_count.max(8));
+            let count = queue.raw_entries(next, &mut buffer[..wanted * ENTRY_BYTES])?;
+            let mut seen = 0;
+            for bytes in buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES) {
+                let Some(entry) = QueueEntry::decode(bytes) else { break };
+                seen += 1;
+                let records = &result.records;
+                if records.len() >= max_count || records.byte_len() as u64 >= max_bytes {
+                    break 'all;
+                }
+                farthest = entry.physical_offset;
+                if !entry.is_pre_blank() && matches(entry.tags_code) {
+                    if self.is_full(records, &entry, max_bytes, log_end) {
+                        break 'all;
+                    }
+                    let at = entry.physical_offset;
+                    if segment.as_ref().is_none_or(|segment| at < segment.base || at >= segment.until()) {
+                        segment = self.log.segment_at(at);
+                    }
+                    match &segment {
+                        None => removing = true,
+                        Some(segment) if is_record(segment, &entry)? => {
+                            result.records.push(segment.clone(), &entry);
+                        }
+                        Some(_) => tracing::error!(
+                            topic = %queue.topic(), queue = queue.id(), queue_offset = next, offset = at,
+                            "a queue entry points to bytes that are no message; it is skipped"
+                        ),
+                    }
+                }
+                next += 1;
+            }
+            if seen == 0 {
+                break;
+            }
+        }
+        result.suggest_slave = log_end.saturating_sub(farthest) > self.options.in_memory_bytes;
+        if next == offset {
+            let files = &self.queues.files;
+            let next_segment = files.segment_start(offset) + files.segment_entries;
+            return Ok((ReadStatus::OffsetFoundNull, next_segment.min(max) as i64));
+        }
+        let status = if !result.records.is_empty() {
+            ReadStatus::Found
+        } else if removing {
+            ReadStatus::MessageWasRemoving
+        } else {
+            ReadStatus::NoMatchedMessage
+        };
+        Ok((status, next as i64))
+    }
+
+    /// Whether one more message would exceed what an answer may hold; never for the first.
+    fn is_full(&self, records: &Records, entry: &QueueEntry, max_bytes: u64, log_end: u64) -> bool {
+        if records.is_empty() {
+            return false;
+        }
+        let bytes = records.byte_len() as u64 + u64::from(entry.size);
+        let in_memory = log_end.saturating_sub(entry.physical_offset) <= self.options.in_memory_bytes;
+        let limit = if in_memory { self.options.transfer_in_memory } else { self.options.transfer_on_disk };
+        bytes > max_bytes || bytes > limit.bytes || records.len() >= limit.count as usize
+    }
+
+    /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
+    pub fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if physical_offset >= self.log.end() {
+            return Ok(None);
+        }
+        let Some(segment) = self.log.segment_at(physical_offset) else { return Ok(None) };
+        let error = |source| StoreError::Io { what: "read", path: segment.path.clone(), source };
+        if segment.until() - physical_offset < 8 {
+            return Ok(None);
+        }
+        let mut scratch = Vec::new();
+        let head = segment.bytes(physical_offset, 8, &mut scratch).map_err(error)?;
+        let Some(prefix) = Prefix::parse(head).filter(Prefix::is_record) else { return Ok(None) };
+        if physical_offset + u64::from(prefix.size) > self.log.end().min(segment.until()) {
+            return Ok(None);
+        }
+        let bytes = segment.bytes(physical_offset, prefix.size as usize, &mut scratch).map_err(error)?;
+        Ok(match Record::parse(bytes) {
+            Ok(record) if record.physical_offset as u64 == physical_offset && record.verify_crc().is_ok() => {
+                Some(bytes.to_vec())
+            }
+            _ => None,
+        })
+    }
+
+    /// Entries of a queue from `from` on, at most `count`; fewer at the end of the queue or of a gap in it.
+    ///
+    /// Entries that stand for no message (fillers before a queue's first one) are among them, with size 0x7FFFFFFF.
+    pub fn entries(&self, queue: &Queue, from: u64, count: u32) -> Vec<QueueEntry> {
+        let until = queue.max_offset().min(from.saturating_add(u64::from(count)));
+        let mut entries = Vec::new();
+        let mut buffer = [0; FETCHED * ENTRY_BYTES];
+        let mut next = from;
+        while next < until {
+            let wanted = FETCHED.min((until - next) as usize);
+            let Ok(count) = queue.raw_entries(next, &mut buffer[..wanted * ENTRY_BYTES]) else { break };
+            let decoded =
+                buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES).map_while(QueueEntry::decode);
+            let before = entries.len();
+            entries.extend(decoded);
+            if entries.len() == before {
+                break;
+            }
+            next += (entries.len() - before) as u64;
+        }
+        entries
+    }
+}
+
+/// Whether the bytes an entry points to begin like the record it speaks of.
+fn is_record(segment: &Segment, entry: &QueueEntry) -> io::Result<bool> {
+    if entry.physical_offset + u64::from(entry.size) > segment.until() || entry.size < 8 {
+        return Ok(false);
+    }
+    let mut scratch = Vec::new();
+    let head = segment.bytes(entry.physical_offset, 8, &mut scratch)?;
+    Ok(Prefix::parse(head).is_some_and(|prefix| prefix.is_record() && prefix.size == entry.size))
+}

@@ -1,0 +1,509 @@
+//! Opening a store: where the log ends, and what the queues lack of it.
+//!
+//! Recovery reads the log from a position of the checkpoint and dispatches every record again; what the queue files
+//! hold of later records is not trusted and written anew. Nothing of the log is touched before the whole picture is
+//! known, and valid records are never cut off silently (store.md §24 T5): if damage is not explained by a crash, the
+//! store does not open. Doing it twice changes nothing.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use wire::record::Record;
+use wire::sys_flag;
+
+use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::commit_log::{CommitLog, Look, Walk};
+use crate::disk::Disk;
+use crate::dispatch;
+use crate::error::StoreError;
+use crate::options::Options;
+use crate::queue::{Queue, QueueEntry};
+use crate::queues::Queues;
+use crate::segment;
+
+/// What recovery hands to the store.
+pub(crate) struct Recovered {
+    pub checkpoint: CheckpointFile,
+    /// The log is known to be durable up to here.
+    pub flushed: u64,
+    pub last_timestamp: i64,
+    /// Queue entries of the whole log.
+    pub entries: u64,
+    /// What recovery wrote must become durable, with a new checkpoint, before the store is used.
+    pub settle: bool,
+    /// The store had been stopped cleanly.
+    pub clean: bool,
+}
+
+/// Where to begin, and what is known about it.
+struct Start {
+    position: u64,
+    /// Queue entries that the records before `position` made, if known.
+    entries: Option<u64>,
+    /// The log was durable up to here, if known.
+    promised: Option<u64>,
+    /// The machine has not restarted since: everything that was written is there.
+    same_run: bool,
+    /// The store had been stopped by this program, cleanly.
+    ours_clean: bool,
+}
+
+/// Recovers log and queues. `leftovers` are files of segments that were never completed.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    options: &Options,
+    log: &CommitLog,
+    queues: &Queues,
+    leftovers: Vec<PathBuf>,
+) -> Result<Recovered, StoreError> {
+    let root = &options.root;
+    let abort = root.join("abort");
+    let clean = disk.stat(&abort).map_err(StoreError::io("look at", &abort))?.is_none();
+    let (checkpoint, _) =
+        CheckpointFile::open(disk, root).map_err(StoreError::io("open", &root.join("checkpoint")))?;
+    let start = choose_start(disk, log, &checkpoint.content, clean)?;
+    if clean {
+        mark_running(disk, &abort)?;
+    }
+    let loaded = queues.load(start.position)?;
+    let mut scan = Scan {
+        log,
+        queues,
+        levels: &options.delay_levels,
+        check_crc: options.check_crc_on_recover,
+        strict_from: if clean { u64::MAX } else { start.promised.unwrap_or(0) },
+        begins_at_min: start.position == log.min(),
+        damaged: loaded.damaged.iter().map(|queue| queue.serial).collect(),
+        last_timestamp: checkpoint.content.physic_timestamp,
+        pushed: 0,
+    };
+    let all = queues_are_incomplete(queues, &start, log);
+    if all {
+        tracing::warn!("consume queue files are missing or damaged; rebuilding all queues from the log");
+    }
+    let (end, reason) = scan.forward(start.position, all)?;
+    check_end(log, &start, end, &reason)?;
+    if all || !scan.damaged.is_empty() {
+        scan.rebuild(end, all)?;
+    }
+    scan.write_tails()?;
+
+    cut_log(disk, log, &start, end, &leftovers)?;
+    let trimmed = if start.ours_clean {
+        loaded.with_more
+    } else if start.same_run {
+        loaded.with_more
+    } else {
+        queues.all()
+    };
+    for queue in &trimmed {
+        let next = queue.next.load(Ordering::Acquire);
+        let path = queues.files.dir_of(queue.topic(), queue.id());
+        queues.files.trim(queue, next).map_err(StoreError::io("trim", &path))?;
+    }
+    if !trimmed.is_empty() || scan.pushed > 0 {
+        queues.files.note_all();
+    }
+    log.set_end(end);
+    let flushed = if start.ours_clean { end } else { start.promised.unwrap_or(log.min()).min(end) };
+    let nothing_there = log.segments().is_empty() && queues.count() == 0;
+    Ok(Recovered {
+        checkpoint,
+        flushed,
+        last_timestamp: scan.last_timestamp,
+        entries: queues
+            .all()
+            .iter()
+            .map(|queue| queue.next.load(Ordering::Acquire))
+            .fold(0, u64::wrapping_add),
+        settle: !start.ours_clean && !start.same_run && !nothing_there,
+        clean,
+    })
+}
+
+fn choose_start(
+    disk: &dyn Disk,
+    log: &CommitLog,
+    checkpoint: &Checkpoint,
+    clean: bool,
+) -> Result<Start, StoreError> {
+    let segments = log.segments();
+    let Some(own) = &checkpoint.own else {
+        let position = if clean { last_started(log)? } else { java_start(log, checkpoint)? };
+        return Ok(Start { position, entries: None, promised: None, same_run: false, ours_clean: false });
+    };
+    let same_run = disk.boot_id().is_some_and(|id| id == own.boot_id);
+    let mark = if same_run && !clean { own.written } else { own.durable };
+    let files_end = segments.last().map_or(0, |last| last.until());
+    if mark.position > files_end || own.flushed > files_end {
+        return Err(StoreError::Damaged {
+            segment: segment::path_of(&log.dir, files_end),
+            at: files_end,
+            reason: "the log's files end".into(),
+            promised: format!(
+                "the checkpoint says that it was written up to {}",
+                own.flushed.max(mark.position)
+            ),
+        });
+    }
+    let before_min = mark.position < log.min();
+    Ok(Start {
+        position: mark.position.max(log.min()),
+        entries: (!before_min).then_some(mark.entries),
+        promised: Some(own.flushed),
+        same_run,
+        ours_clean: clean,
+    })
+}
+
+/// The newest segment that has a record, of a store that Java stopped cleanly.
+fn last_started(log: &CommitLog) -> Result<u64, StoreError> {
+    for segment in log.segments().iter().rev() {
+        if first_record_time(log, segment.base)?.is_some() {
+            return Ok(segment.base);
+        }
+    }
+    Ok(log.min())
+}
+
+/// Java's rule after an unclean stop (since-5.3.md §4.2): the newest segment whose first record's queue entries are
+/// sure to be durable.
+fn java_start(log: &CommitLog, checkpoint: &Checkpoint) -> Result<u64, StoreError> {
+    let times = checkpoint.physic_timestamp.min(checkpoint.logics_timestamp) - 3000;
+    for segment in log.segments().iter().rev() {
+        let Some(time) = first_record_time(log, segment.base)? else { continue };
+        let matches = if checkpoint.logics_offset > 0 {
+            segment.base <= checkpoint.logics_offset as u64
+        } else {
+            time <= times
+        };
+        if matches {
+            return Ok(segment.base);
+        }
+    }
+    Ok(log.min())
+}
+
+/// Store time of the record at the beginning of a segment, if a valid one is there.
+fn first_record_time(log: &CommitLog, base: u64) -> Result<Option<i64>, StoreError> {
+    let mut walk = Walk::new(log);
+    let look = walk.look(base).map_err(|source| log.error_at("read", base, source))?;
+    Ok(match look {
+        Look::Record(record) if record.verify_crc().is_ok() && record.store_timestamp != 0 => {
+            Some(record.store_timestamp)
+        }
+        _ => None,
+    })
+}
+
+/// From here on, until a clean stop, the store counts as not stopped cleanly.
+fn mark_running(disk: &dyn Disk, abort: &Path) -> Result<(), StoreError> {
+    let pid = std::process::id().to_string();
+    let dir = abort.parent().unwrap_or(Path::new("."));
+    disk.create(abort, 0)
+        .and_then(|file| file.write_at(pid.as_bytes(), 0).and_then(|()| file.sync_data()))
+        .and_then(|()| disk.sync_dir(dir))
+        .map_err(StoreError::io("write", abort))
+}
+
+/// Whether queue files that should be there are not.
+fn queues_are_incomplete(queues: &Queues, start: &Start, log: &CommitLog) -> bool {
+    let entries =
+        queues.all().iter().map(|queue| queue.next.load(Ordering::Acquire)).fold(0, u64::wrapping_add);
+    match start.entries {
+        Some(expected) => entries != expected,
+        // Java's store: only a queue directory that is gone altogether can be told from the outside.
+        None => queues.count() == 0 && start.position > log.min(),
+    }
+}
+
+/// A walk over the log that dispatches to the queues.
+struct Scan<'a> {
+    log: &'a CommitLog,
+    queues: &'a Queues,
+    levels: &'a [Duration],
+    check_crc: bool,
+    /// Records from here on may be torn, so more of them is looked at.
+    strict_from: u64,
+    /// The scan begins where the log begins: queues may begin at any offset.
+    begins_at_min: bool,
+    /// Queues that do not continue where their files end, by serial number.
+    damaged: HashSet<u64>,
+    last_timestamp: i64,
+    pushed: u64,
+}
+
+/// Tails are written each time this many records were dispatched, to bound memory.
+const PUSHED_BETWEEN_WRITES: u64 = 1 << 17;
+/// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
+const FILLED_MAX: u64 = 1_000_000;
+
+impl Scan<'_> {
+    /// Dispatches all records from `position` on; gives the end of the log and why it is there.
+    fn forward(&mut self, position: u64, only_look: bool) -> Result<(u64, String), StoreError> {
+        let mut walk = Walk::new(self.log);
+        let mut at = position;
+        loop {
+            match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
+                Look::Blank { next } => at = next,
+                Look::Bad(reason) => return Ok((at, reason)),
+                Look::Nothing => return Ok((at, "the log's files end".into())),
+                Look::Record(record) => {
+                    if let Some(reason) = self.refuse(&record, at) {
+                        return Ok((at, reason));
+                    }
+                    if !only_look {
+                        self.dispatch(&record);
+                    }
+                    self.last_timestamp = self.last_timestamp.max(record.store_timestamp);
+                    at += record.bytes.len() as u64;
+                    if self.pushed >= PUSHED_BETWEEN_WRITES {
+                        self.write_tails()?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, record: &Record<'_>, at: u64) -> Option<String> {
+        if self.check_crc
+            && let Err(error) = record.verify_crc()
+        {
+            return Some(error.to_string());
+        }
+        // A lost sector reads as zeros. The CRC covers the body only, so in what may be torn the other variable
+        // parts must not hold any.
+        let torn =
+            record.store_timestamp == 0 || record.topic.contains('\0') || record.properties.contains(&0);
+        (at >= self.strict_from && torn)
+            .then(|| "record has zeros where its topic or properties should be".into())
+    }
+
+    /// The queue a record belongs to, if it gets an entry.
+    fn queue_of(&self, record: &Record<'_>) -> Option<Arc<Queue>> {
+        let wanted = sys_flag::is_queued(record.sys_flag)
+            && dispatch::is_safe_topic(record.topic)
+            && record.queue_id <= i32::MAX as u32
+            && record.queue_offset >= 0;
+        wanted.then(|| self.queues.get(record.topic, record.queue_id))
+    }
+
+    fn dispatch(&mut self, record: &Record<'_>) {
+        let Some(queue) = self.queue_of(record) else { return };
+        let offset = record.queue_offset as u64;
+        if self.damaged.contains(&queue.serial) {
+            return;
+        }
+        let next = queue.next.load(Ordering::Relaxed);
+        if offset != next {
+            if next > 0 || !self.begins_at_min {
+                self.damaged.insert(queue.serial);
+                return;
+            }
+            queue.restart_at(offset);
+        }
+        self.push(&queue, record);
+    }
+
+    fn push(&mut self, queue: &Arc<Queue>, record: &Record<'_>) {
+        let entry = QueueEntry {
+            physical_offset: record.physical_offset as u64,
+            size: record.bytes.len() as u32,
+            tags_code: dispatch::tags_code(record, self.levels),
+        };
+        self.push_entry(queue, &entry);
+    }
+
+    fn push_entry(&mut self, queue: &Arc<Queue>, entry: &QueueEntry) {
+        queue.push(entry);
+        let next = queue.next.fetch_add(1, Ordering::Relaxed) + 1;
+        queue.show(next);
+        self.pushed += 1;
+    }
+
+    /// Builds queues anew from the whole log: those that are damaged, or all.
+    fn rebuild(&mut self, end: u64, all: bool) -> Result<(), StoreError> {
+        let mut begun = HashSet::new();
+        let mut walk = Walk::new(self.log);
+        let mut at = self.log.min();
+        while at < end {
+            match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
+                Look::Blank { next } => at = next,
+                Look::Record(record) => {
+                    at += record.bytes.len() as u64;
+                    if let Some(queue) = self.queue_of(&record)
+                        && (all || self.damaged.contains(&queue.serial))
+                    {
+                        self.place(&queue, &record, begun.insert(queue.serial))?;
+                    }
+                }
+                Look::Bad(reason) => {
+                    let next = (at / self.log.segment_bytes + 1) * self.log.segment_bytes;
+                    tracing::error!(
+                        offset = at,
+                        next,
+                        reason,
+                        "damaged record; its segment's rest gets no queue entries"
+                    );
+                    at = next;
+                }
+                Look::Nothing => break,
+            }
+            if self.pushed >= PUSHED_BETWEEN_WRITES {
+                self.write_tails()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a record its place in a queue that is built anew.
+    fn place(&mut self, queue: &Arc<Queue>, record: &Record<'_>, first: bool) -> Result<(), StoreError> {
+        let offset = record.queue_offset as u64;
+        let next = queue.next.load(Ordering::Relaxed);
+        // Offset 0 again: the topic was deleted and created anew.
+        if first || (offset == 0 && next > 0) {
+            let path = self.queues.files.dir_of(queue.topic(), queue.id());
+            self.queues.files.remove_all(queue).map_err(StoreError::io("remove", &path))?;
+            queue.restart_at(offset);
+        } else if offset < next {
+            tracing::warn!(
+                ?queue,
+                offset,
+                at = record.physical_offset,
+                "queue offset used twice; dropped as Java does"
+            );
+            return Ok(());
+        } else if offset > next && offset - next <= FILLED_MAX {
+            for _ in next..offset {
+                self.push_entry(queue, &QueueEntry::PRE_BLANK);
+            }
+        }
+        self.push(queue, record);
+        Ok(())
+    }
+
+    fn write_tails(&mut self) -> Result<(), StoreError> {
+        let mut scratch = Vec::new();
+        for queue in self.queues.files.take_dirty() {
+            let path = self.queues.files.dir_of(queue.topic(), queue.id());
+            queue.write_tail(&mut scratch).map_err(StoreError::io("write", &path))?;
+        }
+        self.queues.files.signal.take();
+        self.queues.files.urgent.take();
+        self.pushed = self.pushed.min(1);
+        Ok(())
+    }
+}
+
+/// Refuses to go on if the end that was found is not one that a crash explains.
+fn check_end(log: &CommitLog, start: &Start, end: u64, reason: &str) -> Result<(), StoreError> {
+    let damaged = |promised: String| StoreError::Damaged {
+        segment: segment::path_of(&log.dir, end / log.segment_bytes * log.segment_bytes),
+        at: end,
+        reason: reason.to_owned(),
+        promised,
+    };
+    if let Some(promised) = start.promised.filter(|promised| end < *promised) {
+        return Err(damaged(format!("the log had been flushed up to {promised}")));
+    }
+    // Without a word on what was flushed, or if nothing written can have been lost, later records say that this is
+    // damage and no torn tail.
+    let explained = start.promised.is_some() && !start.same_run;
+    for segment in log.segments().iter().filter(|segment| segment.base > end) {
+        if first_record_time(log, segment.base)?.is_some() {
+            if !explained {
+                return Err(damaged(format!("there are valid records later, at {}", segment.base)));
+            }
+            tracing::warn!(segment = %segment.path.display(), end, "dropping unflushed records behind the end of the log");
+        }
+    }
+    Ok(())
+}
+
+/// How far behind the end rests are looked for when nothing written can be lost: more than any one write.
+const RESTS_LOOKED_FOR: u64 = 8 << 20;
+
+/// Removes what is behind the end of the log, so that it cannot come back to life (store.md §24 T1).
+fn cut_log(
+    disk: &dyn Disk,
+    log: &CommitLog,
+    start: &Start,
+    end: u64,
+    leftovers: &[PathBuf],
+) -> Result<(), StoreError> {
+    for path in leftovers {
+        disk.remove(path).map_err(StoreError::io("remove", path))?;
+    }
+    let next_base = end.div_ceil(log.segment_bytes) * log.segment_bytes;
+    // An unused segment at exactly the end stays only if it is the first one of all.
+    let removes = log.segments().iter().any(|segment| segment.base >= next_base);
+    if removes {
+        log.remove_from(next_base).map_err(StoreError::io("remove segments of", &log.dir))?;
+    }
+    if removes || !leftovers.is_empty() {
+        disk.sync_dir(&log.dir).map_err(StoreError::io("sync", &log.dir))?;
+    }
+    let Some(segment) = log.segment_at(end).filter(|segment| end > segment.base) else { return Ok(()) };
+    if start.ours_clean {
+        return Ok(());
+    }
+    let error = |what| move |source| log.error_at(what, end, source);
+    let (from, until) = (end - segment.base, segment.size);
+    if start.same_run {
+        let mut rest = vec![0; (until - from).min(RESTS_LOOKED_FOR) as usize];
+        segment.file.read_at(&mut rest, from).map_err(error("read"))?;
+        if rest.iter().all(|&byte| byte == 0) {
+            return Ok(());
+        }
+    }
+    segment.file.zero(from, until).map_err(error("clear"))?;
+    // Without the space reserved a full disk shows only at an append; that is no reason not to open.
+    if let Err(error) = segment.file.allocate(from, until) {
+        tracing::warn!(%error, "cannot reserve the rest of the last segment");
+    }
+    segment.file.sync_data().map_err(error("sync"))
+}
+
+/// Refuses stores of kinds that would be served wrongly, before anything is touched.
+pub(crate) fn refuse_unknown_kinds(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+    const TO_FILES: &str =
+        "start it with Java's broker, or move this directory away if its content is not needed";
+    let rocksdb = [
+        ("consumequeue", "consume queues in RocksDB (storeType=defaultRocksDB)"),
+        ("consumequeue_rocksdb", "consume queues in RocksDB (useSeparateStorePathForRocksdbCQ)"),
+        ("kvStore", "POP state in RocksDB (popConsumerKVServiceEnable)"),
+        ("config/topics", "topics in RocksDB (storeType=defaultRocksDB)"),
+        ("config/rdb", "configuration in RocksDB (configManagerVersion=v2)"),
+        ("config/metadata", "configuration in RocksDB (useSingleRocksDBForAllConfigs)"),
+    ];
+    for (dir, what) in rocksdb {
+        let path = root.join(dir);
+        if disk.stat(&path.join("CURRENT")).map_err(StoreError::io("look at", &path))?.is_some() {
+            return Err(StoreError::Unsupported { path, what, remedy: TO_FILES });
+        }
+    }
+    let directories = [
+        ("batchconsumequeue", "queues of batch topics (queue.type=BatchCQ)"),
+        ("consumequeue_ext", "queue extensions (enableConsumeQueueExt)"),
+        ("compaction/compactionLog", "compacted topics (cleanup.policy=COMPACTION)"),
+    ];
+    for (dir, what) in directories {
+        let path = root.join(dir);
+        if !disk.list(&path).map_err(StoreError::io("list", &path))?.is_empty() {
+            return Err(StoreError::Unsupported { path, what, remedy: TO_FILES });
+        }
+    }
+    for entry in disk.list(root).map_err(StoreError::io("list", root))? {
+        if entry.is_dir && entry.name.starts_with("dledger-") {
+            return Err(StoreError::Unsupported {
+                path: root.join(entry.name),
+                what: "a DLedger log (enableDLegerCommitLog)",
+                remedy: TO_FILES,
+            });
+        }
+    }
+    Ok(())
+}

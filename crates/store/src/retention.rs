@@ -1,0 +1,164 @@
+//! Deleting old segments of the log, and what queues and index hold of them (store.md §13).
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock::LocalTime;
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// Rounds of the cleaner.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the cleaner remembers between rounds.
+#[derive(Default)]
+pub(crate) struct Retention {
+    /// Rounds in which segments go regardless of the hour.
+    manual_rounds: u32,
+}
+
+/// How full a disk is, as far as deleting goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pressure {
+    None,
+    /// Expired segments go at any hour.
+    Expired,
+    /// Segments go before their time.
+    Forced,
+    /// And nothing more is accepted.
+    Full,
+}
+
+impl Store {
+    /// Lets the next rounds delete expired segments at any hour, as the administrator's command does.
+    pub fn clean_soon(&self) {
+        self.retention.lock().manual_rounds = 20;
+        self.cleaner.raise();
+    }
+
+    /// One round of cleaning: looks at disk and clock, deletes what must go. Tells how many segments that was.
+    pub fn clean_step(&self) -> Result<u32, StoreError> {
+        let mut retention = self.retention.lock();
+        let pressure = self.pressure()?;
+        let now = self.clock.now_millis();
+        let hour = LocalTime::of(now, self.clock.utc_offset_seconds(now)).hour;
+        let manual = retention.manual_rounds > 0;
+        retention.manual_rounds = retention.manual_rounds.saturating_sub(1);
+        if !manual && pressure == Pressure::None && !self.options.delete_when.contains(&hour) {
+            return Ok(0);
+        }
+        let forced = pressure >= Pressure::Forced && self.options.clean_forcibly;
+        let deleted = self.delete_segments(now, forced)?;
+        if deleted > 0 {
+            tracing::info!(
+                deleted,
+                forced,
+                log_min = self.log.min(),
+                "deleted old segments of the commit log"
+            );
+            self.clean_queues()?;
+            self.index_clean()?;
+            // What was over the limit may be under it now.
+            self.pressure()?;
+        }
+        Ok(deleted)
+    }
+
+    /// Looks how full the disks are; above the warning level appends are refused until that changes.
+    fn pressure(&self) -> Result<Pressure, StoreError> {
+        let options = &self.options;
+        let warning = options.disk_warning_percent.clamp(35, 90);
+        let force = options.disk_clean_forcibly_percent.clamp(30, 85);
+        let max = options.disk_max_used_percent.clamp(10, 95);
+        let mut worst = Pressure::None;
+        let mut full = None;
+        for dir in [&self.log.dir, &options.root] {
+            let used =
+                self.disk.space(dir).map_err(StoreError::io("look at the space of", dir))?.used_percent();
+            let pressure = if used > warning {
+                full = Some((dir.clone(), format!("{used} % used, the limit is {warning} %")));
+                Pressure::Full
+            } else if used > force {
+                Pressure::Forced
+            } else if used > max {
+                Pressure::Expired
+            } else {
+                Pressure::None
+            };
+            worst = worst.max(pressure);
+        }
+        let is_full = full.is_some();
+        if is_full != self.disk_is_full.load(Ordering::Acquire) {
+            tracing::warn!(is_full, ?full, "disk space limit crossed");
+        }
+        *self.disk_full.lock() = full;
+        self.disk_is_full.store(is_full, Ordering::Release);
+        Ok(worst)
+    }
+
+    /// Deletes segments from the oldest on, never the last, until one has not expired.
+    fn delete_segments(&self, now: i64, forced: bool) -> Result<u32, StoreError> {
+        let reserved = self.options.file_reserved.as_millis() as i64;
+        let mut deleted = 0;
+        while deleted < self.options.delete_batch_max {
+            let segments = self.log.segments();
+            let [first, second, ..] = segments.as_slice() else { break };
+            // The segment that records go to is never deleted, nor one whose records are not durable.
+            if second.base > self.flushed_until() || first.until() > self.log.end() {
+                break;
+            }
+            if !forced {
+                let stat = self.disk.stat(&first.path).map_err(StoreError::io("look at", &first.path))?;
+                let modified = stat.map_or(i64::MIN / 2, |stat| stat.modified_millis);
+                if modified.saturating_add(reserved) > now {
+                    break;
+                }
+            }
+            self.log.remove_first().map_err(StoreError::io("remove", &first.path))?;
+            deleted += 1;
+        }
+        if deleted > 0 {
+            self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
+        }
+        Ok(deleted)
+    }
+
+    /// Removes queue segments all of whose entries point to deleted segments; the last one of a queue stays.
+    fn clean_queues(&self) -> Result<(), StoreError> {
+        let files = &self.queues.files;
+        for queue in self.queues.all() {
+            let _no_writes = self.queue_writer.lock();
+            let (first, written) = queue.span();
+            let last_start = files.segment_start(written.saturating_sub(1));
+            let keep_from = files.segment_start(queue.min_offset()).min(last_start);
+            if keep_from > files.segment_start(first) && !queue.is_deleted() {
+                let path = files.dir_of(queue.topic(), queue.id());
+                queue.set_first(keep_from);
+                files
+                    .remove(&queue, first, keep_from)
+                    .map_err(StoreError::io("remove segments of", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a round could do anything: there is something to expire, or the disk was full.
+    fn may_expire(&self) -> bool {
+        self.log.segments().len() > 1 || self.disk_is_full.load(Ordering::Acquire)
+    }
+
+    /// The thread that cleans.
+    pub(crate) fn clean_loop(&self) {
+        loop {
+            // A log of one segment cannot shrink; the next look is when the allocator has made another.
+            self.cleaner.wait(self.may_expire().then_some(INTERVAL));
+            if self.cleaner.is_stopped() {
+                return;
+            }
+            self.cleaner.take();
+            if let Err(error) = self.clean_step() {
+                tracing::warn!(%error, "cleaning old segments failed; it is tried again");
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One file of the commit log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use crate::disk::File;
+use crate::map::Map;
+
+/// A segment: `size` bytes of the log from `base` on.
+pub(crate) struct Segment {
+    pub base: u64,
+    pub size: u64,
+    pub path: PathBuf,
+    pub file: Arc<dyn File>,
+    map: OnceLock<Option<Map>>,
+}
+
+impl Segment {
+    pub fn new(base: u64, size: u64, path: PathBuf, file: Arc<dyn File>) -> Segment {
+        Segment { base, size, path, file, map: OnceLock::new() }
+    }
+
+    /// First offset behind this segment.
+    pub fn until(&self) -> u64 {
+        self.base + self.size
+    }
+
+    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here.
+    pub fn mapped(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let map = self.map.get_or_init(|| {
+            self.file.map().unwrap_or_else(|error| {
+                tracing::warn!(segment = %self.path.display(), %error, "cannot map a segment; reading it instead");
+                None
+            })
+        });
+        map.as_ref()?.bytes(at.checked_sub(self.base)?, len)
+    }
+
+    /// Bytes at a physical offset, read into `scratch` if they are not mapped.
+    pub fn bytes<'a>(&'a self, at: u64, len: usize, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        if at < self.base || at + len as u64 > self.until() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(bytes) = self.mapped(at, len) {
+            return Ok(bytes);
+        }
+        scratch.resize(len, 0);
+        self.file.read_at(scratch, at - self.base)?;
+        Ok(scratch)
+    }
+}
+
+/// The twenty-digit name of the segment that begins at `base`.
+pub(crate) fn path_of(dir: &Path, base: u64) -> PathBuf {
+    dir.join(format!("{base:020}"))
+}
+
+/// The base a segment's name stands for.
+pub(crate) fn base_of(name: &str) -> Option<u64> {
+    if name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()) { name.parse().ok() } else { None }
+}

@@ -1,0 +1,333 @@
+//! The store as a whole: what it is made of, how it opens, works and stops.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use crate::append::Appender;
+use crate::checkpoint::CheckpointFile;
+use crate::clock::Clock;
+use crate::commit_log::CommitLog;
+use crate::disk::{Disk, Lock};
+use crate::error::{AppendError, StoreError};
+use crate::flush::{Flush, Unseen};
+use crate::index::Index;
+use crate::options::{FlushMode, Options};
+use crate::queue::Queue;
+use crate::queue_files::QueueFiles;
+use crate::queue_writer::QueueWriter;
+use crate::queues::Queues;
+use crate::recovery;
+use crate::retention::Retention;
+use crate::signal::Signal;
+
+/// Called when new messages of a watched queue can be read; must not block.
+pub type OnArrival = Arc<dyn Fn(&Arc<Queue>) + Send + Sync>;
+
+/// An open store.
+pub struct Store {
+    pub(crate) options: Options,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) on_arrival: OnArrival,
+    pub(crate) log: CommitLog,
+    pub(crate) appender: Mutex<Appender>,
+    pub(crate) queues: Queues,
+    pub(crate) queue_writer: Mutex<QueueWriter>,
+    pub(crate) unseen: Mutex<Unseen>,
+    pub(crate) flush: Flush,
+    pub(crate) index: Option<Index>,
+    pub(crate) checkpoint: Mutex<CheckpointFile>,
+    pub(crate) retention: Mutex<Retention>,
+    /// Raised when the next segment should be made.
+    pub(crate) allocate: Signal,
+    /// Ends the thread that deletes old segments.
+    pub(crate) cleaner: Signal,
+    /// Why nothing more may be written; the first failure stays.
+    fault: Mutex<Option<String>>,
+    read_only: AtomicBool,
+    /// The disk is over its warning level; cleared by the cleaner.
+    pub(crate) disk_full: Mutex<Option<(PathBuf, String)>>,
+    pub(crate) disk_is_full: AtomicBool,
+    stopped: AtomicBool,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    _lock: Box<dyn Lock>,
+}
+
+impl Store {
+    /// Locks, loads and recovers the store below `options.root`, creating what is missing.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        on_arrival: OnArrival,
+    ) -> Result<Arc<Store>, StoreError> {
+        let root = options.root.clone();
+        disk.create_dir_all(&root).map_err(StoreError::io("create", &root))?;
+        recovery::refuse_unknown_kinds(&*disk, &root)?;
+        let lock_path = root.join("lock");
+        let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => StoreError::Locked { root: root.clone() },
+            _ => StoreError::Io { what: "lock", path: lock_path.clone(), source },
+        })?;
+        let log_dir = options.log_dir();
+        disk.create_dir_all(&log_dir).map_err(StoreError::io("create", &log_dir))?;
+        let log_min = Arc::new(AtomicU64::new(0));
+        let (log, leftovers) =
+            CommitLog::load(disk.clone(), log_dir, options.segment_bytes, log_min.clone())?;
+        let files = Arc::new(QueueFiles::new(
+            disk.clone(),
+            root.join("consumequeue"),
+            u64::from(options.queue_segment_entries),
+            options.open_queue_files_max,
+            log_min,
+        ));
+        let queues = Queues::new(files);
+        let recovered = recovery::recover(&*disk, &options, &log, &queues, leftovers)?;
+        let index = Index::open(&*disk, &options, &recovered)?;
+        let flush = Flush::default();
+        flush.until.store(recovered.flushed, Ordering::Release);
+        let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
+        let store = Arc::new(Store {
+            log,
+            appender: Mutex::new(appender),
+            queues,
+            queue_writer: Mutex::default(),
+            unseen: Mutex::default(),
+            flush,
+            index,
+            checkpoint: Mutex::new(recovered.checkpoint),
+            retention: Mutex::default(),
+            allocate: Signal::default(),
+            cleaner: Signal::default(),
+            fault: Mutex::new(None),
+            read_only: AtomicBool::new(false),
+            disk_full: Mutex::new(None),
+            disk_is_full: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            workers: Mutex::default(),
+            _lock: lock,
+            options,
+            disk,
+            clock,
+            on_arrival,
+        });
+        // In synchronous mode readers see what recovery found only once it is durable; otherwise it can wait.
+        if store.is_sync() || recovered.settle {
+            store.flush_step()?;
+        }
+        if recovered.settle {
+            store.queue_step(true)?;
+        }
+        if store.flushed_until() < store.log_end() {
+            store.flush.dirty.raise();
+        }
+        Ok(store)
+    }
+
+    /// Starts the threads that flush, write queues and index, make segments and delete old ones. Each sleeps until
+    /// there is something to do.
+    pub fn start_workers(self: &Arc<Self>) {
+        type Work = fn(&Store);
+        let mut work: Vec<(&str, Work)> = vec![
+            ("store-flush", Store::flush_loop),
+            ("store-queues", Store::queue_loop),
+            ("store-segments", Store::allocate_loop),
+            ("store-cleaner", Store::clean_loop),
+        ];
+        if self.is_sync() {
+            work.push(("store-deadlines", Store::deadline_loop));
+        }
+        if self.index.is_some() {
+            work.push(("store-index", Store::index_loop));
+        }
+        let mut workers = self.workers.lock();
+        for (name, run) in work {
+            let store = self.clone();
+            let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&store));
+            match spawned {
+                Ok(worker) => workers.push(worker),
+                Err(error) => self.set_fault(format!("cannot start thread {name}: {error}")),
+            }
+        }
+    }
+
+    /// Stops cleanly: everything accepted is flushed, dispatched and checkpointed. Appends are refused from now on.
+    pub fn stop(&self) -> Result<(), StoreError> {
+        {
+            // Whoever holds the lock finishes; nobody comes after.
+            let _appender = self.appender.lock();
+            if self.stopped.swap(true, Ordering::AcqRel) {
+                return Ok(());
+            }
+        }
+        self.stop_workers();
+        if let Some(cause) = self.fault() {
+            self.answer_waiters();
+            return Err(StoreError::ReadOnly { cause });
+        }
+        if let Err(error) = self.clear_dirty() {
+            return Err(StoreError::ReadOnly { cause: error.to_string() });
+        }
+        self.flush_step()?;
+        self.queue_step(true)?;
+        self.index_stop()?;
+        self.log.drop_ready().map_err(StoreError::io("tidy", &self.log.dir))?;
+        self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
+        let abort = self.options.root.join("abort");
+        self.disk.remove(&abort).map_err(StoreError::io("remove", &abort))?;
+        self.disk.sync_dir(&self.options.root).map_err(StoreError::io("sync", &self.options.root))
+    }
+
+    fn stop_workers(&self) {
+        let files = &self.queues.files;
+        for signal in [
+            &self.flush.dirty,
+            &self.flush.deadlines,
+            &files.signal,
+            &files.urgent,
+            &self.allocate,
+            &self.cleaner,
+        ] {
+            signal.stop();
+        }
+        if let Some(index) = &self.index {
+            index.signal.stop();
+        }
+        for worker in self.workers.lock().drain(..) {
+            if worker.join().is_err() {
+                self.set_fault("a worker of the store panicked".into());
+            }
+        }
+    }
+
+    /// Makes the next segment if the present one is half full; the appender then finds it ready.
+    pub fn allocate_step(&self) -> Result<(), StoreError> {
+        if self.log.wants_next() {
+            self.log.prepare_next().map_err(StoreError::io("create a segment in", &self.log.dir))?;
+        }
+        Ok(())
+    }
+
+    fn allocate_loop(&self) {
+        while self.allocate.wait(None) && !self.allocate.is_stopped() {
+            if let Err(error) = self.allocate_step() {
+                // The appender will try itself and report; do not spin meanwhile.
+                tracing::warn!(%error, "cannot make the next segment ahead of need");
+                self.allocate.pause(std::time::Duration::from_secs(1));
+            }
+            self.allocate.take();
+        }
+    }
+
+    /// Whether answers wait for the disk.
+    pub fn is_sync(&self) -> bool {
+        matches!(self.options.flush, FlushMode::Sync { .. })
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The log is durable up to here.
+    pub fn flushed_until(&self) -> u64 {
+        self.flush.until.load(Ordering::Acquire)
+    }
+
+    /// First offset of the log.
+    pub fn log_min(&self) -> u64 {
+        self.log.min()
+    }
+
+    /// Offset behind the last record.
+    pub fn log_end(&self) -> u64 {
+        self.log.end()
+    }
+
+    /// The queue of a topic, made if there is none: that costs no file until its first message. The topic's name must
+    /// have been checked; it becomes a directory.
+    pub fn queue(&self, topic: &str, id: u32) -> Arc<Queue> {
+        self.queues.get(topic, id)
+    }
+
+    /// The queue of a topic if there is one.
+    pub fn find_queue(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
+        self.queues.find(topic, id)
+    }
+
+    /// All queues of a topic, by number.
+    pub fn queues_of(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.queues.of_topic(topic)
+    }
+
+    /// All topics that have queues, sorted.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        self.queues.topics()
+    }
+
+    /// Removes the queues of a topic. Its messages stay in the log until they expire; a topic of this name begins
+    /// anew at offset 0.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let removed = {
+            let mut appender = self.appender.lock();
+            let removed = self.queues.remove_topic(topic);
+            for queue in &removed {
+                queue.delete();
+                appender.entries -= queue.next.load(Ordering::Relaxed);
+            }
+            removed
+        };
+        let files = &self.queues.files;
+        {
+            let _no_writes = self.queue_writer.lock();
+            for queue in &removed {
+                files
+                    .remove_all(queue)
+                    .map_err(StoreError::io("remove", &files.dir_of(topic, queue.id())))?;
+            }
+            let dir = files.root.join(topic);
+            if files.disk.list(&dir).is_ok_and(|entries| entries.is_empty()) {
+                // It may hold directories that are no queues, or not be there at all.
+                let _ = files.disk.remove_dir(&dir);
+            }
+        }
+        // From here on recovery must not dispatch the topic's old messages again.
+        self.flush_step()?;
+        self.queue_step(true)
+    }
+
+    /// Refuses when the store is stopped, read-only or out of space.
+    pub(crate) fn check_writable(&self) -> Result<(), AppendError> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(AppendError::Stopped);
+        }
+        if self.read_only.load(Ordering::Acquire) {
+            return Err(AppendError::ReadOnly { cause: self.fault().unwrap_or_default() });
+        }
+        if self.disk_is_full.load(Ordering::Acquire)
+            && let Some((path, detail)) = self.disk_full.lock().clone()
+        {
+            return Err(AppendError::DiskFull { path, detail });
+        }
+        Ok(())
+    }
+
+    /// Whether an append would be accepted now.
+    pub fn is_writable(&self) -> bool {
+        self.check_writable().is_ok()
+    }
+
+    /// Why the store is read-only, if it is.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
+    }
+
+    pub(crate) fn set_fault(&self, cause: String) {
+        self.fault.lock().get_or_insert(cause);
+        self.read_only.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,89 @@
+//! From a time to a queue offset (store.md §12.2).
+
+use std::io;
+
+use crate::queue::Queue;
+use crate::store::Store;
+
+/// Which of several messages of one time is meant, and which neighbour of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Boundary {
+    /// The first of equal times; behind a gap.
+    #[default]
+    Lower,
+    /// The last of equal times; before a gap.
+    Upper,
+}
+
+/// Fixed part of a record up to the end of the store timestamp, for the wider address.
+const HEAD_BYTES: usize = 48 + 20 + 8;
+const AT_SYS_FLAG: usize = 36;
+
+impl Store {
+    /// Offset of the message stored at a time; the end of the queue if all are older.
+    pub fn offset_by_time(&self, queue: &Queue, millis: i64, boundary: Boundary) -> i64 {
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        if min >= max {
+            return max as i64;
+        }
+        // Store times do not go back along the log, hence not along a queue.
+        let found = match boundary {
+            Boundary::Lower => self.first_where(queue, min, max, |time| time >= millis),
+            Boundary::Upper => self.first_where(queue, min, max, |time| time > millis).saturating_sub(1),
+        };
+        found.clamp(min, max) as i64
+    }
+
+    fn first_where(&self, queue: &Queue, min: u64, max: u64, holds: impl Fn(i64) -> bool) -> u64 {
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // What cannot be read has expired: it counts as too old.
+            if self.store_time_of(queue, middle).is_some_and(&holds) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
+    }
+
+    /// When a message was stored, Unix milliseconds; `None` if it is not there.
+    pub fn store_time_of(&self, queue: &Queue, offset: u64) -> Option<i64> {
+        if offset >= queue.max_offset() {
+            return None;
+        }
+        let entry = queue.entry(offset).ok().flatten().filter(|entry| !entry.is_pre_blank())?;
+        self.store_time_at(entry.physical_offset).ok().flatten()
+    }
+
+    /// When the oldest message of the log was stored.
+    pub fn earliest_store_time(&self) -> Option<i64> {
+        self.store_time_at(self.log.min()).ok().flatten()
+    }
+
+    fn store_time_at(&self, offset: u64) -> io::Result<Option<i64>> {
+        if offset.saturating_add(HEAD_BYTES as u64) > self.log.end() {
+            return Ok(None);
+        }
+        let Some(segment) = self.log.segment_at(offset) else { return Ok(None) };
+        if offset + HEAD_BYTES as u64 > segment.until() {
+            return Ok(None);
+        }
+        let mut scratch = Vec::new();
+        let head = segment.bytes(offset, HEAD_BYTES, &mut scratch)?;
+        if !wire::record::Prefix::parse(head).is_some_and(|prefix| prefix.is_record()) {
+            return Ok(None);
+        }
+        let sys_flag = head
+            .get(AT_SYS_FLAG..)
+            .and_then(|rest| rest.first_chunk())
+            .map(|bytes| i32::from_be_bytes(*bytes));
+        // The place moves with the width of the born host (store.md §24 T16).
+        let at = match sys_flag {
+            Some(flag) if flag & wire::sys_flag::BORN_HOST_V6 != 0 => 68,
+            _ => 56,
+        };
+        Ok(head.get(at..).and_then(|rest| rest.first_chunk()).map(|bytes| i64::from_be_bytes(*bytes)))
+    }
+}
