@@ -39,6 +39,9 @@ struct Connection {
     sent: usize,
     /// Complete frames wait in `inbound` for the answers before them to be written.
     starved: bool,
+    /// The peer takes no more answers, but what it sent before is still read: a Go client commits its offsets and
+    /// closes at once, and the unread answers turn its close into a reset.
+    deaf: bool,
     last_activity: Instant,
 }
 
@@ -60,6 +63,7 @@ pub(crate) async fn run(stream: TcpStream, channel: Arc<Channel>, service: Arc<d
         sending: Vec::new(),
         sent: 0,
         starved: false,
+        deaf: false,
         last_activity: Instant::now(),
     };
     if let End::Loud(reason) = connection.serve().await {
@@ -77,9 +81,7 @@ impl Connection {
         let timer = tokio::time::sleep(idle);
         tokio::pin!(timer);
         loop {
-            if let Err(end) = self.write_queued() {
-                return end;
-            }
+            self.write_queued();
             if let Some(reason) = self.channel.closing() {
                 return self.linger(reason).await;
             }
@@ -143,7 +145,7 @@ impl Connection {
             }
             if let Some(reason) = failure {
                 // What was accepted before the malformed frame is still answered.
-                let _ = self.write_queued();
+                self.write_queued();
                 return Err(End::Loud(reason));
             }
             match read {
@@ -209,7 +211,7 @@ impl Connection {
     }
 
     /// Writes what others queued, as far as the kernel takes it.
-    fn write_queued(&mut self) -> Result<(), End> {
+    fn write_queued(&mut self) {
         loop {
             if !self.is_writing() {
                 self.sending.clear();
@@ -219,26 +221,37 @@ impl Connection {
                     if self.sending.capacity() > KEPT_OUT_BYTES {
                         self.sending = Vec::new();
                     }
-                    return Ok(());
+                    return;
                 }
+            }
+            if self.deaf {
+                self.took(self.sending.len() - self.sent);
+                continue;
             }
             match self.stream.try_write(&self.sending[self.sent..]) {
-                Ok(0) => return Err(End::Quiet),
-                Ok(count) => {
-                    self.sent += count;
-                    self.channel.shrank(count);
+                Ok(count) if count > 0 => {
+                    self.took(count);
                     self.last_activity = Instant::now();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(quiet_reset(error)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => self.deaf = true,
             }
         }
+    }
+
+    fn took(&mut self, count: usize) {
+        self.sent += count;
+        self.channel.shrank(count);
     }
 
     /// Writes what is queued before an end that we chose, for a bounded time.
     async fn linger(&mut self, reason: String) -> End {
         let deadline = Instant::now() + LINGER;
-        while self.write_queued().is_ok() && self.is_writing() {
+        loop {
+            self.write_queued();
+            if !self.is_writing() {
+                break;
+            }
             let ready = self.stream.ready(Interest::WRITABLE);
             if !matches!(tokio::time::timeout_at(deadline, ready).await, Ok(Ok(_))) {
                 break;

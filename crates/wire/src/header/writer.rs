@@ -122,6 +122,28 @@ impl<'o> FrameWriter<'o> {
         self
     }
 
+    /// Adds a field whose text `write` appends; it must be text that JSON needs no escapes for.
+    pub fn field_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        match self.head.dialect {
+            Dialect::Json => {
+                self.json_name(name);
+                self.out.push(b'"');
+                write(self.out);
+                self.out.push(b'"');
+            }
+            Dialect::Binary => {
+                self.out.extend_from_slice(&(name.len() as u16).to_be_bytes());
+                self.out.extend_from_slice(name.as_bytes());
+                let at = self.out.len();
+                self.out.extend_from_slice(&[0; 4]);
+                write(self.out);
+                let length = (self.out.len() - at - 4) as u32;
+                self.out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            }
+        }
+        self
+    }
+
     /// Ends the frame with a body.
     pub fn body(self, body: &[u8]) {
         self.body_with(|out| out.extend_from_slice(body));

@@ -1,0 +1,80 @@
+//! Creating, changing, deleting and listing consumer groups (200, 225, 201, 352, 207, 353).
+
+use serde::Deserialize;
+use serde_json::json;
+use wire::body::SubscriptionGroupConfig;
+use wire::code::response;
+use wire::names;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::pull::no_group;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupConfigList {
+    group_config_list: Vec<SubscriptionGroupConfig>,
+}
+
+impl Broker {
+    pub(crate) fn update_group(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let config: SubscriptionGroupConfig = exchange.body()?;
+        self.store_groups(exchange, vec![config])
+    }
+
+    pub(crate) fn update_groups(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let list: GroupConfigList = exchange.body()?;
+        self.store_groups(exchange, list.group_config_list)
+    }
+
+    fn store_groups(&self, exchange: &mut Exchange<'_, '_>, configs: Vec<SubscriptionGroupConfig>) -> Outcome {
+        for config in &configs {
+            names::check_group(&config.group_name)
+                .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
+            if let Some(key) = config.attributes.keys().next() {
+                return Err(Refusal::system(format!("unsupported key: {key}")));
+            }
+        }
+        self.groups.update(configs, self.now_ms())?;
+        exchange.ok()
+    }
+
+    pub(crate) fn all_groups(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let mut body = self.groups.body();
+        let total = body.subscription_group_table.len();
+        if let Some(first) = exchange.request.header.fields.number::<usize>("groupSeq") {
+            let count = exchange.number_or("maxGroupNum", usize::MAX).min(2000);
+            let table = std::mem::take(&mut body.subscription_group_table);
+            body.subscription_group_table = table.into_iter().skip(first).take(count).collect();
+        }
+        let body = serde_json::to_vec(&body).map_err(Refusal::system)?;
+        exchange.answer(response::SUCCESS, None, |mut writer| {
+            writer.number("totalGroupNum", total);
+            writer.body(&body);
+        })
+    }
+
+    pub(crate) fn group_config(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let name = exchange.text("group")?;
+        let group = self.groups.find_or_create(name, &self.settings.load(), self.now_ms())?;
+        exchange.ok_json(&*group.ok_or_else(|| no_group(name))?)
+    }
+
+    pub(crate) fn delete_group(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let name = exchange.text("groupName")?;
+        self.groups.remove(name, self.now_ms())?;
+        // 4.9 tools say removeOffset, 5.x cleanOffset (wire.md §16).
+        if exchange.flag("cleanOffset") || exchange.flag("removeOffset") {
+            self.offsets.remove_group(name);
+        }
+        exchange.ok()
+    }
+
+    pub(crate) fn group_forbidden(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let (group, topic) = (exchange.text("group")?, exchange.text("topic")?);
+        let wanted = exchange.request.header.fields.flag("readable");
+        let readable = self.groups.set_readable(group, topic, wanted, self.now_ms())?;
+        let body = json!({"group": group, "readable": readable, "topic": topic});
+        exchange.ok_json(&body)
+    }
+}

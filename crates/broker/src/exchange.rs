@@ -1,0 +1,126 @@
+//! One request and the place for its answer: what every handler gets.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use remoting::{Channel, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::code::response;
+use wire::header::FrameWriter;
+use wire::loose_json;
+
+/// A request being served.
+pub(crate) struct Exchange<'t, 'r> {
+    /// Where it came from.
+    pub channel: &'t Arc<Channel>,
+    /// What was asked.
+    pub request: &'t Request<'r>,
+    /// Where answers that are ready at once go.
+    pub out: &'t mut Vec<u8>,
+}
+
+/// Why a request is not served: the code a client acts on, and a remark for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub code: i32,
+    pub remark: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub fn new(code: i32, remark: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { code, remark: remark.into() }
+    }
+
+    /// SYSTEM_ERROR with the text of an error.
+    pub fn system(error: impl Display) -> Refusal {
+        Refusal::new(response::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Refusal {
+        Refusal::system(error)
+    }
+}
+
+impl From<store::StoreError> for Refusal {
+    fn from(error: store::StoreError) -> Refusal {
+        Refusal::system(error)
+    }
+}
+
+/// What handlers return: the answer is written, or will be, or is refused.
+pub(crate) type Outcome = Result<(), Refusal>;
+
+impl Exchange<'_, '_> {
+    /// A field that must be there.
+    pub fn text(&self, name: &str) -> Result<&str, Refusal> {
+        self.request.field(name).filter(|text| !text.is_empty()).ok_or_else(|| missing(name))
+    }
+
+    /// A number that must be there.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, Refusal> {
+        let text = self.text(name)?;
+        text.parse().map_err(|_| {
+            Refusal::new(response::SYSTEM_ERROR, format!("the field {name} is \"{text}\", which is no number in range"))
+        })
+    }
+
+    /// A number with a default.
+    pub fn number_or<T: std::str::FromStr>(&self, name: &str, default: T) -> T {
+        self.request.header.fields.number(name).unwrap_or(default)
+    }
+
+    /// A boolean; absent is false.
+    pub fn flag(&self, name: &str) -> bool {
+        self.request.header.fields.flag(name).unwrap_or(false)
+    }
+
+    /// The body as JSON, in either form.
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        loose_json::read(self.request.body).map_err(Refusal::system)
+    }
+
+    /// Answers with a code and what `fill` adds; nothing for a one-way request.
+    pub fn answer(&mut self, code: i32, remark: Option<&str>, fill: impl FnOnce(FrameWriter<'_>)) -> Outcome {
+        let reply_to = self.request.reply_to();
+        if !reply_to.oneway {
+            fill(FrameWriter::new(self.out, &reply_to.head(code, remark)));
+        }
+        Ok(())
+    }
+
+    /// Answers SUCCESS and nothing else.
+    pub fn ok(&mut self) -> Outcome {
+        self.answer(response::SUCCESS, None, |writer| writer.empty())
+    }
+
+    /// Answers SUCCESS with one number.
+    pub fn ok_number(&mut self, name: &str, value: i64) -> Outcome {
+        self.answer(response::SUCCESS, None, |mut writer| {
+            writer.number(name, value);
+            writer.empty();
+        })
+    }
+
+    /// Answers SUCCESS with a JSON body.
+    pub fn ok_json(&mut self, value: &impl Serialize) -> Outcome {
+        self.answer(response::SUCCESS, None, |writer| loose_json::body_of(writer, value))
+    }
+
+    /// Answers SUCCESS with a body as it is.
+    pub fn ok_body(&mut self, body: &[u8]) -> Outcome {
+        self.answer(response::SUCCESS, None, |writer| writer.body(body))
+    }
+
+    /// Writes a refusal.
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        self.request.reply_to().write(self.out, refusal.code, Some(&refusal.remark));
+    }
+}
+
+pub(crate) fn missing(name: &str) -> Refusal {
+    Refusal::new(response::SYSTEM_ERROR, format!("the field {name} is missing"))
+}

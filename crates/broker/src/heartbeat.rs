@@ -1,0 +1,178 @@
+//! Membership: heartbeats, leaving, member lists, queue locks (34, 35, 38, 41, 42, 46; broker.md §13).
+
+use remoting::Channel;
+use serde_json::json;
+use wire::body::{ConsumerIdList, HeartbeatData, LockBatch, LockedQueues};
+use wire::code::response;
+use wire::names;
+
+use crate::Broker;
+use crate::clients::Member;
+use crate::exchange::{Exchange, Outcome, Refusal};
+
+const SYS_FLAG_UNIT_SUB: i32 = 2;
+
+impl Broker {
+    pub(crate) fn heartbeat(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let data: HeartbeatData = exchange.body()?;
+        let settings = self.settings.load();
+        let header = &exchange.request.header;
+        let member = Member {
+            channel: exchange.channel.clone(),
+            client_id: data.client_id.clone(),
+            language: header.language,
+            version: header.version,
+            last_heartbeat_ms: self.now_ms(),
+        };
+        let mut subscription_changed = data.heartbeat_fingerprint == 0;
+        for consumer in &data.consumer_data_set {
+            if settings.reject_pull_consumer_enable && consumer.consume_type == "CONSUME_ACTIVELY" {
+                continue;
+            }
+            let group = self.groups.find_or_create(&consumer.group_name, &settings, self.now_ms())?;
+            let Some(group) = group else { continue };
+            let sys_flag = if consumer.unit_mode { SYS_FLAG_UNIT_SUB } else { 0 };
+            let retry = names::retry_topic(&consumer.group_name);
+            self.topics.ensure(&retry, group.retry_queue_nums, sys_flag, self.now_ms())?;
+            let registered = self.clients.register_consumer(
+                member.clone(),
+                consumer,
+                data.heartbeat_fingerprint,
+                data.without_sub && data.heartbeat_fingerprint != 0,
+            );
+            subscription_changed |= registered.subscription_changed;
+            let told = settings.notify_consumer_ids_changed_enable && group.notify_consumer_ids_changed_enable;
+            if registered.changed && told {
+                self.clients.notify_members(&consumer.group_name);
+            }
+        }
+        for producer in &data.producer_data_set {
+            self.clients.register_producer(&producer.group_name, member.clone());
+        }
+        self.registration.clients_changed.notify_one();
+        exchange.answer(response::SUCCESS, None, |mut writer| {
+            writer.field("IS_SUB_CHANGE", if subscription_changed { "true" } else { "false" });
+            writer.field("IS_SUPPORT_HEART_BEAT_V2", "true");
+            writer.empty();
+        })
+    }
+
+    pub(crate) fn unregister_client(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let channel = exchange.channel.id();
+        if let Some(group) = exchange.request.field("producerGroup").filter(|group| !group.is_empty()) {
+            self.clients.unregister_producer(group, channel);
+        }
+        if let Some(group) = exchange.request.field("consumerGroup").filter(|group| !group.is_empty())
+            && self.clients.unregister_consumer(group, channel)
+        {
+            self.tell_members(group);
+        }
+        exchange.ok()
+    }
+
+    /// The connection is gone, and with it the client.
+    pub(crate) fn channel_closed(&self, channel: &Channel) {
+        for group in self.clients.channel_closed(channel.id()) {
+            self.tell_members(&group);
+        }
+    }
+
+    fn tell_members(&self, group: &str) {
+        let wanted = self.groups.get(group).is_none_or(|group| group.notify_consumer_ids_changed_enable);
+        if wanted && self.settings.load().notify_consumer_ids_changed_enable {
+            self.clients.notify_members(group);
+        }
+    }
+
+    pub(crate) fn consumer_list(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let group = exchange.text("consumerGroup")?;
+        let consumer_id_list = self.clients.consumer_ids(group);
+        if consumer_id_list.is_empty() {
+            return Err(Refusal::system(format!("no consumer for this group, {group}")));
+        }
+        exchange.ok_json(&ConsumerIdList { consumer_id_list })
+    }
+
+    pub(crate) fn lock_queues(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let wanted: LockBatch = exchange.body()?;
+        let locked = self.locks.lock(&wanted.consumer_group, &wanted.client_id, wanted.mq_set, self.now_ms());
+        exchange.ok_json(&LockedQueues { locked })
+    }
+
+    pub(crate) fn unlock_queues(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let unwanted: LockBatch = exchange.body()?;
+        self.locks.unlock(&unwanted.consumer_group, &unwanted.client_id, &unwanted.mq_set);
+        exchange.ok()
+    }
+
+    /// Asked by consumers with filters other than tags before they start.
+    pub(crate) fn check_client_config(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        if exchange.request.body.is_empty() {
+            return exchange.ok();
+        }
+        let body: serde_json::Value = exchange.body()?;
+        let kind = body["subscriptionData"]["expressionType"].as_str().unwrap_or("TAG");
+        if matches!(kind, "" | "TAG") {
+            return exchange.ok();
+        }
+        let error = crate::filter::FilterError::Type(kind.to_owned());
+        Err(Refusal::system(format!("The broker does not support consumer to filter message By {kind}: {error}")))
+    }
+
+    /// Which queues a client of the group shall read, decided here (400). Pull mode only.
+    pub(crate) fn query_assignment(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let asked: serde_json::Value = exchange.body()?;
+        let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+        let (topic_name, group, client_id) = (text("topic"), text("consumerGroup"), text("clientId"));
+        let Some(topic) = self.topics.get(&topic_name) else {
+            return exchange.ok_json(&json!({}));
+        };
+        let queues = 0..topic.config.read_queue_nums;
+        let clients = self.clients.consumer_ids(&group);
+        let mine: Vec<i32> = if text("messageModel") == "BROADCASTING" {
+            queues.collect()
+        } else {
+            match (clients.iter().position(|id| *id == client_id), text("strategyName").as_str()) {
+                (_, name) if !matches!(name, "AVG" | "AVG_BY_CIRCLE") => return exchange.ok_json(&json!({})),
+                (None, _) if clients.is_empty() => return exchange.ok_json(&json!({})),
+                (None, _) => Vec::new(),
+                (Some(index), "AVG") => average(topic.config.read_queue_nums, clients.len() as i32, index as i32),
+                (Some(index), _) => queues.skip(index).step_by(clients.len()).collect(),
+            }
+        };
+        let broker_name = self.settings.load().broker_name.clone();
+        let assignments: Vec<_> = mine
+            .into_iter()
+            .map(|queue_id| {
+                json!({
+                    "messageQueue": {"brokerName": broker_name, "queueId": queue_id, "topic": topic_name},
+                    "mode": "PULL"
+                })
+            })
+            .collect();
+        exchange.ok_json(&json!({"messageQueueAssignments": assignments}))
+    }
+}
+
+/// Contiguous shares; the first clients get one more when it does not come out even.
+fn average(queues: i32, clients: i32, index: i32) -> Vec<i32> {
+    let (share, rest) = (queues / clients, queues % clients);
+    let count = share + i32::from(index < rest);
+    let start = index * share + index.min(rest);
+    (start..start + count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::average;
+
+    #[test]
+    fn shares_are_contiguous_and_complete() {
+        for queues in 0..20 {
+            for clients in 1..9 {
+                let all: Vec<i32> = (0..clients).flat_map(|index| average(queues, clients, index)).collect();
+                assert_eq!(all, (0..queues).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a broker does, request by request, as unmodified clients see it (broker.md).
+//!
+//! One file per request family; [`service`] says which code goes where. The hot path is [`send`] and [`pull`];
+//! everything they need is in memory or in the store. Invariant: no handler waits for the network; what takes its
+//! time (long polls, flushes, relays) keeps its channel and answers later.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod clients;
+mod exchange;
+mod filter;
+mod groups;
+mod heartbeat;
+mod hold;
+mod locks;
+mod offset_requests;
+mod offsets;
+mod pull;
+mod query;
+mod registration;
+mod retry;
+mod schedule;
+mod send;
+mod service;
+mod state_file;
+mod store_options;
+mod tasks;
+mod topics;
+mod unique_key;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use store::{Clock, Disk, Queue, Store, StoreError};
+use tokio::sync::watch;
+use wire::names;
+
+use crate::clients::Clients;
+use crate::groups::Groups;
+use crate::hold::Hold;
+use crate::locks::QueueLocks;
+use crate::offsets::ConsumerOffsets;
+use crate::registration::Registration;
+use crate::schedule::Schedule;
+use crate::state_file::StateFile;
+use crate::topics::Topics;
+use crate::unique_key::UniqueKeys;
+
+pub use crate::service::{FastPort, MainPort};
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file below `config/` cannot be read.
+    #[error("{0}")]
+    State(#[from] io::Error),
+    /// A setting asks for what is not there yet.
+    #[error("{key}={value} is not served yet: {remedy}")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+/// A broker: its state and its store. Sockets are given to it through [`MainPort`] and [`FastPort`].
+pub struct Broker {
+    settings: ArcSwap<settings::Broker>,
+    /// Advertised address; part of every offset id.
+    address: SocketAddr,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    topics: Topics,
+    groups: Groups,
+    offsets: ConsumerOffsets,
+    clients: Clients,
+    locks: QueueLocks,
+    hold: Arc<Hold>,
+    schedule: Arc<Schedule>,
+    registration: Arc<Registration>,
+    unique_keys: UniqueKeys,
+    /// Properties that every stored message gets behind its own.
+    stamp: Vec<u8>,
+    started_ms: i64,
+    stopping: watch::Sender<bool>,
+}
+
+impl Broker {
+    /// Opens the store below the settings' root, recovers it and reads the broker's state. Needs a tokio runtime.
+    pub fn open(
+        settings: settings::Broker,
+        address: SocketAddr,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Broker>, BrokerError> {
+        store_options::check(&settings)?;
+        let config_dir = settings.store_path_root_dir.join("config");
+        let file = |name: &str| StateFile::new(Arc::clone(&disk), &config_dir, name);
+        let hold = Arc::new(Hold::new(tokio::runtime::Handle::current()));
+        let schedule = Arc::new(Schedule::new());
+        let registration = Arc::new(Registration::default());
+        let changed = Arc::clone(&registration);
+        let on_change = Box::new(move |names| changed.topics_changed(names));
+        let store = Store::open(
+            Arc::clone(&disk),
+            Arc::clone(&clock),
+            store_options::of(&settings),
+            on_arrival(Arc::clone(&hold), Arc::clone(&schedule)),
+        )?;
+        // Topics and groups are read behind the store's lock, so that two brokers never share them.
+        let topics = Topics::load(file("topics.json"), &settings, on_change)?;
+        let groups = Groups::load(file("subscriptionGroup.json"))?;
+        let offsets = ConsumerOffsets::load(file("consumerOffset.json"))?;
+        schedule.load(file("delayOffset.json"), &settings, &store)?;
+        let broker = Arc::new(Broker {
+            unique_keys: UniqueKeys::new(address.ip()),
+            stamp: send::stamp(&settings),
+            started_ms: clock.now_millis(),
+            settings: ArcSwap::from_pointee(settings),
+            address,
+            store,
+            clock,
+            topics,
+            groups,
+            offsets,
+            clients: Clients::default(),
+            locks: QueueLocks::default(),
+            hold,
+            schedule,
+            registration,
+            stopping: watch::Sender::new(false),
+        });
+        broker.hold.attach(Arc::downgrade(&broker));
+        Ok(broker)
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<settings::Broker> {
+        self.settings.load_full()
+    }
+
+    /// Flush mode in words, for people.
+    pub fn flush_in_words(&self) -> String {
+        let settings = self.settings.load();
+        if self.store.is_sync() {
+            "synchronous flush (an answer means the disk has it)".to_owned()
+        } else {
+            format!(
+                "asynchronous flush (an answer means the page cache has it, the disk within {} ms)",
+                settings.flush_interval_commit_log.as_millis()
+            )
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_millis()
+    }
+}
+
+/// What the store calls when a watched queue has something new: the delay service or those who wait for a pull.
+fn on_arrival(hold: Arc<Hold>, schedule: Arc<Schedule>) -> Arc<dyn Fn(&Arc<Queue>) + Send + Sync> {
+    Arc::new(move |queue| {
+        if &**queue.topic() == names::SCHEDULE_TOPIC {
+            schedule.arrived.notify_one();
+        }
+        hold.arrived(queue);
+    })
+}

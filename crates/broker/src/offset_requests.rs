@@ -1,0 +1,99 @@
+//! Consumer offsets and the ends of queues (14, 15, 29–32; broker.md §12).
+
+use std::sync::Arc;
+
+use store::{Boundary, Queue};
+use wire::code::response;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::pull::{no_group, no_topic};
+
+impl Broker {
+    pub(crate) fn query_consumer_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let group = exchange.text("consumerGroup")?;
+        let topic = exchange.text("topic")?;
+        let queue_id: i32 = exchange.number("queueId")?;
+        let stored = self
+            .offsets
+            .pending_reset(group, topic, queue_id)
+            .or_else(|| self.offsets.get(group, topic, queue_id));
+        if let Some(offset) = stored {
+            return exchange.ok_number("offset", offset);
+        }
+        let may_be_zero = exchange.request.header.fields.flag("setZeroIfNotFound").unwrap_or(true);
+        if may_be_zero && self.begins_in_memory(topic, queue_id) {
+            return exchange.ok_number("offset", 0);
+        }
+        let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
+        Err(Refusal::new(response::QUERY_NOT_FOUND, remark))
+    }
+
+    /// A new group on a young topic starts at 0 whatever it is set to: when nothing has been deleted and the first
+    /// message is still in memory, in Java by the page cache, here by its distance from the end of the log.
+    fn begins_in_memory(&self, topic: &str, queue_id: i32) -> bool {
+        let queue = u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id));
+        let Some(queue) = queue.filter(|queue| queue.min_offset() == 0 && queue.max_offset() > 0) else {
+            return false;
+        };
+        let first = self.store.entries(&queue, 0, 1);
+        first.first().is_some_and(|entry| {
+            self.store.log_end().saturating_sub(entry.physical_offset) <= self.store.options().in_memory_bytes
+        })
+    }
+
+    pub(crate) fn update_consumer_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let group = exchange.text("consumerGroup")?;
+        let topic = exchange.text("topic")?;
+        if self.groups.get(group).is_none() {
+            return Err(no_group(group));
+        }
+        if self.topics.get(topic).is_none() {
+            return Err(no_topic(topic));
+        }
+        let invalid = |name: &str| {
+            Refusal::new(response::INVALID_PARAMETER, format!("{name} is missing or no number, consumer group {group}"))
+        };
+        let queue_id: i32 = exchange.number("queueId").map_err(|_| invalid("queueId"))?;
+        let offset: i64 = exchange.number("commitOffset").map_err(|_| invalid("commitOffset"))?;
+        let step = self.settings.load().consumer_offset_update_version_step;
+        if self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms()) {
+            return exchange.ok();
+        }
+        let remark = Some("Offset has been previously reset");
+        exchange.answer(response::SUCCESS, remark, |writer| writer.empty())
+    }
+
+    fn asked_queue(&self, exchange: &Exchange<'_, '_>) -> Result<Option<Arc<Queue>>, Refusal> {
+        let topic = exchange.text("topic")?;
+        let queue_id: i32 = exchange.number("queueId")?;
+        Ok(u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id)))
+    }
+
+    pub(crate) fn max_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let queue = self.asked_queue(exchange)?;
+        exchange.ok_number("offset", queue.map_or(0, |queue| queue.max_offset() as i64))
+    }
+
+    pub(crate) fn min_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let queue = self.asked_queue(exchange)?;
+        exchange.ok_number("offset", queue.map_or(0, |queue| queue.min_offset() as i64))
+    }
+
+    pub(crate) fn search_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let timestamp: i64 = exchange.number("timestamp")?;
+        let boundary = match exchange.request.field("boundaryType") {
+            Some(name) if name.eq_ignore_ascii_case("upper") => Boundary::Upper,
+            _ => Boundary::Lower,
+        };
+        let queue = self.asked_queue(exchange)?;
+        let offset = queue.map_or(0, |queue| self.store.offset_by_time(&queue, timestamp, boundary));
+        exchange.ok_number("offset", offset)
+    }
+
+    pub(crate) fn earliest_store_time(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let queue = self.asked_queue(exchange)?;
+        let time = queue.and_then(|queue| self.store.store_time_of(&queue, queue.min_offset()));
+        exchange.ok_number("timestamp", time.unwrap_or(-1))
+    }
+}

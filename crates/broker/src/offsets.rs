@@ -1,0 +1,217 @@
+//! How far each consumer group has come: offsets per topic, group and queue.
+//!
+//! Memory is the truth while the broker runs; the file follows within `flushConsumerOffsetInterval`. After a crash a
+//! group may see the messages of that interval again, never miss one.
+
+use std::io;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use wire::body::DataVersion;
+
+use crate::state_file::StateFile;
+
+/// Offsets of one group: topic, queue, next offset to consume.
+type GroupOffsets = HashMap<String, BTreeMap<i32, i64>>;
+
+/// `config/consumerOffset.json`, and the answer to 43.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OffsetsBody {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// Offsets by `topic@group` and queue.
+    pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
+}
+
+/// All offsets, kept in `config/consumerOffset.json`.
+pub struct ConsumerOffsets {
+    groups: RwLock<HashMap<String, GroupOffsets>>,
+    /// Where pulls have come to, ahead of what is committed; memory only.
+    pulled: RwLock<HashMap<String, GroupOffsets>>,
+    /// Offsets that an administrator has set and the group has not yet taken over (broker.md §12.4).
+    resets: RwLock<HashMap<String, GroupOffsets>>,
+    any_reset: AtomicBool,
+    version: Mutex<DataVersion>,
+    commits: AtomicU64,
+    dirty: AtomicBool,
+    /// Tells the saver that there is something to save.
+    pub changed: Notify,
+    saving: Mutex<()>,
+    file: StateFile,
+}
+
+impl ConsumerOffsets {
+    /// Reads the file.
+    pub fn load(file: StateFile) -> Result<ConsumerOffsets, io::Error> {
+        let stored: OffsetsBody = file.load()?;
+        let mut groups: HashMap<String, GroupOffsets> = HashMap::new();
+        for (key, queues) in stored.offset_table {
+            if let Some((topic, group)) = key.split_once('@') {
+                groups.entry(group.to_owned()).or_default().insert(topic.to_owned(), queues);
+            }
+        }
+        Ok(ConsumerOffsets {
+            groups: RwLock::new(groups),
+            pulled: RwLock::default(),
+            resets: RwLock::default(),
+            any_reset: AtomicBool::new(false),
+            version: Mutex::new(stored.data_version),
+            commits: AtomicU64::new(0),
+            dirty: AtomicBool::new(false),
+            changed: Notify::new(),
+            saving: Mutex::new(()),
+            file,
+        })
+    }
+
+    /// The committed offset.
+    pub fn get(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
+        find(&self.groups.read(), group, topic, queue)
+    }
+
+    /// Commits an offset: the last writer wins, lower values included (broker.md §12.1).
+    ///
+    /// While a reset waits for the group, the value is dropped and `false` is returned.
+    pub fn commit(&self, group: &str, topic: &str, queue: i32, offset: i64, version_step: u64, now_ms: i64) -> bool {
+        if self.pending_reset(group, topic, queue).is_some() {
+            return false;
+        }
+        if !put(&mut self.groups.write(), group, topic, queue, offset) {
+            return true;
+        }
+        if self.commits.fetch_add(1, Ordering::Relaxed) % version_step.max(1) == 0 {
+            self.version.lock().next(now_ms);
+        }
+        self.touch();
+        true
+    }
+
+    /// Notes how far a pull has come.
+    pub fn pulled(&self, group: &str, topic: &str, queue: i32, offset: i64) {
+        put(&mut self.pulled.write(), group, topic, queue, offset);
+    }
+
+    /// How far pulls have come.
+    pub fn get_pulled(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
+        find(&self.pulled.read(), group, topic, queue)
+    }
+
+    /// Sets an offset that the group's next pull will be told to jump to.
+    pub fn reset(&self, group: &str, topic: &str, queue: i32, offset: i64) {
+        put(&mut self.groups.write(), group, topic, queue, offset);
+        put(&mut self.resets.write(), group, topic, queue, offset);
+        self.any_reset.store(true, Ordering::Release);
+        self.touch();
+    }
+
+    /// The reset that waits for this queue.
+    pub fn pending_reset(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
+        if !self.any_reset.load(Ordering::Acquire) {
+            return None;
+        }
+        find(&self.resets.read(), group, topic, queue)
+    }
+
+    /// Hands the reset over to a pull; it waits no longer.
+    pub fn take_reset(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
+        self.pending_reset(group, topic, queue)?;
+        let mut resets = self.resets.write();
+        let taken = resets.get_mut(group).and_then(|topics| topics.get_mut(topic))?.remove(&queue);
+        resets.retain(|_, topics| {
+            topics.retain(|_, queues| !queues.is_empty());
+            !topics.is_empty()
+        });
+        self.any_reset.store(!resets.is_empty(), Ordering::Release);
+        taken
+    }
+
+    /// Offsets of one group on one topic.
+    pub fn queues(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+        self.groups.read().get(group).and_then(|topics| topics.get(topic)).cloned().unwrap_or_default()
+    }
+
+    /// Replaces the offsets of one group on one topic.
+    pub fn set_queues(&self, group: &str, topic: &str, queues: BTreeMap<i32, i64>) {
+        self.groups.write().entry(group.to_owned()).or_default().insert(topic.to_owned(), queues);
+        self.touch();
+    }
+
+    /// Topics that a group has offsets on.
+    pub fn topics_of(&self, group: &str) -> HashSet<String> {
+        self.groups.read().get(group).map(|topics| topics.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Groups that have offsets on a topic.
+    pub fn groups_of(&self, topic: &str) -> HashSet<String> {
+        let groups = self.groups.read();
+        groups.iter().filter(|(_, topics)| topics.contains_key(topic)).map(|(group, _)| group.clone()).collect()
+    }
+
+    /// Forgets a group.
+    pub fn remove_group(&self, group: &str) {
+        self.groups.write().remove(group);
+        self.pulled.write().remove(group);
+        self.resets.write().remove(group);
+        self.touch();
+    }
+
+    /// Forgets a topic.
+    pub fn remove_topic(&self, topic: &str) {
+        for table in [&self.groups, &self.pulled, &self.resets] {
+            table.write().retain(|_, topics| {
+                topics.remove(topic);
+                !topics.is_empty()
+            });
+        }
+        self.touch();
+    }
+
+    /// The whole table.
+    pub fn body(&self) -> OffsetsBody {
+        let groups = self.groups.read();
+        let offset_table = groups
+            .iter()
+            .flat_map(|(group, topics)| {
+                topics.iter().map(move |(topic, queues)| (format!("{topic}@{group}"), queues.clone()))
+            })
+            .collect();
+        OffsetsBody { data_version: *self.version.lock(), offset_table }
+    }
+
+    /// Writes the file if anything has changed since the last time.
+    pub fn save(&self) -> Result<(), io::Error> {
+        let _one_at_a_time = self.saving.lock();
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let saved = self.file.save(&self.body());
+        if saved.is_err() {
+            self.dirty.store(true, Ordering::Release);
+        }
+        saved
+    }
+
+    fn touch(&self) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.changed.notify_one();
+        }
+    }
+}
+
+fn find(table: &HashMap<String, GroupOffsets>, group: &str, topic: &str, queue: i32) -> Option<i64> {
+    table.get(group)?.get(topic)?.get(&queue).copied()
+}
+
+/// Sets a value without allocating when its place exists; false when it was there already.
+fn put(table: &mut HashMap<String, GroupOffsets>, group: &str, topic: &str, queue: i32, offset: i64) -> bool {
+    let queues = match table.get_mut(group) {
+        Some(topics) if topics.contains_key(topic) => topics.get_mut(topic),
+        Some(topics) => Some(topics.entry(topic.to_owned()).or_default()),
+        None => Some(table.entry(group.to_owned()).or_default().entry(topic.to_owned()).or_default()),
+    };
+    queues.is_some_and(|queues| queues.insert(queue, offset) != Some(offset))
+}

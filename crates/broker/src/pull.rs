@@ -1,0 +1,319 @@
+//! Pulls (11, 361): from an offset to the bytes of records (broker.md §10).
+//!
+//! A pull that finds nothing and may wait goes to [`crate::hold`]; it is answered once, when something arrives that
+//! it wants or at its deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use remoting::{Channel, Held, ReplyTo};
+use store::{Queue, ReadLimits, ReadResult, ReadStatus};
+use tokio::time::Instant;
+use wire::body::SubscriptionGroupConfig;
+use wire::code::{request as code, response};
+use wire::header::FrameWriter;
+use wire::names;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::filter::TagFilter;
+use crate::topics::Topic;
+
+/// sysFlag bits of a pull (wire.md §11.4).
+const COMMIT_OFFSET: i32 = 1;
+const SUSPEND: i32 = 2;
+const SUBSCRIPTION: i32 = 4;
+const CLASS_FILTER: i32 = 8;
+
+/// Longest time that a client may ask to be held.
+const SUSPEND_MAX: Duration = Duration::from_secs(60);
+/// Most messages a client may ask for; the store's transfer limits are far below.
+const COUNT_MAX: i32 = 65_536;
+
+/// What a pull wants, independent of its connection.
+struct Pull {
+    group: String,
+    topic: Arc<Topic>,
+    queue: Arc<Queue>,
+    offset: i64,
+    limits: ReadLimits,
+    filter: Arc<TagFilter>,
+    group_sys_flag: i32,
+}
+
+/// A pull that waits.
+pub(crate) struct Waiter {
+    /// When it is answered at the latest.
+    pub deadline: Instant,
+    pull: Pull,
+    /// Where the client's offset was before arrivals that its filter did not want.
+    asked: i64,
+    reply_to: ReplyTo,
+    held: Held,
+}
+
+impl Broker {
+    pub(crate) fn pull(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let flags: i32 = exchange.number("sysFlag")?;
+        let pull = self.check_pull(exchange, flags)?;
+        let queue_id = pull.queue.id() as i32;
+        if flags & COMMIT_OFFSET != 0 {
+            let offset = exchange.number_or("commitOffset", 0);
+            let step = self.settings.load().consumer_offset_update_version_step;
+            self.offsets.commit(&pull.group, pull.queue.topic(), queue_id, offset, step, self.now_ms());
+        }
+        if let Some(offset) = self.offsets.take_reset(&pull.group, pull.queue.topic(), queue_id) {
+            return self.answer_reset(exchange, &pull, offset);
+        }
+        let result = self.read(&pull)?;
+        if flags & SUSPEND != 0 && is_held(result.status, pull.offset) {
+            return self.suspend(exchange, pull);
+        }
+        let reply_to = exchange.request.reply_to();
+        self.write_answer(&pull, &result, reply_to, exchange.out);
+        Ok(())
+    }
+
+    /// Checks of broker.md §10.2, in their order.
+    fn check_pull(&self, exchange: &Exchange<'_, '_>, flags: i32) -> Result<Pull, Refusal> {
+        let settings = self.settings.load();
+        let forbidden = |remark: String| Refusal::new(response::NO_PERMISSION, remark);
+        if settings.broker_permission & wire::body::PERM_READ == 0 {
+            return Err(forbidden(format!("the broker[{}] pulling message is forbidden", self.address)));
+        }
+        if exchange.request.header.code == code::LITE_PULL_MESSAGE && !settings.lite_pull_message_enable {
+            return Err(forbidden(format!("the broker[{}] for lite pull consumer is forbidden", self.address)));
+        }
+        let group_name = exchange.text("consumerGroup")?;
+        let group = self.groups.find_or_create(group_name, &settings, self.now_ms())?;
+        let group = group.ok_or_else(|| no_group(group_name))?;
+        if !group.consume_enable {
+            return Err(forbidden(format!("subscription group no permission, {group_name}")));
+        }
+        let topic_name = exchange.text("topic")?;
+        let topic = self.topics.get(topic_name).ok_or_else(|| no_topic(topic_name))?;
+        if !topic.is_readable() {
+            return Err(forbidden(format!("the topic[{topic_name}] pulling message is forbidden")));
+        }
+        let queue_id: i32 = exchange.number("queueId")?;
+        if queue_id < 0 || queue_id >= topic.config.read_queue_nums {
+            let remark = format!(
+                "queueId[{queue_id}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+                topic.config.read_queue_nums,
+                exchange.channel.peer()
+            );
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        let filter = self.pull_filter(exchange, flags, group_name, &group, topic_name)?;
+        let queue = topic
+            .queue(&self.store, queue_id as u32)
+            .ok_or_else(|| Refusal::system(format!("topic {topic_name} has no queue {queue_id}")))?;
+        let max_count = exchange.number_or("maxMsgNums", 32).clamp(1, COUNT_MAX) as u32;
+        let max_bytes = exchange.number_or("maxMsgBytes", i64::MAX);
+        Ok(Pull {
+            group: group_name.to_owned(),
+            queue: Arc::clone(queue),
+            offset: exchange.number("queueOffset")?,
+            limits: ReadLimits { max_count, max_bytes: u64::try_from(max_bytes).unwrap_or(u64::MAX) },
+            filter,
+            group_sys_flag: group.group_sys_flag,
+            topic,
+        })
+    }
+
+    /// The filter a pull brings along, or the one its group has registered (broker.md §10.2, rows 9 and 10).
+    fn pull_filter(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        flags: i32,
+        group_name: &str,
+        group: &SubscriptionGroupConfig,
+        topic: &str,
+    ) -> Result<Arc<TagFilter>, Refusal> {
+        let unparsable = |remark: String| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark);
+        if flags & CLASS_FILTER != 0 {
+            return Err(unparsable("class filters are not served; subscribe by tags".to_owned()));
+        }
+        if flags & SUBSCRIPTION != 0 {
+            let kind = exchange.request.field("expressionType");
+            return TagFilter::parse(exchange.request.field("subscription"), kind)
+                .map(Arc::new)
+                .map_err(|error| unparsable(error.to_string()));
+        }
+        let wanted: i64 = exchange.number_or("subVersion", 0);
+        self.clients.with_consumer_group(group_name, |registered| {
+            let absent = |remark: String| Refusal::new(response::SUBSCRIPTION_NOT_EXIST, remark);
+            let registered = registered
+                .ok_or_else(|| absent(format!("the consumer's group info not exist, group {group_name}")))?;
+            if registered.is_broadcast() && !group.consume_broadcast_enable {
+                let remark = format!("the consumer group[{group_name}] can not consume by broadcast way");
+                return Err(Refusal::new(response::NO_PERMISSION, remark));
+            }
+            if self.groups.is_read_forbidden(group_name, topic) {
+                let remark = format!("the consumer group[{group_name}] is forbidden for topic[{topic}]");
+                return Err(Refusal::new(response::NO_PERMISSION, remark));
+            }
+            let subscription = registered.subscriptions.get(topic).ok_or_else(|| {
+                absent(format!("the consumer's subscription not exist, group {group_name}, topic {topic}"))
+            })?;
+            if subscription.data.sub_version < wanted {
+                let remark = "the consumer's subscription not latest";
+                return Err(Refusal::new(response::SUBSCRIPTION_NOT_LATEST, remark));
+            }
+            if !matches!(subscription.data.expression_type.as_str(), "" | "TAG") {
+                let kind = subscription.data.expression_type.clone();
+                return Err(unparsable(crate::filter::FilterError::Type(kind).to_string()));
+            }
+            Ok(Arc::clone(&subscription.filter))
+        })
+    }
+
+    fn read(&self, pull: &Pull) -> Result<ReadResult, Refusal> {
+        let result =
+            self.store.read(&pull.queue, pull.offset, pull.limits, &mut |tags_code| pull.filter.matches(tags_code))?;
+        Ok(result)
+    }
+
+    fn suspend(&self, exchange: &mut Exchange<'_, '_>, pull: Pull) -> Outcome {
+        let settings = self.settings.load();
+        let suspend = if settings.long_polling_enable {
+            Duration::from_millis(exchange.number_or("suspendTimeoutMillis", 15_000u64)).min(SUSPEND_MAX)
+        } else {
+            settings.short_polling_time_mills
+        };
+        let Some(held) = exchange.channel.hold() else {
+            let remark = "[OVERLOAD]too many pulls of this connection wait (thrust.maxInFlightPerConnection)";
+            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+        };
+        let asked = pull.offset;
+        let reply_to = exchange.request.reply_to();
+        let waiter = Waiter { deadline: Instant::now() + suspend, pull, asked, reply_to, held };
+        if let Some(waiter) = self.park(waiter) {
+            self.resume_pull(waiter);
+        }
+        Ok(())
+    }
+
+    /// Answers a waiter whose queue has something new or whose time is over. Arrivals that its filter does not want
+    /// move its offset and let it wait on.
+    pub(crate) fn resume_pull(&self, mut waiter: Waiter) {
+        let channel = Arc::clone(waiter.held.channel());
+        let mut out = Vec::new();
+        while channel.is_open() {
+            let result = match self.read(&waiter.pull) {
+                Ok(result) => result,
+                Err(refusal) => {
+                    waiter.reply_to.write(&mut out, refusal.code, Some(&refusal.remark));
+                    break;
+                }
+            };
+            let unwanted = result.status == ReadStatus::NoMatchedMessage;
+            let over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
+            if over || !(unwanted || is_held(result.status, waiter.pull.offset)) {
+                self.write_last(&waiter, result, &mut out);
+                break;
+            }
+            if unwanted {
+                waiter.pull.offset = result.next_offset;
+            }
+            match self.park(waiter) {
+                Some(again) => waiter = again,
+                None => return,
+            }
+        }
+        channel.send(&out);
+    }
+
+    /// Gives the waiter back if there is something to read already.
+    fn park(&self, waiter: Waiter) -> Option<Waiter> {
+        let queue = Arc::clone(&waiter.pull.queue);
+        let offset = waiter.pull.offset.max(0) as u64;
+        self.hold.park(&queue, offset, waiter)
+    }
+
+    fn write_last(&self, waiter: &Waiter, result: ReadResult, out: &mut Vec<u8>) {
+        let status = match result.status {
+            // The client's offset must move past what its filter did not want.
+            ReadStatus::OffsetOverflowOne if waiter.pull.offset != waiter.asked => ReadStatus::NoMatchedMessage,
+            status => status,
+        };
+        self.write_answer(&waiter.pull, &ReadResult { status, ..result }, waiter.reply_to, out);
+    }
+
+    fn write_answer(&self, pull: &Pull, result: &ReadResult, reply_to: ReplyTo, out: &mut Vec<u8>) {
+        self.offsets.pulled(&pull.group, pull.queue.topic(), pull.queue.id() as i32, result.next_offset);
+        if reply_to.oneway {
+            return;
+        }
+        let start = out.len();
+        let code = response_code(result.status, pull.offset);
+        let mut writer = FrameWriter::new(out, &reply_to.head(code, Some(result.status.name())));
+        write_fields(&mut writer, pull, result.next_offset, result.min_offset, result.max_offset);
+        let mut copied = Ok(());
+        writer.body_with(|out| {
+            if code == response::SUCCESS {
+                copied = result.records.copy_to(out);
+            }
+        });
+        if let Err(error) = copied {
+            out.truncate(start);
+            tracing::error!(topic = %pull.queue.topic(), queue = pull.queue.id(), "cannot read the log: {error}");
+            reply_to.write(out, response::SYSTEM_ERROR, Some("the commit log cannot be read; see the broker's log"));
+        }
+    }
+
+    /// An administrator moved the group's offset: the client drops what it has and starts there.
+    fn answer_reset(&self, exchange: &mut Exchange<'_, '_>, pull: &Pull, offset: i64) -> Outcome {
+        let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);
+        exchange.answer(response::PULL_OFFSET_MOVED, Some("OFFSET_RESET"), |mut writer| {
+            write_fields(&mut writer, pull, offset, min, max);
+            writer.empty();
+        })
+    }
+}
+
+fn write_fields(writer: &mut FrameWriter<'_>, pull: &Pull, next: i64, min: i64, max: i64) {
+    writer.number("groupSysFlag", pull.group_sys_flag);
+    writer.number("maxOffset", max);
+    writer.number("minOffset", min);
+    writer.number("nextBeginOffset", next);
+    // There is no other replica to suggest yet.
+    writer.number("suggestWhichBrokerId", 0);
+    writer.number("topicSysFlag", pull.topic.config.topic_sys_flag);
+}
+
+/// Whether a pull with this outcome waits, if it may: code 19 does (broker.md §10.4). A hole in the queue is not
+/// waited at, since what comes behind it would wake the waiter for nothing.
+fn is_held(status: ReadStatus, offset: i64) -> bool {
+    status != ReadStatus::OffsetFoundNull && response_code(status, offset) == response::PULL_NOT_FOUND
+}
+
+fn response_code(status: ReadStatus, offset: i64) -> i32 {
+    match status {
+        ReadStatus::Found => response::SUCCESS,
+        ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage => response::PULL_RETRY_IMMEDIATELY,
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue if offset == 0 => response::PULL_NOT_FOUND,
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue => response::PULL_OFFSET_MOVED,
+        ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+pub(crate) fn no_group(group: &str) -> Refusal {
+    let remark = match names::check_group(group) {
+        Err(error) => error.to_string(),
+        Ok(()) => format!("subscription group [{group}] does not exist, and autoCreateSubscriptionGroup is false; create it first"),
+    };
+    Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+}
+
+pub(crate) fn no_topic(topic: &str) -> Refusal {
+    Refusal::new(response::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist, apply first please!"))
+}
+
+/// For handlers that answer from another task.
+pub(crate) fn send_refusal(channel: &Channel, reply_to: ReplyTo, refusal: &Refusal) {
+    let mut out = Vec::new();
+    reply_to.write(&mut out, refusal.code, Some(&refusal.remark));
+    channel.send(&out);
+}

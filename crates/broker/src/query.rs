@@ -1,0 +1,44 @@
+//! Single messages: by key (12) and by offset id (33) (broker.md §16).
+
+use store::KeyKind;
+use wire::code::response;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+
+impl Broker {
+    pub(crate) fn query_message(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let settings = self.settings.load();
+        let topic = exchange.text("topic")?;
+        let key = exchange.text("key")?;
+        let unique = exchange.flag("_UNIQUE_KEY_QUERY");
+        let kind = match exchange.request.field("indexType") {
+            Some("T") => KeyKind::Tag,
+            Some("U") => KeyKind::Unique,
+            _ if unique => KeyKind::Unique,
+            _ => KeyKind::Key,
+        };
+        let asked = if unique { settings.default_query_max_num } else { exchange.number_or("maxNum", 32) };
+        let max = asked.clamp(1, settings.max_msgs_num_batch);
+        let begin = exchange.number_or("beginTimestamp", 0);
+        let end = exchange.number_or("endTimestamp", i64::MAX);
+        let found = self.store.query(topic, key, max, begin, end, kind)?;
+        if found.records.is_empty() {
+            let remark = "can not find message, maybe time range not correct";
+            return Err(Refusal::new(response::QUERY_NOT_FOUND, remark));
+        }
+        exchange.answer(response::SUCCESS, None, |mut writer| {
+            writer.number("indexLastUpdatePhyoffset", found.index_last_offset);
+            writer.number("indexLastUpdateTimestamp", found.index_last_timestamp);
+            writer.body_with(|out| found.records.iter().for_each(|record| out.extend_from_slice(record)));
+        })
+    }
+
+    pub(crate) fn view_message(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let offset: u64 = exchange.number("offset")?;
+        match self.store.record_at(offset)? {
+            Some(record) => exchange.ok_body(&record),
+            None => Err(Refusal::system(format!("can not find message by the offset, {offset}"))),
+        }
+    }
+}

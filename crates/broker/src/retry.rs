@@ -1,0 +1,102 @@
+//! Failed consumption (36): the message goes to the group's retry topic by way of a delay level, or to its dead
+//! letters (broker.md §7).
+
+use store::Batch;
+use wire::code::response;
+use wire::hash;
+use wire::ids::OffsetId;
+use wire::names;
+use wire::properties as props;
+use wire::record::{Message, Record};
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::pull::no_group;
+use crate::send::{append_refusal, push_parking};
+
+/// Retries start behind this level, so the first waits for the fourth… counted from 0: 10 s by default.
+const FIRST_RETRY_LEVEL: i32 = 3;
+const SYS_FLAG_UNIT_SUB: i32 = 2;
+const VERSION_MAX_RECONSUME: i32 = 121;
+
+impl Broker {
+    pub(crate) fn send_back(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let settings = self.settings.load();
+        let group_name = exchange.text("group")?;
+        let group = self.groups.find_or_create(group_name, &settings, self.now_ms())?;
+        let group = group.ok_or_else(|| no_group(group_name))?;
+        if settings.broker_permission & wire::body::PERM_WRITE == 0 {
+            let remark = format!("the broker[{}] sending message is forbidden", self.address);
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        if group.retry_queue_nums <= 0 {
+            return exchange.ok();
+        }
+        let sys_flag = if exchange.flag("unitMode") { SYS_FLAG_UNIT_SUB } else { 0 };
+        let retry_name = names::retry_topic(group_name);
+        let retry = self.topics.ensure(&retry_name, group.retry_queue_nums, sys_flag, self.now_ms())?;
+        if !retry.is_writable() {
+            let remark = format!("the topic[{retry_name}] sending message is forbidden");
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        let offset: u64 = exchange.number("offset")?;
+        let bytes = self.store.record_at(offset)?;
+        let bytes = bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
+        let record = Record::parse(&bytes).map_err(Refusal::system)?;
+        let max = match exchange.request.header.fields.number("maxReconsumeTimes") {
+            Some(max) if exchange.request.header.version >= VERSION_MAX_RECONSUME => max,
+            _ => group.retry_max_times,
+        };
+        let given: i32 = exchange.number_or("delayLevel", 0);
+        if record.reconsume_times >= max || given < 0 {
+            let dead = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
+            self.store_again(&record, &dead.config.topic_name, 0, 0)?;
+        } else {
+            let level = if given == 0 { FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times) } else { given };
+            let queue_id = self.any_write_queue(&retry);
+            retry.put.add(1, bytes.len() as u64);
+            self.store_again(&record, &retry_name, queue_id, level)?;
+        }
+        exchange.ok()
+    }
+
+    /// Appends a copy of a failed message for `topic`, parked at `level` if that is above 0.
+    fn store_again(&self, record: &Record<'_>, topic: &str, queue_id: u32, level: i32) -> Outcome {
+        let target = self.topics.get(topic).ok_or_else(|| Refusal::system(format!("topic {topic} is gone")))?;
+        let mut properties = Vec::with_capacity(record.properties.len() + 160);
+        let removed = [props::DELAY, props::REAL_TOPIC, props::REAL_QID, props::WAIT, props::CRC32];
+        props::copy_without(record.properties, &removed, &mut properties);
+        if record.property(props::RETRY_TOPIC).is_none() {
+            props::push(&mut properties, props::RETRY_TOPIC, record.topic);
+        }
+        if record.property(props::ORIGIN_MESSAGE_ID).is_none() {
+            let id = OffsetId { store_host: record.store_host, offset: record.physical_offset as u64 };
+            props::push(&mut properties, props::ORIGIN_MESSAGE_ID, &id.to_string());
+        }
+        props::push(&mut properties, props::WAIT, "false");
+        if let Some(level) = self.schedule.level(level) {
+            push_parking(&mut properties, level, topic, queue_id);
+        }
+        let (parked, queue_id) = self.parked(&target, queue_id, level);
+        let message = Message {
+            topic: &parked.config.topic_name,
+            queue_id,
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_timestamp: record.born_timestamp,
+            born_host: record.born_host,
+            store_host: self.address,
+            reconsume_times: record.reconsume_times.saturating_add(1),
+            prepared_transaction_offset: record.prepared_transaction_offset,
+            body: record.body,
+            properties: &properties,
+        };
+        let queue = parked
+            .queue(&self.store, queue_id)
+            .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id}", message.topic)))?;
+        let mut batch = Batch::default();
+        let tags_code = hash::tags_code(record.property(props::TAGS));
+        batch.push(queue, &message, tags_code).map_err(Refusal::system)?;
+        self.store.append(&mut batch).map_err(|error| append_refusal(&error))
+    }
+}

@@ -1,0 +1,237 @@
+//! Delay levels: parked messages are put into their real queue when they are due (broker.md §8.1, §8.2).
+//!
+//! One task serves all levels. It sleeps until the next message is due or a new one is parked, so a broker without
+//! delayed messages does not wake up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use store::{Batch, Queue, QueueEntry, Store};
+use tokio::sync::Notify;
+use wire::body::DataVersion;
+use wire::hash;
+use wire::names;
+use wire::properties as props;
+use wire::record::{Message, Record};
+use wire::sys_flag;
+
+use crate::Broker;
+use crate::state_file::StateFile;
+use crate::store_options;
+
+/// Messages delivered before the next level gets its turn.
+const DELIVERED_AT_ONCE: u32 = 64;
+/// Pause after a delivery that the store refused.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Deliveries after which the version of the table moves on.
+const VERSION_STEP: i64 = 200;
+
+/// `config/delayOffset.json`, and the answer to 45.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DelayOffsets {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// Next offset to deliver, by level.
+    pub offset_table: BTreeMap<i32, i64>,
+}
+
+/// Progress of all delay levels.
+pub(crate) struct Schedule {
+    levels: OnceLock<Vec<Duration>>,
+    file: OnceLock<StateFile>,
+    offsets: Mutex<DelayOffsets>,
+    since_version: AtomicI32,
+    dirty: AtomicBool,
+    /// Something was parked.
+    pub arrived: Notify,
+    /// Tells the saver that there is something to save.
+    pub changed: Notify,
+}
+
+impl Schedule {
+    pub fn new() -> Schedule {
+        Schedule {
+            levels: OnceLock::new(),
+            file: OnceLock::new(),
+            offsets: Mutex::default(),
+            since_version: AtomicI32::new(0),
+            dirty: AtomicBool::new(false),
+            arrived: Notify::new(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Reads the file and brings its offsets into the range of the queues.
+    pub fn load(&self, file: StateFile, settings: &settings::Broker, store: &Store) -> io::Result<()> {
+        let levels = self.levels.get_or_init(|| store_options::delay_levels(settings));
+        let mut offsets: DelayOffsets = file.load()?;
+        for level in 1..=levels.len() as i32 {
+            let queue = store.queue(names::SCHEDULE_TOPIC, level as u32 - 1);
+            let offset = offsets.offset_table.entry(level).or_insert(0);
+            *offset = (*offset).clamp(queue.min_offset() as i64, queue.max_offset() as i64);
+        }
+        *self.offsets.lock() = offsets;
+        let _ = self.file.set(file);
+        Ok(())
+    }
+
+    /// The level that `delay` means: the highest there is if it is beyond; `None` for no delay.
+    pub fn level(&self, delay: i32) -> Option<i32> {
+        let max = self.levels.get().map_or(0, |levels| levels.len() as i32);
+        (delay > 0 && max > 0).then(|| delay.min(max))
+    }
+
+    /// Number of levels.
+    pub fn level_count(&self) -> i32 {
+        self.levels.get().map_or(0, |levels| levels.len() as i32)
+    }
+
+    /// A copy of the progress.
+    pub fn offsets(&self) -> DelayOffsets {
+        self.offsets.lock().clone()
+    }
+
+    /// Writes the file if anything has changed.
+    pub fn save(&self) -> io::Result<()> {
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let saved = self.file.get().map_or(Ok(()), |file| file.save(&self.offsets()));
+        if saved.is_err() {
+            self.dirty.store(true, Ordering::Release);
+        }
+        saved
+    }
+
+    fn delay(&self, level: i32) -> Duration {
+        let levels = self.levels.get().map_or(&[][..], Vec::as_slice);
+        levels.get(level as usize - 1).copied().unwrap_or_default()
+    }
+
+    fn advance(&self, level: i32, offset: i64, now_ms: i64) {
+        let mut offsets = self.offsets.lock();
+        let delivered = offset - offsets.offset_table.insert(level, offset).unwrap_or(0);
+        let count = self.since_version.fetch_add(delivered.max(0) as i32, Ordering::Relaxed);
+        if i64::from(count) + delivered >= VERSION_STEP {
+            self.since_version.store(0, Ordering::Relaxed);
+            offsets.data_version.next(now_ms);
+        }
+        drop(offsets);
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// When a level wants to be looked at again.
+enum Next {
+    /// When the next message is parked.
+    OnArrival,
+    /// After this time.
+    After(Duration),
+}
+
+impl Broker {
+    /// Delivers what is due, for ever.
+    pub(crate) async fn run_schedule(&self) {
+        loop {
+            let mut pause: Option<Duration> = None;
+            for level in 1..=self.schedule.level_count() {
+                if let Next::After(after) = self.deliver_level(level) {
+                    pause = Some(pause.map_or(after, |pause| pause.min(after)));
+                }
+            }
+            match pause {
+                Some(Duration::ZERO) => tokio::task::yield_now().await,
+                Some(pause) => tokio::select! {
+                    () = tokio::time::sleep(pause) => (),
+                    () = self.schedule.arrived.notified() => (),
+                },
+                None => self.schedule.arrived.notified().await,
+            }
+        }
+    }
+
+    fn deliver_level(&self, level: i32) -> Next {
+        let queue = self.store.queue(names::SCHEDULE_TOPIC, level as u32 - 1);
+        let stored = self.schedule.offsets.lock().offset_table.get(&level).copied().unwrap_or(0);
+        let min = queue.min_offset();
+        let offset = u64::try_from(stored).unwrap_or(0).max(min);
+        queue.watched.store(true, std::sync::atomic::Ordering::SeqCst);
+        let entries = self.store.entries(&queue, offset, DELIVERED_AT_ONCE);
+        if entries.is_empty() {
+            return Next::OnArrival;
+        }
+        let now_ms = self.now_ms();
+        let longest = self.schedule.delay(level).as_millis() as i64;
+        let mut delivered = 0;
+        let mut next = Next::After(Duration::ZERO);
+        for entry in &entries {
+            // A time beyond the level's delay can only come from a clock that has stepped back.
+            let due_ms = if entry.tags_code > now_ms + longest { now_ms } else { entry.tags_code };
+            if due_ms > now_ms {
+                next = Next::After(Duration::from_millis((due_ms - now_ms) as u64));
+                break;
+            }
+            if let Err(error) = self.deliver(entry, &queue) {
+                tracing::warn!(level, offset = offset + delivered, "a delayed message is not delivered yet: {error}");
+                next = Next::After(RETRY_PAUSE);
+                break;
+            }
+            delivered += 1;
+        }
+        if delivered > 0 {
+            self.schedule.advance(level, (offset + delivered) as i64, now_ms);
+        }
+        next
+    }
+
+    /// Puts one parked message into its real queue. One that cannot be read any more is skipped.
+    fn deliver(&self, entry: &QueueEntry, queue: &Queue) -> Result<(), String> {
+        let bytes = self.store.record_at(entry.physical_offset).map_err(|error| error.to_string())?;
+        let Some(bytes) = bytes else {
+            tracing::warn!(queue = queue.id(), offset = entry.physical_offset, "a delayed message is gone from the log");
+            return Ok(());
+        };
+        let record = Record::parse(&bytes).map_err(|error| error.to_string())?;
+        let (Some(topic_name), Some(queue_id)) = (
+            record.property(props::REAL_TOPIC),
+            record.property(props::REAL_QID).and_then(|id| id.parse::<u32>().ok()),
+        ) else {
+            tracing::warn!(offset = entry.physical_offset, "a delayed message names no real topic; it is skipped");
+            return Ok(());
+        };
+        if topic_name == names::HALF_TOPIC {
+            return Ok(());
+        }
+        // The stored text keeps DELAY and REAL_* as Java's does (broker.md §8.2, step 6); clients show them.
+        let message = Message {
+            topic: topic_name,
+            queue_id,
+            flag: record.flag,
+            sys_flag: record.sys_flag & !sys_flag::TRANSACTION_MASK,
+            born_timestamp: record.born_timestamp,
+            born_host: record.born_host,
+            store_host: record.store_host,
+            reconsume_times: record.reconsume_times,
+            prepared_transaction_offset: record.prepared_transaction_offset,
+            body: record.body,
+            properties: record.properties,
+        };
+        let real = self.store.queue(topic_name, queue_id);
+        let mut batch = Batch::default();
+        let tags_code = hash::tags_code(record.property(props::TAGS));
+        batch.push(&real, &message, tags_code).map_err(|error| error.to_string())?;
+        self.store.append(&mut batch).map_err(|error| error.to_string())?;
+        if let Some(topic) = self.topics.get(topic_name) {
+            topic.put.add(1, bytes.len() as u64);
+        }
+        Ok(())
+    }
+}

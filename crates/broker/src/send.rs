@@ -1,0 +1,678 @@
+//! Sends (10, 310, 320): from a request to a record in the log, and back to an answer (broker.md §5).
+//!
+//! All sends of one read are checked and encoded into one [`Outgoing`] batch, appended together and answered
+//! together; with synchronous flush the answers follow when the disk has the whole batch.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use remoting::{Channel, Held, ReplyTo, Request};
+use settings::Broker as Settings;
+use store::{AppendError, Appended, Batch, Flushed, Queue};
+use wire::code::{request as code, response};
+use wire::hash;
+use wire::header::FrameWriter;
+use wire::ids::OffsetId;
+use wire::names;
+use wire::properties as props;
+use wire::record::{self, Message};
+use wire::sys_flag;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::topics::{Topic, Wanted};
+
+/// Bytes of records after which a batch is appended before more is added.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// First client version whose `maxReconsumeTimes` counts (wire.md §5.2).
+const VERSION_MAX_RECONSUME: i32 = 121;
+
+thread_local! {
+    static OUTGOING: RefCell<Outgoing> = RefCell::default();
+}
+
+/// Sends of one turn, between check and append. One for each thread, lent to one connection at a time.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    batch: Batch,
+    answers: Vec<Answer>,
+    /// Unique keys that answers will carry, one behind the other.
+    keys: Vec<u8>,
+    /// Properties of the message at hand.
+    properties: Vec<u8>,
+    /// Whether any message wants to wait for the disk.
+    waits: bool,
+    /// Topic of the last send, which is most often that of the next.
+    topic: Option<Arc<Topic>>,
+}
+
+/// What it takes to answer one send once its records have their offsets.
+struct Answer {
+    reply_to: ReplyTo,
+    /// First record in the batch.
+    first: usize,
+    /// Records; more than one for a batch request.
+    count: usize,
+    queue_id: u32,
+    /// Where its unique key stands in `keys`.
+    key: std::ops::Range<usize>,
+    held: Option<Held>,
+}
+
+/// The header of a send under one set of names (wire.md §11.1).
+#[derive(Default)]
+struct SendHeader<'a> {
+    topic: &'a str,
+    default_topic: &'a str,
+    default_queues: i32,
+    queue_id: i32,
+    sys_flag: i32,
+    born_timestamp: i64,
+    flag: i32,
+    properties: &'a str,
+    reconsume_times: i32,
+    max_reconsume_times: Option<i32>,
+    unit: bool,
+    batch: bool,
+}
+
+impl<'a> SendHeader<'a> {
+    fn of(request: &'a Request<'_>) -> SendHeader<'a> {
+        let long_names = matches!(request.header.code, code::SEND_MESSAGE | code::SEND_REPLY_MESSAGE);
+        let mut header = SendHeader::default();
+        for (name, value) in request.header.fields.iter() {
+            let name = if long_names { short_name(name) } else { name };
+            let number = || value.parse().unwrap_or(0);
+            match name {
+                "b" => header.topic = value,
+                "c" => header.default_topic = value,
+                "d" => header.default_queues = number(),
+                "e" => header.queue_id = number(),
+                "f" => header.sys_flag = number(),
+                "g" => header.born_timestamp = value.parse().unwrap_or(0),
+                "h" => header.flag = number(),
+                "i" => header.properties = value,
+                "j" => header.reconsume_times = number(),
+                "k" => header.unit = value.eq_ignore_ascii_case("true"),
+                "l" => header.max_reconsume_times = value.parse().ok(),
+                "m" => header.batch = value.eq_ignore_ascii_case("true"),
+                _ => (),
+            }
+        }
+        header
+    }
+}
+
+fn short_name(name: &str) -> &str {
+    match name {
+        "topic" => "b",
+        "defaultTopic" => "c",
+        "defaultTopicQueueNums" => "d",
+        "queueId" => "e",
+        "sysFlag" => "f",
+        "bornTimestamp" => "g",
+        "flag" => "h",
+        "properties" => "i",
+        "reconsumeTimes" => "j",
+        "unitMode" => "k",
+        "maxReconsumeTimes" => "l",
+        "batch" => "m",
+        _ => "",
+    }
+}
+
+/// What one look over the properties of a message finds.
+#[derive(Default)]
+struct Seen<'a> {
+    tags: Option<&'a str>,
+    unique_key: Option<&'a str>,
+    delay: i32,
+    no_wait: bool,
+    half: bool,
+    timer: bool,
+    inner_batch: bool,
+    /// Something is there that must not be stored as it came.
+    rewrite: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn of(properties: &'a [u8]) -> Seen<'a> {
+        let mut seen = Seen::default();
+        for (name, value) in props::iter(properties) {
+            match name {
+                props::TAGS => seen.tags = Some(value),
+                props::UNIQ_KEY => seen.unique_key = Some(value),
+                props::DELAY => seen.delay = value.parse().unwrap_or(0),
+                props::WAIT => seen.no_wait = value == "false",
+                props::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
+                props::INNER_NUM => seen.inner_batch = true,
+                props::POP_CK | props::MSG_REGION | props::TRACE_ON | props::CLUSTER | props::CRC32 => {
+                    seen.rewrite = true;
+                }
+                name if props::TIMER.contains(&name) => seen.timer = true,
+                _ => (),
+            }
+        }
+        seen
+    }
+}
+
+/// Properties that the broker itself sets, and that a client's are dropped for.
+const BROKER_PROPERTIES: [&str; 5] =
+    [props::POP_CK, props::MSG_REGION, props::TRACE_ON, props::CLUSTER, props::CRC32];
+
+/// The properties that every message gets from this broker (broker.md §5.1, §5.3).
+pub(crate) fn stamp(settings: &Settings) -> Vec<u8> {
+    let mut stamp = Vec::new();
+    props::push(&mut stamp, props::MSG_REGION, &settings.region_id);
+    props::push(&mut stamp, props::TRACE_ON, if settings.trace_on { "true" } else { "false" });
+    props::push(&mut stamp, props::CLUSTER, &settings.broker_cluster_name);
+    stamp
+}
+
+/// Where a message goes and as what.
+struct Target {
+    topic: Arc<Topic>,
+    queue_id: u32,
+    /// Redirected to the dead letters: no delay any more.
+    dead: bool,
+}
+
+impl Broker {
+    /// Takes a send into the batch of this turn; [`Broker::flush_sends`] stores and answers it.
+    pub(crate) fn send(&self, exchange: &mut Exchange<'_, '_>) {
+        OUTGOING.with_borrow_mut(|outgoing| {
+            let mark = outgoing.batch.len();
+            if let Err(refusal) = self.prepare(exchange, outgoing) {
+                outgoing.batch.truncate(mark);
+                self.refuse_send(exchange.request.reply_to(), &refusal, exchange.out);
+            }
+            if outgoing.batch.bytes_len() > BATCH_BYTES_MAX {
+                self.append_outgoing(exchange.channel, outgoing, exchange.out);
+            }
+        });
+    }
+
+    /// Stores and answers what [`Broker::send`] gathered.
+    pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
+        OUTGOING.with_borrow_mut(|outgoing| {
+            if !outgoing.batch.is_empty() {
+                self.append_outgoing(channel, outgoing, out);
+            }
+            outgoing.topic = None;
+        });
+    }
+
+    fn prepare(&self, exchange: &Exchange<'_, '_>, outgoing: &mut Outgoing) -> Outcome {
+        let request = exchange.request;
+        let header = SendHeader::of(request);
+        let settings = self.settings.load();
+        let topic = self.check_send(&header, request.body, &settings, outgoing)?;
+        if header.batch {
+            return self.prepare_batch(exchange, &header, &topic, outgoing);
+        }
+        let target = self.target(&header, topic, request.header.version)?;
+        let seen = Seen::of(header.properties.as_bytes());
+        refuse_unserved(&seen, &header, self.now_ms())?;
+        let delay = if target.dead { 0 } else { seen.delay };
+        let key = self.fill_properties(&header, &seen, &target, delay, outgoing);
+        let queue_id = target.queue_id;
+        let (topic, queue_id_stored) = self.parked(&target.topic, queue_id, delay);
+        let queue = topic
+            .queue(&self.store, queue_id_stored)
+            .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name)))?;
+        let message = Message {
+            topic: &topic.config.topic_name,
+            queue_id: queue_id_stored,
+            flag: header.flag,
+            sys_flag: self.sys_flag(&header, &topic),
+            born_timestamp: header.born_timestamp,
+            born_host: exchange.channel.peer(),
+            store_host: self.address,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: request.body,
+            properties: &outgoing.properties,
+        };
+        let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
+        target.topic.put.add(1, message.body.len() as u64);
+        outgoing.waits |= !seen.no_wait;
+        let held = self.place(exchange.channel, !seen.no_wait)?;
+        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count: 1, queue_id, key, held });
+        Ok(())
+    }
+
+    /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding.
+    fn check_send(
+        &self,
+        header: &SendHeader<'_>,
+        body: &[u8],
+        settings: &Settings,
+        outgoing: &mut Outgoing,
+    ) -> Result<Arc<Topic>, Refusal> {
+        if settings.start_accept_send_request_time_stamp > 0
+            && self.now_ms() < settings.start_accept_send_request_time_stamp
+        {
+            let until = settings.start_accept_send_request_time_stamp;
+            return Err(Refusal::system(format!("broker unable to service, until {until} (Unix milliseconds)")));
+        }
+        let topic = match &outgoing.topic {
+            Some(topic) if topic.config.topic_name == header.topic => Arc::clone(topic),
+            _ => {
+                let topic = self.topic_for_send(header, settings)?;
+                outgoing.topic = Some(Arc::clone(&topic));
+                topic
+            }
+        };
+        if settings.broker_permission & wire::body::PERM_WRITE == 0 && topic.config.order {
+            let remark = format!("the broker[{}] sending message is forbidden", self.address);
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        if !topic.is_writable() {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!(
+                    "topic \"{}\" does not allow writing (perm {}); set its perm to 6 to open it",
+                    header.topic, topic.config.perm
+                ),
+            ));
+        }
+        if header.queue_id >= topic.queue_count() as i32 {
+            let remark = format!(
+                "request queueId[{}] is illegal, topic {} has {} read and {} write queues",
+                header.queue_id, header.topic, topic.config.read_queue_nums, topic.config.write_queue_nums
+            );
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        check_sizes(header, body, settings)?;
+        Ok(topic)
+    }
+
+    fn topic_for_send(&self, header: &SendHeader<'_>, settings: &Settings) -> Result<Arc<Topic>, Refusal> {
+        if !header.topic.starts_with(names::RETRY_PREFIX) || !header.topic.contains('+') {
+            names::check_topic(header.topic)
+                .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
+        }
+        if names::is_send_forbidden(header.topic) {
+            let remark = format!("Sending message to topic[{}] is forbidden.", header.topic);
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        let wanted = Wanted {
+            topic: header.topic,
+            template: header.default_topic,
+            queues: header.default_queues,
+            unit: header.unit,
+        };
+        self.topics.find_or_create(&wanted, settings, self.now_ms())?.ok_or_else(|| {
+            let remark = format!(
+                "topic[{}] not exist, apply first please! It was not created either: autoCreateTopicEnable is {} and the \
+                 template {} must exist with the inherit permission",
+                header.topic, settings.auto_create_topic_enable, header.default_topic
+            );
+            Refusal::new(response::TOPIC_NOT_EXIST, remark)
+        })
+    }
+
+    /// Chooses the queue, and the dead letter topic for a retry that has failed too often (broker.md §5.3).
+    fn target(&self, header: &SendHeader<'_>, topic: Arc<Topic>, version: i32) -> Result<Target, Refusal> {
+        if let Some(group_name) = header.topic.strip_prefix(names::RETRY_PREFIX) {
+            let group_name = group_name.split('+').next().unwrap_or(group_name);
+            let group = self.groups.get(group_name).ok_or_else(|| {
+                let remark = format!("subscription group not exist, {group_name}");
+                Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+            })?;
+            let max = match header.max_reconsume_times {
+                Some(max) if version >= VERSION_MAX_RECONSUME => max,
+                _ => group.retry_max_times,
+            };
+            if header.reconsume_times > max || self.locks.any(group_name, self.now_ms()) {
+                let topic = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
+                return Ok(Target { topic, queue_id: 0, dead: true });
+            }
+        }
+        let queue_id = match u32::try_from(header.queue_id) {
+            Ok(queue_id) => queue_id,
+            Err(_) => self.any_write_queue(&topic),
+        };
+        Ok(Target { topic, queue_id, dead: false })
+    }
+
+    /// A write queue for a sender that leaves the choice to us.
+    pub(crate) fn any_write_queue(&self, topic: &Topic) -> u32 {
+        let count = topic.config.write_queue_nums.max(1) as u64;
+        (topic.put.messages.load(std::sync::atomic::Ordering::Relaxed) % count) as u32
+    }
+
+    /// The topic and queue a message is stored in: its own, or the parking place of its delay level.
+    pub(crate) fn parked(&self, topic: &Arc<Topic>, queue_id: u32, delay: i32) -> (Arc<Topic>, u32) {
+        let level = self.schedule.level(delay);
+        match (level, self.topics.get(names::SCHEDULE_TOPIC)) {
+            (Some(level), Some(schedule)) => (schedule, level as u32 - 1),
+            _ => (Arc::clone(topic), queue_id),
+        }
+    }
+
+    /// Writes the properties to store into `outgoing.properties`; returns where the unique key stands in `keys`.
+    fn fill_properties(
+        &self,
+        header: &SendHeader<'_>,
+        seen: &Seen<'_>,
+        target: &Target,
+        delay: i32,
+        outgoing: &mut Outgoing,
+    ) -> std::ops::Range<usize> {
+        let text = header.properties.as_bytes();
+        let out = &mut outgoing.properties;
+        out.clear();
+        if target.dead {
+            // The dead letter says that it waits for nothing (broker.md §5.3).
+            let removed = [&BROKER_PROPERTIES[..], &[props::DELAY]].concat();
+            props::copy_without(text, &removed, out);
+            props::push(out, props::DELAY, "-1");
+        } else if let Some(level) = self.schedule.level(delay) {
+            let removed = [&BROKER_PROPERTIES[..], &[props::DELAY, props::REAL_TOPIC, props::REAL_QID], &props::TIMER].concat();
+            props::copy_without(text, &removed, out);
+            push_parking(out, level, &target.topic.config.topic_name, target.queue_id);
+        } else if seen.rewrite {
+            props::copy_without(text, &BROKER_PROPERTIES, out);
+        } else {
+            out.extend_from_slice(text);
+            if text.last().is_some_and(|last| *last != props::END) {
+                out.push(props::END);
+            }
+        }
+        out.extend_from_slice(&self.stamp);
+        let start = outgoing.keys.len();
+        match seen.unique_key {
+            Some(key) => outgoing.keys.extend_from_slice(key.as_bytes()),
+            None => {
+                self.unique_keys.write(self.now_ms(), &mut outgoing.keys);
+                out.extend_from_slice(props::UNIQ_KEY.as_bytes());
+                out.push(props::NAME_VALUE);
+                out.extend_from_slice(&outgoing.keys[start..]);
+                out.push(props::END);
+            }
+        }
+        start..outgoing.keys.len()
+    }
+
+    fn sys_flag(&self, header: &SendHeader<'_>, topic: &Topic) -> i32 {
+        let multi = if topic.config.topic_filter_type == "MULTI_TAG" { sys_flag::MULTI_TAGS } else { 0 };
+        header.sys_flag & !sys_flag::TRANSACTION_MASK | multi
+    }
+
+    /// A batch request: each entry becomes a message of its own, all in one segment (broker.md §5.7).
+    fn prepare_batch(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        header: &SendHeader<'_>,
+        topic: &Arc<Topic>,
+        outgoing: &mut Outgoing,
+    ) -> Outcome {
+        let request = exchange.request;
+        let illegal = |remark: String| Refusal::new(response::MESSAGE_ILLEGAL, remark);
+        if header.topic.len() > record::TOPIC_V1_MAX || header.topic.starts_with(names::RETRY_PREFIX) {
+            return Err(illegal(format!("batches may not be sent to topic {}", header.topic)));
+        }
+        let shared = Seen::of(header.properties.as_bytes());
+        refuse_unserved(&shared, header, self.now_ms())?;
+        if shared.delay > 0 || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
+            return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
+        }
+        let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(topic));
+        let queue = Arc::clone(
+            topic
+                .queue(&self.store, queue_id)
+                .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id}", header.topic)))?,
+        );
+        let first = outgoing.batch.len();
+        outgoing.batch.begin_group();
+        let pushed = self.push_entries(exchange, header, topic, &queue, outgoing);
+        outgoing.batch.end_group();
+        let count = pushed?;
+        if count == 0 {
+            return Err(illegal("the batch holds no message".to_owned()));
+        }
+        let start = outgoing.keys.len();
+        outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
+        let key = start..outgoing.keys.len();
+        topic.put.add(count as u64, request.body.len() as u64);
+        outgoing.waits |= !shared.no_wait;
+        let held = self.place(exchange.channel, !shared.no_wait)?;
+        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count, queue_id, key, held });
+        Ok(())
+    }
+
+    fn push_entries(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        header: &SendHeader<'_>,
+        topic: &Topic,
+        queue: &Arc<Queue>,
+        outgoing: &mut Outgoing,
+    ) -> Result<usize, Refusal> {
+        let mut count = 0;
+        for entry in wire::batch::entries(exchange.request.body) {
+            let entry = entry.map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
+            let seen = Seen::of(entry.properties);
+            let properties = &mut outgoing.properties;
+            properties.clear();
+            props::copy_without(entry.properties, &BROKER_PROPERTIES, properties);
+            properties.extend_from_slice(&self.stamp);
+            let message = Message {
+                topic: &topic.config.topic_name,
+                queue_id: queue.id(),
+                flag: entry.flag,
+                sys_flag: self.sys_flag(header, topic),
+                born_timestamp: header.born_timestamp,
+                born_host: exchange.channel.peer(),
+                store_host: self.address,
+                reconsume_times: header.reconsume_times,
+                prepared_transaction_offset: 0,
+                body: entry.body,
+                properties,
+            };
+            push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// With synchronous flush a send waits for its answer and takes a place for that.
+    fn place(&self, channel: &Arc<Channel>, waits: bool) -> Result<Option<Held>, Refusal> {
+        if !waits || !self.store.is_sync() {
+            return Ok(None);
+        }
+        let held = channel.hold().ok_or_else(|| {
+            let remark = "[OVERLOAD]too many requests of this connection wait for the disk (thrust.maxInFlightPerConnection)";
+            Refusal::new(response::SYSTEM_BUSY, remark)
+        })?;
+        Ok(Some(held))
+    }
+
+    fn append_outgoing(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing, out: &mut Vec<u8>) {
+        let appended = self.store.append(&mut outgoing.batch);
+        match appended {
+            Err(error) => {
+                let refusal = append_refusal(&error);
+                tracing::warn!(messages = outgoing.batch.len(), "not stored: {error}");
+                for answer in outgoing.answers.drain(..) {
+                    self.refuse_send(answer.reply_to, &refusal, out);
+                }
+            }
+            Ok(()) if outgoing.waits && self.store.is_sync() => self.answer_when_flushed(channel, outgoing),
+            Ok(()) => {
+                let writer = AnswerWriter::of(self);
+                for answer in outgoing.answers.drain(..) {
+                    let batch = &outgoing.batch;
+                    let ids = (answer.first..answer.first + answer.count).map(|index| batch.appended(index));
+                    writer.write(&answer, ids, &outgoing.keys, response::SUCCESS, out);
+                }
+            }
+        }
+        outgoing.batch.clear();
+        outgoing.answers.clear();
+        outgoing.keys.clear();
+        outgoing.waits = false;
+    }
+
+    fn answer_when_flushed(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing) {
+        let answers = std::mem::take(&mut outgoing.answers);
+        let keys = std::mem::take(&mut outgoing.keys);
+        let offsets: Vec<Appended> = (0..outgoing.batch.len()).map(|index| outgoing.batch.appended(index)).collect();
+        let channel = Arc::clone(channel);
+        let writer = AnswerWriter::of(self);
+        let finish = move |flushed: Flushed| {
+            let code = match flushed {
+                Flushed::Done => response::SUCCESS,
+                // Stored, not known to be durable: clients see SEND_OK's lesser brother, not an error.
+                Flushed::Timeout | Flushed::Failed => response::FLUSH_DISK_TIMEOUT,
+            };
+            let mut out = Vec::with_capacity(answers.len() * 256);
+            for answer in &answers {
+                let ids = offsets[answer.first..answer.first + answer.count].iter().copied();
+                writer.write(answer, ids, &keys, code, &mut out);
+            }
+            channel.send(&out);
+        };
+        self.store.when_flushed(outgoing.batch.until(), Box::new(finish));
+    }
+
+    /// Refusals of sends carry region and trace flag too (broker.md §5.2, row 0).
+    fn refuse_send(&self, reply_to: ReplyTo, refusal: &Refusal, out: &mut Vec<u8>) {
+        if reply_to.oneway {
+            return;
+        }
+        let settings = self.settings.load();
+        let mut writer = FrameWriter::new(out, &reply_to.head(refusal.code, Some(&refusal.remark)));
+        writer.field("MSG_REGION", &settings.region_id);
+        writer.field("TRACE_ON", if settings.trace_on { "true" } else { "false" });
+        writer.empty();
+    }
+
+}
+
+/// Writes answers of sends that were stored.
+struct AnswerWriter {
+    region: String,
+    trace_on: &'static str,
+    address: std::net::SocketAddr,
+}
+
+impl AnswerWriter {
+    fn of(broker: &Broker) -> AnswerWriter {
+        let settings = broker.settings.load();
+        AnswerWriter {
+            region: settings.region_id.clone(),
+            trace_on: if settings.trace_on { "true" } else { "false" },
+            address: broker.address,
+        }
+    }
+
+    fn write(
+        &self,
+        answer: &Answer,
+        offsets: impl Iterator<Item = Appended> + Clone,
+        keys: &[u8],
+        code: i32,
+        out: &mut Vec<u8>,
+    ) {
+        if answer.reply_to.oneway {
+            return;
+        }
+        let mut writer = FrameWriter::new(out, &answer.reply_to.head(code, None));
+        writer.field("MSG_REGION", &self.region);
+        writer.field("TRACE_ON", self.trace_on);
+        writer.field_with("msgId", |out| {
+            for (number, offset) in offsets.clone().enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                OffsetId { store_host: self.address, offset: offset.offset }.write(out);
+            }
+        });
+        writer.number("queueId", answer.queue_id);
+        writer.number("queueOffset", offsets.clone().next().map_or(0, |offset| offset.queue_offset));
+        if let Some(key) = keys.get(answer.key.clone()).and_then(|key| std::str::from_utf8(key).ok())
+            && !key.is_empty()
+        {
+            writer.field("transactionId", key);
+        }
+        writer.empty();
+    }
+}
+
+/// Adds what a parked message needs to find its way back.
+pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, queue_id: u32) {
+    props::push(properties, props::DELAY, itoa::Buffer::new().format(level));
+    props::push(properties, props::REAL_TOPIC, topic);
+    props::push(properties, props::REAL_QID, itoa::Buffer::new().format(queue_id));
+}
+
+/// Kinds of messages that are not served yet are refused, never stored as something else.
+fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: i64) -> Outcome {
+    if seen.half || header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED {
+        let remark = "transactional messages are not served yet; send ordinary ones, or keep this topic on another broker";
+        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    }
+    if seen.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0 {
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, "inner batches are not served yet"));
+    }
+    if seen.timer && seen.delay <= 0 && is_due_later(header.properties.as_bytes(), now_ms) {
+        let remark = "accurate timer message is not enabled: timer messages are not served yet; use a delay level";
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
+    }
+    Ok(())
+}
+
+/// Whether a timer property names a time to come; a malformed one counts as such and is refused with it.
+fn is_due_later(properties: &[u8], now_ms: i64) -> bool {
+    let value = |name| props::find(properties, name).map(|text| text.parse::<i64>().unwrap_or(i64::MAX));
+    let [seconds, millis, at] = props::TIMER.map(value);
+    seconds.or(millis).map_or_else(|| at.is_some_and(|at| at > now_ms), |delay| delay > 0)
+}
+
+fn check_sizes(header: &SendHeader<'_>, body: &[u8], settings: &Settings) -> Outcome {
+    let illegal = |what: String| {
+        let remark = format!("the message is illegal, maybe msg body or properties length not matched. {what}");
+        Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+    };
+    if body.is_empty() {
+        return illegal("The body is empty".to_owned());
+    }
+    if body.len() > settings.max_message_size {
+        return illegal(format!(
+            "msg body length limit {}B, this one has {}B; raise maxMessageSize on broker and client or send less",
+            settings.max_message_size,
+            body.len()
+        ));
+    }
+    if header.properties.len() > record::PROPERTIES_MAX {
+        return illegal(format!(
+            "msg properties length limit {}B, these have {}B",
+            record::PROPERTIES_MAX,
+            header.properties.len()
+        ));
+    }
+    Ok(())
+}
+
+fn push(batch: &mut Batch, queue: &Arc<Queue>, message: &Message<'_>, tags_code: i64) -> Result<usize, Refusal> {
+    batch.push(queue, message, tags_code).map_err(|error| {
+        let remark = format!("the message is illegal, maybe msg body or properties length not matched. {error}");
+        Refusal::new(response::MESSAGE_ILLEGAL, remark)
+    })
+}
+
+/// What a client is told when the store did not take a message (broker.md §5.6).
+pub(crate) fn append_refusal(error: &AppendError) -> Refusal {
+    let (code, prefix) = match error {
+        AppendError::Stopped | AppendError::ReadOnly { .. } | AppendError::DiskFull { .. } => {
+            (response::SERVICE_NOT_AVAILABLE, "service not available now. ")
+        }
+        AppendError::NoSegment { .. } => (response::SYSTEM_ERROR, "create mapped file failed, "),
+        AppendError::TooLarge { .. } => (response::MESSAGE_ILLEGAL, "the message is illegal, "),
+        AppendError::Io { .. } => (response::SYSTEM_ERROR, "UNKNOWN_ERROR "),
+    };
+    Refusal::new(code, format!("{prefix}{error}"))
+}

@@ -1,0 +1,98 @@
+//! Which request goes where.
+
+use std::sync::Arc;
+
+use remoting::{Channel, Request, Service, Turn};
+use wire::code::{request as code, response};
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+
+/// Everything, on `listenPort`.
+pub struct MainPort(pub Arc<Broker>);
+
+/// Everything but reading, on the port two below: sends never wait behind pulls (wire.md §1).
+pub struct FastPort(pub Arc<Broker>);
+
+impl Service for MainPort {
+    fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>) {
+        self.0.serve(channel, turn, |_| true);
+    }
+
+    fn closed(&self, channel: &Arc<Channel>) {
+        self.0.channel_closed(channel);
+    }
+}
+
+impl Service for FastPort {
+    fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>) {
+        self.0.serve(channel, turn, is_on_fast_port);
+    }
+
+    fn closed(&self, channel: &Arc<Channel>) {
+        self.0.channel_closed(channel);
+    }
+}
+
+fn is_on_fast_port(code: i32) -> bool {
+    !matches!(
+        code,
+        code::PULL_MESSAGE
+            | code::LITE_PULL_MESSAGE
+            | code::POP_MESSAGE
+            | code::PEEK_MESSAGE
+            | code::NOTIFICATION
+            | code::POLLING_INFO
+    )
+}
+
+impl Broker {
+    fn serve(self: &Arc<Self>, channel: &Arc<Channel>, turn: &mut Turn<'_>, served: fn(i32) -> bool) {
+        while let Some(request) = turn.next_request() {
+            let mut exchange = Exchange { channel, request: &request, out: turn.out };
+            if matches!(
+                request.header.code,
+                code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE
+            ) {
+                self.send(&mut exchange);
+                continue;
+            }
+            // What was sent before is stored before anything else is looked at.
+            self.flush_sends(channel, exchange.out);
+            let outcome =
+                if served(request.header.code) { self.dispatch(&mut exchange) } else { Err(unsupported(&request)) };
+            if let Err(refusal) = outcome {
+                exchange.refuse(&refusal);
+            }
+        }
+        self.flush_sends(channel, turn.out);
+    }
+
+    fn dispatch(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        match exchange.request.header.code {
+            code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => self.pull(exchange),
+            code::CONSUMER_SEND_MSG_BACK => self.send_back(exchange),
+            code::HEART_BEAT => self.heartbeat(exchange),
+            code::UNREGISTER_CLIENT => self.unregister_client(exchange),
+            code::CHECK_CLIENT_CONFIG => self.check_client_config(exchange),
+            code::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(exchange),
+            code::LOCK_BATCH_MQ => self.lock_queues(exchange),
+            code::UNLOCK_BATCH_MQ => self.unlock_queues(exchange),
+            code::QUERY_ASSIGNMENT => self.query_assignment(exchange),
+            code::QUERY_CONSUMER_OFFSET => self.query_consumer_offset(exchange),
+            code::UPDATE_CONSUMER_OFFSET => self.update_consumer_offset(exchange),
+            code::GET_MAX_OFFSET => self.max_offset(exchange),
+            code::GET_MIN_OFFSET => self.min_offset(exchange),
+            code::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(exchange),
+            code::GET_EARLIEST_MSG_STORETIME => self.earliest_store_time(exchange),
+            code::QUERY_MESSAGE => self.query_message(exchange),
+            code::VIEW_MESSAGE_BY_ID => self.view_message(exchange),
+            _ => self.administer(exchange).unwrap_or_else(|| Err(unsupported(exchange.request))),
+        }
+    }
+}
+
+fn unsupported(request: &Request<'_>) -> Refusal {
+    let code = request.header.code;
+    Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
+}

@@ -1,0 +1,75 @@
+//! From `broker.conf` to what the store wants to know.
+
+use std::time::Duration;
+
+use settings::{Broker as Settings, BrokerRole, FlushDiskType};
+use store::{FlushMode, Options, Transfer};
+
+use crate::BrokerError;
+
+/// Refuses settings that promise what is not there.
+pub(crate) fn check(settings: &Settings) -> Result<(), BrokerError> {
+    let role = match settings.broker_role {
+        BrokerRole::AsyncMaster => return Ok(()),
+        BrokerRole::SyncMaster => "SYNC_MASTER",
+        BrokerRole::Slave => "SLAVE",
+    };
+    Err(BrokerError::Setting {
+        key: "brokerRole",
+        value: role.to_owned(),
+        remedy: "replication comes later; set brokerRole=ASYNC_MASTER to run without replicas",
+    })
+}
+
+/// Options of the store.
+pub(crate) fn of(settings: &Settings) -> Options {
+    let flush = match settings.flush_disk_type {
+        FlushDiskType::Async => FlushMode::Async { interval: settings.flush_interval_commit_log },
+        FlushDiskType::Sync => FlushMode::Sync { timeout: settings.sync_flush_timeout },
+    };
+    let transfer = |bytes: usize, count: usize| Transfer { bytes: bytes as u64, count: count as u32 };
+    Options {
+        root: settings.store_path_root_dir.clone(),
+        commit_log_dir: settings.commit_log_directory(),
+        segment_bytes: settings.mapped_file_size_commit_log,
+        queue_segment_entries: (settings.consume_queue_file_bytes() / 20) as u32,
+        index_slots: settings.max_hash_slot_num,
+        index_entries: settings.max_index_num,
+        index_enabled: settings.message_index_enable,
+        flush,
+        queue_flush_interval: settings.flush_interval_consume_queue,
+        queue_sync_interval: settings.flush_consume_queue_thorough_interval,
+        check_crc_on_recover: settings.check_crc_on_recover,
+        file_reserved: settings.file_reserved_time,
+        delete_when: settings.delete_when.iter().map(|hour| u32::from(*hour)).collect(),
+        disk_max_used_percent: settings.disk_max_used_space_ratio,
+        disk_clean_forcibly_percent: settings.disk_space_clean_forcibly_ratio,
+        disk_warning_percent: settings.disk_space_warning_level_ratio,
+        clean_forcibly: settings.clean_file_forcibly_enable,
+        delete_batch_max: settings.delete_file_batch_max as u32,
+        delay_levels: delay_levels(settings),
+        in_memory_bytes: machine_memory_bytes() / 100 * u64::from(settings.access_message_in_memory_max_ratio),
+        transfer_in_memory: transfer(
+            settings.max_transfer_bytes_on_message_in_memory,
+            settings.max_transfer_count_on_message_in_memory,
+        ),
+        transfer_on_disk: transfer(
+            settings.max_transfer_bytes_on_message_in_disk,
+            settings.max_transfer_count_on_message_in_disk,
+        ),
+        ..Options::default()
+    }
+}
+
+/// Delays of levels 1, 2, ….
+pub(crate) fn delay_levels(settings: &Settings) -> Vec<Duration> {
+    settings.message_delay_level.delays().to_vec()
+}
+
+/// Physical memory of this machine; 8 GiB when it cannot be found out.
+fn machine_memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map_or(8 << 30, |kib| kib << 10)
+}

@@ -1,0 +1,88 @@
+//! The broker's own work beside requests: starting it, and stopping it in an order that loses nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::{Broker, BrokerError};
+
+/// How often silent clients are looked for while there are any.
+const CLIENT_SCAN: Duration = Duration::from_secs(10);
+
+impl Broker {
+    /// Starts the store's workers and the broker's tasks, and registers. Needs a tokio runtime.
+    pub async fn start(self: &Arc<Self>) {
+        self.store.start_workers();
+        self.spawn(|broker| async move { broker.hold.run().await });
+        self.spawn(|broker| async move { broker.run_schedule().await });
+        self.spawn(|broker| async move { broker.run_registration().await });
+        self.spawn(|broker| async move { broker.run_client_expiry().await });
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().flush_consumer_offset_interval;
+            save_when_changed(&broker.offsets.changed, period, || broker.offsets.save()).await;
+        });
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().flush_delay_offset_interval;
+            save_when_changed(&broker.schedule.changed, period, || broker.schedule.save()).await;
+        });
+        self.register_all().await;
+    }
+
+    /// Runs a task until the broker stops.
+    fn spawn<F: Future<Output = ()> + Send>(self: &Arc<Self>, task: impl FnOnce(Arc<Broker>) -> F + Send + 'static)
+    where
+        F: 'static,
+    {
+        let work = task(Arc::clone(self));
+        let mut stopping = self.stopping.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = work => (),
+                _ = stopping.wait_for(|stopping| *stopping) => (),
+            }
+        });
+    }
+
+    /// First half of a stop: leaves the nameservers, answers who waits, ends the tasks. New requests are still
+    /// answered; close the sockets after this and then call [`Broker::finish`].
+    pub async fn retire(&self) {
+        self.leave().await;
+        self.stopping.send_replace(true);
+        self.hold.close();
+    }
+
+    /// Second half of a stop: everything to disk.
+    pub fn finish(&self) -> Result<(), BrokerError> {
+        self.offsets.save()?;
+        self.schedule.save()?;
+        self.store.stop()?;
+        Ok(())
+    }
+
+    /// Closes connections whose client has sent no heartbeat for too long (broker.md §13.2).
+    async fn run_client_expiry(&self) {
+        loop {
+            if self.clients.is_empty() {
+                self.registration.clients_changed.notified().await;
+            }
+            tokio::time::sleep(CLIENT_SCAN).await;
+            let limit = self.settings.load().channel_expired_timeout;
+            for channel in self.clients.silent(self.now_ms(), limit) {
+                channel.close("its client has sent no heartbeat for too long");
+            }
+        }
+    }
+}
+
+/// Saves a period after the first change, and sleeps while nothing changes.
+async fn save_when_changed(changed: &Notify, period: impl Fn() -> Duration, save: impl Fn() -> std::io::Result<()>) {
+    loop {
+        changed.notified().await;
+        tokio::time::sleep(period()).await;
+        if let Err(error) = save() {
+            tracing::error!("{error}");
+            changed.notify_one();
+        }
+    }
+}

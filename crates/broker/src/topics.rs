@@ -1,0 +1,286 @@
+//! Topics of this broker: their configuration, and the way from a name to a queue.
+
+use std::io;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+use settings::Broker as Settings;
+use store::{Queue, Store};
+use wire::body::{DataVersion, PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, TopicConfigWrapper};
+use wire::names;
+
+use crate::state_file::StateFile;
+
+/// Unit flag of a retry topic (wire.md §13.5).
+const SYS_FLAG_UNIT_SUB: i32 = 2;
+/// Unit flag of any other topic.
+const SYS_FLAG_UNIT: i32 = 1;
+/// More queues than any topic has: what a request may ask for.
+pub const QUEUES_MAX: i32 = 65_536;
+
+/// One topic: a snapshot of its configuration, its queues, its counters.
+#[derive(Debug)]
+pub struct Topic {
+    /// Configuration; a change makes a new `Topic`.
+    pub config: TopicConfig,
+    /// Messages and bytes stored since start.
+    pub put: Arc<Counter>,
+    queues: Box<[OnceLock<Arc<Queue>>]>,
+}
+
+/// Messages and bytes.
+#[derive(Debug, Default)]
+pub struct Counter {
+    /// Messages.
+    pub messages: AtomicU64,
+    /// Bytes of their records.
+    pub bytes: AtomicU64,
+}
+
+impl Counter {
+    /// Adds to both.
+    pub fn add(&self, messages: u64, bytes: u64) {
+        self.messages.fetch_add(messages, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Topic {
+    fn new(config: TopicConfig, put: Arc<Counter>) -> Topic {
+        let count = config.read_queue_nums.max(config.write_queue_nums).clamp(0, QUEUES_MAX) as usize;
+        Topic { config, put, queues: (0..count).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Queue `id`, or `None` beyond the larger of read and write queues.
+    pub fn queue(&self, store: &Store, id: u32) -> Option<&Arc<Queue>> {
+        let slot = self.queues.get(id as usize)?;
+        Some(slot.get_or_init(|| store.queue(&self.config.topic_name, id)))
+    }
+
+    /// Number of queues that exist for readers or writers.
+    pub fn queue_count(&self) -> u32 {
+        self.queues.len() as u32
+    }
+
+    /// Whether producers may write.
+    pub fn is_writable(&self) -> bool {
+        self.config.perm & PERM_WRITE != 0
+    }
+
+    /// Whether consumers may read.
+    pub fn is_readable(&self) -> bool {
+        self.config.perm & PERM_READ != 0
+    }
+}
+
+/// What a send knows about a topic that does not exist yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Template topic named by the client.
+    pub template: &'a str,
+    /// Queues the client would like.
+    pub queues: i32,
+    /// Unit mode.
+    pub unit: bool,
+}
+
+/// All topics, kept in `config/topics.json`.
+pub struct Topics {
+    table: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
+    version: Mutex<DataVersion>,
+    saved: Mutex<i64>,
+    system: Vec<String>,
+    file: StateFile,
+    on_change: Box<dyn Fn(Vec<String>) + Send + Sync>,
+}
+
+impl Topics {
+    /// Reads `topics.json` over the built-in topics (broker.md §2.1). `on_change` hears of created and changed topics.
+    pub fn load(
+        file: StateFile,
+        settings: &Settings,
+        on_change: Box<dyn Fn(Vec<String>) + Send + Sync>,
+    ) -> Result<Topics, io::Error> {
+        let stored: TopicConfigWrapper = file.load()?;
+        let built_in = built_in(settings);
+        let mut system: Vec<String> = built_in.iter().map(|config| config.topic_name.clone()).collect();
+        system.push(names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned());
+        let mut table = HashMap::new();
+        for config in built_in.into_iter().chain(stored.topic_config_table.into_values()) {
+            let name: Arc<str> = config.topic_name.as_str().into();
+            table.insert(name, Arc::new(Topic::new(config, Arc::default())));
+        }
+        Ok(Topics {
+            table: RwLock::new(table),
+            saved: Mutex::new(stored.data_version.counter),
+            version: Mutex::new(stored.data_version),
+            system,
+            file,
+            on_change,
+        })
+    }
+
+    /// The topic of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.table.read().get(name).cloned()
+    }
+
+    /// All topics, in no order.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.table.read().values().cloned().collect()
+    }
+
+    /// Topics that belong to the system, among them those named after broker and cluster.
+    pub fn system(&self) -> &[String] {
+        &self.system
+    }
+
+    /// Whether administrators may neither create nor delete it.
+    pub fn is_system(&self, name: &str) -> bool {
+        names::is_system_topic(name) || self.system.iter().any(|system| system == name)
+    }
+
+    /// Version of the table.
+    pub fn version(&self) -> DataVersion {
+        *self.version.lock()
+    }
+
+    /// The whole table with its version.
+    pub fn wrapper(&self) -> TopicConfigWrapper {
+        let data_version = self.version();
+        let table = self.table.read();
+        let topic_config_table: BTreeMap<_, _> =
+            table.iter().map(|(name, topic)| (name.to_string(), topic.config.clone())).collect();
+        TopicConfigWrapper { data_version, topic_config_table }
+    }
+
+    /// Creates or replaces topics; they are in the file when this returns. Equal configurations change nothing.
+    pub fn update(&self, configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
+        let mut changed = Vec::new();
+        {
+            let mut table = self.table.write();
+            for config in configs {
+                let old = table.get(config.topic_name.as_str());
+                if old.is_some_and(|old| old.config == config) {
+                    continue;
+                }
+                let put = old.map(|old| Arc::clone(&old.put)).unwrap_or_default();
+                let name: Arc<str> = config.topic_name.as_str().into();
+                changed.push(config.topic_name.clone());
+                table.insert(name, Arc::new(Topic::new(config, put)));
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.version.lock().next(now_ms);
+        self.save()?;
+        (self.on_change)(changed);
+        Ok(())
+    }
+
+    /// Removes a topic; false when there was none.
+    pub fn remove(&self, name: &str, now_ms: i64) -> Result<bool, io::Error> {
+        if self.table.write().remove(name).is_none() {
+            return Ok(false);
+        }
+        self.version.lock().next(now_ms);
+        self.save()?;
+        Ok(true)
+    }
+
+    /// Finds a topic or creates it from its template (broker.md §2.3). `None` is TOPIC_NOT_EXIST.
+    pub fn find_or_create(
+        &self,
+        wanted: &Wanted<'_>,
+        settings: &Settings,
+        now_ms: i64,
+    ) -> Result<Option<Arc<Topic>>, io::Error> {
+        if let Some(topic) = self.get(wanted.topic) {
+            return Ok(Some(topic));
+        }
+        let retry = wanted.topic.starts_with(names::RETRY_PREFIX);
+        let config = match self.from_template(wanted, settings) {
+            Some(config) => config,
+            None if retry => TopicConfig::new(wanted.topic, 1, PERM_READ | PERM_WRITE),
+            None => return Ok(None),
+        };
+        self.update(vec![config], now_ms)?;
+        Ok(self.get(wanted.topic))
+    }
+
+    /// Finds a topic of the broker's own making (retry, dead letters) or creates it.
+    pub fn ensure(&self, name: &str, queues: i32, sys_flag: i32, now_ms: i64) -> Result<Arc<Topic>, io::Error> {
+        if let Some(topic) = self.get(name) {
+            return Ok(topic);
+        }
+        let mut config = TopicConfig::new(name, queues, PERM_READ | PERM_WRITE);
+        config.topic_sys_flag = sys_flag;
+        let topic = Arc::new(Topic::new(config.clone(), Arc::default()));
+        self.update(vec![config], now_ms)?;
+        Ok(self.get(name).unwrap_or(topic))
+    }
+
+    fn from_template(&self, wanted: &Wanted<'_>, settings: &Settings) -> Option<TopicConfig> {
+        let template = self.get(wanted.template)?;
+        let inherits = template.config.perm & PERM_INHERIT != 0;
+        let allowed = wanted.template != names::AUTO_CREATE_TOPIC || settings.auto_create_topic_enable;
+        if !inherits || !allowed {
+            return None;
+        }
+        let queues = wanted.queues.min(template.config.write_queue_nums).clamp(0, QUEUES_MAX);
+        let mut config = TopicConfig::new(wanted.topic, queues, template.config.perm & !PERM_INHERIT);
+        config.topic_filter_type = template.config.topic_filter_type.clone();
+        if wanted.unit {
+            let retry = wanted.topic.starts_with(names::RETRY_PREFIX);
+            config.topic_sys_flag = if retry { SYS_FLAG_UNIT_SUB } else { SYS_FLAG_UNIT };
+        }
+        Some(config)
+    }
+
+    /// Writes the file unless another thread has just written a state that includes ours.
+    fn save(&self) -> Result<(), io::Error> {
+        let wanted = self.version().counter;
+        let mut saved = self.saved.lock();
+        if *saved >= wanted {
+            return Ok(());
+        }
+        let wrapper = self.wrapper();
+        self.file.save(&wrapper)?;
+        *saved = wrapper.data_version.counter;
+        Ok(())
+    }
+}
+
+/// Topics that exist from the first start (broker.md §2.1).
+fn built_in(settings: &Settings) -> Vec<TopicConfig> {
+    let both = PERM_READ | PERM_WRITE;
+    let cluster = &settings.broker_cluster_name;
+    let named = |enabled: bool| if enabled { both | PERM_INHERIT } else { PERM_INHERIT };
+    let mut topics = vec![
+        TopicConfig::new(names::SELF_TEST_TOPIC, 1, both),
+        TopicConfig::new(names::BENCHMARK_TOPIC, 1024, both),
+        TopicConfig::new(cluster, 16, named(settings.cluster_topic_enable)),
+        TopicConfig::new(&settings.broker_name, 1, named(settings.broker_topic_enable)),
+        TopicConfig::new(names::OFFSET_MOVED_EVENT, 1, both),
+        TopicConfig::new(names::SCHEDULE_TOPIC, 18.max(settings.message_delay_level.delays().len() as i32), both),
+        TopicConfig::new(&format!("{cluster}_REPLY_TOPIC"), 1, both),
+        TopicConfig::new(&format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, both),
+        TopicConfig::new(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.broker_name), 1, PERM_INHERIT),
+        TopicConfig::new(names::HALF_TOPIC, 1, both),
+        TopicConfig::new(names::OP_HALF_TOPIC, 1, both),
+        TopicConfig::new(names::TIMER_TOPIC, 1, both),
+    ];
+    if settings.auto_create_topic_enable {
+        let queues = settings.default_topic_queue_nums;
+        topics.push(TopicConfig::new(names::AUTO_CREATE_TOPIC, queues, both | PERM_INHERIT));
+    }
+    if settings.trace_topic_enable {
+        topics.push(TopicConfig::new(&settings.msg_trace_topic_name, 1, both));
+    }
+    topics
+}
