@@ -55,7 +55,7 @@ pub(crate) struct Own {
     pub written: Mark,
     /// Queue entries of records before this are in files and durable.
     pub durable: Mark,
-    /// Records before this are in complete, durable index files.
+    /// Index files that speak only of records before this are complete and durable.
     pub index: u64,
 }
 

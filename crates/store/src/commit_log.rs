@@ -153,7 +153,6 @@ impl CommitLog {
     }
 
     fn create(&self, base: u64) -> io::Result<Arc<Segment>> {
-        self.disk.create_dir_all(&self.dir)?;
         let path = segment::path_of(&self.dir, base);
         let file = self.disk.create(&path, self.segment_bytes)?;
         let made = file

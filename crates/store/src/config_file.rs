@@ -9,7 +9,7 @@ use crate::disk::{self, Disk};
 /// Replaces the content of `path` durably.
 pub fn save(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    disk.create_dir_all(dir)?;
+    disk::create_dirs(disk, dir)?;
     // Only a file that says something may take the backup's place.
     if disk.stat(path)?.is_some_and(|stat| stat.len > 0) {
         disk.rename(path, &backup_of(path))?;

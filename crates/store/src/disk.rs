@@ -120,6 +120,26 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Creates a directory and those above it, durably.
+pub(crate) fn create_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for dir in dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        if disk.stat(dir)?.is_some() {
+            break;
+        }
+        missing.push(dir);
+    }
+    disk.create_dir_all(dir)?;
+    for dir in missing {
+        match dir.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new("."))?,
+            Some(parent) => disk.sync_dir(parent)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads a whole small file, `None` if there is none.
 pub(crate) fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     if disk.stat(path)?.is_none() {

@@ -15,7 +15,7 @@ use wire::sys_flag;
 
 use crate::clock::LocalTime;
 use crate::commit_log::{Look, Walk};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::StoreError;
 use crate::index_file::{IndexFile, Shape};
 use crate::options::Options;
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub position: u64,
     /// A record before this is in the index already.
     skip_until: u64,
+    /// The checkpoint still says that all of the last file is durable.
+    last_is_trusted: bool,
 }
 
 /// Log bytes that one step indexes at most, so that queries come in between.
@@ -53,6 +55,7 @@ impl Index {
         disk: &dyn Disk,
         options: &Options,
         recovered: &Recovered,
+        log_end: u64,
     ) -> Result<Option<Index>, StoreError> {
         if !options.index_enabled {
             return Ok(None);
@@ -71,12 +74,13 @@ impl Index {
             if !dropping && entry.len == shape.bytes() {
                 let file =
                     IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
-                let trusted = recovered.clean
-                    || match &checkpoint.own {
-                        Some(own) => file.is_full() && file.header.end_offset <= own.index as i64,
-                        None => file.header.end_timestamp <= checkpoint.index_timestamp,
-                    };
-                if trusted {
+                let trusted = match &checkpoint.own {
+                    Some(own) => file.header.end_offset < own.index as i64,
+                    None => recovered.clean || file.header.end_timestamp <= checkpoint.index_timestamp,
+                };
+                // A header that says nothing may belong to a file that was being written; and an index may have been
+                // more durable than the log that it speaks of.
+                if trusted && file.header.count > 1 && file.header.end_offset < log_end as i64 {
                     files.push(file);
                     continue;
                 }
@@ -87,12 +91,13 @@ impl Index {
         }
         let indexed = files.last().map_or(0, |file| file.header.end_offset.max(0) as u64);
         let position = match &checkpoint.own {
-            Some(own) if recovered.clean && !dropping => own.index,
+            Some(own) if recovered.clean && !dropping && own.index == log_end => log_end,
             _ => indexed,
         };
         // Java's files end with the record at `indexed` included.
         let skip_until = if files.is_empty() { 0 } else { indexed + 1 };
-        let state = Mutex::new(State { files, position, skip_until });
+        let trusted = !files.is_empty();
+        let state = Mutex::new(State { files, position, skip_until, last_is_trusted: trusted });
         Ok(Some(Index { signal: Signal::default(), state, dir, shape }))
     }
 }
@@ -167,10 +172,22 @@ impl Store {
     ) -> Result<(), StoreError> {
         if state.files.last().is_none_or(IndexFile::is_full) {
             self.index_roll(index, state)?;
+        } else if state.last_is_trusted {
+            self.index_distrust(state)?;
         }
         let Some(file) = state.files.last_mut() else { return Ok(()) };
         file.put(hash, record.physical_offset as u64, record.store_timestamp)
             .map_err(StoreError::io("write", &file.path))
+    }
+
+    /// Notes durably that the last file is being written, before it is.
+    fn index_distrust(&self, state: &mut State) -> Result<(), StoreError> {
+        if let Some(file) = state.files.last() {
+            let begin = file.header.begin_offset.max(0) as u64;
+            self.move_checkpoint(true, |_, own| own.index = begin)?;
+        }
+        state.last_is_trusted = false;
+        Ok(())
     }
 
     /// Completes the full file and begins the next.
@@ -179,9 +196,9 @@ impl Store {
             let synced =
                 full.flush().and_then(|()| full.sync()).and_then(|()| self.disk.sync_dir(&index.dir));
             synced.map_err(StoreError::io("sync", &full.path))?;
-            let (position, timestamp) = (state.position, full.header.end_timestamp);
+            let (end_offset, timestamp) = (full.header.end_offset as u64, full.header.end_timestamp);
             self.move_checkpoint(false, |checkpoint, own| {
-                own.index = position;
+                own.index = end_offset + 1;
                 checkpoint.index_timestamp = timestamp;
             })?;
         }
@@ -191,12 +208,13 @@ impl Store {
         let last = state.files.last().and_then(|file| file.path.file_name()?.to_str()?.parse::<u64>().ok());
         let number = name.parse::<u64>().unwrap_or(0).max(last.map_or(0, |last| last + 1));
         let path = index.dir.join(format!("{number:017}"));
-        let created = self.disk.create_dir_all(&index.dir).and_then(|()| {
+        let created = disk::create_dirs(&*self.disk, &index.dir).and_then(|()| {
             let file = IndexFile::create(&*self.disk, path.clone(), index.shape)?;
             self.disk.sync_dir(&index.dir)?;
             Ok(file)
         });
         state.files.push(created.map_err(StoreError::io("create", &path))?);
+        state.last_is_trusted = false;
         Ok(())
     }
 

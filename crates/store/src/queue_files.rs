@@ -164,6 +164,10 @@ impl QueueFiles {
         }
         match self.disk.open(&self.path_of(queue, start)) {
             Ok(file) => {
+                // A crash may have kept the name of a new file and not its length.
+                if file.len()? < self.segment_bytes() {
+                    file.set_len(self.segment_bytes())?;
+                }
                 self.open.lock().insert(key, file.clone());
                 Ok(Some(file))
             }
@@ -263,10 +267,10 @@ impl QueueFiles {
             if first > start || (first == start && from == start) {
                 self.open.lock().files.remove(&(queue.serial, first));
                 self.disk.remove(&dir.join(&entry.name))?;
-            } else if first == start {
-                if let Some(file) = self.file(queue, start)? {
-                    file.zero((from - start) * ENTRY_BYTES as u64, self.segment_bytes())?;
-                }
+            } else if first == start
+                && let Some(file) = self.file(queue, start)?
+            {
+                file.zero((from - start) * ENTRY_BYTES as u64, self.segment_bytes())?;
             }
         }
         Ok(())

@@ -9,10 +9,12 @@ use crate::error::StoreError;
 use crate::queue::Queue;
 use crate::queue_files::{self, QueueFiles};
 
+type TopicQueues = BTreeMap<u32, Arc<Queue>>;
+
 /// All queues of the store.
 pub(crate) struct Queues {
     pub files: Arc<QueueFiles>,
-    topics: RwLock<HashMap<Arc<str>, BTreeMap<u32, Arc<Queue>>>>,
+    topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
 }
 
 /// Queues that loading found something about which recovery must act on.

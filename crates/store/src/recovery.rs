@@ -92,13 +92,8 @@ pub(crate) fn recover(
     scan.write_tails()?;
 
     cut_log(disk, log, &start, end, &leftovers)?;
-    let trimmed = if start.ours_clean {
-        loaded.with_more
-    } else if start.same_run {
-        loaded.with_more
-    } else {
-        queues.all()
-    };
+    // After a power cut there may be rests behind holes, which loading does not see.
+    let trimmed = if start.ours_clean || start.same_run { loaded.with_more } else { queues.all() };
     for queue in &trimmed {
         let next = queue.next.load(Ordering::Acquire);
         let path = queues.files.dir_of(queue.topic(), queue.id());
@@ -109,7 +104,6 @@ pub(crate) fn recover(
     }
     log.set_end(end);
     let flushed = if start.ours_clean { end } else { start.promised.unwrap_or(log.min()).min(end) };
-    let nothing_there = log.segments().is_empty() && queues.count() == 0;
     Ok(Recovered {
         checkpoint,
         flushed,
@@ -119,7 +113,7 @@ pub(crate) fn recover(
             .iter()
             .map(|queue| queue.next.load(Ordering::Acquire))
             .fold(0, u64::wrapping_add),
-        settle: !start.ours_clean && !start.same_run && !nothing_there,
+        settle: !start.ours_clean && !start.same_run,
         clean,
     })
 }

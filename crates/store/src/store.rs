@@ -11,7 +11,7 @@ use crate::append::Appender;
 use crate::checkpoint::CheckpointFile;
 use crate::clock::Clock;
 use crate::commit_log::CommitLog;
-use crate::disk::{Disk, Lock};
+use crate::disk::{self, Disk, Lock};
 use crate::error::{AppendError, StoreError};
 use crate::flush::{Flush, Unseen};
 use crate::index::Index;
@@ -66,7 +66,7 @@ impl Store {
         on_arrival: OnArrival,
     ) -> Result<Arc<Store>, StoreError> {
         let root = options.root.clone();
-        disk.create_dir_all(&root).map_err(StoreError::io("create", &root))?;
+        disk::create_dirs(&*disk, &root).map_err(StoreError::io("create", &root))?;
         recovery::refuse_unknown_kinds(&*disk, &root)?;
         let lock_path = root.join("lock");
         let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
@@ -74,7 +74,7 @@ impl Store {
             _ => StoreError::Io { what: "lock", path: lock_path.clone(), source },
         })?;
         let log_dir = options.log_dir();
-        disk.create_dir_all(&log_dir).map_err(StoreError::io("create", &log_dir))?;
+        disk::create_dirs(&*disk, &log_dir).map_err(StoreError::io("create", &log_dir))?;
         let log_min = Arc::new(AtomicU64::new(0));
         let (log, leftovers) =
             CommitLog::load(disk.clone(), log_dir, options.segment_bytes, log_min.clone())?;
@@ -87,7 +87,7 @@ impl Store {
         ));
         let queues = Queues::new(files);
         let recovered = recovery::recover(&*disk, &options, &log, &queues, leftovers)?;
-        let index = Index::open(&*disk, &options, &recovered)?;
+        let index = Index::open(&*disk, &options, &recovered, log.end())?;
         let flush = Flush::default();
         flush.until.store(recovered.flushed, Ordering::Release);
         let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
@@ -208,6 +208,8 @@ impl Store {
     pub fn allocate_step(&self) -> Result<(), StoreError> {
         if self.log.wants_next() {
             self.log.prepare_next().map_err(StoreError::io("create a segment in", &self.log.dir))?;
+            // More than one segment: the cleaner has something to watch over.
+            self.cleaner.raise();
         }
         Ok(())
     }

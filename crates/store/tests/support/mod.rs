@@ -1,0 +1,180 @@
+//! A store on a simulated disk, small enough that a test sees segments roll.
+#![allow(dead_code, reason = "each test uses a part of this")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sim::{SimClock, SimDisk};
+use store::{
+    AppendError, Appended, Batch, Clock, Disk, FlushMode, Options, Queue, ReadLimits, ReadStatus, Store,
+    StoreError,
+};
+use wire::hash;
+use wire::properties;
+use wire::record::{Message, Record};
+
+pub const ROOT: &str = "/store";
+
+/// Small segments everywhere.
+pub fn small_options() -> Options {
+    Options {
+        segment_bytes: 16 * 1024,
+        queue_segment_entries: 40,
+        index_slots: 50,
+        index_entries: 150,
+        in_memory_bytes: 1 << 30,
+        ..Options::new(ROOT)
+    }
+}
+
+pub fn sync_options() -> Options {
+    let timeout = std::time::Duration::from_secs(5);
+    Options { flush: FlushMode::Sync { timeout }, ..small_options() }
+}
+
+/// A disk and a clock, and the options of the store on them.
+pub struct World {
+    pub disk: SimDisk,
+    pub clock: SimClock,
+    pub options: Options,
+}
+
+impl World {
+    pub fn new(options: Options) -> World {
+        let clock = SimClock::default();
+        World { disk: SimDisk::new(clock.clone()), clock, options }
+    }
+
+    pub fn try_open(&self) -> Result<Arc<Store>, StoreError> {
+        open_on(Arc::new(self.disk.clone()), Arc::new(self.clock.clone()), self.options.clone())
+    }
+
+    pub fn open(&self) -> Arc<Store> {
+        self.try_open().expect("the store opens")
+    }
+
+    pub fn path(&self, below: &str) -> std::path::PathBuf {
+        Path::new(ROOT).join(below)
+    }
+}
+
+pub fn open_on(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+) -> Result<Arc<Store>, StoreError> {
+    Store::open(disk, clock, options, Arc::new(|_| {}))
+}
+
+/// What a test sends; everything else about the message is fixed.
+#[derive(Debug, Clone, Default)]
+pub struct Letter {
+    pub topic: String,
+    pub queue: u32,
+    pub body: Vec<u8>,
+    pub keys: String,
+    pub tags: String,
+    pub delay: String,
+    pub sys_flag: i32,
+}
+
+pub fn letter(topic: &str, queue: u32, body: &str) -> Letter {
+    Letter { topic: topic.into(), queue, body: body.into(), ..Letter::default() }
+}
+
+impl Letter {
+    pub fn keyed(mut self, keys: &str) -> Letter {
+        self.keys = keys.into();
+        self
+    }
+
+    pub fn tagged(mut self, tags: &str) -> Letter {
+        self.tags = tags.into();
+        self
+    }
+
+    pub fn push_to(&self, store: &Store, batch: &mut Batch) -> usize {
+        let mut text = Vec::new();
+        properties::push(&mut text, properties::KEYS, &self.keys);
+        properties::push(&mut text, properties::TAGS, &self.tags);
+        properties::push(&mut text, properties::DELAY, &self.delay);
+        let message = Message {
+            topic: &self.topic,
+            queue_id: self.queue,
+            flag: 0,
+            sys_flag: self.sys_flag,
+            born_timestamp: 1,
+            born_host: "127.0.0.1:1000".parse().unwrap(),
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &self.body,
+            properties: &text,
+        };
+        let queue = store.queue(&self.topic, self.queue);
+        batch.push(&queue, &message, hash::tags_code(Some(&self.tags))).unwrap()
+    }
+}
+
+pub fn send(store: &Store, letter: &Letter) -> Result<Appended, AppendError> {
+    send_all(store, std::slice::from_ref(letter)).map(|appended| appended[0])
+}
+
+pub fn send_all(store: &Store, letters: &[Letter]) -> Result<Vec<Appended>, AppendError> {
+    let mut batch = Batch::default();
+    for letter in letters {
+        letter.push_to(store, &mut batch);
+    }
+    store.append(&mut batch)?;
+    Ok((0..letters.len()).map(|i| batch.appended(i)).collect())
+}
+
+/// One message as a consumer gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Got {
+    pub queue_offset: i64,
+    pub physical_offset: i64,
+    pub body: Vec<u8>,
+}
+
+/// Reads a queue from its beginning to its end, as a consumer does, checking every record on the way.
+pub fn read_queue(store: &Store, queue: &Queue) -> Vec<Got> {
+    let mut got = Vec::new();
+    let mut offset = queue.min_offset() as i64;
+    loop {
+        let limits = ReadLimits { max_count: 32, max_bytes: 1 << 20 };
+        let result = store.read(queue, offset, limits, &mut |_| true).expect("reading works");
+        match result.status {
+            ReadStatus::Found => {}
+            ReadStatus::OffsetOverflowOne | ReadStatus::NoMessageInQueue => return got,
+            other => panic!("{queue:?}: {other:?} at {offset}"),
+        }
+        let mut body = Vec::new();
+        result.records.copy_to(&mut body).unwrap();
+        let mut rest = &body[..];
+        while !rest.is_empty() {
+            let record = Record::parse(rest).expect("a record");
+            record.verify_crc().expect("its CRC");
+            assert_eq!(record.topic, &**queue.topic());
+            assert_eq!(record.queue_id, queue.id());
+            assert_eq!(record.queue_offset, offset + (got_since(&got, offset)) as i64);
+            got.push(Got {
+                queue_offset: record.queue_offset,
+                physical_offset: record.physical_offset,
+                body: record.body.to_vec(),
+            });
+            rest = &rest[record.bytes.len()..];
+        }
+        assert_eq!(result.next_offset, offset + result.records.len() as i64);
+        offset = result.next_offset;
+    }
+}
+
+fn got_since(got: &[Got], offset: i64) -> usize {
+    got.iter().filter(|got| got.queue_offset >= offset).count()
+}
+
+pub fn bodies(store: &Store, topic: &str, queue: u32) -> Vec<String> {
+    let queue = store.queue(topic, queue);
+    read_queue(store, &queue).into_iter().map(|got| String::from_utf8_lossy(&got.body).into_owned()).collect()
+}
