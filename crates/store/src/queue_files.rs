@@ -209,8 +209,8 @@ impl QueueFiles {
                 Err(error) => return Err(error),
             }
             if *created {
-                // The queue's directory and the two above it may be as new as the file.
-                for dir in path.ancestors().skip(1).take(3) {
+                // The queue's directory and the three above it may be as new as the file.
+                for dir in path.ancestors().skip(1).take(4) {
                     self.sync_dir(dir)?;
                 }
             }

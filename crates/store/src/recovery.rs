@@ -99,7 +99,8 @@ pub(crate) fn recover(
         let path = queues.files.dir_of(queue.topic(), queue.id());
         queues.files.trim(queue, next).map_err(StoreError::io("trim", &path))?;
     }
-    if !trimmed.is_empty() || scan.pushed > 0 {
+    if !start.ours_clean {
+        // Also what the killed process wrote and did not sync is ours to sync now.
         queues.files.note_all();
     }
     log.set_end(end);
@@ -227,6 +228,7 @@ struct Scan<'a> {
     /// Queues that do not continue where their files end, by serial number.
     damaged: HashSet<u64>,
     last_timestamp: i64,
+    /// Entries since tails were written.
     pushed: u64,
 }
 
@@ -387,7 +389,7 @@ impl Scan<'_> {
         }
         self.queues.files.signal.take();
         self.queues.files.urgent.take();
-        self.pushed = self.pushed.min(1);
+        self.pushed = 0;
         Ok(())
     }
 }

@@ -122,6 +122,10 @@ impl Store {
         if recovered.settle {
             store.queue_step(true)?;
         }
+        if recovered.clean {
+            // Everything is durable, so it also counts in this run of the machine.
+            store.move_checkpoint(false, |_, _| {})?;
+        }
         if store.flushed_until() < store.log_end() {
             store.flush.dirty.raise();
         }

@@ -11,7 +11,7 @@ use sim::Random;
 use store::{Batch, KeyKind, Store};
 use support::{Letter, World, letter, read_queue, small_options, sync_options};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 
 /// A message that was handed to the store.
 #[derive(Debug, Clone)]
