@@ -19,7 +19,7 @@ mod turn;
 pub use budget::Limits;
 pub use channel::{Answer, CallError, Channel, Held};
 pub use client::Client;
-pub use server::{Server, ServerError};
+pub use server::{Listener, Server, ServerError};
 pub use turn::{ReplyTo, Request, Turn};
 
 use std::sync::Arc;

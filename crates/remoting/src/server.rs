@@ -43,7 +43,36 @@ pub enum ServerError {
     },
 }
 
-/// One listening port.
+/// A port that is taken but not served yet: connections wait in its backlog.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Takes the port; 0 takes any free one. Needs a tokio runtime.
+    pub fn bind(address: SocketAddr) -> Result<Listener, ServerError> {
+        let listener = listen(address)?;
+        let address = listener.local_addr().map_err(|cause| ServerError::Listen { address, cause })?;
+        Ok(Listener { address, listener })
+    }
+
+    /// Where it listens; the port is the real one even if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves every connection until [`Server::close`].
+    pub fn serve(self, limits: Limits, service: Arc<dyn Service>) -> Server {
+        let open = Arc::new(Open { channels: Mutex::new(HashMap::new()), budget: Budget::new(limits) });
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(accept(self.listener, Arc::clone(&open), service, stopped));
+        Server { address: self.address, open, stop }
+    }
+}
+
+/// One port that is served.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -59,14 +88,9 @@ struct Open {
 }
 
 impl Server {
-    /// Listens on `address` and serves every connection until [`Server::stop`]. Needs a tokio runtime.
+    /// Listens on `address` and serves every connection until [`Server::close`]. Needs a tokio runtime.
     pub fn start(address: SocketAddr, limits: Limits, service: Arc<dyn Service>) -> Result<Server, ServerError> {
-        let listener = listen(address)?;
-        let address = listener.local_addr().map_err(|cause| ServerError::Listen { address, cause })?;
-        let open = Arc::new(Open { channels: Mutex::new(HashMap::new()), budget: Budget::new(limits) });
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(accept(listener, Arc::clone(&open), service, stopped));
-        Ok(Server { address, open, stop })
+        Ok(Listener::bind(address)?.serve(limits, service))
     }
 
     /// Where it listens; the port is the real one even if 0 was asked for.

@@ -1,28 +1,53 @@
 //! The `thrust` binary: every part of the system under one name.
 
 mod bench;
+mod logging;
+mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use logging::LogFormat;
+
 /// ThrustMQ: an Apache RocketMQ compatible messaging system.
 #[derive(Debug, Parser)]
 #[command(name = "thrust", version, about, propagate_version = true)]
 struct Cli {
+    /// Form of the log on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a nameserver and a broker in one process: all that clients need.
+    Serve(serve::ServeArgs),
+    /// Run a nameserver.
+    Nameserver(serve::NameserverArgs),
+    /// Run a broker.
+    Broker(serve::BrokerArgs),
     /// Measure a RocketMQ-compatible broker with raw pipelined frames.
     #[command(subcommand)]
     Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Bench(bench) => bench::run(&bench),
+    let cli = Cli::parse();
+    let run = match &cli.command {
+        Command::Bench(bench) => return bench::run(bench),
+        Command::Serve(args) => serve::Plan::serve(args),
+        Command::Nameserver(args) => serve::Plan::nameserver(args),
+        Command::Broker(args) => serve::Plan::broker(args),
+    };
+    logging::start(cli.log_format);
+    match run.and_then(serve::Plan::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("thrust: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,0 +1,409 @@
+//! `serve`, `nameserver`, `broker`: from the command line to a running process, and back to exit 0.
+//!
+//! The order of a start: settings, ports, data directory, recovery, registration, and only then the one line on
+//! stdout that says it is ready. The order of a stop: leave the nameservers, answer who waits, close the sockets,
+//! flush.
+
+mod address;
+mod args;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, BrokerError, FastPort, MainPort};
+use nameserver::{Nameserver, NameserverError};
+use remoting::{Limits, Listener, Server, ServerError};
+use settings::{Loaded, SettingError};
+use store::{RealClock, RealDisk};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub use args::{BrokerArgs, NameserverArgs, ServeArgs};
+
+/// How long connections may take to end once their answers are written.
+const CLOSE_LIMIT: Duration = Duration::from_millis(800);
+/// File below the data directory for the nameserver's key-value table.
+const KV_FILE: &str = "namesrv/kvConfig.json";
+
+/// Why a process cannot start or ends badly. One clear line each.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A configuration file cannot be read.
+    #[error("cannot read {}: {cause}; check the path given with -c", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// An address on the command line or in the file makes no sense.
+    #[error("{0}")]
+    Address(String),
+    /// A port cannot be taken.
+    #[error(transparent)]
+    Port(#[from] ServerError),
+    /// The data directory cannot be used.
+    #[error("data directory {} cannot be written: {cause}; choose another with --data or correct its owner", path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The broker cannot start or stop cleanly.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The nameserver cannot start.
+    #[error(transparent)]
+    Nameserver(#[from] NameserverError),
+    /// The process lacks something from the system.
+    #[error("cannot {what}: {cause}")]
+    System {
+        /// A verb.
+        what: &'static str,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+/// What to run, with all settings known and checked.
+pub struct Plan {
+    nameserver: Option<NameserverPlan>,
+    broker: Option<BrokerPlan>,
+}
+
+struct NameserverPlan {
+    loaded: Loaded<settings::Nameserver>,
+    listen: SocketAddr,
+    kv_path: PathBuf,
+}
+
+struct BrokerPlan {
+    loaded: Loaded<settings::Broker>,
+    listen: SocketAddr,
+    /// Where clients are told to connect; the port follows once the socket has one.
+    advertised: std::net::IpAddr,
+}
+
+impl Plan {
+    /// For `thrust serve`.
+    pub fn serve(args: &ServeArgs) -> Result<Plan, ServeError> {
+        let data = args.data.clone().unwrap_or_else(|| PathBuf::from("thrust-data"));
+        let broker = BrokerPlan::of_serve(args)?;
+        let mut nameserver = NameserverPlan {
+            loaded: settings::load_nameserver("", &[])?,
+            listen: SocketAddr::new(broker.listen.ip(), args.nameserver_port),
+            kv_path: data.join(KV_FILE),
+        };
+        nameserver.kv_path = broker.loaded.settings.store_path_root_dir.join(KV_FILE);
+        Ok(Plan { nameserver: Some(nameserver), broker: Some(broker) })
+    }
+
+    /// For `thrust nameserver`.
+    pub fn nameserver(args: &NameserverArgs) -> Result<Plan, ServeError> {
+        Ok(Plan { nameserver: Some(NameserverPlan::of(args)?), broker: None })
+    }
+
+    /// For `thrust broker`.
+    pub fn broker(args: &BrokerArgs) -> Result<Plan, ServeError> {
+        Ok(Plan { nameserver: None, broker: Some(BrokerPlan::of(args)?) })
+    }
+
+    /// Runs until SIGTERM or SIGINT.
+    pub fn run(self) -> Result<(), ServeError> {
+        raise_open_file_limit();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("thrust")
+            .build()
+            .map_err(|cause| ServeError::System { what: "start the runtime's threads", cause })?;
+        let result = runtime.block_on(self.serve_until_told());
+        // Whatever still runs has been told to stop; nothing durable waits for it.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        result
+    }
+
+    async fn serve_until_told(self) -> Result<(), ServeError> {
+        let mut signals = Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
+        let nameserver = self.nameserver.map(NameserverPlan::start).transpose()?;
+        let broker = match self.broker {
+            Some(plan) => Some(plan.start(nameserver.as_ref()).await?),
+            None => None,
+        };
+        announce(nameserver.as_ref(), broker.as_ref());
+        signals.told_to_stop().await;
+        if let Some(broker) = broker {
+            broker.stop().await?;
+        }
+        if let Some(nameserver) = nameserver {
+            nameserver.close(CLOSE_LIMIT).await;
+        }
+        Ok(())
+    }
+}
+
+impl NameserverPlan {
+    fn of(args: &NameserverArgs) -> Result<NameserverPlan, ServeError> {
+        let text = read_config(args.config.as_deref())?;
+        let mut overrides = Vec::new();
+        if let Some(port) = args.port {
+            overrides.push(("listenPort".to_owned(), port.to_string()));
+        }
+        let loaded = settings::load_nameserver(&text, &overrides)?;
+        let settings = &loaded.settings;
+        let data = args.data.clone().unwrap_or_else(|| PathBuf::from("thrust-data"));
+        let kv_given = loaded.place_of("kvConfigPath").is_some();
+        // With Java's file comes Java's place for the table; on its own a nameserver keeps to its data directory.
+        let own = args.data.is_some() || (args.config.is_none() && !kv_given);
+        let kv_path = if own { data.join(KV_FILE) } else { settings.kv_config_path.clone() };
+        let ip = address::listen_ip(args.listen.as_deref(), &settings.bind_address, args.config.is_some())?;
+        Ok(NameserverPlan { listen: SocketAddr::new(ip, settings.listen_port), kv_path, loaded })
+    }
+
+    fn start(self) -> Result<Server, ServeError> {
+        warn_all(&self.loaded.warnings());
+        let listener = Listener::bind(self.listen)?;
+        if let Some(dir) = self.kv_path.parent() {
+            make_writable(dir)?;
+        }
+        let settings = self.loaded.settings;
+        let limits = Limits {
+            frame_bytes_max: settings.max_frame_bytes as usize,
+            connections_max: settings.max_connections,
+            held_max: settings.max_in_flight_per_connection as u32,
+            outbound_bytes_max: settings.max_outbound_bytes_per_connection as usize,
+            outbound_bytes_total_max: settings.max_outbound_bytes as usize,
+            inbound_bytes_total_max: settings.max_inbound_bytes as usize,
+            idle: settings.server_channel_max_idle_time_seconds,
+        };
+        let nameserver = Nameserver::new(settings, self.kv_path)?;
+        nameserver.spawn_expiry();
+        Ok(listener.serve(limits, nameserver))
+    }
+}
+
+impl BrokerPlan {
+    fn of_serve(args: &ServeArgs) -> Result<BrokerPlan, ServeError> {
+        let mut overrides = vec![("listenPort".to_owned(), args.broker_port.to_string())];
+        overrides.extend(args.set.iter().cloned());
+        let asked = Asked {
+            config: args.config.as_deref(),
+            data: args.data.as_deref(),
+            own_data_by_default: true,
+            listen: args.listen.as_deref(),
+            open_by_default: false,
+            advertise: args.advertise.as_deref(),
+        };
+        asked.plan(overrides)
+    }
+
+    fn of(args: &BrokerArgs) -> Result<BrokerPlan, ServeError> {
+        let mut overrides = Vec::new();
+        if let Some(nameservers) = &args.nameservers {
+            overrides.push(("namesrvAddr".to_owned(), nameservers.clone()));
+        }
+        overrides.extend(args.set.iter().cloned());
+        let asked = Asked {
+            config: args.config.as_deref(),
+            data: args.data.as_deref(),
+            own_data_by_default: args.config.is_none(),
+            listen: None,
+            open_by_default: args.config.is_some(),
+            advertise: args.advertise.as_deref(),
+        };
+        asked.plan(overrides)
+    }
+
+    async fn start(mut self, nameserver: Option<&Server>) -> Result<RunningBroker, ServeError> {
+        if let Some(nameserver) = nameserver {
+            let own = address::reachable(nameserver.address(), self.advertised).to_string();
+            let settings = &mut self.loaded.settings;
+            if !settings.namesrv_addr.contains(&own) {
+                settings.namesrv_addr.insert(0, own);
+            }
+        }
+        warn_all(&self.loaded.warnings());
+        let settings = self.loaded.settings;
+        let limits = limits_of(&settings);
+        let main = Listener::bind(self.listen)?;
+        let fast = fast_listener(main.address(), self.listen.port())?;
+        make_writable(&settings.store_path_root_dir)?;
+        let address = SocketAddr::new(self.advertised, main.address().port());
+        let data = settings.store_path_root_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            Broker::open(settings, address, Arc::new(RealDisk), Arc::new(RealClock::default()))
+        });
+        let broker = opened.await.map_err(|cause| ServeError::System {
+            what: "open the store",
+            cause: std::io::Error::other(cause),
+        })??;
+        let mut servers = vec![main.serve(limits.clone(), Arc::new(MainPort(Arc::clone(&broker))))];
+        if let Some(fast) = fast {
+            servers.push(fast.serve(limits, Arc::new(FastPort(Arc::clone(&broker)))));
+        }
+        broker.start().await;
+        Ok(RunningBroker { broker, servers, address, data })
+    }
+}
+
+/// What a command line asks of a broker.
+struct Asked<'a> {
+    config: Option<&'a Path>,
+    data: Option<&'a Path>,
+    /// Without any word about it, data goes to `./thrust-data` and not to Java's `~/store`.
+    own_data_by_default: bool,
+    listen: Option<&'a str>,
+    /// Without any word about it, all interfaces are listened on, as Java does.
+    open_by_default: bool,
+    advertise: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    fn plan(&self, mut overrides: Vec<(String, String)>) -> Result<BrokerPlan, ServeError> {
+        let text = read_config(self.config)?;
+        let own_data = Path::new("thrust-data");
+        if let Some(data) = self.data {
+            push_path(&mut overrides, "storePathRootDir", data);
+            // The log moves along: --data names the place of everything.
+            push_path(&mut overrides, "storePathCommitLog", &data.join("commitlog"));
+        }
+        let mut loaded = settings::load_broker(&text, &overrides)?;
+        if self.own_data_by_default && loaded.place_of("storePathRootDir").is_none() {
+            loaded.settings.store_path_root_dir = own_data.to_path_buf();
+        }
+        let settings = &mut loaded.settings;
+        let ip = address::listen_ip(self.listen, &settings.bind_address, self.open_by_default)?;
+        let advertised = self.advertise.or(settings.broker_ip1.as_deref());
+        let advertised = address::advertised_ip(advertised, ip)?;
+        let listen = SocketAddr::new(ip, settings.listen_port);
+        Ok(BrokerPlan { loaded, listen, advertised })
+    }
+}
+
+fn push_path(overrides: &mut Vec<(String, String)>, key: &str, path: &Path) {
+    overrides.retain(|(name, _)| name != key);
+    overrides.push((key.to_owned(), path.to_string_lossy().into_owned()));
+}
+
+struct RunningBroker {
+    broker: Arc<Broker>,
+    servers: Vec<Server>,
+    address: SocketAddr,
+    data: PathBuf,
+}
+
+impl RunningBroker {
+    async fn stop(self) -> Result<(), ServeError> {
+        for server in &self.servers {
+            server.stop_accepting();
+        }
+        self.broker.retire().await;
+        for server in &self.servers {
+            server.close(CLOSE_LIMIT).await;
+        }
+        let broker = self.broker;
+        let finished = tokio::task::spawn_blocking(move || broker.finish()).await;
+        finished
+            .map_err(|cause| ServeError::System { what: "flush the store", cause: std::io::Error::other(cause) })?
+            .map_err(ServeError::from)
+    }
+}
+
+/// The port two below, for clients that keep sends away from pulls. Without one of our choosing it may be taken.
+fn fast_listener(main: SocketAddr, asked: u16) -> Result<Option<Listener>, ServeError> {
+    let Some(port) = main.port().checked_sub(2).filter(|port| *port > 0) else { return Ok(None) };
+    match Listener::bind(SocketAddr::new(main.ip(), port)) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(_) if asked == 0 => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn limits_of(settings: &settings::Broker) -> Limits {
+    Limits {
+        frame_bytes_max: settings.max_frame_bytes as usize,
+        connections_max: settings.max_connections,
+        held_max: settings.max_in_flight_per_connection as u32,
+        outbound_bytes_max: settings.max_outbound_bytes_per_connection as usize,
+        outbound_bytes_total_max: settings.max_outbound_bytes as usize,
+        inbound_bytes_total_max: settings.max_inbound_bytes as usize,
+        idle: settings.server_channel_max_idle_time_seconds,
+    }
+}
+
+fn read_config(path: Option<&Path>) -> Result<String, ServeError> {
+    let Some(path) = path else { return Ok(String::new()) };
+    let bytes = std::fs::read(path).map_err(|cause| ServeError::ConfigFile { path: path.to_owned(), cause })?;
+    Ok(settings::properties::decode(&bytes).into_owned())
+}
+
+/// Makes the directory and proves that a file can be written in it, so that the cause is named before anything starts.
+fn make_writable(dir: &Path) -> Result<(), ServeError> {
+    let probe = dir.join(".thrust-probe");
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|cause| ServeError::Data { path: dir.to_owned(), cause })
+}
+
+fn warn_all(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The one line on stdout. A caller that has closed it is no reason to stop.
+fn announce(nameserver: Option<&Server>, broker: Option<&RunningBroker>) {
+    let mut parts = Vec::new();
+    if let Some(nameserver) = nameserver {
+        parts.push(format!("nameserver {}", nameserver.address()));
+    }
+    if let Some(running) = broker {
+        let fast = running.servers.get(1).map(|fast| format!(" (fast {})", fast.address().port()));
+        parts.push(format!("broker {}{}", running.address, fast.unwrap_or_default()));
+        parts.push(format!("data {}", running.data.display()));
+        parts.push(running.broker.flush_in_words());
+    }
+    let _ = writeln!(std::io::stdout(), "thrust is ready: {}", parts.join(", "));
+}
+
+/// As many open files as the system grants: connections and segments both take them.
+fn raise_open_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!("cannot raise the open-file limit: {error}");
+    }
+}
+
+/// Signals that end the process, and the one that must not.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told_to_stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping"),
+                _ = self.interrupt.recv() => return tracing::info!("SIGINT: stopping"),
+                _ = self.hangup.recv() => tracing::info!("SIGHUP does nothing yet"),
+            }
+        }
+    }
+}

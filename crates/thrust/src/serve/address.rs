@@ -1,0 +1,52 @@
+//! Which interface to listen on, and which address to tell clients.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+
+use super::ServeError;
+
+/// The interface: what was asked for, else what the file says, else all of them where Java's habits rule, else loopback.
+pub fn listen_ip(asked: Option<&str>, configured: &str, open_by_default: bool) -> Result<IpAddr, ServeError> {
+    match asked {
+        Some(text) => ip_of(text, "--listen"),
+        None if configured != "0.0.0.0" => ip_of(configured, "bindAddress"),
+        None if open_by_default => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        None => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    }
+}
+
+/// The address clients are told: what was asked for, else the interface, else the one this machine reaches others by.
+pub fn advertised_ip(asked: Option<&str>, listen: IpAddr) -> Result<IpAddr, ServeError> {
+    match asked {
+        Some(text) => ip_of(text, "the advertised address"),
+        None if !listen.is_unspecified() => Ok(listen),
+        None => Ok(outgoing_ip().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+    }
+}
+
+/// An address at which a server of this process can be reached.
+pub fn reachable(bound: SocketAddr, advertised: IpAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() { SocketAddr::new(advertised, bound.port()) } else { bound }
+}
+
+/// Names are allowed; records carry the number.
+fn ip_of(text: &str, what: &str) -> Result<IpAddr, ServeError> {
+    if let Ok(ip) = text.parse() {
+        return Ok(ip);
+    }
+    let found = (text, 0u16).to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.map(|address| address.ip()).ok_or_else(|| {
+        ServeError::Address(format!("{what} is \"{text}\", which is neither an IP address nor a name that resolves"))
+    })
+}
+
+/// The local address of a route to the outside. Connecting a datagram socket sends nothing.
+fn outgoing_ip() -> Option<IpAddr> {
+    let route = |local: IpAddr, remote: IpAddr| {
+        let socket = UdpSocket::bind((local, 0)).ok()?;
+        socket.connect((remote, 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    // Addresses reserved for documentation: any route will do.
+    let v4 = route(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    v4.or_else(|| route(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()))
+}

@@ -1,0 +1,75 @@
+//! Command lines of the servers. Names and options are relied upon by scripts.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `thrust serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A broker.conf, as the Java broker reads it.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of all data [default: ./thrust-data, or what the file says].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Interface to listen on [default: 127.0.0.1, or bindAddress of the file].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Address that clients are told [default: brokerIP1 of the file, or the interface].
+    #[arg(long, value_name = "ADDR")]
+    pub advertise: Option<String>,
+    /// Port of the nameserver; 0 takes any free one.
+    #[arg(long, value_name = "N", default_value_t = 9876)]
+    pub nameserver_port: u16,
+    /// Port of the broker; 0 takes any free one.
+    #[arg(long, value_name = "N", default_value_t = 10911)]
+    pub broker_port: u16,
+    /// A key of broker.conf, over what the file says; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+}
+
+/// `thrust nameserver`.
+#[derive(Debug, Args)]
+pub struct NameserverArgs {
+    /// A namesrv.conf, as the Java nameserver reads it.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Interface to listen on [default: bindAddress of the file, or 127.0.0.1 without a file].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Port [default: listenPort of the file, or 9876]; 0 takes any free one.
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// Directory of the key-value table [default: ./thrust-data, or kvConfigPath of the file].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// `thrust broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// A broker.conf, as the Java broker reads it.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Nameservers, host:port;host:port [default: namesrvAddr of the file, or NAMESRV_ADDR].
+    #[arg(short = 'n', long = "nameserver", value_name = "ADDRS")]
+    pub nameservers: Option<String>,
+    /// Directory of all data [default: storePathRootDir of the file, or ./thrust-data without a file].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address that clients are told [default: brokerIP1 of the file, or the interface].
+    #[arg(long, value_name = "ADDR")]
+    pub advertise: Option<String>,
+    /// A key of broker.conf, over what the file says; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err(format!("\"{text}\" is not KEY=VALUE")),
+    }
+}
