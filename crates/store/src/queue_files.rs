@@ -199,7 +199,11 @@ impl QueueFiles {
     /// Makes what `take_unsynced` gave durable.
     pub fn sync(&self, unsynced: &Unsynced) -> io::Result<()> {
         if unsynced.many {
-            return self.disk.sync_tree(&self.root);
+            return match self.disk.sync_tree(&self.root) {
+                // A store without a single queue has no directory of queues.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            };
         }
         for (path, created) in &unsynced.files {
             match self.disk.open(path) {
