@@ -20,6 +20,7 @@ pub struct MessageQueue {
     /// Broker that holds it.
     pub broker_name: String,
     /// Number within the topic on that broker.
+    #[serde(deserialize_with = "loose_number")]
     pub queue_id: i32,
     /// Topic.
     pub topic: String,
@@ -71,4 +72,35 @@ pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Defaul
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a number that may stand in quotes: the Go client writes its tag hashes so, and Java reads both.
+pub(crate) fn loose_number<'de, D: Deserializer<'de>, T: TryFrom<i64> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let number = Option::<LooseNumber>::deserialize(deserializer)?;
+    number.map_or(Ok(T::default()), |number| number.get().map_err(serde::de::Error::custom))
+}
+
+/// Reads a list of such numbers.
+pub(crate) fn loose_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
+    let numbers = Option::<Vec<LooseNumber>>::deserialize(deserializer)?.unwrap_or_default();
+    numbers.into_iter().map(|number| number.get().map_err(serde::de::Error::custom)).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LooseNumber {
+    Plain(i64),
+    Quoted(String),
+}
+
+impl LooseNumber {
+    fn get<T: TryFrom<i64>>(self) -> Result<T, &'static str> {
+        let number = match self {
+            LooseNumber::Plain(number) => number,
+            LooseNumber::Quoted(text) => text.trim().parse().map_err(|_| "a quoted number is no number")?,
+        };
+        T::try_from(number).map_err(|_| "a number is out of range")
+    }
 }

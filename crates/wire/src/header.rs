@@ -52,8 +52,8 @@ impl Dialect {
 pub struct Language(pub u8);
 
 const LANGUAGES: [&str; 14] = [
-    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST",
-    "NODE_JS",
+    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS",
+    "RUST", "NODE_JS",
 ];
 
 impl Language {
@@ -114,6 +114,10 @@ impl Header<'_> {
     }
 }
 
+/// Ext fields of one header beyond which it is refused. The longest request has 18; without a limit one frame of
+/// 16 MiB would become two million fields, ten times its size in memory.
+pub const FIELDS_MAX: usize = 1024;
+
 /// Reads a header of the given dialect.
 pub fn parse(dialect: Dialect, bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
     match dialect {
@@ -141,6 +145,9 @@ pub enum HeaderError {
         /// What is wrong.
         what: &'static str,
     },
+    /// More ext fields than anybody sends.
+    #[error("header has more than {FIELDS_MAX} ext fields")]
+    Fields,
 }
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
@@ -182,8 +189,12 @@ impl<'a> Fields<'a> {
         self.get(name).map(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    fn push(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) {
+    fn push(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), HeaderError> {
+        if self.pairs.len() == FIELDS_MAX {
+            return Err(HeaderError::Fields);
+        }
         self.pairs.push((key, value));
+        Ok(())
     }
 }
 
@@ -217,10 +228,33 @@ mod tests {
 
     #[test]
     fn malformed_json_is_an_error() {
-        for bad in
-            ["", "null", "[]", "{", "{\"code\":}", "{\"code\":1}x", "{\"code\":99999999999}", "{\"extFields\":3}"]
-        {
+        for bad in [
+            "",
+            "null",
+            "[]",
+            "{",
+            "{\"code\":}",
+            "{\"code\":1}x",
+            "{\"code\":99999999999}",
+            "{\"extFields\":3}",
+        ] {
             assert!(parse(Dialect::Json, bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn more_fields_than_the_limit_are_refused_in_both_dialects() {
+        for dialect in [Dialect::Json, Dialect::Binary] {
+            for (count, fits) in [(FIELDS_MAX, true), (FIELDS_MAX + 1, false)] {
+                let mut out = Vec::new();
+                let mut writer = FrameWriter::new(&mut out, &Head::request(dialect, 1, 1));
+                for _ in 0..count {
+                    writer.field("a", "b");
+                }
+                writer.empty();
+                let frame = frame::split(&out, frame::FRAME_MAX).unwrap().unwrap();
+                assert_eq!(parse(dialect, frame.header).is_ok(), fits, "{dialect:?} {count}");
+            }
         }
     }
 

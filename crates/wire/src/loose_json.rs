@@ -14,6 +14,10 @@ use crate::header::FrameWriter;
 /// Nesting that a body may have.
 const DEPTH_MAX: usize = 64;
 
+/// Nesting of objects as keys inside objects as keys. Each level doubles the backslashes of the one inside it, so
+/// without a limit 64 braces would ask for 2^64 bytes. No known body has more than one level.
+const KEY_DEPTH_MAX: usize = 2;
+
 /// Why a body cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LooseJsonError {
@@ -40,7 +44,8 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LooseJsonError> {
 
 /// Rewrites a loose body as strict compact JSON.
 pub fn strict(body: &[u8]) -> Result<Vec<u8>, LooseJsonError> {
-    let mut reader = Reader { bytes: body, at: 0, out: Vec::with_capacity(body.len() + body.len() / 4) };
+    let mut reader =
+        Reader { bytes: body, at: 0, key_depth: 0, out: Vec::with_capacity(body.len() + body.len() / 4) };
     reader.value(0)?;
     reader.space();
     if reader.at != body.len() {
@@ -80,6 +85,8 @@ pub fn body_of<T: Serialize>(writer: FrameWriter<'_>, value: &T) {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Objects as keys that enclose what is being read.
+    key_depth: usize,
     out: Vec<u8>,
 }
 
@@ -159,8 +166,13 @@ impl Reader<'_> {
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.string(quote),
             Some(b'{' | b'[') => {
+                if self.key_depth == KEY_DEPTH_MAX {
+                    return Err(self.error("less nesting of objects as keys"));
+                }
                 let start = self.out.len();
+                self.key_depth += 1;
                 self.value(depth + 1)?;
+                self.key_depth -= 1;
                 let text = self.out.split_off(start);
                 self.push_text(&text);
                 Ok(())
@@ -276,6 +288,15 @@ mod tests {
         let whole = r#"{"a":{0:"x"},"b":['y']}"#;
         for end in 0..whole.len() {
             assert!(strict(&whole.as_bytes()[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn objects_as_keys_inside_each_other_do_not_grow_without_bound() {
+        let nested = |levels: usize| format!("{}{{\"a\":1}}{}", "{".repeat(levels), ":1}".repeat(levels));
+        assert!(strict(nested(KEY_DEPTH_MAX).as_bytes()).is_ok());
+        for levels in [KEY_DEPTH_MAX + 1, 30, 60] {
+            assert!(strict(nested(levels).as_bytes()).is_err(), "{levels}");
         }
     }
 

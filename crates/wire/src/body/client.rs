@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MessageQueue, or_default};
+use super::{MessageQueue, loose_number, loose_numbers, or_default};
 
 /// A client's heartbeat (34).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct HeartbeatData {
     #[serde(deserialize_with = "or_default")]
     pub consumer_data_set: Vec<ConsumerData>,
     /// Non-zero selects the second version of heartbeats.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "loose_number")]
     pub heartbeat_fingerprint: i32,
     /// Its producer groups.
     #[serde(deserialize_with = "or_default")]
@@ -64,7 +64,7 @@ pub struct SubscriptionData {
     #[serde(deserialize_with = "or_default")]
     pub class_filter_mode: bool,
     /// Java hashes of the tags.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "tag_codes")]
     pub code_set: Vec<i32>,
     /// `TAG` or `SQL92`.
     #[serde(deserialize_with = "tag_type")]
@@ -72,8 +72,8 @@ pub struct SubscriptionData {
     /// `*`, tags joined by `||`, or SQL.
     #[serde(deserialize_with = "or_default")]
     pub sub_string: String,
-    /// Client milliseconds when the subscription was made.
-    #[serde(deserialize_with = "or_default")]
+    /// When the subscription was made: milliseconds from Java clients, nanoseconds from Go's.
+    #[serde(deserialize_with = "loose_number")]
     pub sub_version: i64,
     /// The tags.
     #[serde(deserialize_with = "or_default")]
@@ -84,6 +84,22 @@ pub struct SubscriptionData {
 
 fn tag_type<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_else(|| "TAG".to_owned()))
+}
+
+/// The Go client writes the hashes as strings; Java reads both.
+fn tag_codes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Code {
+        Number(i32),
+        Text(String),
+    }
+    let codes: Vec<Code> = or_default(deserializer)?;
+    let number = |code| match code {
+        Code::Number(number) => Ok(number),
+        Code::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    };
+    codes.into_iter().map(number).collect()
 }
 
 /// Members of a consumer group (38).
@@ -117,4 +133,19 @@ pub struct LockedQueues {
     /// The queues.
     #[serde(rename = "lockOKMQSet", default, deserialize_with = "or_default")]
     pub locked: Vec<MessageQueue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_go_client_quotes_its_tag_hashes() {
+        let text = r#"{"codeSet":["2598919","-7",5],"expressionType":null,"subVersion":1795283141459422066,"topic":"T"}"#;
+        let data: SubscriptionData = serde_json::from_str(text).unwrap();
+        assert_eq!(data.code_set, [2_598_919, -7, 5]);
+        assert_eq!((data.sub_version, data.expression_type.as_str()), (1_795_283_141_459_422_066, "TAG"));
+        assert!(serde_json::from_str::<SubscriptionData>(r#"{"codeSet":["x"]}"#).is_err());
+        assert!(serde_json::from_str::<SubscriptionData>(r#"{"codeSet":[99999999999]}"#).is_err());
+    }
 }

@@ -37,7 +37,7 @@ fn parse_fields(bytes: &[u8]) -> Result<Fields<'_>, HeaderError> {
         let value_length = reader.length32()?;
         let value = reader.text(value_length)?;
         if !key.is_empty() && !value.is_empty() {
-            fields.push(key, value);
+            fields.push(key, value)?;
         }
     }
     Ok(fields)

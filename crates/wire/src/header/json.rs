@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
             let name = self.string_tail()?;
             self.expect(b':', "a colon")?;
             if let Some(value) = self.scalar()? {
-                fields.push(name, value);
+                fields.push(name, value)?;
             }
             if self.eat(b'}') {
                 return Ok(());
