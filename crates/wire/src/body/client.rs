@@ -64,7 +64,7 @@ pub struct SubscriptionData {
     #[serde(deserialize_with = "or_default")]
     pub class_filter_mode: bool,
     /// Java hashes of the tags.
-    #[serde(deserialize_with = "tag_codes")]
+    #[serde(deserialize_with = "loose_numbers")]
     pub code_set: Vec<i32>,
     /// `TAG` or `SQL92`.
     #[serde(deserialize_with = "tag_type")]
@@ -84,22 +84,6 @@ pub struct SubscriptionData {
 
 fn tag_type<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_else(|| "TAG".to_owned()))
-}
-
-/// The Go client writes the hashes as strings; Java reads both.
-fn tag_codes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<i32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Code {
-        Number(i32),
-        Text(String),
-    }
-    let codes: Vec<Code> = or_default(deserializer)?;
-    let number = |code| match code {
-        Code::Number(number) => Ok(number),
-        Code::Text(text) => text.parse().map_err(serde::de::Error::custom),
-    };
-    codes.into_iter().map(number).collect()
 }
 
 /// Members of a consumer group (38).
