@@ -1,14 +1,198 @@
-//! Load for any RocketMQ-compatible address.
+//! Load for any RocketMQ-compatible address: raw pipelined frames, and what they cost both sides.
+//!
+//! Invariant: the generator never allocates per message and never waits for one answer before it writes the
+//! next request that is due, so that it measures the server and not itself. `bench echo` is its own limit.
+
+mod admin;
+mod answer;
+mod echo;
+mod error;
+mod lane;
+mod pace;
+mod process;
+mod pull;
+mod report;
+mod run;
+mod send;
+mod slots;
+mod tally;
+mod template;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+use error::BenchError;
+use report::{Report, Side};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
-pub enum Bench {}
+pub enum Bench {
+    /// Send messages: as fast as the in-flight limit allows, or at a fixed rate.
+    Send(SendArgs),
+    /// Pull a backlog from its start to its end, over and over; fills it first when there is too little.
+    Pull(PullArgs),
+    /// Serve a bare echo that answers each frame as a send: what this machine can do at most.
+    Echo(EchoArgs),
+}
+
+/// What both kinds of load need to know.
+#[derive(Debug, Clone, Args)]
+struct Load {
+    /// Broker to load, host:port.
+    #[arg(value_name = "ADDR", required_unless_present = "nameserver")]
+    addr: Option<String>,
+    /// Find the brokers of the topic through this nameserver instead; connections are spread over the masters.
+    #[arg(short = 'n', long, value_name = "HOST:PORT", conflicts_with_all = ["addr", "compare"])]
+    nameserver: Option<String>,
+    /// Topic; created when it is missing.
+    #[arg(long, default_value = DEFAULT_TOPIC)]
+    topic: String,
+    /// Bytes in the body of a message.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
+    size: u32,
+    /// Queues to use.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    queues: u32,
+    /// Connections.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    conns: u32,
+    /// Requests under way per connection; 64 for send, 1 for pull.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    inflight: Option<u32>,
+    /// Seconds measured.
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    secs: f64,
+    /// Seconds of the same load before that.
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    warmup: f64,
+    /// Threads of the generator; as many as there are cores when not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: Option<u32>,
+    /// Process of the server, for its CPU time and memory; several are added up.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Write headers in the binary dialect.
+    #[arg(long)]
+    binary: bool,
+    /// A second server: rounds alternate between the two, and the ratio is printed.
+    #[arg(long, value_name = "ADDR")]
+    compare: Option<String>,
+    /// Process of the second server.
+    #[arg(long, value_name = "PID", value_delimiter = ',', requires = "compare")]
+    pid2: Vec<u32>,
+    /// Rounds whose median is printed; 5 with --compare, else 1.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Print a row of a Markdown table under this name; `scripts/side-by-side` puts them together.
+    #[arg(long, value_name = "NAME", requires = "compare", conflicts_with = "json")]
+    row: Option<String>,
+}
+
+/// `thrust bench send`
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    #[command(flatten)]
+    load: Load,
+    /// Messages a second in all, sent when due whatever was answered; latency counts from the due time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    rate: Option<u64>,
+    /// Messages per request; above 1 as a batch (code 320).
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch: u32,
+    /// Send without the unique key that every official client adds.
+    #[arg(long)]
+    no_unique_key: bool,
+    /// Ask that the answer does not wait for flush and replication (property WAIT=false).
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// `thrust bench pull`
+#[derive(Debug, Clone, Args)]
+pub struct PullArgs {
+    #[command(flatten)]
+    load: Load,
+    /// Messages asked for per request.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: u32,
+    /// Messages that must be there; what is missing is sent before.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    fill: u64,
+}
+
+/// `thrust bench echo`
+#[derive(Debug, Clone, Args)]
+pub struct EchoArgs {
+    /// Loopback port; 0 lets the system choose.
+    #[arg(long, default_value_t = 10_920)]
+    port: u16,
+    /// End after this many seconds; runs until it is stopped when not given.
+    #[arg(long, value_parser = seconds)]
+    secs: Option<f64>,
+}
+
+/// The topic that belongs to the bench, whose queues it may therefore add to.
+const DEFAULT_TOPIC: &str = "BenchT";
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("not a number of seconds between 0 and 86400".to_owned()),
+    }
+}
 
 /// Runs one measurement.
 pub fn run(bench: &Bench) -> ExitCode {
-    match *bench {}
+    let outcome = match bench {
+        Bench::Send(args) => measure(&args.load, "send", |target, pids| send::run(args, target, pids)),
+        Bench::Pull(args) => measure(&args.load, "pull", |target, pids| pull::run(args, target, pids)),
+        Bench::Echo(args) => echo::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("thrust bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All rounds of one kind of load, alternating when there are two servers.
+///
+/// Every second round begins with the second server, so that neither always finds the warmer machine.
+fn measure(
+    load: &Load,
+    work: &'static str,
+    mut round: impl FnMut(&admin::Target, &[u32]) -> Result<Report, BenchError>,
+) -> Result<(), BenchError> {
+    if load.secs <= 0.0 {
+        return Err(BenchError::Arguments("--secs must be above 0".to_owned()));
+    }
+    let first = match (&load.addr, &load.nameserver) {
+        (Some(addr), _) => admin::Target::broker(addr),
+        (None, Some(nameserver)) => admin::Target::through(nameserver, &load.topic)?,
+        (None, None) => return Err(BenchError::Arguments("an address or --nameserver is needed".to_owned())),
+    };
+    let mut sides = vec![Side::new(first, load.pid.clone())];
+    if let Some(second) = &load.compare {
+        sides.push(Side::new(admin::Target::broker(second), load.pid2.clone()));
+    }
+    let rounds = load.rounds.unwrap_or(if sides.len() > 1 { 5 } else { 1 });
+    for number in 0..rounds {
+        for turn in 0..sides.len() {
+            let side = if number % 2 == 0 { turn } else { sides.len() - 1 - turn };
+            let side = &mut sides[side];
+            let report = round(&side.target, &side.pids)?;
+            if rounds > 1 && !load.json && load.row.is_none() {
+                println!("{} of {rounds}  {}  {}", number + 1, side.target, report.line());
+            }
+            side.rounds.push(report);
+        }
+    }
+    report::print(&sides, work, load);
+    Ok(())
 }

@@ -1,0 +1,263 @@
+//! The few ordinary calls before a measurement: topic, offsets, route.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use wire::body::{ClusterInfo, TopicConfig, TopicRoute};
+use wire::code::{request, response};
+use wire::header::{Dialect, FrameWriter, Head};
+use wire::loose_json;
+
+use super::DEFAULT_TOPIC;
+use super::answer::{self, Inbox};
+use super::error::BenchError;
+use super::run;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const MASTER_ID: i64 = 0;
+
+/// The brokers that take the load.
+#[derive(Debug, Clone)]
+pub struct Target {
+    brokers: Vec<String>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.brokers.join(","))
+    }
+}
+
+impl Target {
+    /// One broker by its address.
+    pub fn broker(addr: &str) -> Target {
+        Target { brokers: vec![addr.to_owned()] }
+    }
+
+    /// The masters that hold `topic`, or all masters while nobody holds it.
+    pub fn through(nameserver: &str, topic: &str) -> Result<Target, BenchError> {
+        let mut client = Client::connect(nameserver, Dialect::Json)?;
+        // Standard JSON is asked for, but the reader takes either form.
+        let route = client
+            .call(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic), ("acceptStandardJsonOnly", "true")])?;
+        let masters: Vec<String> = if route.code == response::SUCCESS {
+            let route: TopicRoute =
+                loose_json::read(&route.body).map_err(|error| client.malformed(&error))?;
+            route
+                .broker_datas
+                .into_iter()
+                .filter_map(|mut data| data.broker_addrs.remove(&MASTER_ID))
+                .collect()
+        } else {
+            let cluster = client.call(request::GET_BROKER_CLUSTER_INFO, &[])?;
+            if cluster.code != response::SUCCESS {
+                return Err(client.refused("list its brokers", &cluster));
+            }
+            let cluster: ClusterInfo =
+                loose_json::read(&cluster.body).map_err(|error| client.malformed(&error))?;
+            let brokers = cluster.broker_addr_table.into_values();
+            brokers.filter_map(|mut data| data.broker_addrs.remove(&MASTER_ID)).collect()
+        };
+        if masters.is_empty() {
+            return Err(BenchError::NoBroker { addr: nameserver.to_owned() });
+        }
+        Ok(Target { brokers: masters })
+    }
+
+    /// The broker that connection number `conn` goes to.
+    pub fn broker_of(&self, conn: usize) -> &str {
+        &self.brokers[conn % self.brokers.len()]
+    }
+
+    pub fn brokers(&self) -> &[String] {
+        &self.brokers
+    }
+
+    /// Makes sure that the topic has `queues` everywhere; gives the number of queues to use.
+    ///
+    /// A topic that is not the bench's own is created when missing and otherwise left as it is.
+    pub fn prepare_topic(&self, topic: &str, queues: u32, dialect: Dialect) -> Result<u32, BenchError> {
+        let mut usable = queues;
+        for broker in &self.brokers {
+            let mut client = Client::connect(broker, dialect)?;
+            usable = usable.min(client.prepare_topic(topic, queues)?);
+        }
+        Ok(usable)
+    }
+}
+
+/// A connection for one call after the other.
+pub struct Client {
+    addr: String,
+    stream: TcpStream,
+    inbox: Inbox,
+    dialect: Dialect,
+    opaque: i32,
+}
+
+/// What came back.
+struct Answer {
+    code: i32,
+    remark: String,
+    fields: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "code {} {}: {}", self.code, response::name(self.code).unwrap_or(""), self.remark)
+    }
+}
+
+impl Client {
+    pub fn connect(addr: &str, dialect: Dialect) -> Result<Client, BenchError> {
+        let stream = run::connect(addr)?;
+        let client = Client { addr: addr.to_owned(), stream, inbox: Inbox::new(), dialect, opaque: 0 };
+        client
+            .stream
+            .set_read_timeout(Some(CALL_TIMEOUT))
+            .map_err(|cause| client.io("cannot set a timeout", cause))?;
+        client
+            .stream
+            .set_write_timeout(Some(CALL_TIMEOUT))
+            .map_err(|cause| client.io("cannot set a timeout", cause))?;
+        Ok(client)
+    }
+
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// Lowest and highest offset of a queue.
+    pub fn queue_range(&mut self, topic: &str, queue: u32) -> Result<(u64, u64), BenchError> {
+        let queue = queue.to_string();
+        let fields = [("topic", topic), ("queueId", queue.as_str()), ("committed", "true")];
+        let min = self.call(request::GET_MIN_OFFSET, &fields)?;
+        let max = self.call(request::GET_MAX_OFFSET, &fields)?;
+        Ok((self.offset(min)?, self.offset(max)?))
+    }
+
+    fn offset(&self, answer: Answer) -> Result<u64, BenchError> {
+        match answer.fields.get("offset").and_then(|text| text.parse::<i64>().ok()) {
+            // Java says -1 for a queue that has never been written.
+            Some(offset) if answer.code == response::SUCCESS => Ok(offset.max(0) as u64),
+            None if answer.code == response::SUCCESS => {
+                Err(self.malformed(&"its answer names no offset (`thrust bench echo` serves sends only)"))
+            }
+            _ => Err(self.refused("tell the offsets of the topic", &answer)),
+        }
+    }
+
+    fn prepare_topic(&mut self, topic: &str, queues: u32) -> Result<u32, BenchError> {
+        let existing = self.call(request::GET_TOPIC_CONFIG, &[("topic", topic)])?;
+        let config: Option<TopicConfig> = match existing.code {
+            response::SUCCESS => loose_json::read(&existing.body).ok(),
+            _ => None,
+        };
+        let has =
+            config.map_or(0, |config| config.write_queue_nums.min(config.read_queue_nums).max(0) as u32);
+        if has >= queues {
+            return Ok(queues);
+        }
+        if has > 0 && topic != DEFAULT_TOPIC {
+            eprintln!("note: topic {topic} on {} has {has} queues, and only those are used", self.addr);
+            return Ok(has);
+        }
+        let count = queues.to_string();
+        let created = self.call(
+            request::UPDATE_AND_CREATE_TOPIC,
+            &[
+                ("topic", topic),
+                ("defaultTopic", "TBW102"),
+                ("readQueueNums", &count),
+                ("writeQueueNums", &count),
+                ("perm", "6"),
+                ("topicFilterType", "SINGLE_TAG"),
+                ("topicSysFlag", "0"),
+                ("order", "false"),
+            ],
+        )?;
+        if created.code != response::SUCCESS {
+            // The topic may be there all the same, where only administrators may change topics; sending tells.
+            eprintln!("note: {} does not create topic {topic}: {created}", self.addr);
+        }
+        Ok(queues)
+    }
+
+    fn call(&mut self, code: i32, fields: &[(&str, &str)]) -> Result<Answer, BenchError> {
+        self.opaque += 1;
+        let mut out = Vec::new();
+        let mut writer = FrameWriter::new(&mut out, &Head::request(self.dialect, code, self.opaque));
+        for (name, value) in fields {
+            writer.field(name, value);
+        }
+        writer.empty();
+        self.stream.write_all(&out).map_err(|cause| self.io("cannot send", cause))?;
+        let mut answer = None;
+        while answer.is_none() {
+            match self.inbox.read(&self.stream) {
+                Ok(0) => {
+                    return Err(BenchError::Closed {
+                        addr: self.addr.clone(),
+                        answers: self.opaque as u64 - 1,
+                    });
+                }
+                Ok(_) => {}
+                Err(cause)
+                    if matches!(
+                        cause.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    return Err(BenchError::Silent {
+                        addr: self.addr.clone(),
+                        seconds: CALL_TIMEOUT.as_secs(),
+                    });
+                }
+                Err(cause) => return Err(self.io("cannot receive", cause)),
+            }
+            let opaque = self.opaque;
+            let taken = self.inbox.frames(|frame| {
+                let header = answer::parse(frame).map_err(|error| Nonsense(error.to_string()))?;
+                if header.is_response() && header.opaque == opaque {
+                    answer = Some(Answer {
+                        code: header.code,
+                        fields: header
+                            .fields
+                            .iter()
+                            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                            .collect(),
+                        remark: header.remark.unwrap_or_default().into_owned(),
+                        body: frame.body.to_vec(),
+                    });
+                }
+                Ok::<_, Nonsense>(())
+            });
+            taken.map_err(|Nonsense(cause)| BenchError::Malformed { addr: self.addr.clone(), cause })?;
+        }
+        Ok(answer.expect("the loop ends with an answer"))
+    }
+
+    fn malformed(&self, cause: &dyn fmt::Display) -> BenchError {
+        BenchError::Malformed { addr: self.addr.clone(), cause: cause.to_string() }
+    }
+
+    fn refused(&self, doing: &str, answer: &Answer) -> BenchError {
+        BenchError::Refused { addr: self.addr.clone(), doing: doing.to_owned(), answer: answer.to_string() }
+    }
+
+    fn io(&self, doing: &'static str, cause: std::io::Error) -> BenchError {
+        BenchError::Io { addr: self.addr.clone(), doing, cause }
+    }
+}
+
+struct Nonsense(String);
+
+impl From<wire::frame::FrameError> for Nonsense {
+    fn from(error: wire::frame::FrameError) -> Nonsense {
+        Nonsense(error.to_string())
+    }
+}

@@ -1,0 +1,209 @@
+//! One thread of the generator: some connections, one `poll` for all of them.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use wire::frame::{Frame, FrameError};
+
+use super::answer::Inbox;
+use super::error::BenchError;
+use super::tally::{Tally, Window};
+use super::template::BORN_DIGITS;
+
+/// Time for the last answers after the window, in nanoseconds.
+const DRAIN_NS: u64 = 5_000_000_000;
+/// Time within which a server must have answered something.
+const SILENCE_NS: u64 = 5_000_000_000;
+/// Longest wait in `poll`: how late another thread's failure may be noticed.
+const WAIT_MAX_NS: u64 = 100_000_000;
+
+/// What goes over one connection.
+pub trait Traffic: Send {
+    /// Stages the requests that may go out now. Called again after each write until nothing is outgoing.
+    fn offer(&mut self, moment: &Moment);
+    /// Staged bytes that are not written.
+    fn outgoing(&self) -> &[u8];
+    /// The first `count` of them were.
+    fn written(&mut self, count: usize);
+    /// An answer came. An error text means that it makes no sense.
+    fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String>;
+    /// When the next request is due, for traffic that runs by the clock and has room for one.
+    fn due_ns(&self) -> Option<u64>;
+    /// Requests without an answer.
+    fn under_way(&self) -> usize;
+    /// Whether it will offer nothing from `now_ns` on.
+    fn exhausted(&self, now_ns: u64) -> bool;
+    /// Requests without an answer, and those that were due and could not be sent.
+    fn unserved(&self) -> u64;
+}
+
+/// A connection with its traffic.
+pub struct Lane<T> {
+    pub addr: String,
+    pub traffic: T,
+    inbox: Inbox,
+}
+
+impl<T> Lane<T> {
+    pub fn new(addr: String, traffic: T) -> Lane<T> {
+        Lane { addr, traffic, inbox: Inbox::new() }
+    }
+}
+
+/// The run's clock: nanoseconds since its start, and the wall clock's milliseconds as digits.
+pub struct Moment {
+    start: Instant,
+    pub now_ns: u64,
+    pub born: [u8; BORN_DIGITS],
+    born_at_ns: u64,
+}
+
+impl Moment {
+    pub fn new(start: Instant) -> Moment {
+        let mut moment = Moment { start, now_ns: 0, born: [b'0'; BORN_DIGITS], born_at_ns: 0 };
+        moment.read_wall_clock();
+        moment
+    }
+
+    fn update(&mut self) {
+        self.now_ns = self.start.elapsed().as_nanos() as u64;
+        if self.now_ns - self.born_at_ns >= 1_000_000 {
+            self.read_wall_clock();
+        }
+    }
+
+    fn read_wall_clock(&mut self) {
+        self.born_at_ns = self.now_ns;
+        let mut millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        for digit in self.born.iter_mut().rev() {
+            *digit = b'0' + (millis % 10) as u8;
+            millis /= 10;
+        }
+    }
+}
+
+/// Drives the lanes of one thread until the window is over and the last answers are in.
+pub fn drive<T: Traffic>(
+    streams: &[TcpStream],
+    lanes: &mut [Lane<T>],
+    start: Instant,
+    window: Window,
+    stop: &AtomicBool,
+) -> Result<Tally, BenchError> {
+    let mut tally = Tally::new(window);
+    let mut moment = Moment::new(start);
+    let mut polled: Vec<PollFd<'_>> =
+        streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
+    moment.update();
+    for at in 0..lanes.len() {
+        polled[at] = pump(&streams[at], &mut lanes[at], &moment)?;
+    }
+    let mut asked_ns = None;
+    loop {
+        moment.update();
+        let idle = |lane: &Lane<T>| lane.traffic.under_way() == 0 && lane.traffic.exhausted(moment.now_ns);
+        if stop.load(Ordering::Relaxed) || lanes.iter().all(idle) {
+            break;
+        }
+        if asked_ns.is_none() && lanes.iter().any(|lane| lane.traffic.under_way() > 0) {
+            asked_ns = Some(moment.now_ns);
+        }
+        if tally.answers == 0 && asked_ns.is_some_and(|asked_ns| moment.now_ns > asked_ns + SILENCE_NS) {
+            return Err(BenchError::Silent {
+                addr: lanes[0].addr.clone(),
+                seconds: SILENCE_NS / 1_000_000_000,
+            });
+        }
+        if moment.now_ns > window.until_ns + DRAIN_NS {
+            tally.unanswered = lanes.iter().map(|lane| lane.traffic.unserved()).sum();
+            break;
+        }
+        let due = lanes.iter().filter_map(|lane| lane.traffic.due_ns()).min();
+        wait(
+            &mut polled,
+            due.unwrap_or(u64::MAX).saturating_sub(moment.now_ns).min(WAIT_MAX_NS),
+            &lanes[0].addr,
+        )?;
+        for at in 0..lanes.len() {
+            let ready = polled[at].revents();
+            if ready.is_empty() && due.is_none() {
+                continue;
+            }
+            moment.update();
+            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                receive(&streams[at], &mut lanes[at], moment.now_ns, &mut tally)?;
+            }
+            polled[at] = pump(&streams[at], &mut lanes[at], &moment)?;
+        }
+    }
+    Ok(tally)
+}
+
+fn wait(polled: &mut [PollFd<'_>], nanos: u64, addr: &str) -> Result<(), BenchError> {
+    let timeout = Timespec { tv_sec: (nanos / 1_000_000_000) as i64, tv_nsec: (nanos % 1_000_000_000) as _ };
+    match poll(polled, Some(&timeout)) {
+        Ok(_) => Ok(()),
+        Err(Errno::INTR) => {
+            polled.iter_mut().for_each(PollFd::clear_revents);
+            Ok(())
+        }
+        Err(cause) => {
+            Err(BenchError::Io { addr: addr.to_owned(), doing: "cannot wait", cause: cause.into() })
+        }
+    }
+}
+
+/// Stages and writes until there is nothing to stage or the socket is full; says what to wait for next.
+fn pump<'s, T: Traffic>(
+    mut stream: &'s TcpStream,
+    lane: &mut Lane<T>,
+    moment: &Moment,
+) -> Result<PollFd<'s>, BenchError> {
+    let interest = loop {
+        lane.traffic.offer(moment);
+        let outgoing = lane.traffic.outgoing();
+        if outgoing.is_empty() {
+            break PollFlags::IN;
+        }
+        match stream.write(outgoing) {
+            Ok(count) => lane.traffic.written(count),
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break PollFlags::IN | PollFlags::OUT,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => {
+                return Err(BenchError::Io { addr: lane.addr.clone(), doing: "cannot send", cause });
+            }
+        }
+    };
+    Ok(PollFd::new(stream, interest))
+}
+
+fn receive<T: Traffic>(
+    stream: &TcpStream,
+    lane: &mut Lane<T>,
+    now_ns: u64,
+    tally: &mut Tally,
+) -> Result<(), BenchError> {
+    match lane.inbox.read(stream) {
+        Ok(0) => return Err(BenchError::Closed { addr: lane.addr.clone(), answers: tally.answers }),
+        Ok(_) => {}
+        Err(cause) if matches!(cause.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            return Ok(());
+        }
+        Err(cause) => return Err(BenchError::Io { addr: lane.addr.clone(), doing: "cannot receive", cause }),
+    }
+    let traffic = &mut lane.traffic;
+    let outcome = lane.inbox.frames(|frame| traffic.answer(frame, now_ns, tally).map_err(Nonsense));
+    outcome.map_err(|Nonsense(cause)| BenchError::Malformed { addr: lane.addr.clone(), cause })
+}
+
+struct Nonsense(String);
+
+impl From<FrameError> for Nonsense {
+    fn from(error: FrameError) -> Nonsense {
+        Nonsense(error.to_string())
+    }
+}

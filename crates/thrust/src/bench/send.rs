@@ -1,0 +1,188 @@
+//! `thrust bench send`.
+
+use wire::code::response;
+use wire::frame::{self, Frame};
+use wire::header::Dialect;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::admin::Target;
+use super::answer::{self, Scanner};
+use super::error::BenchError;
+use super::lane::{Moment, Traffic};
+use super::pace::Pace;
+use super::report::{Report, Setting};
+use super::run::{self, Plan};
+use super::slots::Slots;
+use super::tally::{Tally, Window};
+use super::template::{Ring, Shape, Template};
+use super::{Load, SendArgs};
+
+const INFLIGHT: u32 = 64;
+/// Requests under way over all connections; bounds the memory of both sides.
+const INFLIGHT_MAX: u64 = 1 << 20;
+
+/// One round of sending.
+pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, BenchError> {
+    let load = &args.load;
+    let inflight = load.inflight.unwrap_or(INFLIGHT);
+    if u64::from(inflight) * u64::from(load.conns) > INFLIGHT_MAX {
+        return Err(BenchError::Arguments(format!("--conns times --inflight may be {INFLIGHT_MAX} at most")));
+    }
+    let queues = target.prepare_topic(&load.topic, load.queues, dialect(load))?;
+    let shape = Shape {
+        batch: args.batch as usize,
+        unique_key: !args.no_unique_key,
+        wait: !args.no_wait,
+        ..shape(load, queues)
+    };
+    if shape.size * shape.batch > frame::FRAME_MAX / 2 {
+        return Err(BenchError::Arguments("--size times --batch may be 8 MiB at most".to_owned()));
+    }
+    let plan = Plan::of(load);
+    let requests_per_second = args.rate.map(|rate| rate as f64 / f64::from(args.batch));
+    let outcome = run::run(target, plan, pids, |conn, window| {
+        let pace = requests_per_second.map(|rate| Pace::new(rate, conn, plan.conns, window.until_ns));
+        SendTraffic { pace, ..SendTraffic::new(&shape, inflight, conn, plan.conns, window) }
+    })?;
+    let setting = Setting { queues, inflight, batch: args.batch, rate: args.rate };
+    Report::new(target, setting, &outcome)
+}
+
+pub fn dialect(load: &Load) -> Dialect {
+    if load.binary { Dialect::Binary } else { Dialect::Json }
+}
+
+fn shape(load: &Load, queues: u32) -> Shape {
+    Shape {
+        topic: load.topic.clone(),
+        queues,
+        size: load.size as usize,
+        batch: 1,
+        dialect: dialect(load),
+        unique_key: true,
+        wait: true,
+    }
+}
+
+/// Sends `count` messages as fast as it goes, for at most `plan.length`.
+pub fn fill(load: &Load, queues: u32, target: &Target, plan: Plan, count: u64) -> Result<(), BenchError> {
+    let shape = shape(load, queues);
+    let share = count.div_ceil(plan.conns as u64);
+    let outcome = run::run(target, plan, &[], |conn, window| SendTraffic {
+        left: Some(share),
+        ..SendTraffic::new(&shape, INFLIGHT, conn, plan.conns, window)
+    })?;
+    Report::new(target, Setting { queues, inflight: INFLIGHT, batch: 1, rate: None }, &outcome).map(|_| ())
+}
+
+/// Sends over one connection.
+struct SendTraffic {
+    slots: Slots,
+    ring: Ring,
+    scanner: Scanner,
+    /// Without it, each answer makes room for the next request until the window ends.
+    pace: Option<Pace>,
+    until_ns: u64,
+    queue: u32,
+    queues: u32,
+    next_key: u64,
+    key_stride: u64,
+    /// Requests left to send.
+    left: Option<u64>,
+    messages: u64,
+    bytes: u64,
+}
+
+impl SendTraffic {
+    fn new(shape: &Shape, inflight: u32, conn: usize, conns: usize, window: Window) -> SendTraffic {
+        let inflight = inflight as usize;
+        // Milliseconds above a counter, as in keys of clients: rounds that follow each other never meet, since
+        // no millisecond sees 65,536 messages.
+        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        SendTraffic {
+            slots: Slots::new(inflight),
+            ring: Ring::new(Template::new(shape), inflight),
+            scanner: Scanner::default(),
+            pace: None,
+            until_ns: window.until_ns,
+            queue: conn as u32 % shape.queues,
+            queues: shape.queues,
+            next_key: (millis << 16) + conn as u64,
+            key_stride: conns as u64,
+            left: None,
+            messages: shape.batch as u64,
+            bytes: (shape.batch * shape.size) as u64,
+        }
+    }
+}
+
+impl Traffic for SendTraffic {
+    fn offer(&mut self, moment: &Moment) {
+        while self.left != Some(0) && self.slots.has_free() && !self.ring.is_full() {
+            let since_ns = match &mut self.pace {
+                Some(pace) => match pace.due_ns() {
+                    Some(due_ns) if due_ns <= moment.now_ns => {
+                        pace.advance();
+                        due_ns
+                    }
+                    _ => return,
+                },
+                None if moment.now_ns < self.until_ns => moment.now_ns,
+                None => return,
+            };
+            let Some((_, opaque)) = self.slots.take(since_ns) else { return };
+            let (next_key, key_stride) = (&mut self.next_key, self.key_stride);
+            self.ring.stage(opaque, self.queue, &moment.born, || {
+                *next_key += key_stride;
+                *next_key
+            });
+            self.queue = (self.queue + 1) % self.queues;
+            self.left = self.left.map(|left| left - 1);
+        }
+    }
+
+    fn outgoing(&self) -> &[u8] {
+        self.ring.outgoing()
+    }
+
+    fn written(&mut self, count: usize) {
+        self.ring.written(count);
+    }
+
+    fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
+        let (code, opaque) = self.scanner.scan(frame).map_err(|error| error.to_string())?;
+        let Some((_, since_ns)) = self.slots.release(opaque) else {
+            return Err(format!("an answer to request {opaque}, which is not under way"));
+        };
+        if code == response::SUCCESS {
+            // By the clock, a message belongs to the moment it was due; else a stall would hide what it delayed.
+            let at_ns = if self.pace.is_some() { since_ns } else { now_ns };
+            tally.success(at_ns, now_ns.saturating_sub(since_ns), self.messages, self.bytes);
+        } else {
+            tally.failure(code, || answer::remark(frame));
+        }
+        Ok(())
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        let pace = self.pace.as_ref()?;
+        (self.slots.has_free() && self.ring.outgoing().is_empty()).then(|| pace.due_ns()).flatten()
+    }
+
+    fn under_way(&self) -> usize {
+        self.slots.taken()
+    }
+
+    fn exhausted(&self, now_ns: u64) -> bool {
+        self.left == Some(0)
+            || match &self.pace {
+                Some(pace) => pace.due_ns().is_none(),
+                None => now_ns >= self.until_ns,
+            }
+    }
+
+    fn unserved(&self) -> u64 {
+        self.slots.taken() as u64 + self.pace.as_ref().map_or(0, Pace::left)
+    }
+}
