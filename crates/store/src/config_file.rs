@@ -1,5 +1,8 @@
-//! JSON files of the broker's state, replaced so that a crash at any point leaves the old or the new one
-//! (store.md §2.1): the present file becomes `.bak`, then the new one is written.
+//! JSON files of the broker's state, replaced so that a crash at any point leaves the old or the new one: as with
+//! Java (store.md §2.1) the file before stays as `.bak`, and for a moment there may be only that.
+//!
+//! Java writes the new content straight to its place. If that fails half way, its next save makes the half-written
+//! file the backup and the last good one is gone; so here it is written beside and takes its place when it is durable.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,14 +13,16 @@ use crate::disk::{self, Disk};
 pub fn save(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     disk::create_dirs(disk, dir)?;
-    // Only a file that says something may take the backup's place.
-    if disk.stat(path)?.is_some_and(|stat| stat.len > 0) {
-        disk.rename(path, &backup_of(path))?;
-        disk.sync_dir(dir)?;
-    }
-    let file = disk.create(path, 0)?;
+    let new = with_ending(path, ".tmp");
+    let file = disk.create(&new, 0)?;
     file.write_at(content, 0)?;
     file.sync_data()?;
+    // The new file's name must be durable before the old one gives up its own.
+    disk.sync_dir(dir)?;
+    if disk.stat(path)?.is_some_and(|stat| stat.len > 0) {
+        disk.rename(path, &with_ending(path, ".bak"))?;
+    }
+    disk.rename(&new, path)?;
     disk.sync_dir(dir)
 }
 
@@ -27,7 +32,7 @@ pub fn load<T>(
     path: &Path,
     mut decode: impl FnMut(&[u8]) -> Option<T>,
 ) -> io::Result<Option<T>> {
-    for path in [path, &backup_of(path)] {
+    for path in [path, &with_ending(path, ".bak")] {
         let Some(bytes) = disk::read_all(disk, path)? else { continue };
         if let Some(value) = Some(&bytes).filter(|bytes| !bytes.is_empty()).and_then(|bytes| decode(bytes)) {
             return Ok(Some(value));
@@ -39,8 +44,8 @@ pub fn load<T>(
     Ok(None)
 }
 
-fn backup_of(path: &Path) -> PathBuf {
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".bak");
+    name.push(ending);
     PathBuf::from(name)
 }

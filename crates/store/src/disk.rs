@@ -121,16 +121,18 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Creates a directory and those above it, durably.
+///
+/// A directory that exists may stem from an earlier call that failed before the sync, so its name is synced again.
 pub(crate) fn create_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
+    let mut unsure = Vec::new();
     for dir in dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        unsure.push(dir);
         if disk.stat(dir)?.is_some() {
             break;
         }
-        missing.push(dir);
     }
     disk.create_dir_all(dir)?;
-    for dir in missing {
+    for dir in unsure {
         match dir.parent() {
             Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new("."))?,
             Some(parent) => disk.sync_dir(parent)?,

@@ -91,7 +91,7 @@ impl Index {
         }
         let indexed = files.last().map_or(0, |file| file.header.end_offset.max(0) as u64);
         let position = match &checkpoint.own {
-            Some(own) if recovered.clean && !dropping && own.index == log_end => log_end,
+            Some(own) if recovered.clean && !dropping && !files.is_empty() && own.index == log_end => log_end,
             _ => indexed,
         };
         // Java's files end with the record at `indexed` included.

@@ -1,0 +1,81 @@
+//! A sync fails: what is on the disk is unknown from then on.
+
+mod support;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sim::{Fault, Operation};
+use store::{AppendError, Flushed, Store};
+use support::{World, bodies, letter, send, sync_options};
+
+fn wait_for(store: &Store, until: u64) -> Arc<Mutex<Vec<Flushed>>> {
+    let outcome = Arc::new(Mutex::new(Vec::new()));
+    store.when_flushed(
+        until,
+        Box::new({
+            let outcome = outcome.clone();
+            move |flushed| outcome.lock().push(flushed)
+        }),
+    );
+    outcome
+}
+
+#[test]
+fn waiters_learn_it_and_nothing_more_is_accepted_or_tried() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    let first = send(&store, &letter("t", 0, "durable")).unwrap();
+    let waiting = wait_for(&store, first.until);
+    assert!(waiting.lock().is_empty());
+    store.flush_step().unwrap();
+    assert_eq!(*waiting.lock(), [Flushed::Done]);
+
+    let second = send(&store, &letter("t", 0, "unknown")).unwrap();
+    let waiting = wait_for(&store, second.until);
+    world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Sync, "commitlog", ErrorKind::Other) });
+    store.flush_step().unwrap_err();
+    assert_eq!(*waiting.lock(), [Flushed::Failed]);
+    assert_eq!(*wait_for(&store, second.until).lock(), [Flushed::Failed]);
+
+    let syncs = world.disk.syncs();
+    store.flush_step().unwrap_err();
+    assert_eq!(world.disk.syncs(), syncs, "a failed sync is never tried again");
+    assert!(matches!(send(&store, &letter("t", 0, "late")), Err(AppendError::ReadOnly { .. })));
+    assert!(!store.is_writable());
+    // What was durable can still be read, what was not is never shown.
+    assert_eq!(bodies(&store, "t", 0), ["durable"]);
+    store.stop().unwrap_err();
+    assert!(world.disk.files().contains_key(&world.path("abort")));
+}
+
+#[test]
+fn in_synchronous_mode_messages_show_when_they_are_durable() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    let appended = send(&store, &letter("t", 0, "hello")).unwrap();
+    assert_eq!(appended.queue_offset, 0);
+    let queue = store.queue("t", 0);
+    assert_eq!(queue.max_offset(), 0);
+    assert_eq!(bodies(&store, "t", 0), Vec::<String>::new());
+    store.flush_step().unwrap();
+    assert_eq!(queue.max_offset(), 1);
+    assert_eq!(bodies(&store, "t", 0), ["hello"]);
+}
+
+#[test]
+fn a_waiter_whose_time_is_over_is_told_so_once() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    let appended = send(&store, &letter("t", 0, "slow")).unwrap();
+    let waiting = wait_for(&store, appended.until);
+    world.clock.advance(std::time::Duration::from_secs(6));
+    world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Sync, "nowhere", ErrorKind::Other) });
+    // Another waiter's arrival does not flush; the deadline thread looks at the clock.
+    store.flush_step().unwrap();
+    let outcome = waiting.lock().clone();
+    assert_eq!(outcome.len(), 1);
+    store.flush_step().unwrap();
+    assert_eq!(waiting.lock().len(), 1);
+}

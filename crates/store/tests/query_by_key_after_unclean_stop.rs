@@ -1,0 +1,92 @@
+//! Finding messages by key, unique key and tag, over several index files and lives.
+
+mod support;
+
+use sim::Random;
+use store::{KeyKind, QueryResult, Store};
+use support::{World, letter, send, small_options};
+use wire::record::Record;
+
+fn found(result: &QueryResult) -> Vec<String> {
+    let body = |bytes: &Vec<u8>| String::from_utf8_lossy(Record::parse(bytes).unwrap().body).into_owned();
+    result.records.iter().map(body).collect()
+}
+
+fn by_key(store: &Store, key: &str) -> Vec<String> {
+    found(&store.query("t", key, 32, 0, i64::MAX, KeyKind::Key).unwrap())
+}
+
+fn fill(world: &World, store: &Store) {
+    for i in 0..300 {
+        world.clock.advance(std::time::Duration::from_millis(100));
+        let letter = letter("t", 0, &format!("{i}")).keyed(&format!("k{i} even{}", i % 2)).tagged("tag");
+        send(store, &letter).unwrap();
+    }
+}
+
+#[test]
+fn every_kind_of_stop_keeps_every_key() {
+    for stop in 0..3 {
+        let mut world = World::new(small_options());
+        let store = world.open();
+        fill(&world, &store);
+        assert_eq!(by_key(&store, "k7"), ["7"]);
+        store.flush_step().unwrap();
+        match stop {
+            0 => store.stop().unwrap(),
+            1 => {}
+            _ => world.disk = world.disk.crash(&mut Random::new(5)),
+        }
+        drop(store);
+        let store = world.open();
+        for i in (0..300).step_by(11) {
+            assert_eq!(by_key(&store, &format!("k{i}")), [i.to_string()], "stop {stop}");
+        }
+        let index =
+            world.disk.files().into_keys().filter(|path| path.starts_with(world.path("index"))).count();
+        assert!(index > 3, "900 entries in files of 150");
+        send(&store, &letter("t", 0, "new").keyed("k7")).unwrap();
+        assert_eq!(by_key(&store, "k7"), ["7", "new"]);
+    }
+}
+
+#[test]
+fn the_newest_are_found_first_and_given_in_log_order() {
+    let world = World::new(small_options());
+    let store = world.open();
+    fill(&world, &store);
+    let result = store.query("t", "even1", 5, 0, i64::MAX, KeyKind::Key).unwrap();
+    assert_eq!(found(&result), ["291", "293", "295", "297", "299"]);
+    let tagged = store.query("t", "tag", 3, 0, i64::MAX, KeyKind::Tag).unwrap();
+    assert_eq!(found(&tagged), ["297", "298", "299"]);
+    assert_eq!(found(&store.query("t", "tag", 3, 0, i64::MAX, KeyKind::Key).unwrap()), Vec::<String>::new());
+    assert_eq!(
+        found(&store.query("other", "k1", 3, 0, i64::MAX, KeyKind::Key).unwrap()),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_time_range_counts() {
+    let world = World::new(small_options());
+    let store = world.open();
+    let start = 1_700_000_000_000;
+    fill(&world, &store);
+    // Message i was stored at start + 100 * (i + 1).
+    let result = store.query("t", "even0", 50, start + 10_100, start + 11_000, KeyKind::Key).unwrap();
+    assert_eq!(found(&result), ["100", "102", "104", "106", "108"]);
+}
+
+#[test]
+fn an_index_directory_that_was_deleted_is_built_again() {
+    let world = World::new(small_options());
+    let store = world.open();
+    fill(&world, &store);
+    store.stop().unwrap();
+    drop(store);
+    for path in world.disk.files().into_keys().filter(|path| path.starts_with(world.path("index"))) {
+        store::Disk::remove(&world.disk, &path).unwrap();
+    }
+    let store = world.open();
+    assert_eq!(by_key(&store, "k123"), ["123"]);
+}
