@@ -350,7 +350,9 @@ fn ratios(first: &Side, second: &Side) -> String {
 /// The columns of the tables in docs/benchmarks.md.
 fn row(name: &str, one: &Figures, two: &Figures) -> String {
     let maybe = |value: Option<f64>, form: fn(f64) -> String| value.map_or("-".to_owned(), form);
-    let times = |ratio: Option<f64>| maybe(ratio, |ratio| format!("{ratio:.1}x"));
+    let times = |ratio: Option<f64>| {
+        maybe(ratio, |ratio| if ratio < 1.0 { format!("{ratio:.2}x") } else { format!("{ratio:.1}x") })
+    };
     let mib = |bytes: f64| count(bytes / MIB);
     format!(
         "| {name} | {} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} / {} |",
