@@ -1,7 +1,16 @@
 //! Requests of administrators and their tools (broker.md §18).
 
+mod configuration;
+mod connections;
 mod groups;
+mod json;
+mod lookups;
+mod relay;
+mod reset;
+mod runtime;
+mod statistics;
 mod topics;
+mod unserved;
 
 use std::sync::Arc;
 
@@ -9,6 +18,8 @@ use wire::code::request as code;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome};
+
+pub(crate) use configuration::Configuration;
 
 impl Broker {
     /// Serves an administrative request; `None` for a code that is none.
@@ -26,7 +37,34 @@ impl Broker {
             code::GET_SUBSCRIPTIONGROUP_CONFIG => self.group_config(exchange),
             code::DELETE_SUBSCRIPTIONGROUP => self.delete_group(exchange),
             code::UPDATE_AND_GET_GROUP_FORBIDDEN => self.group_forbidden(exchange),
-            _ => return None,
+            code::UPDATE_BROKER_CONFIG => self.update_config(exchange),
+            code::GET_BROKER_CONFIG => self.config(exchange),
+            code::GET_BROKER_RUNTIME_INFO => self.runtime_info(exchange),
+            code::GET_ALL_CONSUMER_OFFSET => self.all_consumer_offsets(exchange),
+            code::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(exchange),
+            code::GET_ALL_MESSAGE_REQUEST_MODE => self.request_modes(exchange),
+            code::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean_queues(exchange),
+            code::CLEAN_UNUSED_TOPIC => self.clean_unused_topics(exchange),
+            code::DELETE_EXPIRED_COMMITLOG => self.delete_expired_log(exchange),
+            code::GET_TOPIC_STATS_INFO => self.topic_stats(exchange),
+            code::GET_CONSUME_STATS => self.consume_stats(exchange),
+            code::GET_BROKER_CONSUME_STATS => self.all_consume_stats(exchange),
+            code::QUERY_CONSUME_TIME_SPAN => self.consume_time_span(exchange),
+            code::VIEW_BROKER_STATS_DATA => self.view_stats(exchange),
+            code::QUERY_TOPIC_CONSUME_BY_WHO => self.groups_of_topic(exchange),
+            code::QUERY_TOPICS_BY_CONSUMER => self.topics_of_group(exchange),
+            code::QUERY_SUBSCRIPTION_BY_CONSUMER => self.subscription_of_group(exchange),
+            code::QUERY_CONSUME_QUEUE => self.queue_rows(exchange),
+            code::QUERY_CORRECTION_OFFSET => self.correction_offsets(exchange),
+            code::GET_CONSUMER_CONNECTION_LIST => self.consumer_connections(exchange),
+            code::GET_PRODUCER_CONNECTION_LIST => self.producer_connections(exchange),
+            code::GET_ALL_PRODUCER_INFO => self.all_producers(exchange),
+            code::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offset(exchange),
+            code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(exchange),
+            code::CLONE_GROUP_OFFSET => self.clone_offsets(exchange),
+            code::GET_CONSUMER_RUNNING_INFO => self.running_info(exchange),
+            code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(exchange),
+            other => return unserved::refusal(other).map(Err),
         };
         Some(outcome)
     }

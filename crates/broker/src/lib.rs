@@ -23,6 +23,7 @@ mod schedule;
 mod send;
 mod service;
 mod state_file;
+mod stats;
 mod store_options;
 mod tasks;
 mod topics;
@@ -37,6 +38,7 @@ use store::{Clock, Disk, Queue, Store, StoreError};
 use tokio::sync::watch;
 use wire::names;
 
+use crate::admin::Configuration;
 use crate::clients::Clients;
 use crate::groups::Groups;
 use crate::hold::Hold;
@@ -45,6 +47,7 @@ use crate::offsets::ConsumerOffsets;
 use crate::registration::Registration;
 use crate::schedule::Schedule;
 use crate::state_file::StateFile;
+use crate::stats::Stats;
 use crate::topics::Topics;
 use crate::unique_key::UniqueKeys;
 
@@ -74,6 +77,7 @@ pub enum BrokerError {
 /// A broker: its state and its store. Sockets are given to it through [`MainPort`] and [`FastPort`].
 pub struct Broker {
     settings: ArcSwap<settings::Broker>,
+    configuration: Configuration,
     /// Advertised address; part of every offset id.
     address: SocketAddr,
     store: Arc<Store>,
@@ -87,6 +91,7 @@ pub struct Broker {
     schedule: Arc<Schedule>,
     registration: Arc<Registration>,
     unique_keys: UniqueKeys,
+    stats: Stats,
     /// Properties that every stored message gets behind its own.
     stamp: Vec<u8>,
     started_ms: i64,
@@ -123,6 +128,8 @@ impl Broker {
         let broker = Arc::new(Broker {
             unique_keys: UniqueKeys::new(address.ip()),
             stamp: send::stamp(&settings),
+            configuration: Configuration::new(&settings, clock.now_millis()),
+            stats: Stats::new(Arc::clone(&clock)),
             started_ms: clock.now_millis(),
             settings: ArcSwap::from_pointee(settings),
             address,

@@ -259,7 +259,13 @@ impl Broker {
             out.truncate(start);
             tracing::error!(topic = %pull.queue.topic(), queue = pull.queue.id(), "cannot read the log: {error}");
             reply_to.write(out, response::SYSTEM_ERROR, Some("the commit log cannot be read; see the broker's log"));
+            return;
         }
+        let (messages, bytes) = match code {
+            response::SUCCESS => (result.records.len() as u64, result.records.byte_len() as u64),
+            _ => (0, 0),
+        };
+        self.stats.got(&pull.group, pull.queue.topic(), messages, bytes);
     }
 
     /// An administrator moved the group's offset: the client drops what it has and starts there.

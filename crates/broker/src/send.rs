@@ -492,6 +492,9 @@ impl Broker {
 
     fn append_outgoing(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing, out: &mut Vec<u8>) {
         let appended = self.store.append(&mut outgoing.batch);
+        if appended.is_ok() {
+            self.stats.put(outgoing.batch.len() as u64, outgoing.batch.bytes_len() as u64);
+        }
         match appended {
             Err(error) => {
                 let refusal = append_refusal(&error);

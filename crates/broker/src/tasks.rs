@@ -18,6 +18,7 @@ impl Broker {
         self.spawn(|broker| async move { broker.run_schedule().await });
         self.spawn(|broker| async move { broker.run_registration().await });
         self.spawn(|broker| async move { broker.run_client_expiry().await });
+        self.spawn(|broker| async move { broker.stats.run(&broker.topics).await });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_consumer_offset_interval;
             save_when_changed(&broker.offsets.changed, period, || broker.offsets.save()).await;

@@ -149,6 +149,12 @@ impl Topics {
         *self.version.lock()
     }
 
+    /// A new version of an unchanged table: what the nameservers are told of it is another thing now.
+    pub fn bump_version(&self, now_ms: i64) -> Result<(), io::Error> {
+        self.version.lock().next(now_ms);
+        self.save()
+    }
+
     /// The whole table with its version.
     pub fn wrapper(&self) -> TopicConfigWrapper {
         let data_version = self.version();

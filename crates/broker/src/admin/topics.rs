@@ -36,7 +36,9 @@ struct TopicConfigList {
 
 impl Broker {
     pub(crate) fn update_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let name = exchange.text("topic")?;
+        // A missing name is refused as a blank one, with the code that says so.
+        let name = exchange.request.field("topic").unwrap_or_default();
+        names::check_topic(name).map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
         let mut config = TopicConfig {
             topic_name: name.to_owned(),
             read_queue_nums: exchange.number("readQueueNums")?,
@@ -122,6 +124,7 @@ impl Broker {
             if self.topics.remove(&name, self.now_ms())? {
                 self.offsets.remove_topic(&name);
                 self.store.delete_topic(&name)?;
+                self.stats.forget_topic(&name);
             }
         }
         exchange.ok()
