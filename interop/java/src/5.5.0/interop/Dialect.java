@@ -1,0 +1,39 @@
+package interop;
+
+import java.util.List;
+import java.util.Map;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.compression.CompressionType;
+import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
+import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+
+/** What the 5.x client spells differently from 4.9. */
+public final class Dialect {
+    /** The compressions a producer can choose from, the default first. */
+    public static final List<String> COMPRESSIONS = List.of("ZLIB", "LZ4", "ZSTD");
+
+    public static void compressWith(DefaultMQProducer producer, String compression) {
+        producer.setCompressType(CompressionType.valueOf(compression));
+    }
+
+    public static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {
+        producer.createTopic("TBW102", topic, queues, Map.of());
+    }
+
+    public static void broadcast(DefaultMQPushConsumer consumer) {
+        consumer.setMessageModel(MessageModel.BROADCASTING);
+    }
+
+    public static void createGroup(DefaultMQAdminExt admin, String broker, String group, int retriesMax) throws Exception {
+        SubscriptionGroupConfig config = new SubscriptionGroupConfig();
+        config.setGroupName(group);
+        config.setRetryMaxTimes(retriesMax);
+        admin.createAndUpdateSubscriptionGroupConfig(broker, config);
+    }
+
+    public static void deleteTopic(DefaultMQAdminExt admin, String broker, String cluster, String topic) throws Exception {
+        admin.deleteTopic(topic, cluster);
+    }
+}
