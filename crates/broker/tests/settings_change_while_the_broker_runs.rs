@@ -1,0 +1,149 @@
+//! Configuration over the wire: what acts at once, what waits, what is refused; clean-ups; requests of later times.
+
+mod support;
+
+use settings::properties;
+use support::{World, body_text};
+use wire::code::{request, response};
+
+async fn update(world: &World, text: &str) -> (i32, String) {
+    let answer = world.me.ask_with(request::UPDATE_BROKER_CONFIG, &[], text.as_bytes()).await;
+    (answer.code, answer.remark.unwrap_or_default())
+}
+
+async fn shown(world: &World, key: &str) -> Option<String> {
+    let answer = world.me.ok(request::GET_BROKER_CONFIG, &[]).await;
+    let entries = properties::parse(&body_text(&answer)).unwrap();
+    entries.into_iter().find(|entry| entry.key == key).map(|entry| entry.value)
+}
+
+async fn version(world: &World) -> i64 {
+    let answer = world.me.ok(request::GET_BROKER_CONFIG, &[]).await;
+    let version: serde_json::Value = serde_json::from_str(answer.field("version").unwrap()).unwrap();
+    version["counter"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn a_live_key_acts_at_once() {
+    let world = World::start().await;
+    let before = version(&world).await;
+    assert_eq!(world.me.try_send("Fresh", 0, b"x", &[]).await.code, response::SUCCESS);
+    let (code, remark) = update(&world, "autoCreateTopicEnable=false\n").await;
+    assert_eq!(code, response::SUCCESS);
+    assert!(remark.contains("autoCreateTopicEnable in force until the broker stops"), "{remark}");
+    assert_eq!(world.me.try_send("Another", 0, b"x", &[]).await.code, response::TOPIC_NOT_EXIST);
+    assert_eq!(shown(&world, "autoCreateTopicEnable").await.as_deref(), Some("false"));
+    assert_eq!(version(&world).await, before + 1);
+    assert_eq!(update(&world, "autoCreateTopicEnable=false").await, (response::SUCCESS, String::new()));
+    assert_eq!(version(&world).await, before + 1, "nothing has changed");
+}
+
+#[tokio::test]
+async fn a_key_of_the_start_waits_and_says_so() {
+    let world = World::start_with(&[("maxMessageSize", "1000")]).await;
+    let (code, remark) = update(&world, "maxMessageSize=2000").await;
+    assert_eq!(code, response::SUCCESS);
+    assert!(remark.contains("maxMessageSize acts at a start only"), "{remark}");
+    assert_eq!(shown(&world, "maxMessageSize").await.as_deref(), Some("2000"));
+    assert_eq!(world.me.try_send("T", 0, &[b'x'; 1500], &[]).await.code, response::MESSAGE_ILLEGAL);
+    // The store has its own copy of these.
+    let (_, remark) = update(&world, "fileReservedTime=1").await;
+    assert!(remark.contains("fileReservedTime acts at a start only"), "{remark}");
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_change_stays() {
+    let world = World::start_with(&[("configBlackList", "traceOn")]).await;
+    for text in ["storePathRootDir=/etc", "namesrvAddr=evil:1", "rocketmqHome=/x", "brokerConfigPath=/x", "traceOn=false"] {
+        let (code, remark) = update(&world, text).await;
+        assert_eq!(code, response::NO_PERMISSION, "{text}: {remark}");
+    }
+    for text in ["brokerPermission=abc", "brokerPermission=99", "defaultQueryMaxNum=-1", "a=\\u12"] {
+        let (code, remark) = update(&world, text).await;
+        assert_eq!(code, response::SYSTEM_ERROR, "{text}: {remark}");
+    }
+    // One bad key and nothing of the request is taken.
+    update(&world, "longPollingEnable=false\nbrokerPermission=abc").await;
+    assert_eq!(shown(&world, "longPollingEnable").await.as_deref(), Some("true"));
+    let (code, remark) = update(&world, "sendMessageThreadPoolNums=64\nnoSuchKey=1").await;
+    assert_eq!(code, response::SUCCESS, "as Java does");
+    assert!(remark.contains("sendMessageThreadPoolNums has no effect"), "{remark}");
+    assert_eq!(update(&world, "").await, (response::SUCCESS, String::new()));
+}
+
+#[tokio::test]
+async fn a_new_broker_permission_makes_a_new_version_of_the_topics() {
+    let world = World::start().await;
+    world.create_topic("Orders", 1).await;
+    world.send("Orders", 0, "m").await;
+    let version = || async {
+        let answer = world.me.ok(request::GET_ALL_TOPIC_CONFIG, &[]).await;
+        support::body(&answer)["dataVersion"]["counter"].as_i64().unwrap()
+    };
+    let before = version().await;
+    assert_eq!(update(&world, "brokerPermission=2").await.0, response::SUCCESS);
+    assert_eq!(version().await, before + 1);
+    assert_eq!(world.pull("g", "Orders", 0, 0).await.code, response::NO_PERMISSION);
+    assert_eq!(update(&world, "brokerPermission=6").await.0, response::SUCCESS);
+    assert_eq!(world.pull("g", "Orders", 0, 0).await.code, response::SUCCESS);
+}
+
+#[tokio::test]
+async fn clean_ups_take_what_nobody_knows_and_nothing_else() {
+    let world = World::start().await;
+    world.create_topic("Orders", 1).await;
+    world.send("Orders", 0, "m").await;
+    world.create_topic("Orphan", 1).await;
+    world.send("Orphan", 0, "m").await;
+    let world = world.restart().await;
+    let orphaned = world.directory().join("consumequeue/Orphan");
+    assert!(orphaned.is_dir());
+    // The topic's configuration is lost, as when a file is restored from an old copy.
+    let file = world.directory().join("config/topics.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let world = {
+        table["topicConfigTable"].as_object_mut().unwrap().shift_remove("Orphan");
+        std::fs::write(&file, table.to_string()).unwrap();
+        world.restart().await
+    };
+    for code in [request::CLEAN_UNUSED_TOPIC, request::CLEAN_EXPIRED_CONSUMEQUEUE, request::DELETE_EXPIRED_COMMITLOG] {
+        world.me.ok(code, &[]).await;
+    }
+    assert!(!orphaned.exists());
+    assert_eq!(world.pull("g", "Orders", 0, 0).await.bodies(), ["m"]);
+}
+
+#[tokio::test]
+async fn requests_of_later_capabilities_are_answered_with_their_name() {
+    let world = World::start().await;
+    let named = [
+        (request::POP_MESSAGE, "POP_MESSAGE"),
+        (request::GET_TIMER_METRICS, "GET_TIMER_METRICS"),
+        (request::AUTH_LIST_USER, "AUTH_LIST_USER"),
+        (request::GET_BROKER_HA_STATUS, "GET_BROKER_HA_STATUS"),
+        (request::CONTROLLER_GET_METADATA_INFO, "CONTROLLER_GET_METADATA_INFO"),
+    ];
+    for (code, name) in named {
+        let answer = world.me.ask(code, &[]).await;
+        assert_eq!(answer.code, response::REQUEST_CODE_NOT_SUPPORTED);
+        assert!(answer.remark.as_ref().unwrap().contains(name), "{answer:?}");
+    }
+    let unknown = world.me.ask(31_999, &[]).await;
+    assert_eq!(unknown.remark.as_deref(), Some(" request type 31999 not supported"));
+}
+
+/// Every administrative request without any field, with wrong fields, and with a body of nonsense.
+#[tokio::test]
+async fn bad_requests_are_refused_and_the_connection_lives_on() {
+    let world = World::start().await;
+    let codes = (1..=400).chain([901, 1007, 2001, 3001, 200_050]);
+    let served = codes.filter(|code| *code != request::PULL_MESSAGE);
+    let fields = ["topic", "group", "consumerGroup", "queueId", "timestamp", "index", "msgId", "clientId", "offset"];
+    for code in served {
+        world.me.ask(code, &[]).await;
+        let wrong: Vec<_> = fields.iter().map(|name| (*name, "-9223372036854775809")).collect();
+        world.me.ask_with(code, &wrong, b"{[}]\xff\x00=:").await;
+    }
+    world.me.ok(request::GET_BROKER_RUNTIME_INFO, &[]).await;
+}
