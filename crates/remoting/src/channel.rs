@@ -12,6 +12,9 @@ use wire::header::{Dialect, FrameWriter, Head, Header};
 
 use crate::budget::Budget;
 
+/// Buffers of idle connections above this size are given back.
+pub(crate) const KEPT_OUT_BYTES: usize = 4 << 10;
+
 /// The handle of a connection.
 #[derive(Debug)]
 pub struct Channel {
@@ -134,8 +137,14 @@ impl Channel {
         if frames.is_empty() || !self.is_open() {
             return;
         }
-        self.outbox.lock().extend_from_slice(frames);
+        // Counted first: the task may write and subtract them as soon as they are in the outbox.
         self.grew(frames.len());
+        self.outbox.lock().extend_from_slice(frames);
+        if !self.is_open() {
+            // It ended in between: what was just counted is taken back by whoever comes last.
+            self.forget_unread();
+            return;
+        }
         if self.unread() > self.budget.limits.outbound_bytes_max.saturating_mul(2) {
             self.close("it leaves too many answers unread");
         }
@@ -174,18 +183,15 @@ impl Channel {
         let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.calls.lock().insert(opaque, sender);
+        let _waiting = Waiting { channel: self, opaque };
         let closed = || CallError::Closed { address: self.peer.to_string() };
         if !self.is_open() {
-            self.calls.lock().remove(&opaque);
             return Err(closed());
         }
         self.send(&encode(&Head::request(Dialect::Json, code, opaque), fields, body));
         match tokio::time::timeout(timeout, receiver).await {
             Ok(answer) => answer.map_err(|_| closed()),
-            Err(_) => {
-                self.calls.lock().remove(&opaque);
-                Err(CallError::Timeout { address: self.peer.to_string(), after: timeout })
-            }
+            Err(_) => Err(CallError::Timeout { address: self.peer.to_string(), after: timeout }),
         }
     }
 
@@ -206,8 +212,8 @@ impl Channel {
     }
 
     pub(crate) fn grew(&self, bytes: usize) {
-        self.unread.fetch_add(bytes, Ordering::Relaxed);
         self.budget.outbound_grew(bytes);
+        self.unread.fetch_add(bytes, Ordering::AcqRel);
     }
 
     pub(crate) fn shrank(&self, bytes: usize) {
@@ -218,6 +224,13 @@ impl Channel {
     /// Moves what was queued behind `buffer`.
     pub(crate) fn take_outbox(&self, buffer: &mut Vec<u8>) {
         let mut outbox = self.outbox.lock();
+        if outbox.is_empty() {
+            // An idle connection keeps no large buffer.
+            if outbox.capacity() > KEPT_OUT_BYTES {
+                *outbox = Vec::new();
+            }
+            return;
+        }
         if buffer.is_empty() {
             std::mem::swap(&mut *outbox, buffer);
         } else {
@@ -232,8 +245,24 @@ impl Channel {
     pub(crate) fn mark_closed(&self) {
         self.closed.store(true, Ordering::Release);
         self.calls.lock().clear();
-        let unread = self.unread.swap(0, Ordering::Relaxed);
+        self.forget_unread();
+    }
+
+    fn forget_unread(&self) {
+        let unread = self.unread.swap(0, Ordering::AcqRel);
         self.budget.outbound_shrank(unread);
+    }
+}
+
+/// A call in flight; gone when its caller has the answer, gave up or was cancelled.
+struct Waiting<'a> {
+    channel: &'a Channel,
+    opaque: i32,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.channel.calls.lock().remove(&self.opaque);
     }
 }
 

@@ -57,7 +57,16 @@ impl Client {
         let peer = stream.peer_addr().map_err(|error| failed(error.to_string()))?;
         let local = stream.local_addr().map_err(|error| failed(error.to_string()))?;
         let channel = Channel::new(next_channel_id(), peer, local, Arc::clone(&self.budget));
-        self.channels.lock().insert(address.to_owned(), Arc::clone(&channel));
+        {
+            let mut channels = self.channels.lock();
+            if let Some(other) = channels.get(address)
+                && other.is_open()
+            {
+                // Somebody else connected meanwhile; one connection per address is enough.
+                return Ok(Arc::clone(other));
+            }
+            channels.insert(address.to_owned(), Arc::clone(&channel));
+        }
         tokio::spawn(connection::run(stream, Arc::clone(&channel), Arc::clone(&self.service)));
         Ok(channel)
     }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Service;
-use crate::channel::Channel;
+use crate::channel::{Channel, KEPT_OUT_BYTES};
 use crate::inbound::{Inbound, Read};
 use crate::turn::Turn;
 
@@ -21,8 +21,6 @@ use crate::turn::Turn;
 const READS_IN_A_ROW_MAX: usize = 8;
 /// How long a closing connection may take to write what is queued.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
-/// Buffers of idle connections above this size are given back.
-const KEPT_OUT_BYTES: usize = 4 << 10;
 
 thread_local! {
     /// Answers of the current turn; lent to one connection at a time.
@@ -34,6 +32,8 @@ struct Connection {
     channel: Arc<Channel>,
     service: Arc<dyn Service>,
     inbound: Inbound,
+    /// Bytes of `inbound` that the shared budget knows of.
+    counted: usize,
     /// Taken from the outbox, written up to `sent`.
     sending: Vec<u8>,
     sent: usize,
@@ -60,6 +60,7 @@ pub(crate) async fn run(stream: TcpStream, channel: Arc<Channel>, service: Arc<d
         channel,
         service,
         inbound: Inbound::default(),
+        counted: 0,
         sending: Vec::new(),
         sent: 0,
         starved: false,
@@ -69,10 +70,15 @@ pub(crate) async fn run(stream: TcpStream, channel: Arc<Channel>, service: Arc<d
     if let End::Loud(reason) = connection.serve().await {
         tracing::warn!(peer = %connection.channel.peer(), "connection closed: {reason}");
     }
-    let kept = connection.inbound.len();
-    connection.channel.budget().inbound_changed(kept, 0);
-    connection.channel.mark_closed();
-    connection.service.closed(&connection.channel);
+}
+
+/// Also when the service panics, so that a mistake there costs one connection and none of the shared budget.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.channel.budget().inbound_changed(self.counted, 0);
+        self.channel.mark_closed();
+        self.service.closed(&self.channel);
+    }
 }
 
 impl Connection {
@@ -87,9 +93,7 @@ impl Connection {
             }
             let may_read = self.channel.budget().may_read(self.channel.unread());
             if self.starved && may_read {
-                if let Err(end) = self.turn_again() {
-                    return end;
-                }
+                self.turn_again();
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -126,9 +130,10 @@ impl Connection {
 
     fn read_some(&mut self) -> Result<(), End> {
         for _ in 0..READS_IN_A_ROW_MAX {
-            let before = self.inbound.len();
             let mut outcome = (false, None);
             let read = OUT.with_borrow_mut(|out| {
+                // A service that panicked may have left its answers to somebody else here.
+                out.clear();
                 let (channel, service, stream) = (&self.channel, &self.service, &self.stream);
                 let read = self.inbound.read(stream, |bytes| {
                     let (used, starved, failure) = turn(service, channel, bytes, out);
@@ -140,17 +145,22 @@ impl Connection {
             });
             let (starved, failure) = outcome;
             self.starved = starved;
-            if !self.channel.budget().inbound_changed(before, self.inbound.len()) {
-                return Err(End::Loud("incomplete frames of all connections take too much memory".to_owned()));
+            if !self.count_inbound() {
+                return Err(End::Loud(
+                    "incomplete frames of all connections take too much memory".to_owned(),
+                ));
             }
             if let Some(reason) = failure {
                 // What was accepted before the malformed frame is still answered.
-                self.write_queued();
-                return Err(End::Loud(reason));
+                self.channel.close(&reason);
+                return Ok(());
             }
             match read {
-                Ok(Read::End) if before > 0 => return Err(End::Loud("it ended inside a frame".to_owned())),
-                Ok(Read::End) => return Err(End::Quiet),
+                Ok(Read::End) => {
+                    // It may have closed only its own side and still wait for what is queued.
+                    self.channel.close(if self.counted > 0 { "it ended inside a frame" } else { "" });
+                    return Ok(());
+                }
                 Ok(Read::Nothing) => return Ok(()),
                 Ok(Read::Some(more)) => {
                     self.last_activity = Instant::now();
@@ -164,11 +174,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Tells the shared budget of a change; false when incomplete frames take too much in all.
+    fn count_inbound(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.counted, self.inbound.len());
+        self.channel.budget().inbound_changed(before, self.counted)
+    }
+
     /// Serves complete frames that an earlier turn left over.
-    fn turn_again(&mut self) -> Result<(), End> {
-        let before = self.inbound.len();
+    fn turn_again(&mut self) {
         let mut outcome = (false, None);
         OUT.with_borrow_mut(|out| {
+            out.clear();
             let (channel, service) = (&self.channel, &self.service);
             self.inbound.again(|bytes| {
                 let (used, starved, failure) = turn(service, channel, bytes, out);
@@ -177,9 +193,12 @@ impl Connection {
             });
             Self::write_out(&self.stream, channel, &mut self.sending, self.sent, out);
         });
-        self.channel.budget().inbound_changed(before, self.inbound.len());
+        // It can only have shrunk.
+        self.count_inbound();
         self.starved = outcome.0;
-        outcome.1.map_or(Ok(()), |reason| Err(End::Loud(reason)))
+        if let Some(reason) = outcome.1 {
+            self.channel.close(&reason);
+        }
     }
 
     /// Writes the answers of a turn at once; what the kernel does not take waits behind what waits already.
@@ -233,10 +252,23 @@ impl Connection {
                     self.took(count);
                     self.last_activity = Instant::now();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.queue_behind();
+                    return;
+                }
                 _ => self.deaf = true,
             }
         }
+    }
+
+    /// While a slow reader keeps us busy: forgets what was sent, and takes in what others queued meanwhile, which
+    /// would otherwise wait for a moment with nothing to send.
+    fn queue_behind(&mut self) {
+        if self.sent > self.sending.len() / 2 {
+            self.sending.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.channel.take_outbox(&mut self.sending);
     }
 
     fn took(&mut self, count: usize) {

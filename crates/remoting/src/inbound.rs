@@ -88,7 +88,8 @@ impl Inbound {
         consume: impl FnOnce(&[u8]) -> usize,
     ) -> io::Result<Read> {
         let kept = self.partial.len();
-        let room = (announced - kept).min(READ_BYTES.max(kept));
+        // No more than one read can bring, so that a peer that sends byte by byte does not make us clear megabytes.
+        let room = (announced - kept).min(READ_BYTES);
         self.partial.resize(kept + room, 0);
         let result = stream.try_read(&mut self.partial[kept..]);
         self.partial.truncate(kept + *result.as_ref().unwrap_or(&0));

@@ -89,7 +89,11 @@ struct Open {
 
 impl Server {
     /// Listens on `address` and serves every connection until [`Server::close`]. Needs a tokio runtime.
-    pub fn start(address: SocketAddr, limits: Limits, service: Arc<dyn Service>) -> Result<Server, ServerError> {
+    pub fn start(
+        address: SocketAddr,
+        limits: Limits,
+        service: Arc<dyn Service>,
+    ) -> Result<Server, ServerError> {
         Ok(Listener::bind(address)?.serve(limits, service))
     }
 
@@ -173,10 +177,23 @@ fn admit(stream: TcpStream, peer: SocketAddr, open: &Arc<Open>, service: &Arc<dy
     let _ = stream.set_nodelay(true);
     let channel = Channel::new(next_channel_id(), peer, local, Arc::clone(&open.budget));
     open.channels.lock().insert(channel.id(), Arc::clone(&channel));
-    let (open, service) = (Arc::clone(open), Arc::clone(service));
+    let admitted = Admitted { open: Arc::clone(open), id: channel.id() };
+    let service = Arc::clone(service);
     tokio::spawn(async move {
-        connection::run(stream, Arc::clone(&channel), service).await;
-        open.channels.lock().remove(&channel.id());
-        open.budget.connections.fetch_sub(1, Ordering::Relaxed);
+        let _admitted = admitted;
+        connection::run(stream, channel, service).await;
     });
+}
+
+/// The place of a connection among those that are open, given back however its task ends.
+struct Admitted {
+    open: Arc<Open>,
+    id: u64,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.open.channels.lock().remove(&self.id);
+        self.open.budget.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }

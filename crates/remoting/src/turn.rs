@@ -72,7 +72,12 @@ pub struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(bytes: &'a [u8], channel: &'a Arc<Channel>, limit: usize, out: &'a mut Vec<u8>) -> Turn<'a> {
+    pub(crate) fn new(
+        bytes: &'a [u8],
+        channel: &'a Arc<Channel>,
+        limit: usize,
+        out: &'a mut Vec<u8>,
+    ) -> Turn<'a> {
         Turn { bytes, at: 0, frame_bytes_max: limit, channel, out, failure: None, starved: false }
     }
 

@@ -1,0 +1,249 @@
+//! Who may connect, who is sent away, and what is still done for a peer that leaves.
+
+mod peer;
+
+use std::time::{Duration, Instant};
+
+use peer::*;
+use remoting::{CallError, Client, Limits, Server};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use wire::header::{Dialect, Head};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_expire_and_busy_ones_stay() {
+    let (server, lab) = start(Limits { idle: Duration::from_millis(400), ..Limits::default() });
+    let mut busy = Peer::connect(&server).await;
+    let mut silent = Peer::connect(&server).await;
+    let mut half = Peer::connect(&server).await;
+    half.send(&frame_of(ECHO, 1, &[], b"never complete")[..20]).await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(1500) {
+        assert!(busy.works().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(silent.receive().await, None);
+    assert_eq!(half.receive().await, None);
+    assert_eq!((server.connections(), lab.closed()), (1, 2));
+    until("the busy one expires once it is silent", || server.connections() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_never_reads_its_answers_expires_too() {
+    let (server, _) =
+        start(Limits { idle: Duration::from_millis(400), outbound_bytes_max: 1 << 20, ..Limits::default() });
+    let mut peer = Peer::connect_small(&server).await;
+    for opaque in 0..64 {
+        peer.send(&frame_of(PRODUCE, opaque, &[("bytes", "500000")], b"")).await;
+    }
+    until("it expires", || server.connections() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() {
+    let (server, _) = start(Limits { connections_max: 3, ..Limits::default() });
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let mut peer = Peer::connect(&server).await;
+        assert!(peer.works().await);
+        peers.push(peer);
+    }
+    assert_eq!(Peer::connect(&server).await.receive().await, None);
+    for peer in &mut peers {
+        assert!(peer.works().await);
+    }
+    drop(peers.pop());
+    until("a place is free", || server.connections() == 2).await;
+    assert!(Peer::connect(&server).await.works().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_are_limited_per_connection() {
+    let (server, lab) = start(Limits { held_max: 5, ..Limits::default() });
+    let mut peer = Peer::connect(&server).await;
+    for opaque in 0..7 {
+        peer.send(&frame_of(HOLD, opaque, &[], b"")).await;
+    }
+    for opaque in [5, 6] {
+        let refused = peer.answer().await;
+        assert_eq!((refused.opaque, refused.code), (opaque, 2));
+    }
+    // Another connection has places of its own.
+    let mut other = Peer::connect(&server).await;
+    other.send(&frame_of(HOLD, 9, &[], b"")).await;
+    until("six are held", || lab.held.lock().len() == 6).await;
+    lab.answer_held();
+    for opaque in 0..5 {
+        let answer = peer.answer().await;
+        assert_eq!((answer.opaque, answer.remark.as_deref()), (opaque, Some("held")));
+    }
+    assert_eq!(other.answer().await.opaque, 9);
+    peer.send(&frame_of(HOLD, 10, &[], b"")).await;
+    until("places are free again", || lab.held.lock().len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_asks_its_client_and_waits_no_longer_than_it_said() {
+    let (server, lab) = start(Limits::default());
+    let mut peer = Peer::connect(&server).await;
+    assert!(peer.works().await);
+    let channel = lab.channels.lock()[0].clone();
+
+    let caller = Arc::clone(&channel);
+    let call = tokio::spawn(async move { caller.call(220, &[("group", "g")], b"reset", PATIENCE).await });
+    let asked = peer.answer().await;
+    assert_eq!((asked.code, asked.flag, &asked.body[..]), (220, 0, &b"reset"[..]));
+    // An answer to something else does not disturb it.
+    peer.send(&written(&Head::response(Dialect::Json, 9, asked.opaque + 1), &[], b"")).await;
+    peer.send(&written(&Head::response(Dialect::Binary, 0, asked.opaque), &[("a", "b")], b"done")).await;
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!((answer.code, answer.field("a"), &answer.body[..]), (0, Some("b"), &b"done"[..]));
+
+    let started = Instant::now();
+    let error = channel.call(221, &[], b"", Duration::from_millis(100)).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout { .. }), "{error}");
+    assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < PATIENCE);
+    // An answer that comes too late is dropped.
+    let late = peer.answer().await;
+    peer.send(&written(&Head::response(Dialect::Json, 0, late.opaque), &[], b"")).await;
+    assert!(peer.works().await);
+
+    let caller = Arc::clone(&channel);
+    let call = tokio::spawn(async move { caller.call(222, &[], b"", PATIENCE).await });
+    assert_eq!(peer.answer().await.code, 222);
+    drop(peer);
+    let error = call.await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Closed { .. }), "{error}");
+    assert!(!channel.is_open());
+    assert!(matches!(channel.call(223, &[], b"", PATIENCE).await, Err(CallError::Closed { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_writes_what_is_queued_first() {
+    let (server, lab) = start(Limits::default());
+    let mut peer = Peer::connect_small(&server).await;
+    assert!(peer.works().await);
+    let channel = lab.channels.lock()[0].clone();
+    let body = vec![3; 4 << 20];
+    for _ in 0..3 {
+        channel.oneway(40, &[], &body);
+    }
+    channel.close("");
+    for _ in 0..3 {
+        assert!(peer.answer().await.body == body);
+    }
+    assert_eq!(peer.receive().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_answers_what_it_accepted_and_lets_nobody_in() {
+    let (server, _) = start(Limits::default());
+    let mut peer = Peer::connect_small(&server).await;
+    for opaque in 0..8 {
+        peer.send(&frame_of(PRODUCE, opaque, &[("bytes", "700000")], b"")).await;
+    }
+    assert_eq!(peer.answer().await.opaque, 0);
+    let address = server.address();
+    let closing = tokio::spawn(async move {
+        let started = Instant::now();
+        server.close(Duration::from_secs(5)).await;
+        (server.connections(), started.elapsed())
+    });
+    let mut last = 0;
+    while let Some(answer) = peer.receive().await {
+        assert_eq!((answer.opaque, answer.body.len()), (last + 1, 700_000), "whole and in order");
+        last = answer.opaque;
+    }
+    let (left, took) = closing.await.unwrap();
+    assert_eq!(left, 0);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let refused = tokio::net::TcpStream::connect(address).await;
+    assert!(refused.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_closes_its_side_right_after_asking_is_served_and_answered() {
+    let (server, lab) = start(Limits::default());
+    let mut peer = Peer::connect_small(&server).await;
+    for opaque in 0..16 {
+        peer.send(&frame_of(PRODUCE, opaque, &[("bytes", "400000")], b"")).await;
+    }
+    peer.stream.shutdown().await.unwrap();
+    for opaque in 0..16 {
+        let answer = peer.answer().await;
+        assert_eq!((answer.opaque, answer.body.len()), (opaque, 400_000));
+    }
+    assert_eq!(peer.receive().await, None);
+    assert_eq!(lab.served(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_peer_that_resets_the_connection_right_after_them_are_served() {
+    let (server, lab) = start(Limits { outbound_bytes_max: 256 << 10, ..Limits::default() });
+    for round in 1..=20 {
+        let mut peer = Peer::connect_small(&server).await;
+        // So large that the server stops reading, and then learns that nobody will ever read them. In one write: what
+        // is still in the peer's own kernel when it resets is lost.
+        let large = |opaque| frame_of(PRODUCE, opaque, &[("bytes", "800000")], b"");
+        let small = |opaque| frame_of(ECHO, opaque, &[], b"commit");
+        let burst: Vec<u8> = (0..10).flat_map(large).chain((10..20).flat_map(small)).collect();
+        peer.send(&burst).await;
+        if round % 2 == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Answers lie unread, so this is a reset and no orderly end.
+        drop(peer);
+        until("all its requests are served", || lab.served() == round * 20).await;
+    }
+    until("all are gone", || server.connections() == 0 && lab.closed() == 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_shares_one_connection_and_connects_again_after_a_loss() {
+    let (server, lab) = start(Limits::default());
+    let client = Arc::new(Client::new(Limits::default(), Arc::new(Lab::default())));
+    let address = server.address().to_string();
+    let mut calls = Vec::new();
+    for number in 0..50u32 {
+        let (client, address) = (Arc::clone(&client), address.clone());
+        calls.push(tokio::spawn(async move {
+            client.call(&address, ECHO, &[], &number.to_be_bytes(), PATIENCE).await.unwrap().body
+        }));
+    }
+    for (number, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.await.unwrap(), (number as u32).to_be_bytes());
+    }
+    until("one connection is left of those that began together", || server.connections() == 1).await;
+
+    for channel in lab.channels.lock().iter() {
+        channel.close("the test says so");
+    }
+    until("it is gone", || server.connections() == 0).await;
+    let deadline = Instant::now() + PATIENCE;
+    // The client may learn of the loss a moment later.
+    while client.call(&address, ECHO, &[], b"again", PATIENCE).await.is_err() {
+        assert!(Instant::now() < deadline);
+    }
+    drop(server);
+    let nobody = unused_address().await;
+    let error = client.call(&nobody, ECHO, &[], b"", PATIENCE).await.unwrap_err();
+    assert!(matches!(error, CallError::Connect { .. }), "{error}");
+}
+
+async fn unused_address() -> String {
+    let (server, _) = start(Limits::default());
+    let address = server.address().to_string();
+    server.close(PATIENCE).await;
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named() {
+    let (server, _) = start(Limits::default());
+    let lab = Arc::new(Lab::default());
+    let error = Server::start(server.address(), Limits::default(), lab).unwrap_err().to_string();
+    assert!(error.contains(&format!("port {} on 127.0.0.1 is in use", server.address().port())), "{error}");
+}
