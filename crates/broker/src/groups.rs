@@ -1,7 +1,7 @@
 //! Consumer groups and their configuration.
 
-use std::io;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -32,7 +32,8 @@ pub struct Groups {
     table: RwLock<HashMap<String, Arc<SubscriptionGroupConfig>>>,
     forbidden: RwLock<BTreeMap<String, BTreeMap<String, i32>>>,
     version: Mutex<DataVersion>,
-    saved: Mutex<i64>,
+    /// Held by who changes anything: first the file, then memory, so that nobody sees what a restart would forget.
+    changing: Mutex<()>,
     file: StateFile,
 }
 
@@ -55,7 +56,7 @@ impl Groups {
         Ok(Groups {
             table: RwLock::new(table),
             forbidden: RwLock::new(stored.forbidden_table),
-            saved: Mutex::new(stored.data_version.counter),
+            changing: Mutex::new(()),
             version: Mutex::new(stored.data_version),
             file,
         })
@@ -76,8 +77,7 @@ impl Groups {
         if let Some(group) = self.get(name) {
             return Ok(Some(group));
         }
-        let allowed =
-            settings.auto_create_subscription_group || name.starts_with(names::SYSTEM_GROUP_PREFIX);
+        let allowed = settings.auto_create_subscription_group || name.starts_with(names::SYSTEM_GROUP_PREFIX);
         if !allowed || names::check_group(name).is_err() {
             return Ok(None);
         }
@@ -86,40 +86,45 @@ impl Groups {
     }
 
     /// Creates or replaces groups; they are in the file when this returns.
-    pub fn update(&self, configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
-        let mut changed = false;
-        {
-            let mut table = self.table.write();
-            for config in configs {
-                if table.get(&config.group_name).is_some_and(|old| **old == config) {
-                    continue;
-                }
-                changed = true;
-                table.insert(config.group_name.clone(), Arc::new(config));
-            }
-        }
-        if !changed {
+    pub fn update(&self, mut configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
+        let _one_at_a_time = self.changing.lock();
+        configs.retain(|config| self.get(&config.group_name).is_none_or(|old| *old != *config));
+        if configs.is_empty() {
             return Ok(());
         }
-        self.version.lock().next(now_ms);
-        self.save()
+        let version = self.write(now_ms, |body| {
+            let named = configs.iter().map(|config| (config.group_name.clone(), config.clone()));
+            body.subscription_group_table.extend(named);
+        })?;
+        let named = configs.into_iter().map(|config| (config.group_name.clone(), Arc::new(config)));
+        self.table.write().extend(named);
+        *self.version.lock() = version;
+        Ok(())
     }
 
     /// Removes a group; false when there was none.
     pub fn remove(&self, name: &str, now_ms: i64) -> Result<bool, io::Error> {
-        if self.table.write().remove(name).is_none() {
+        let _one_at_a_time = self.changing.lock();
+        if self.get(name).is_none() {
             return Ok(false);
         }
+        let version = self.write(now_ms, |body| {
+            body.subscription_group_table.remove(name);
+            body.forbidden_table.remove(name);
+        })?;
+        self.table.write().remove(name);
         self.forbidden.write().remove(name);
-        self.version.lock().next(now_ms);
-        self.save()?;
+        *self.version.lock() = version;
         Ok(true)
     }
 
     /// Whether `group` is forbidden to read `topic` (broker.md §3.3).
     pub fn is_read_forbidden(&self, group: &str, topic: &str) -> bool {
         let forbidden = self.forbidden.read();
-        forbidden.get(group).and_then(|topics| topics.get(topic)).is_some_and(|bits| bits & FORBIDDEN_READ != 0)
+        forbidden
+            .get(group)
+            .and_then(|topics| topics.get(topic))
+            .is_some_and(|bits| bits & FORBIDDEN_READ != 0)
     }
 
     /// Forbids or allows `group` to read `topic`; answers whether it may read now.
@@ -131,22 +136,22 @@ impl Groups {
         now_ms: i64,
     ) -> Result<bool, io::Error> {
         let Some(readable) = readable else { return Ok(!self.is_read_forbidden(group, topic)) };
-        {
-            let mut forbidden = self.forbidden.write();
-            let topics = forbidden.entry(group.to_owned()).or_default();
-            let bits = topics.get(topic).copied().unwrap_or(0);
-            let bits = if readable { bits & !FORBIDDEN_READ } else { bits | FORBIDDEN_READ };
-            if bits == 0 {
-                topics.remove(topic);
-            } else {
-                topics.insert(topic.to_owned(), bits);
-            }
-            if topics.is_empty() {
-                forbidden.remove(group);
-            }
+        let _one_at_a_time = self.changing.lock();
+        let mut forbidden = self.forbidden.read().clone();
+        let topics = forbidden.entry(group.to_owned()).or_default();
+        let bits = topics.get(topic).copied().unwrap_or(0);
+        let bits = if readable { bits & !FORBIDDEN_READ } else { bits | FORBIDDEN_READ };
+        if bits == 0 {
+            topics.remove(topic);
+        } else {
+            topics.insert(topic.to_owned(), bits);
         }
-        self.version.lock().next(now_ms);
-        self.save()?;
+        if topics.is_empty() {
+            forbidden.remove(group);
+        }
+        let version = self.write(now_ms, |body| body.forbidden_table.clone_from(&forbidden))?;
+        *self.forbidden.write() = forbidden;
+        *self.version.lock() = version;
         Ok(readable)
     }
 
@@ -164,15 +169,12 @@ impl Groups {
         }
     }
 
-    fn save(&self) -> Result<(), io::Error> {
-        let wanted = self.version.lock().counter;
-        let mut saved = self.saved.lock();
-        if *saved >= wanted {
-            return Ok(());
-        }
-        let body = self.body();
+    /// Writes the file as it will be after `change`; gives the version it has then. For who holds `changing`.
+    fn write(&self, now_ms: i64, change: impl FnOnce(&mut GroupsBody)) -> Result<DataVersion, io::Error> {
+        let mut body = self.body();
+        body.data_version.next(now_ms);
+        change(&mut body);
         self.file.save(&body)?;
-        *saved = body.data_version.counter;
-        Ok(())
+        Ok(body.data_version)
     }
 }

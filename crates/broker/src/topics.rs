@@ -1,7 +1,7 @@
 //! Topics of this broker: their configuration, and the way from a name to a queue.
 
-use std::io;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -92,7 +92,8 @@ pub struct Wanted<'a> {
 pub struct Topics {
     table: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     version: Mutex<DataVersion>,
-    saved: Mutex<i64>,
+    /// Held by who changes the table: first the file, then memory, so that nobody sees what a restart would forget.
+    changing: Mutex<()>,
     system: Vec<String>,
     file: StateFile,
     on_change: Box<dyn Fn(Vec<String>) + Send + Sync>,
@@ -116,8 +117,8 @@ impl Topics {
         }
         Ok(Topics {
             table: RwLock::new(table),
-            saved: Mutex::new(stored.data_version.counter),
             version: Mutex::new(stored.data_version),
+            changing: Mutex::new(()),
             system,
             file,
             on_change,
@@ -151,8 +152,10 @@ impl Topics {
 
     /// A new version of an unchanged table: what the nameservers are told of it is another thing now.
     pub fn bump_version(&self, now_ms: i64) -> Result<(), io::Error> {
-        self.version.lock().next(now_ms);
-        self.save()
+        let _one_at_a_time = self.changing.lock();
+        let version = self.write(now_ms, |_| ())?;
+        *self.version.lock() = version;
+        Ok(())
     }
 
     /// The whole table with its version.
@@ -165,37 +168,38 @@ impl Topics {
     }
 
     /// Creates or replaces topics; they are in the file when this returns. Equal configurations change nothing.
-    pub fn update(&self, configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
-        let mut changed = Vec::new();
+    pub fn update(&self, mut configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
+        let _one_at_a_time = self.changing.lock();
+        configs.retain(|config| self.get(&config.topic_name).is_none_or(|old| old.config != *config));
+        if configs.is_empty() {
+            return Ok(());
+        }
+        let version = self.write(now_ms, |table| {
+            table.extend(configs.iter().map(|config| (config.topic_name.clone(), config.clone())));
+        })?;
+        let changed = configs.iter().map(|config| config.topic_name.clone()).collect();
         {
             let mut table = self.table.write();
             for config in configs {
-                let old = table.get(config.topic_name.as_str());
-                if old.is_some_and(|old| old.config == config) {
-                    continue;
-                }
-                let put = old.map(|old| Arc::clone(&old.put)).unwrap_or_default();
                 let name: Arc<str> = config.topic_name.as_str().into();
-                changed.push(config.topic_name.clone());
+                let put = table.get(&name).map(|old| Arc::clone(&old.put)).unwrap_or_default();
                 table.insert(name, Arc::new(Topic::new(config, put)));
             }
         }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.version.lock().next(now_ms);
-        self.save()?;
+        *self.version.lock() = version;
         (self.on_change)(changed);
         Ok(())
     }
 
     /// Removes a topic; false when there was none.
     pub fn remove(&self, name: &str, now_ms: i64) -> Result<bool, io::Error> {
-        if self.table.write().remove(name).is_none() {
+        let _one_at_a_time = self.changing.lock();
+        if self.get(name).is_none() {
             return Ok(false);
         }
-        self.version.lock().next(now_ms);
-        self.save()?;
+        let version = self.write(now_ms, |table| drop(table.remove(name)))?;
+        self.table.write().remove(name);
+        *self.version.lock() = version;
         Ok(true)
     }
 
@@ -220,7 +224,13 @@ impl Topics {
     }
 
     /// Finds a topic of the broker's own making (retry, dead letters) or creates it.
-    pub fn ensure(&self, name: &str, queues: i32, sys_flag: i32, now_ms: i64) -> Result<Arc<Topic>, io::Error> {
+    pub fn ensure(
+        &self,
+        name: &str,
+        queues: i32,
+        sys_flag: i32,
+        now_ms: i64,
+    ) -> Result<Arc<Topic>, io::Error> {
         if let Some(topic) = self.get(name) {
             return Ok(topic);
         }
@@ -248,17 +258,17 @@ impl Topics {
         Some(config)
     }
 
-    /// Writes the file unless another thread has just written a state that includes ours.
-    fn save(&self) -> Result<(), io::Error> {
-        let wanted = self.version().counter;
-        let mut saved = self.saved.lock();
-        if *saved >= wanted {
-            return Ok(());
-        }
-        let wrapper = self.wrapper();
+    /// Writes the file as it will be after `change`; gives the version it has then. For who holds `changing`.
+    fn write(
+        &self,
+        now_ms: i64,
+        change: impl FnOnce(&mut BTreeMap<String, TopicConfig>),
+    ) -> Result<DataVersion, io::Error> {
+        let mut wrapper = self.wrapper();
+        wrapper.data_version.next(now_ms);
+        change(&mut wrapper.topic_config_table);
         self.file.save(&wrapper)?;
-        *saved = wrapper.data_version.counter;
-        Ok(())
+        Ok(wrapper.data_version)
     }
 }
 
@@ -273,7 +283,11 @@ fn built_in(settings: &Settings) -> Vec<TopicConfig> {
         TopicConfig::new(cluster, 16, named(settings.cluster_topic_enable)),
         TopicConfig::new(&settings.broker_name, 1, named(settings.broker_topic_enable)),
         TopicConfig::new(names::OFFSET_MOVED_EVENT, 1, both),
-        TopicConfig::new(names::SCHEDULE_TOPIC, 18.max(settings.message_delay_level.delays().len() as i32), both),
+        TopicConfig::new(
+            names::SCHEDULE_TOPIC,
+            18.max(settings.message_delay_level.delays().len() as i32),
+            both,
+        ),
         TopicConfig::new(&format!("{cluster}_REPLY_TOPIC"), 1, both),
         TopicConfig::new(&format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, both),
         TopicConfig::new(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.broker_name), 1, PERM_INHERIT),

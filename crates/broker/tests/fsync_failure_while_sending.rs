@@ -1,0 +1,68 @@
+//! A sync of the log fails: what is durable is unknown, so nothing more is accepted, and what is known is served.
+
+mod situation;
+
+use std::io::ErrorKind;
+
+use sim::{Fault, Operation};
+use situation::messages::bodies;
+use situation::peer::{Ask, remark, stored};
+use situation::{Situation, eventually};
+use wire::code::request as code;
+
+fn broken_once() -> Fault {
+    Fault { times: 1, ..Fault::from_now(Operation::Sync, "commitlog", ErrorKind::Other) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_synchronous_flush_nobody_is_told_that_the_disk_has_it() {
+    let situation = Situation::new(&[("flushDiskType", "SYNC_FLUSH")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    assert_eq!(peer.store("orders", 0, "durable").await, 0);
+    situation.disk.inject(broken_once());
+    // FLUSH_DISK_TIMEOUT: stored, not known to be durable.
+    assert_eq!(peer.send("orders", 0, "unknown").await.code, 10);
+    let syncs = situation.disk.syncs();
+    for _ in 0..3 {
+        let refused = peer.send("orders", 0, "late").await;
+        assert_eq!(refused.code, 14, "{refused:?}");
+        assert!(remark(&refused).contains("read-only"), "{refused:?}");
+    }
+    assert_eq!(situation.disk.syncs(), syncs, "a failed sync is never tried again");
+    // Only what is durable is ever shown.
+    assert_eq!(bodies(&peer.read_all("orders", 0).await), ["durable"]);
+    assert_eq!(peer.join("c", "readers", "orders", "*").await.code, 0);
+    assert!(house.stop().await.is_err(), "a stop that could not flush says so");
+    assert!(situation.disk.files().contains_key(&situation.path("abort")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_asynchronous_flush_everything_is_refused_and_reads_go_on() {
+    let situation = Situation::new(&[("flushIntervalCommitLog", "10")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "first").await);
+    situation.disk.inject(broken_once());
+    let mut count = 1;
+    eventually("sends are refused", async || {
+        let answer = peer.send("orders", 0, "more").await;
+        count += i32::from(answer.code == 0);
+        answer.code != 0
+    })
+    .await;
+    let refused = peer.send("orders", 0, "late").await;
+    assert_eq!(refused.code, 14, "{refused:?}");
+    assert!(remark(&refused).contains("read-only"), "{refused:?}");
+    let messages = peer.read_all("orders", 0).await;
+    let offset = messages[0].physical_offset.to_string();
+    assert_eq!(messages.len(), count as usize);
+    let back = [("offset", offset.as_str()), ("group", "readers"), ("delayLevel", "0")];
+    assert_eq!(peer.call(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 14);
+    // Consumers still commit how far they have come.
+    let pull = Ask::new("orders", 0, 1).committing(1);
+    peer.pull(&pull).await;
+    let asked = [("consumerGroup", "readers"), ("topic", "orders"), ("queueId", "0")];
+    let committed = peer.call(code::QUERY_CONSUMER_OFFSET, &asked, &[]).await;
+    assert_eq!(committed.field("offset"), Some("1"), "{committed:?}");
+}

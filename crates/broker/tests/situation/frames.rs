@@ -1,0 +1,78 @@
+//! Frames over a bare socket, for what no client would send.
+
+use std::net::SocketAddr;
+
+use remoting::Answer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use wire::frame::{FRAME_MAX, split};
+use wire::header::{self, Dialect, FrameWriter, Head};
+
+use super::PATIENCE;
+
+pub struct Wire {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+/// An answer with what the header says about itself.
+#[derive(Debug)]
+pub struct Framed {
+    pub dialect: Dialect,
+    pub opaque: i32,
+    pub answer: Answer,
+}
+
+impl Wire {
+    pub async fn connect(address: SocketAddr) -> Wire {
+        Wire { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next frame; `None` when the broker has ended the connection.
+    pub async fn next(&mut self) -> Option<Framed> {
+        loop {
+            if let Some(framed) = self.take() {
+                return Some(framed);
+            }
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
+            match read.expect("an answer or an end") {
+                Ok(count) if count > 0 => (),
+                _ => return None,
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Framed> {
+        let (framed, size) = self.first()?;
+        self.read.drain(..size);
+        Some(framed)
+    }
+
+    fn first(&self) -> Option<(Framed, usize)> {
+        let frame = split(&self.read, FRAME_MAX).unwrap()?;
+        let header = header::parse(frame.dialect, frame.header).unwrap();
+        let fields = header.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let answer = Answer {
+            code: header.code,
+            remark: header.remark.as_deref().map(str::to_owned),
+            version: header.version,
+            fields: fields.collect(),
+            body: frame.body.to_vec(),
+        };
+        Some((Framed { dialect: frame.dialect, opaque: header.opaque, answer }, frame.size))
+    }
+}
+
+pub fn frame(head: &Head<'_>, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = FrameWriter::new(&mut bytes, head);
+    for (name, value) in fields {
+        writer.field(name, value);
+    }
+    writer.body(body);
+    bytes
+}

@@ -1,0 +1,101 @@
+//! A broker behind a real socket, on a disk that fails when told to, and clients that talk to it.
+#![allow(dead_code, reason = "each test uses a part of this")]
+
+pub mod frames;
+pub mod messages;
+pub mod peer;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use broker::{Broker, BrokerError, MainPort};
+use remoting::{Limits, Listener, Server};
+use sim::{SimClock, SimDisk};
+use store::RealClock;
+
+pub use peer::Peer;
+
+/// Longest wait for anything that must come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a broker is started with: a disk and keys of `broker.conf`.
+pub struct Situation {
+    pub disk: SimDisk,
+    keys: Vec<(String, String)>,
+}
+
+impl Situation {
+    /// An empty disk, small files, and `keys` over the defaults.
+    pub fn new(keys: &[(&str, &str)]) -> Situation {
+        let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        let clock = SimClock::new(since_1970.as_millis() as i64, 0);
+        let small = [
+            ("storePathRootDir", "/store"),
+            ("mappedFileSizeCommitLog", "262144"),
+            ("mappedFileSizeConsumeQueue", "4000"),
+            ("messageIndexEnable", "false"),
+        ];
+        let keys = small.iter().chain(keys).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Situation { disk: SimDisk::new(clock), keys: keys.collect() }
+    }
+
+    /// Starts a broker on it. One at a time.
+    pub async fn start(&self) -> House {
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let settings = settings::load_broker("", &self.keys).unwrap().settings;
+        let disk = Arc::new(self.disk.clone());
+        let broker =
+            Broker::open(settings, listener.address(), disk, Arc::new(RealClock::default())).unwrap();
+        let server = listener.serve(Limits::default(), Arc::new(MainPort(Arc::clone(&broker))));
+        broker.start().await;
+        House { broker, server }
+    }
+
+    /// The same keys on the disk as it is now, as a process finds it that follows one killed at this moment.
+    pub fn after_kill(&self) -> Situation {
+        Situation { disk: self.disk.copy(), keys: self.keys.clone() }
+    }
+
+    /// A file below the store's root.
+    pub fn path(&self, below: &str) -> PathBuf {
+        PathBuf::from("/store").join(below)
+    }
+}
+
+/// A running broker.
+pub struct House {
+    pub broker: Arc<Broker>,
+    server: Server,
+}
+
+impl House {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// A client with a connection of its own.
+    pub fn peer(&self) -> Peer {
+        Peer::new(self.address())
+    }
+
+    /// Stops it as SIGTERM does.
+    pub async fn stop(self) -> Result<(), BrokerError> {
+        self.server.stop_accepting();
+        self.broker.retire().await;
+        self.server.close(Duration::from_secs(1)).await;
+        let broker = self.broker;
+        tokio::task::spawn_blocking(move || broker.finish()).await.unwrap()
+    }
+}
+
+/// Asks again until the answer is yes.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
