@@ -179,11 +179,6 @@ impl Clients {
         groups.iter().filter(|(_, group)| subscribed(group)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Names of consumer groups that have members.
-    pub fn consumer_groups(&self) -> Vec<String> {
-        self.consumers.read().keys().cloned().collect()
-    }
-
     /// Ids of the members of a consumer group, sorted, one for each connection.
     pub fn consumer_ids(&self, group: &str) -> Vec<String> {
         let groups = self.consumers.read();
@@ -203,7 +198,11 @@ impl Clients {
 
     /// Members of a producer group.
     pub fn producers(&self, group: &str) -> Vec<Member> {
-        self.producers.read().get(group).map(|members| members.values().cloned().collect()).unwrap_or_default()
+        self.producers
+            .read()
+            .get(group)
+            .map(|members| members.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// All producers by group.

@@ -64,7 +64,10 @@ impl Exchange<'_, '_> {
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, Refusal> {
         let text = self.text(name)?;
         text.parse().map_err(|_| {
-            Refusal::new(response::SYSTEM_ERROR, format!("the field {name} is \"{text}\", which is no number in range"))
+            Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("the field {name} is \"{text}\", which is no number in range"),
+            )
         })
     }
 

@@ -36,7 +36,11 @@ impl TagFilter {
         }
         let tags = expression.split("||").map(str::trim).filter(|tag| !tag.is_empty());
         let hashes: Vec<i32> = tags.map(java_hash).collect();
-        if hashes.is_empty() { Err(FilterError::Empty(expression.to_owned())) } else { Ok(TagFilter::Hashes(hashes)) }
+        if hashes.is_empty() {
+            Err(FilterError::Empty(expression.to_owned()))
+        } else {
+            Ok(TagFilter::Hashes(hashes))
+        }
     }
 
     /// From a subscription of a heartbeat, which carries the hashes.

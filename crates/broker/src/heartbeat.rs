@@ -41,7 +41,8 @@ impl Broker {
                 data.without_sub && data.heartbeat_fingerprint != 0,
             );
             subscription_changed |= registered.subscription_changed;
-            let told = settings.notify_consumer_ids_changed_enable && group.notify_consumer_ids_changed_enable;
+            let told =
+                settings.notify_consumer_ids_changed_enable && group.notify_consumer_ids_changed_enable;
             if registered.changed && told {
                 self.clients.notify_members(&consumer.group_name);
             }
@@ -116,7 +117,9 @@ impl Broker {
             return exchange.ok();
         }
         let error = crate::filter::FilterError::Type(kind.to_owned());
-        Err(Refusal::system(format!("The broker does not support consumer to filter message By {kind}: {error}")))
+        Err(Refusal::system(format!(
+            "The broker does not support consumer to filter message By {kind}: {error}"
+        )))
     }
 
     /// Which queues a client of the group shall read, decided here (400). Pull mode only.
@@ -136,7 +139,9 @@ impl Broker {
                 (_, name) if !matches!(name, "AVG" | "AVG_BY_CIRCLE") => return exchange.ok_json(&json!({})),
                 (None, _) if clients.is_empty() => return exchange.ok_json(&json!({})),
                 (None, _) => Vec::new(),
-                (Some(index), "AVG") => average(topic.config.read_queue_nums, clients.len() as i32, index as i32),
+                (Some(index), "AVG") => {
+                    average(topic.config.read_queue_nums, clients.len() as i32, index as i32)
+                }
                 (Some(index), _) => queues.skip(index).step_by(clients.len()).collect(),
             }
         };

@@ -2,8 +2,8 @@
 //! (broker.md §10.5).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use store::Queue;
@@ -93,11 +93,6 @@ impl Hold {
             std::mem::take(&mut waiting.queues).into_values().flatten().map(|(_, _, waiter)| waiter).collect()
         };
         self.answer(woken);
-    }
-
-    /// Pulls that wait now.
-    pub fn len(&self) -> usize {
-        self.waiting.lock().deadlines.len()
     }
 
     /// Answers waiters at their deadlines. Sleeps while nobody waits.

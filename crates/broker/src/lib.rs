@@ -34,7 +34,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use store::{Clock, Disk, Queue, Store, StoreError};
+use store::{Clock, Disk, Store, StoreError};
 use tokio::sync::watch;
 use wire::names;
 
@@ -173,7 +173,7 @@ impl Broker {
 }
 
 /// What the store calls when a watched queue has something new: the delay service or those who wait for a pull.
-fn on_arrival(hold: Arc<Hold>, schedule: Arc<Schedule>) -> Arc<dyn Fn(&Arc<Queue>) + Send + Sync> {
+fn on_arrival(hold: Arc<Hold>, schedule: Arc<Schedule>) -> store::OnArrival {
     Arc::new(move |queue| {
         if &**queue.topic() == names::SCHEDULE_TOPIC {
             schedule.arrived.notify_one();

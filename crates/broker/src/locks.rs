@@ -22,7 +22,13 @@ pub struct QueueLocks {
 
 impl QueueLocks {
     /// Locks what is free, own or expired; returns all that the client now holds of `wanted`.
-    pub fn lock(&self, group: &str, client_id: &str, wanted: Vec<MessageQueue>, now_ms: i64) -> Vec<MessageQueue> {
+    pub fn lock(
+        &self,
+        group: &str,
+        client_id: &str,
+        wanted: Vec<MessageQueue>,
+        now_ms: i64,
+    ) -> Vec<MessageQueue> {
         let mut groups = self.groups.lock();
         let locks = groups.entry(group.to_owned()).or_default();
         let take = |queue: &MessageQueue| {

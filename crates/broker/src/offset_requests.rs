@@ -52,7 +52,10 @@ impl Broker {
             return Err(no_topic(topic));
         }
         let invalid = |name: &str| {
-            Refusal::new(response::INVALID_PARAMETER, format!("{name} is missing or no number, consumer group {group}"))
+            Refusal::new(
+                response::INVALID_PARAMETER,
+                format!("{name} is missing or no number, consumer group {group}"),
+            )
         };
         let queue_id: i32 = exchange.number("queueId").map_err(|_| invalid("queueId"))?;
         let offset: i64 = exchange.number("commitOffset").map_err(|_| invalid("commitOffset"))?;

@@ -3,8 +3,8 @@
 //! Memory is the truth while the broker runs; the file follows within `flushConsumerOffsetInterval`. After a crash a
 //! group may see the messages of that interval again, never miss one.
 
-use std::io;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
@@ -76,14 +76,22 @@ impl ConsumerOffsets {
     /// Commits an offset: the last writer wins, lower values included (broker.md §12.1).
     ///
     /// While a reset waits for the group, the value is dropped and `false` is returned.
-    pub fn commit(&self, group: &str, topic: &str, queue: i32, offset: i64, version_step: u64, now_ms: i64) -> bool {
+    pub fn commit(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: i32,
+        offset: i64,
+        version_step: u64,
+        now_ms: i64,
+    ) -> bool {
         if self.pending_reset(group, topic, queue).is_some() {
             return false;
         }
         if !put(&mut self.groups.write(), group, topic, queue, offset) {
             return true;
         }
-        if self.commits.fetch_add(1, Ordering::Relaxed) % version_step.max(1) == 0 {
+        if self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(version_step.max(1)) {
             self.version.lock().next(now_ms);
         }
         self.touch();
@@ -148,7 +156,11 @@ impl ConsumerOffsets {
     /// Groups that have offsets on a topic.
     pub fn groups_of(&self, topic: &str) -> HashSet<String> {
         let groups = self.groups.read();
-        groups.iter().filter(|(_, topics)| topics.contains_key(topic)).map(|(group, _)| group.clone()).collect()
+        groups
+            .iter()
+            .filter(|(_, topics)| topics.contains_key(topic))
+            .map(|(group, _)| group.clone())
+            .collect()
     }
 
     /// Forgets a group.

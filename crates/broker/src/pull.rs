@@ -82,7 +82,10 @@ impl Broker {
             return Err(forbidden(format!("the broker[{}] pulling message is forbidden", self.address)));
         }
         if exchange.request.header.code == code::LITE_PULL_MESSAGE && !settings.lite_pull_message_enable {
-            return Err(forbidden(format!("the broker[{}] for lite pull consumer is forbidden", self.address)));
+            return Err(forbidden(format!(
+                "the broker[{}] for lite pull consumer is forbidden",
+                self.address
+            )));
         }
         let group_name = exchange.text("consumerGroup")?;
         let group = self.groups.find_or_create(group_name, &settings, self.now_ms())?;
@@ -169,8 +172,9 @@ impl Broker {
     }
 
     fn read(&self, pull: &Pull) -> Result<ReadResult, Refusal> {
-        let result =
-            self.store.read(&pull.queue, pull.offset, pull.limits, &mut |tags_code| pull.filter.matches(tags_code))?;
+        let result = self
+            .store
+            .read(&pull.queue, pull.offset, pull.limits, &mut |tags_code| pull.filter.matches(tags_code))?;
         Ok(result)
     }
 
@@ -234,7 +238,9 @@ impl Broker {
     fn write_last(&self, waiter: &Waiter, result: ReadResult, out: &mut Vec<u8>) {
         let status = match result.status {
             // The client's offset must move past what its filter did not want.
-            ReadStatus::OffsetOverflowOne if waiter.pull.offset != waiter.asked => ReadStatus::NoMatchedMessage,
+            ReadStatus::OffsetOverflowOne if waiter.pull.offset != waiter.asked => {
+                ReadStatus::NoMatchedMessage
+            }
             status => status,
         };
         self.write_answer(&waiter.pull, &ReadResult { status, ..result }, waiter.reply_to, out);
@@ -258,7 +264,11 @@ impl Broker {
         if let Err(error) = copied {
             out.truncate(start);
             tracing::error!(topic = %pull.queue.topic(), queue = pull.queue.id(), "cannot read the log: {error}");
-            reply_to.write(out, response::SYSTEM_ERROR, Some("the commit log cannot be read; see the broker's log"));
+            reply_to.write(
+                out,
+                response::SYSTEM_ERROR,
+                Some("the commit log cannot be read; see the broker's log"),
+            );
             return;
         }
         let (messages, bytes) = match code {
@@ -298,7 +308,9 @@ fn response_code(status: ReadStatus, offset: i64) -> i32 {
     match status {
         ReadStatus::Found => response::SUCCESS,
         ReadStatus::MessageWasRemoving | ReadStatus::NoMatchedMessage => response::PULL_RETRY_IMMEDIATELY,
-        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue if offset == 0 => response::PULL_NOT_FOUND,
+        ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue if offset == 0 => {
+            response::PULL_NOT_FOUND
+        }
         ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue => response::PULL_OFFSET_MOVED,
         ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
         ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
@@ -308,7 +320,9 @@ fn response_code(status: ReadStatus, offset: i64) -> i32 {
 pub(crate) fn no_group(group: &str) -> Refusal {
     let remark = match names::check_group(group) {
         Err(error) => error.to_string(),
-        Ok(()) => format!("subscription group [{group}] does not exist, and autoCreateSubscriptionGroup is false; create it first"),
+        Ok(()) => format!(
+            "subscription group [{group}] does not exist, and autoCreateSubscriptionGroup is false; create it first"
+        ),
     };
     Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
 }

@@ -113,7 +113,8 @@ impl Broker {
         if allowed & (PERM_READ | PERM_WRITE) != PERM_READ | PERM_WRITE {
             topics.topic_config_table.values_mut().for_each(|topic| topic.perm &= allowed);
         }
-        let body = RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics };
+        let body =
+            RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics };
         let Ok(body) = serde_json::to_vec(&body) else { return false };
         let checksum = wire::record::body_crc(&body).to_string();
         let address = self.address.to_string();
@@ -132,7 +133,8 @@ impl Broker {
         let mut heard = false;
         for nameserver in &settings.namesrv_addr {
             let limit = settings.register_broker_timeout_mills;
-            let answer = self.registration.client().call(nameserver, request::REGISTER_BROKER, &fields, &body, limit);
+            let answer =
+                self.registration.client().call(nameserver, request::REGISTER_BROKER, &fields, &body, limit);
             match answer.await {
                 Ok(answer) if answer.code == response::SUCCESS => heard = true,
                 Ok(answer) => {

@@ -41,7 +41,8 @@ impl Broker {
         }
         let offset: u64 = exchange.number("offset")?;
         let bytes = self.store.record_at(offset)?;
-        let bytes = bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
+        let bytes =
+            bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
         let max = match exchange.request.header.fields.number("maxReconsumeTimes") {
             Some(max) if exchange.request.header.version >= VERSION_MAX_RECONSUME => max,
@@ -52,7 +53,8 @@ impl Broker {
             let dead = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
             self.store_again(&record, &dead.config.topic_name, 0, 0)?;
         } else {
-            let level = if given == 0 { FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times) } else { given };
+            let level =
+                if given == 0 { FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times) } else { given };
             let queue_id = self.any_write_queue(&retry);
             retry.put.add(1, bytes.len() as u64);
             self.store_again(&record, &retry_name, queue_id, level)?;
@@ -62,7 +64,8 @@ impl Broker {
 
     /// Appends a copy of a failed message for `topic`, parked at `level` if that is above 0.
     fn store_again(&self, record: &Record<'_>, topic: &str, queue_id: u32, level: i32) -> Outcome {
-        let target = self.topics.get(topic).ok_or_else(|| Refusal::system(format!("topic {topic} is gone")))?;
+        let target =
+            self.topics.get(topic).ok_or_else(|| Refusal::system(format!("topic {topic} is gone")))?;
         let mut properties = Vec::with_capacity(record.properties.len() + 160);
         let removed = [props::DELAY, props::REAL_TOPIC, props::REAL_QID, props::WAIT, props::CRC32];
         props::copy_without(record.properties, &removed, &mut properties);

@@ -180,7 +180,11 @@ impl Broker {
                 break;
             }
             if let Err(error) = self.deliver(entry, &queue) {
-                tracing::warn!(level, offset = offset + delivered, "a delayed message is not delivered yet: {error}");
+                tracing::warn!(
+                    level,
+                    offset = offset + delivered,
+                    "a delayed message is not delivered yet: {error}"
+                );
                 next = Next::After(RETRY_PAUSE);
                 break;
             }
@@ -196,7 +200,11 @@ impl Broker {
     fn deliver(&self, entry: &QueueEntry, queue: &Queue) -> Result<(), String> {
         let bytes = self.store.record_at(entry.physical_offset).map_err(|error| error.to_string())?;
         let Some(bytes) = bytes else {
-            tracing::warn!(queue = queue.id(), offset = entry.physical_offset, "a delayed message is gone from the log");
+            tracing::warn!(
+                queue = queue.id(),
+                offset = entry.physical_offset,
+                "a delayed message is gone from the log"
+            );
             return Ok(());
         };
         let record = Record::parse(&bytes).map_err(|error| error.to_string())?;
@@ -204,7 +212,10 @@ impl Broker {
             record.property(props::REAL_TOPIC),
             record.property(props::REAL_QID).and_then(|id| id.parse::<u32>().ok()),
         ) else {
-            tracing::warn!(offset = entry.physical_offset, "a delayed message names no real topic; it is skipped");
+            tracing::warn!(
+                offset = entry.physical_offset,
+                "a delayed message names no real topic; it is skipped"
+            );
             return Ok(());
         };
         if topic_name == names::HALF_TOPIC {

@@ -56,7 +56,8 @@ struct Answer {
     queue_id: u32,
     /// Where its unique key stands in `keys`.
     key: std::ops::Range<usize>,
-    held: Option<Held>,
+    /// Gives its place back when the answer is gone.
+    _held: Option<Held>,
 }
 
 /// The header of a send under one set of names (wire.md §11.1).
@@ -213,14 +214,14 @@ impl Broker {
         }
         let target = self.target(&header, topic, request.header.version)?;
         let seen = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&seen, &header, self.now_ms())?;
+        refuse_unserved(&seen, &header, || self.now_ms())?;
         let delay = if target.dead { 0 } else { seen.delay };
         let key = self.fill_properties(&header, &seen, &target, delay, outgoing);
         let queue_id = target.queue_id;
         let (topic, queue_id_stored) = self.parked(&target.topic, queue_id, delay);
-        let queue = topic
-            .queue(&self.store, queue_id_stored)
-            .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name)))?;
+        let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
+            Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
+        })?;
         let message = Message {
             topic: &topic.config.topic_name,
             queue_id: queue_id_stored,
@@ -237,8 +238,8 @@ impl Broker {
         let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
         target.topic.put.add(1, message.body.len() as u64);
         outgoing.waits |= !seen.no_wait;
-        let held = self.place(exchange.channel, !seen.no_wait)?;
-        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count: 1, queue_id, key, held });
+        let _held = self.place(exchange.channel, !seen.no_wait)?;
+        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count: 1, queue_id, key, _held });
         Ok(())
     }
 
@@ -254,7 +255,9 @@ impl Broker {
             && self.now_ms() < settings.start_accept_send_request_time_stamp
         {
             let until = settings.start_accept_send_request_time_stamp;
-            return Err(Refusal::system(format!("broker unable to service, until {until} (Unix milliseconds)")));
+            return Err(Refusal::system(format!(
+                "broker unable to service, until {until} (Unix milliseconds)"
+            )));
         }
         let topic = match &outgoing.topic {
             Some(topic) if topic.config.topic_name == header.topic => Arc::clone(topic),
@@ -370,7 +373,9 @@ impl Broker {
             props::copy_without(text, &removed, out);
             props::push(out, props::DELAY, "-1");
         } else if let Some(level) = self.schedule.level(delay) {
-            let removed = [&BROKER_PROPERTIES[..], &[props::DELAY, props::REAL_TOPIC, props::REAL_QID], &props::TIMER].concat();
+            let removed =
+                [&BROKER_PROPERTIES[..], &[props::DELAY, props::REAL_TOPIC, props::REAL_QID], &props::TIMER]
+                    .concat();
             props::copy_without(text, &removed, out);
             push_parking(out, level, &target.topic.config.topic_name, target.queue_id);
         } else if seen.rewrite {
@@ -415,7 +420,7 @@ impl Broker {
             return Err(illegal(format!("batches may not be sent to topic {}", header.topic)));
         }
         let shared = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&shared, header, self.now_ms())?;
+        refuse_unserved(&shared, header, || self.now_ms())?;
         if shared.delay > 0 || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
             return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
         }
@@ -438,8 +443,8 @@ impl Broker {
         let key = start..outgoing.keys.len();
         topic.put.add(count as u64, request.body.len() as u64);
         outgoing.waits |= !shared.no_wait;
-        let held = self.place(exchange.channel, !shared.no_wait)?;
-        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count, queue_id, key, held });
+        let _held = self.place(exchange.channel, !shared.no_wait)?;
+        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count, queue_id, key, _held });
         Ok(())
     }
 
@@ -522,7 +527,8 @@ impl Broker {
     fn answer_when_flushed(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing) {
         let answers = std::mem::take(&mut outgoing.answers);
         let keys = std::mem::take(&mut outgoing.keys);
-        let offsets: Vec<Appended> = (0..outgoing.batch.len()).map(|index| outgoing.batch.appended(index)).collect();
+        let offsets: Vec<Appended> =
+            (0..outgoing.batch.len()).map(|index| outgoing.batch.appended(index)).collect();
         let channel = Arc::clone(channel);
         let writer = AnswerWriter::of(self);
         let finish = move |flushed: Flushed| {
@@ -552,7 +558,6 @@ impl Broker {
         writer.field("TRACE_ON", if settings.trace_on { "true" } else { "false" });
         writer.empty();
     }
-
 }
 
 /// Writes answers of sends that were stored.
@@ -613,7 +618,7 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 }
 
 /// Kinds of messages that are not served yet are refused, never stored as something else.
-fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: i64) -> Outcome {
+fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: impl FnOnce() -> i64) -> Outcome {
     if seen.half || header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED {
         let remark = "transactional messages are not served yet; send ordinary ones, or keep this topic on another broker";
         return Err(Refusal::new(response::NO_PERMISSION, remark));
@@ -621,8 +626,9 @@ fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: i64) -> Out
     if seen.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0 {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, "inner batches are not served yet"));
     }
-    if seen.timer && seen.delay <= 0 && is_due_later(header.properties.as_bytes(), now_ms) {
-        let remark = "accurate timer message is not enabled: timer messages are not served yet; use a delay level";
+    if seen.timer && seen.delay <= 0 && is_due_later(header.properties.as_bytes(), now_ms()) {
+        let remark =
+            "accurate timer message is not enabled: timer messages are not served yet; use a delay level";
         return Err(Refusal::new(response::SYSTEM_ERROR, remark));
     }
     Ok(())
@@ -637,7 +643,8 @@ fn is_due_later(properties: &[u8], now_ms: i64) -> bool {
 
 fn check_sizes(header: &SendHeader<'_>, body: &[u8], settings: &Settings) -> Outcome {
     let illegal = |what: String| {
-        let remark = format!("the message is illegal, maybe msg body or properties length not matched. {what}");
+        let remark =
+            format!("the message is illegal, maybe msg body or properties length not matched. {what}");
         Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
     };
     if body.is_empty() {
@@ -660,9 +667,15 @@ fn check_sizes(header: &SendHeader<'_>, body: &[u8], settings: &Settings) -> Out
     Ok(())
 }
 
-fn push(batch: &mut Batch, queue: &Arc<Queue>, message: &Message<'_>, tags_code: i64) -> Result<usize, Refusal> {
+fn push(
+    batch: &mut Batch,
+    queue: &Arc<Queue>,
+    message: &Message<'_>,
+    tags_code: i64,
+) -> Result<usize, Refusal> {
     batch.push(queue, message, tags_code).map_err(|error| {
-        let remark = format!("the message is illegal, maybe msg body or properties length not matched. {error}");
+        let remark =
+            format!("the message is illegal, maybe msg body or properties length not matched. {error}");
         Refusal::new(response::MESSAGE_ILLEGAL, remark)
     })
 }

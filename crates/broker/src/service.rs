@@ -59,8 +59,11 @@ impl Broker {
             }
             // What was sent before is stored before anything else is looked at.
             self.flush_sends(channel, exchange.out);
-            let outcome =
-                if served(request.header.code) { self.dispatch(&mut exchange) } else { Err(unsupported(&request)) };
+            let outcome = if served(request.header.code) {
+                self.dispatch(&mut exchange)
+            } else {
+                Err(unsupported(&request))
+            };
             if let Err(refusal) = outcome {
                 exchange.refuse(&refusal);
             }

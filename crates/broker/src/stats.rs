@@ -230,7 +230,9 @@ impl Stats {
         if known.is_none() {
             let mut groups = self.groups.write();
             let topics = groups.entry(group.to_owned()).or_default();
-            let flow = topics.entry(topic.to_owned()).or_insert_with(|| Arc::new(Flow::new(Arc::default(), FINE_MS)));
+            let flow = topics
+                .entry(topic.to_owned())
+                .or_insert_with(|| Arc::new(Flow::new(Arc::default(), FINE_MS)));
             flow.total.add(messages, bytes);
         }
         self.wake();

@@ -48,7 +48,8 @@ pub(crate) fn of(settings: &Settings) -> Options {
         clean_forcibly: settings.clean_file_forcibly_enable,
         delete_batch_max: settings.delete_file_batch_max as u32,
         delay_levels: delay_levels(settings),
-        in_memory_bytes: machine_memory_bytes() / 100 * u64::from(settings.access_message_in_memory_max_ratio),
+        in_memory_bytes: machine_memory_bytes() / 100
+            * u64::from(settings.access_message_in_memory_max_ratio),
         transfer_in_memory: transfer(
             settings.max_transfer_bytes_on_message_in_memory,
             settings.max_transfer_count_on_message_in_memory,

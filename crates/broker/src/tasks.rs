@@ -31,9 +31,9 @@ impl Broker {
     }
 
     /// Runs a task until the broker stops.
-    fn spawn<F: Future<Output = ()> + Send>(self: &Arc<Self>, task: impl FnOnce(Arc<Broker>) -> F + Send + 'static)
+    fn spawn<F>(self: &Arc<Self>, task: impl FnOnce(Arc<Broker>) -> F)
     where
-        F: 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let work = task(Arc::clone(self));
         let mut stopping = self.stopping.subscribe();
@@ -77,7 +77,11 @@ impl Broker {
 }
 
 /// Saves a period after the first change, and sleeps while nothing changes.
-async fn save_when_changed(changed: &Notify, period: impl Fn() -> Duration, save: impl Fn() -> std::io::Result<()>) {
+async fn save_when_changed(
+    changed: &Notify,
+    period: impl Fn() -> Duration,
+    save: impl Fn() -> std::io::Result<()>,
+) {
     loop {
         changed.notified().await;
         tokio::time::sleep(period()).await;

@@ -214,7 +214,7 @@ impl Topics {
             return Ok(Some(topic));
         }
         let retry = wanted.topic.starts_with(names::RETRY_PREFIX);
-        let config = match self.from_template(wanted, settings) {
+        let config = match self.config_by_template(wanted, settings) {
             Some(config) => config,
             None if retry => TopicConfig::new(wanted.topic, 1, PERM_READ | PERM_WRITE),
             None => return Ok(None),
@@ -241,7 +241,7 @@ impl Topics {
         Ok(self.get(name).unwrap_or(topic))
     }
 
-    fn from_template(&self, wanted: &Wanted<'_>, settings: &Settings) -> Option<TopicConfig> {
+    fn config_by_template(&self, wanted: &Wanted<'_>, settings: &Settings) -> Option<TopicConfig> {
         let template = self.get(wanted.template)?;
         let inherits = template.config.perm & PERM_INHERIT != 0;
         let allowed = wanted.template != names::AUTO_CREATE_TOPIC || settings.auto_create_topic_enable;

@@ -17,7 +17,10 @@ async fn a_topic_tells_its_ends_and_its_age() {
     let answer = world.me.ok(request::GET_TOPIC_STATS_INFO, &[("topic", "Orders")]).await;
     let text = body_text(&answer);
     // Java reads these keys in this form only.
-    assert!(text.starts_with(r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"Orders"}:{"#), "{text}");
+    assert!(
+        text.starts_with(r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"Orders"}:{"#),
+        "{text}"
+    );
     let stats = body(&answer);
     let empty = &stats["offsetTable"][queue_key("Orders", 0)];
     assert_eq!(empty, &json!({"lastUpdateTimestamp": 0, "maxOffset": 0, "minOffset": 0}));
@@ -46,7 +49,10 @@ async fn a_group_tells_how_far_behind_it_is() {
 
     let stats = body(&world.me.ok(request::GET_CONSUME_STATS, &[("consumerGroup", "billing")]).await);
     let orders = &stats["offsetTable"][queue_key("Orders", 0)];
-    assert_eq!((&orders["brokerOffset"], &orders["consumerOffset"], &orders["pullOffset"]), (&json!(5), &json!(2), &json!(5)));
+    assert_eq!(
+        (&orders["brokerOffset"], &orders["consumerOffset"], &orders["pullOffset"]),
+        (&json!(5), &json!(2), &json!(5))
+    );
     assert!(orders["lastTimestamp"].as_i64().unwrap() > 0);
     assert_eq!(stats["offsetTable"][queue_key("Returns", 0)]["consumerOffset"], 1);
     assert!(stats["consumeTps"].as_f64().unwrap() > 0.0);
@@ -62,7 +68,8 @@ async fn a_group_tells_how_far_behind_it_is() {
 
     let all = body(&world.me.ok(request::GET_BROKER_CONSUME_STATS, &[("isOrder", "false")]).await);
     assert_eq!((&all["totalDiff"], &all["totalInflightDiff"]), (&json!(3), &json!(3)), "{all}");
-    let of_billing = all["consumeStatsList"].as_array().unwrap().iter().find_map(|group| group.get("billing")).unwrap();
+    let of_billing =
+        all["consumeStatsList"].as_array().unwrap().iter().find_map(|group| group.get("billing")).unwrap();
     assert_eq!(of_billing[0]["offsetTable"][queue_key("Orders", 0)]["brokerOffset"], 5);
     let ordered = body(&world.me.ok(request::GET_BROKER_CONSUME_STATS, &[("isOrder", "true")]).await);
     assert_eq!(ordered["totalDiff"], 0);
@@ -118,8 +125,13 @@ async fn rows_of_a_queue_say_which_message_and_who_wants_it() {
     member.consume("c1", "billing", &["Orders"]).await;
 
     let ask = |index: &'static str, group: &'static str| {
-        let fields =
-            [("topic", "Orders"), ("queueId", "0"), ("index", index), ("count", "10"), ("consumerGroup", group)];
+        let fields = [
+            ("topic", "Orders"),
+            ("queueId", "0"),
+            ("index", index),
+            ("count", "10"),
+            ("consumerGroup", group),
+        ];
         let me = &world.me;
         async move { me.ok(request::QUERY_CONSUME_QUEUE, &fields).await }
     };
@@ -150,8 +162,12 @@ async fn the_broker_counts_what_it_stores_and_hands_out() {
     assert_eq!(world.pull("billing", "Orders", 0, 7).await.code, response::PULL_NOT_FOUND);
 
     let info = body(&world.me.ok(request::GET_BROKER_RUNTIME_INFO, &[]).await);
-    let value = |key: &str| info["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {info}")).to_owned();
-    assert_eq!((value("msgPutTotalTodayNow"), value("msgGetTotalTodayNow")), ("7".to_owned(), "7".to_owned()));
+    let value =
+        |key: &str| info["table"][key].as_str().unwrap_or_else(|| panic!("no {key} in {info}")).to_owned();
+    assert_eq!(
+        (value("msgPutTotalTodayNow"), value("msgGetTotalTodayNow")),
+        ("7".to_owned(), "7".to_owned())
+    );
     for key in ["putTps", "getTransferredTps", "getFoundTps", "getMissTps", "getTotalTps"] {
         let rates: Vec<f64> = value(key).split(' ').map(|rate| rate.parse().unwrap()).collect();
         assert!(rates.len() == 3 && rates.iter().all(|rate| *rate > 0.0), "{key}: {rates:?}");
@@ -169,7 +185,9 @@ async fn the_broker_counts_what_it_stores_and_hands_out() {
     assert_eq!((&puts["statsMinute"]["sum"], &puts["statsDay"]["sum"]), (&json!(7), &json!(7)));
     let gets = body(&ask("GROUP_GET_NUMS", "Orders@billing").await);
     assert_eq!(gets["statsHour"]["sum"], 7);
-    assert!(body(&ask("GROUP_GET_SIZE", "Orders@billing").await)["statsHour"]["avgpt"].as_f64().unwrap() > 90.0);
+    assert!(
+        body(&ask("GROUP_GET_SIZE", "Orders@billing").await)["statsHour"]["avgpt"].as_f64().unwrap() > 90.0
+    );
     for (name, key) in [("TOPIC_PUT_NUMS", "Nowhere"), ("GROUP_GET_NUMS", "Orders"), ("NONSENSE", "Orders")] {
         let answer = ask(name, key).await;
         assert_eq!(answer.code, response::SYSTEM_ERROR);

@@ -93,7 +93,10 @@ async fn without_server_side_resets_the_members_are_told() {
     let told = member.hears(request::RESET_CONSUMER_CLIENT_OFFSET).await;
     assert_eq!((told.field("group"), told.field("isForce")), (Some("billing"), Some("true")));
     let text = String::from_utf8(told.body).unwrap();
-    assert!(text.starts_with(r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"Orders"}:5"#), "{text}");
+    assert!(
+        text.starts_with(r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"Orders"}:5"#),
+        "{text}"
+    );
     // Nobody is moved forward unless forced, and the broker itself moves nobody.
     assert_eq!(body(&reset("false").await)["offsetTable"][queue_key("Orders", 0)], 2);
     assert_eq!(world.committed("billing", "Orders", 0).await, Some(2));
@@ -103,7 +106,9 @@ async fn without_server_side_resets_the_members_are_told() {
 async fn members_say_where_they_are() {
     let world = world_with_five_messages(&[]).await;
     let at = |offset: i64| {
-        let table = format!(r#"{{"messageQueueTable":{{{{"brokerName":"broker-a","queueId":0,"topic":"Orders"}}:{offset}}}}}"#);
+        let table = format!(
+            r#"{{"messageQueueTable":{{{{"brokerName":"broker-a","queueId":0,"topic":"Orders"}}:{offset}}}}}"#
+        );
         move |_: &support::Asked| Some((response::SUCCESS, table.clone().into_bytes()))
     };
     let (first, second) = (Peer::answering(world.address(), at(3)), Peer::answering(world.address(), at(4)));
@@ -136,14 +141,20 @@ async fn a_clone_takes_one_topic_or_all() {
     assert_eq!(world.committed("audit", "Orders", 0).await, Some(3));
     assert_eq!(world.committed("audit", "Returns", 0).await, None);
     assert_eq!(clone("all", "", "true").await, response::SUCCESS);
-    assert_eq!((world.committed("all", "Orders", 0).await, world.committed("all", "Returns", 0).await), (Some(3), Some(0)));
+    assert_eq!(
+        (world.committed("all", "Orders", 0).await, world.committed("all", "Returns", 0).await),
+        (Some(3), Some(0))
+    );
     assert_eq!(clone("not a group!", "Orders", "true").await, response::INVALID_PARAMETER);
 
     // What an online group has left is not cloned, unless told to act as if it were offline.
     let member = world.peer();
     member.consume("c1", "billing", &["Orders"]).await;
     assert_eq!(clone("live", "", "false").await, response::SUCCESS);
-    assert_eq!((world.committed("live", "Orders", 0).await, world.committed("live", "Returns", 0).await), (Some(3), None));
+    assert_eq!(
+        (world.committed("live", "Orders", 0).await, world.committed("live", "Returns", 0).await),
+        (Some(3), None)
+    );
 }
 
 #[tokio::test]
@@ -156,7 +167,11 @@ async fn asking_for_corrections_changes_no_offset() {
     let fields = [("topic", "Orders"), ("compareGroup", "compared"), ("filterGroups", "audit")];
     let answer = world.me.ok(request::QUERY_CORRECTION_OFFSET, &fields).await;
     assert_eq!(body_text(&answer), r#"{"correctionOffsets":{0:3}}"#);
-    assert_eq!(world.committed("audit", "Orders", 0).await, Some(2), "Java forgets the groups that are left out");
+    assert_eq!(
+        world.committed("audit", "Orders", 0).await,
+        Some(2),
+        "Java forgets the groups that are left out"
+    );
     let fields = [("topic", "Orders"), ("compareGroup", "compared"), ("filterGroups", "compared,audit")];
     let answer = world.me.ok(request::QUERY_CORRECTION_OFFSET, &fields).await;
     assert_eq!(body_text(&answer), format!(r#"{{"correctionOffsets":{{0:{}}}}}"#, i64::MAX));
@@ -168,7 +183,11 @@ async fn all_offsets_are_told_in_the_form_that_slaves_read() {
     world.commit("billing", "Orders", 0, 3).await;
     world.commit("billing", "Orders", 1, 0).await;
     let answer = world.me.ok(request::GET_ALL_CONSUMER_OFFSET, &[]).await;
-    assert!(body_text(&answer).ends_with(r#""offsetTable":{"Orders@billing":{0:3,1:0}}}"#), "{}", body_text(&answer));
+    assert!(
+        body_text(&answer).ends_with(r#""offsetTable":{"Orders@billing":{0:3,1:0}}}"#),
+        "{}",
+        body_text(&answer)
+    );
     world.send_with("Orders", 0, "later", &[("DELAY", "1")]).await;
     let answer = world.me.ok(request::GET_ALL_DELAY_OFFSET, &[]).await;
     let table = body(&answer);

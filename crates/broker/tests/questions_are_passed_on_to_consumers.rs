@@ -82,7 +82,10 @@ async fn members_that_are_absent_silent_or_gone_are_told_apart() {
     };
     let (answer, timed_out, ()) = tokio::join!(ask("c1"), ask("c2"), leaves);
     assert_eq!(answer.code, response::SYSTEM_ERROR);
-    assert!(answer.remark.as_ref().unwrap().starts_with("invoke consumer <billing> <c1> Exception:"), "{answer:?}");
+    assert!(
+        answer.remark.as_ref().unwrap().starts_with("invoke consumer <billing> <c1> Exception:"),
+        "{answer:?}"
+    );
     assert_eq!(timed_out.code, response::CONSUME_MSG_TIMEOUT);
 }
 
@@ -93,7 +96,8 @@ async fn connections_are_listed_by_group() {
     consumer.consume("c1", "billing", &["Orders"]).await;
     producer.produce("p1", "shop").await;
 
-    let consumers = body(&world.me.ok(request::GET_CONSUMER_CONNECTION_LIST, &[("consumerGroup", "billing")]).await);
+    let consumers =
+        body(&world.me.ok(request::GET_CONSUMER_CONNECTION_LIST, &[("consumerGroup", "billing")]).await);
     assert_eq!(consumers["connectionSet"].as_array().unwrap().len(), 1);
     let connection = &consumers["connectionSet"][0];
     assert_eq!((&connection["clientId"], &connection["language"]), (&json!("c1"), &json!("JAVA")));
@@ -101,7 +105,8 @@ async fn connections_are_listed_by_group() {
     assert_eq!(consumers["consumeType"], "CONSUME_PASSIVELY");
     assert_eq!(consumers["messageModel"], "CLUSTERING");
     assert_eq!(consumers["subscriptionTable"]["Orders"]["subString"], "*");
-    let producers = body(&world.me.ok(request::GET_PRODUCER_CONNECTION_LIST, &[("producerGroup", "shop")]).await);
+    let producers =
+        body(&world.me.ok(request::GET_PRODUCER_CONNECTION_LIST, &[("producerGroup", "shop")]).await);
     assert_eq!(producers["connectionSet"][0]["clientId"], "p1");
     let all = body(&world.me.ok(request::GET_ALL_PRODUCER_INFO, &[]).await);
     assert_eq!(all["data"]["shop"][0]["clientId"], "p1");

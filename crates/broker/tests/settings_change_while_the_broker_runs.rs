@@ -54,7 +54,13 @@ async fn a_key_of_the_start_waits_and_says_so() {
 #[tokio::test]
 async fn what_a_client_may_not_change_stays() {
     let world = World::start_with(&[("configBlackList", "traceOn")]).await;
-    for text in ["storePathRootDir=/etc", "namesrvAddr=evil:1", "rocketmqHome=/x", "brokerConfigPath=/x", "traceOn=false"] {
+    for text in [
+        "storePathRootDir=/etc",
+        "namesrvAddr=evil:1",
+        "rocketmqHome=/x",
+        "brokerConfigPath=/x",
+        "traceOn=false",
+    ] {
         let (code, remark) = update(&world, text).await;
         assert_eq!(code, response::NO_PERMISSION, "{text}: {remark}");
     }
@@ -107,7 +113,9 @@ async fn clean_ups_take_what_nobody_knows_and_nothing_else() {
         std::fs::write(&file, table.to_string()).unwrap();
         world.restart().await
     };
-    for code in [request::CLEAN_UNUSED_TOPIC, request::CLEAN_EXPIRED_CONSUMEQUEUE, request::DELETE_EXPIRED_COMMITLOG] {
+    for code in
+        [request::CLEAN_UNUSED_TOPIC, request::CLEAN_EXPIRED_CONSUMEQUEUE, request::DELETE_EXPIRED_COMMITLOG]
+    {
         world.me.ok(code, &[]).await;
     }
     assert!(!orphaned.exists());
@@ -139,7 +147,8 @@ async fn bad_requests_are_refused_and_the_connection_lives_on() {
     let world = World::start().await;
     let codes = (1..=400).chain([901, 1007, 2001, 3001, 200_050]);
     let served = codes.filter(|code| *code != request::PULL_MESSAGE);
-    let fields = ["topic", "group", "consumerGroup", "queueId", "timestamp", "index", "msgId", "clientId", "offset"];
+    let fields =
+        ["topic", "group", "consumerGroup", "queueId", "timestamp", "index", "msgId", "clientId", "offset"];
     for code in served {
         world.me.ask(code, &[]).await;
         let wrong: Vec<_> = fields.iter().map(|name| (*name, "-9223372036854775809")).collect();

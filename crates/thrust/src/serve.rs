@@ -129,7 +129,8 @@ impl Plan {
     }
 
     async fn serve_until_told(self) -> Result<(), ServeError> {
-        let mut signals = Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
+        let mut signals =
+            Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
         let nameserver = self.nameserver.map(NameserverPlan::start).transpose()?;
         let broker = match self.broker {
             Some(plan) => Some(plan.start(nameserver.as_ref()).await?),
@@ -154,7 +155,11 @@ impl NameserverPlan {
         if let Some(port) = args.port {
             overrides.push(("listenPort".to_owned(), port.to_string()));
         }
-        let loaded = settings::load_nameserver(&text, &overrides)?;
+        let mut loaded = settings::load_nameserver(&text, &overrides)?;
+        if let Some(file) = &args.config {
+            // What tools change at run time goes into the file that the next start reads.
+            loaded.settings.config_store_path.clone_from(file);
+        }
         let settings = &loaded.settings;
         let data = args.data.clone().unwrap_or_else(|| PathBuf::from("thrust-data"));
         let kv_given = loaded.place_of("kvConfigPath").is_some();
@@ -309,7 +314,10 @@ impl RunningBroker {
         let broker = self.broker;
         let finished = tokio::task::spawn_blocking(move || broker.finish()).await;
         finished
-            .map_err(|cause| ServeError::System { what: "flush the store", cause: std::io::Error::other(cause) })?
+            .map_err(|cause| ServeError::System {
+                what: "flush the store",
+                cause: std::io::Error::other(cause),
+            })?
             .map_err(ServeError::from)
     }
 }
@@ -338,7 +346,8 @@ fn limits_of(settings: &settings::Broker) -> Limits {
 
 fn read_config(path: Option<&Path>) -> Result<String, ServeError> {
     let Some(path) = path else { return Ok(String::new()) };
-    let bytes = std::fs::read(path).map_err(|cause| ServeError::ConfigFile { path: path.to_owned(), cause })?;
+    let bytes =
+        std::fs::read(path).map_err(|cause| ServeError::ConfigFile { path: path.to_owned(), cause })?;
     Ok(settings::properties::decode(&bytes).into_owned())
 }
 

@@ -9,8 +9,6 @@ mod writer;
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 pub(crate) use writer::push_json_string;
 pub use writer::{FrameWriter, Head};
 
@@ -152,10 +150,16 @@ pub enum HeaderError {
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
+/// Room for the fields of a send, so that most headers take one allocation.
+const FIELDS_USUAL: usize = 18;
+
 /// Ext fields in the order they came.
+///
+/// On the heap: a header is handed on by value several times, and measured, copying the fields along cost more than
+/// the one allocation.
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
-    pairs: SmallVec<[Pair<'a>; 18]>,
+    pairs: Vec<Pair<'a>>,
 }
 
 impl<'a> Fields<'a> {
@@ -192,6 +196,9 @@ impl<'a> Fields<'a> {
     fn push(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), HeaderError> {
         if self.pairs.len() == FIELDS_MAX {
             return Err(HeaderError::Fields);
+        }
+        if self.pairs.is_empty() {
+            self.pairs.reserve_exact(FIELDS_USUAL);
         }
         self.pairs.push((key, value));
         Ok(())

@@ -258,8 +258,7 @@ impl<'a> Record<'a> {
     ///
     /// Checks lengths and magic, not the body's CRC: see [`Record::verify_crc`].
     pub fn parse(bytes: &'a [u8]) -> Result<Record<'a>, RecordError> {
-        let prefix =
-            Prefix::parse(bytes).ok_or(RecordError::Short { needed: 8, available: bytes.len() })?;
+        let prefix = Prefix::parse(bytes).ok_or(RecordError::Short { needed: 8, available: bytes.len() })?;
         if !prefix.is_record() {
             return Err(RecordError::Magic(prefix.magic));
         }
@@ -290,7 +289,8 @@ impl<'a> Record<'a> {
         let prepared_transaction_offset = cursor.i64()?;
         let body_length = cursor.u32()? as usize;
         let body = cursor.take(body_length)?;
-        let topic_length = if magic == MAGIC_V2 { cursor.u16()? as usize } else { cursor.take(1)?[0] as usize };
+        let topic_length =
+            if magic == MAGIC_V2 { cursor.u16()? as usize } else { cursor.take(1)?[0] as usize };
         let topic = std::str::from_utf8(cursor.take(topic_length)?).map_err(|_| RecordError::Topic)?;
         let properties_length = cursor.u16()? as usize;
         if properties_length > PROPERTIES_MAX {

@@ -107,12 +107,17 @@ fn acts_at_once(changed: &Changed) -> bool {
 fn in_words(changed: &[Changed], without_effect: &[(String, &'static str)]) -> Option<String> {
     let mut sentences = Vec::new();
     let (now, later): (Vec<&Changed>, Vec<_>) = changed.iter().partition(|changed| acts_at_once(changed));
-    let keys = |changed: &[&Changed]| changed.iter().map(|changed| changed.key).collect::<Vec<_>>().join(", ");
+    let keys =
+        |changed: &[&Changed]| changed.iter().map(|changed| changed.key).collect::<Vec<_>>().join(", ");
     if !now.is_empty() {
-        sentences.push(format!("{} in force until the broker stops; write it into broker.conf to keep it", keys(&now)));
+        sentences.push(format!(
+            "{} in force until the broker stops; write it into broker.conf to keep it",
+            keys(&now)
+        ));
     }
     if !later.is_empty() {
-        sentences.push(format!("{} acts at a start only; write it into broker.conf and restart", keys(&later)));
+        sentences
+            .push(format!("{} acts at a start only; write it into broker.conf and restart", keys(&later)));
     }
     sentences.extend(without_effect.iter().map(|(key, reason)| format!("{key} has no effect: {reason}")));
     (!sentences.is_empty()).then(|| sentences.join("; "))

@@ -27,7 +27,11 @@ impl Broker {
         self.store_groups(exchange, list.group_config_list)
     }
 
-    fn store_groups(&self, exchange: &mut Exchange<'_, '_>, configs: Vec<SubscriptionGroupConfig>) -> Outcome {
+    fn store_groups(
+        &self,
+        exchange: &mut Exchange<'_, '_>,
+        configs: Vec<SubscriptionGroupConfig>,
+    ) -> Outcome {
         for config in &configs {
             names::check_group(&config.group_name)
                 .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;

@@ -62,7 +62,9 @@ impl Broker {
 
     fn subscription(&self, group: &str, topic: &str) -> Option<SubscriptionData> {
         self.clients.with_consumer_group(group, |group| {
-            group.and_then(|group| group.subscriptions.get(topic)).map(|subscription| subscription.data.clone())
+            group
+                .and_then(|group| group.subscriptions.get(topic))
+                .map(|subscription| subscription.data.clone())
         })
     }
 
@@ -81,7 +83,8 @@ impl Broker {
         let group = exchange.request.field("consumerGroup").filter(|group| !group.is_empty());
         let subscription_data = group.and_then(|group| self.subscription(group, topic));
         let filter = group.and_then(|group| {
-            self.clients.with_consumer_group(group, |group| Some(group?.subscriptions.get(topic)?.filter.clone()))
+            self.clients
+                .with_consumer_group(group, |group| Some(group?.subscriptions.get(topic)?.filter.clone()))
         });
         let filter_data = match (group, &subscription_data) {
             (Some(group), None) => Some(format!("{group}@{topic} is not online!")),
@@ -107,7 +110,8 @@ impl Broker {
     /// changes nothing here.
     pub(super) fn correction_offsets(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let (topic, compared) = (exchange.text("topic")?, exchange.text("compareGroup")?);
-        let left_out: HashSet<&str> = exchange.request.field("filterGroups").unwrap_or_default().split(',').collect();
+        let left_out: HashSet<&str> =
+            exchange.request.field("filterGroups").unwrap_or_default().split(',').collect();
         let groups = self.offsets.groups_of(topic);
         let counted = groups.iter().filter(|group| !left_out.contains(group.as_str()));
         let tables: Vec<_> = counted.map(|group| self.offsets.queues(group, topic)).collect();

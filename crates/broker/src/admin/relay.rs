@@ -27,11 +27,15 @@ impl Broker {
 
     pub(super) fn consume_directly(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let message_id = exchange.text("msgId")?;
-        let id = OffsetId::parse(message_id)
-            .ok_or_else(|| Refusal::system(format!("msgId {message_id} is no offset message id of this broker")))?;
+        let id = OffsetId::parse(message_id).ok_or_else(|| {
+            Refusal::system(format!("msgId {message_id} is no offset message id of this broker"))
+        })?;
         let record = self.store.record_at(id.offset)?;
         let record = record.ok_or_else(|| {
-            Refusal::system(format!("no message at offset {} of the log: it has expired, or msgId is wrong", id.offset))
+            Refusal::system(format!(
+                "no message at offset {} of the log: it has expired, or msgId is wrong",
+                id.offset
+            ))
         })?;
         let mut fields = passed_on(exchange);
         let mut set = |name: &str, value: String| {
@@ -42,7 +46,8 @@ impl Broker {
         if let Some(topic) = exchange.request.field("topic").and_then(|topic| self.topics.get(topic)) {
             set("topicSysFlag", topic.config.topic_sys_flag.to_string());
         }
-        if let Some(group) = exchange.request.field("consumerGroup").and_then(|group| self.groups.get(group)) {
+        if let Some(group) = exchange.request.field("consumerGroup").and_then(|group| self.groups.get(group))
+        {
             set("groupSysFlag", group.group_sys_flag.to_string());
         }
         self.relay(exchange, fields, record)
@@ -108,6 +113,7 @@ fn unanswered(group: &str, client_id: &str, error: &CallError) -> Refusal {
 }
 
 pub(super) fn too_many_wait() -> Refusal {
-    let remark = "[OVERLOAD]too many requests of this connection wait for clients (thrust.maxInFlightPerConnection)";
+    let remark =
+        "[OVERLOAD]too many requests of this connection wait for clients (thrust.maxInFlightPerConnection)";
     Refusal::new(response::SYSTEM_BUSY, remark)
 }

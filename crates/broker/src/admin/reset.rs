@@ -45,9 +45,10 @@ impl ConsumerStatus {
 impl Broker {
     pub(super) fn reset_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let (group, name) = (exchange.text("group")?, exchange.text("topic")?);
-        let topic = self.topics.get(name).ok_or_else(|| {
-            Refusal::new(response::TOPIC_NOT_EXIST, format!("Topic {name} does not exist"))
-        })?;
+        let topic = self
+            .topics
+            .get(name)
+            .ok_or_else(|| Refusal::new(response::TOPIC_NOT_EXIST, format!("Topic {name} does not exist")))?;
         if !self.settings.load().use_server_side_reset_offset {
             return self.reset_in_clients(exchange, &topic);
         }
@@ -70,10 +71,13 @@ impl Broker {
         let one: i32 = exchange.number_or("queueId", -1);
         if one < 0 {
             let queues = 0..topic.config.read_queue_nums;
-            return Ok(queues.map(|id| (self.message_queue(name, id), self.offset_at(name, id, timestamp))).collect());
+            return Ok(queues
+                .map(|id| (self.message_queue(name, id), self.offset_at(name, id, timestamp)))
+                .collect());
         }
         if one as u32 >= topic.queue_count() {
-            let remark = format!("queueId[{one}] is illegal, topic {name} has {} queues", topic.queue_count());
+            let remark =
+                format!("queueId[{one}] is illegal, topic {name} has {} queues", topic.queue_count());
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let asked: i64 = exchange.number_or("offset", -1);
@@ -84,7 +88,9 @@ impl Broker {
         let (min, max) = queue.map_or((0, 0), |queue| (queue.min_offset() as i64, queue.max_offset() as i64));
         // One behind the end is taken, as Java does.
         if !(min..=max + 1).contains(&asked) {
-            return Err(Refusal::system(format!("Target offset {asked} not in consume queue range [{min}-{max}]")));
+            return Err(Refusal::system(format!(
+                "Target offset {asked} not in consume queue range [{min}-{max}]"
+            )));
         }
         Ok(vec![(self.message_queue(name, one), asked)])
     }
@@ -106,9 +112,13 @@ impl Broker {
         let mut targets = Offsets::new();
         for queue_id in 0..topic.config.write_queue_nums {
             let stored = self.offsets.get(group, name, queue_id);
-            let current = stored.ok_or_else(|| Refusal::system(format!("THe consumer group <{group}> not exist")))?;
+            let current =
+                stored.ok_or_else(|| Refusal::system(format!("THe consumer group <{group}> not exist")))?;
             let target = self.offset_at(name, queue_id, timestamp);
-            targets.push((self.message_queue(name, queue_id), if forced { target } else { target.min(current) }));
+            targets.push((
+                self.message_queue(name, queue_id),
+                if forced { target } else { target.min(current) },
+            ));
         }
         let members = self.members_of(group);
         if members.is_empty() {
@@ -118,8 +128,10 @@ impl Broker {
             return Err(Refusal::new(response::CONSUMER_NOT_ONLINE, remark));
         }
         check_versions(&members)?;
-        let table = object([("offsetTable", bare_keyed(targets.iter().map(|(queue, offset)| (queue, offset)))?)]);
-        let pushed = if exchange.request.header.language == Language::CPP { listed(&targets)? } else { table.clone() };
+        let table =
+            object([("offsetTable", bare_keyed(targets.iter().map(|(queue, offset)| (queue, offset)))?)]);
+        let pushed =
+            if exchange.request.header.language == Language::CPP { listed(&targets)? } else { table.clone() };
         let timestamp = timestamp.to_string();
         let is_force = if forced { "true" } else { "false" };
         let fields = [("topic", name), ("isForce", is_force), ("group", group), ("timestamp", &timestamp)];

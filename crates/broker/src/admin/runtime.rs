@@ -76,7 +76,10 @@ impl Broker {
         let bytes = self.stats.put_bytes();
         put("putMessageTimesTotal", puts.to_string());
         put("putMessageSizeTotal", bytes.to_string());
-        put("putMessageAverageSize", format!("{:.1}", if puts == 0 { 0.0 } else { bytes as f64 / puts as f64 }));
+        put(
+            "putMessageAverageSize",
+            format!("{:.1}", if puts == 0 { 0.0 } else { bytes as f64 / puts as f64 }),
+        );
         // Not measured here.
         put("putMessageDistributeTime", PUT_TIMES.to_owned());
         for name in ["putMessageEntireTimeMax", "getMessageEntireTimeMax", "putMessageFailedTimes"] {
@@ -106,7 +109,8 @@ impl Broker {
         // What Java says without a transient pool: there is always room.
         put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
         for (level, offset) in self.schedule.offsets().offset_table {
-            let queue = u32::try_from(level - 1).ok().and_then(|id| self.store.find_queue(names::SCHEDULE_TOPIC, id));
+            let queue =
+                u32::try_from(level - 1).ok().and_then(|id| self.store.find_queue(names::SCHEDULE_TOPIC, id));
             let max = queue.map_or(0, |queue| queue.max_offset());
             if max > 0 {
                 put(&format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));

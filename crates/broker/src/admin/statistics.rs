@@ -105,12 +105,16 @@ impl Broker {
         let mut offsets = Vec::new();
         for queue_id in 0..topic.queue_count() {
             let queue = self.store.find_queue(name, queue_id);
-            let offset = queue.map_or(TopicOffset { last_update_timestamp: 0, max_offset: 0, min_offset: 0 }, |queue| {
-                let max_offset = queue.max_offset();
-                let newest = max_offset.checked_sub(1).and_then(|newest| self.store.store_time_of(&queue, newest));
-                let last_update_timestamp = newest.unwrap_or(0);
-                TopicOffset { last_update_timestamp, max_offset, min_offset: queue.min_offset() }
-            });
+            let offset = queue.map_or(
+                TopicOffset { last_update_timestamp: 0, max_offset: 0, min_offset: 0 },
+                |queue| {
+                    let max_offset = queue.max_offset();
+                    let newest =
+                        max_offset.checked_sub(1).and_then(|newest| self.store.store_time_of(&queue, newest));
+                    let last_update_timestamp = newest.unwrap_or(0);
+                    TopicOffset { last_update_timestamp, max_offset, min_offset: queue.min_offset() }
+                },
+            );
             offsets.push((self.message_queue(name, queue_id as i32), offset));
         }
         let rate = self.stats.topic_put_over(&topic, MINUTE).unwrap_or_default().messages_rate();
@@ -141,7 +145,9 @@ impl Broker {
     /// Whether the group is online and reads this topic no more; its old offsets then say nothing.
     pub(super) fn has_left(&self, group: &str, topic: &str) -> bool {
         self.clients.with_consumer_group(group, |group| {
-            group.is_some_and(|group| !group.subscriptions.is_empty() && !group.subscriptions.contains_key(topic))
+            group.is_some_and(|group| {
+                !group.subscriptions.is_empty() && !group.subscriptions.contains_key(topic)
+            })
         })
     }
 
@@ -152,7 +158,8 @@ impl Broker {
             let consumer_offset = self.offsets.get(group, name, queue_id).unwrap_or(-1).max(0);
             let pulled = self.offsets.get_pulled(group, name, queue_id).unwrap_or(-1);
             let last = consumer_offset.checked_sub(1).and_then(|last| u64::try_from(last).ok());
-            let last_time = queue.as_ref().zip(last).and_then(|(queue, last)| self.store.store_time_of(queue, last));
+            let last_time =
+                queue.as_ref().zip(last).and_then(|(queue, last)| self.store.store_time_of(queue, last));
             let offset = GroupOffset {
                 broker_offset: queue.map_or(0, |queue| queue.max_offset() as i64),
                 consumer_offset,
@@ -202,7 +209,8 @@ impl Broker {
                 let offset = u64::try_from(offset).ok();
                 queue.as_ref().zip(offset).and_then(|(queue, offset)| self.store.store_time_of(queue, offset))
             };
-            let (min, max) = queue.as_ref().map_or((0, 0), |queue| (queue.min_offset() as i64, queue.max_offset() as i64));
+            let (min, max) =
+                queue.as_ref().map_or((0, 0), |queue| (queue.min_offset() as i64, queue.max_offset() as i64));
             let consumed = self.offsets.get(group, name, queue_id).unwrap_or(-1);
             let min_time = time_of(min).unwrap_or(-1);
             spans.push(TimeSpan {
@@ -247,8 +255,12 @@ impl Broker {
                 self.stats.group_got_over(group, topic, window)
             }
             // Keyed by the cluster, of which this broker can only speak for itself.
-            "BROKER_PUT_NUMS" if key == self.settings.load().broker_cluster_name => Some(self.stats.put_over(window)),
-            "BROKER_GET_NUMS" if key == self.settings.load().broker_cluster_name => Some(self.stats.got_over(window)),
+            "BROKER_PUT_NUMS" if key == self.settings.load().broker_cluster_name => {
+                Some(self.stats.put_over(window))
+            }
+            "BROKER_GET_NUMS" if key == self.settings.load().broker_cluster_name => {
+                Some(self.stats.got_over(window))
+            }
             _ => None,
         }
     }

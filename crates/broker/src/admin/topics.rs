@@ -22,7 +22,11 @@ const SETTLE: Duration = Duration::from_secs(3);
 const ATTRIBUTES: [(&str, bool, &[&str]); 4] = [
     ("queue.type", false, &["SimpleCQ", "BatchCQ"]),
     ("cleanup.policy", false, &["DELETE", "COMPACTION"]),
-    ("message.type", true, &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY", "LITE"]),
+    (
+        "message.type",
+        true,
+        &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY", "LITE"],
+    ),
     ("reserve.time", true, &[]),
 ];
 /// Values that stand for a kind of topic that is not served yet.
@@ -38,7 +42,8 @@ impl Broker {
     pub(crate) fn update_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         // A missing name is refused as a blank one, with the code that says so.
         let name = exchange.request.field("topic").unwrap_or_default();
-        names::check_topic(name).map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
+        names::check_topic(name)
+            .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
         let mut config = TopicConfig {
             topic_name: name.to_owned(),
             read_queue_nums: exchange.number("readQueueNums")?,
@@ -60,7 +65,8 @@ impl Broker {
     pub(crate) fn update_topics(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let mut list: TopicConfigList = exchange.body()?;
         for config in &mut list.topic_config_list {
-            let edits: Vec<_> = config.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let edits: Vec<_> =
+                config.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
             let old = self.topics.get(&config.topic_name);
             config.attributes = edit_attributes(old.as_ref().map(|topic| &topic.config), &edits.join(","))?;
             self.check_new_topic(config)?;
@@ -87,7 +93,10 @@ impl Broker {
             }
         }
         if !(0..=15).contains(&config.perm) {
-            return Err(invalid(format!("perm is {}, it must be 2 (write), 4 (read) or 6 (both)", config.perm)));
+            return Err(invalid(format!(
+                "perm is {}, it must be 2 (write), 4 (read) or 6 (both)",
+                config.perm
+            )));
         }
         Ok(())
     }
@@ -190,9 +199,15 @@ fn edit_attributes(old: Option<&TopicConfig>, edits: &str) -> Result<BTreeMap<St
                     return Err(Refusal::system(format!("topics with {key}={value} are not served yet")));
                 }
                 let number_wanted = accepted.is_empty();
-                let legal = if number_wanted { value.parse::<i64>().is_ok_and(|time| time >= -1) } else { accepted.contains(&value) };
+                let legal = if number_wanted {
+                    value.parse::<i64>().is_ok_and(|time| time >= -1)
+                } else {
+                    accepted.contains(&value)
+                };
                 if !legal {
-                    return Err(Refusal::system(format!("value {value} of attribute {key} is invalid, accepted: {accepted:?}")));
+                    return Err(Refusal::system(format!(
+                        "value {value} of attribute {key} is invalid, accepted: {accepted:?}"
+                    )));
                 }
                 attributes.insert(key.to_owned(), value.to_owned());
             }

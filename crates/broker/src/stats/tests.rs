@@ -122,7 +122,11 @@ fn a_burst_after_a_rest_counts_from_its_beginning() {
     assert_eq!(stats.put_over(MINUTE).messages, 60);
     assert_eq!(stats.put_over(Duration::from_secs(10)).messages_rate(), 6.0);
     assert_eq!(stats.put_over(2 * HOUR).messages, 560);
-    assert_eq!(stats.put_over(2 * HOUR).window, HOUR + Duration::from_secs(5), "no window begins before the start");
+    assert_eq!(
+        stats.put_over(2 * HOUR).window,
+        HOUR + Duration::from_secs(5),
+        "no window begins before the start"
+    );
 }
 
 #[test]

@@ -55,11 +55,13 @@ impl World {
             ("maxIndexNum".to_owned(), "4000".to_owned()),
         ];
         overrides.extend(given.iter().cloned());
-        let loaded = settings::load_in(&Surroundings::default(), "", &overrides).expect("settings that are accepted");
+        let loaded =
+            settings::load_in(&Surroundings::default(), "", &overrides).expect("settings that are accepted");
         let listener = Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
         let address = listener.address();
-        let broker = Broker::open(loaded.settings, address, Arc::new(RealDisk), Arc::new(RealClock::default()))
-            .expect("a broker on an empty or clean directory");
+        let broker =
+            Broker::open(loaded.settings, address, Arc::new(RealDisk), Arc::new(RealClock::default()))
+                .expect("a broker on an empty or clean directory");
         broker.start().await;
         let server = listener.serve(Limits::default(), Arc::new(MainPort(Arc::clone(&broker))));
         World { me: Peer::new(address), broker, server, dir, given }
@@ -116,7 +118,8 @@ impl World {
     /// A consumer group with default settings.
     pub async fn create_group(&self, name: &str) {
         let body = json!({ "groupName": name }).to_string();
-        let answer = self.me.ask_with(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], body.as_bytes()).await;
+        let answer =
+            self.me.ask_with(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], body.as_bytes()).await;
         assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     }
 
@@ -126,7 +129,13 @@ impl World {
     }
 
     /// Sends one message with properties, such as `("TAGS", "a")`.
-    pub async fn send_with(&self, topic: &str, queue_id: i32, body: &str, properties: &[(&str, &str)]) -> Sent {
+    pub async fn send_with(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        body: &str,
+        properties: &[(&str, &str)],
+    ) -> Sent {
         let answer = self.me.try_send(topic, queue_id, body.as_bytes(), properties).await;
         assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
         Sent {
@@ -145,7 +154,8 @@ impl World {
     /// Commits an offset.
     pub async fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Answer {
         let (queue_id, offset) = (queue_id.to_string(), offset.to_string());
-        let fields = [("consumerGroup", group), ("topic", topic), ("queueId", &queue_id), ("commitOffset", &offset)];
+        let fields =
+            [("consumerGroup", group), ("topic", topic), ("queueId", &queue_id), ("commitOffset", &offset)];
         self.me.ask(request::UPDATE_CONSUMER_OFFSET, &fields).await
     }
 
@@ -217,7 +227,9 @@ pub fn records(mut bytes: &[u8]) -> Vec<Got> {
             queue_offset: record.queue_offset as i64,
             physical_offset: record.physical_offset as i64,
             body: String::from_utf8_lossy(record.body).into_owned(),
-            properties: props::iter(record.properties).map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            properties: props::iter(record.properties)
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
         });
         bytes = rest;
     }
@@ -341,11 +353,19 @@ impl Peer {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, wanted).await.unwrap_or_else(|_| panic!("nothing with code {code} came"))
+        tokio::time::timeout(PATIENCE, wanted)
+            .await
+            .unwrap_or_else(|_| panic!("nothing with code {code} came"))
     }
 
     /// Sends one message and gives back whatever is answered.
-    pub async fn try_send(&self, topic: &str, queue_id: i32, body: &[u8], properties: &[(&str, &str)]) -> Answer {
+    pub async fn try_send(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        body: &[u8],
+        properties: &[(&str, &str)],
+    ) -> Answer {
         let mut text = Vec::new();
         for (name, value) in properties {
             props::push(&mut text, name, value);
@@ -409,7 +429,8 @@ impl Peer {
             "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET", "consumeType": "CONSUME_PASSIVELY", "groupName": group,
             "messageModel": "CLUSTERING", "subscriptionDataSet": subscriptions, "unitMode": false,
         });
-        self.heartbeat(json!({"clientID": client_id, "consumerDataSet": [consumer], "producerDataSet": []})).await;
+        self.heartbeat(json!({"clientID": client_id, "consumerDataSet": [consumer], "producerDataSet": []}))
+            .await;
     }
 
     /// Heartbeat of a producer.

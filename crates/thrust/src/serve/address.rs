@@ -35,7 +35,9 @@ fn ip_of(text: &str, what: &str) -> Result<IpAddr, ServeError> {
     }
     let found = (text, 0u16).to_socket_addrs().ok().and_then(|mut found| found.next());
     found.map(|address| address.ip()).ok_or_else(|| {
-        ServeError::Address(format!("{what} is \"{text}\", which is neither an IP address nor a name that resolves"))
+        ServeError::Address(format!(
+            "{what} is \"{text}\", which is neither an IP address nor a name that resolves"
+        ))
     })
 }
 
