@@ -7,9 +7,14 @@ use parking_lot::RwLock;
 
 use crate::error::StoreError;
 use crate::queue::Queue;
-use crate::queue_files::{self, QueueFiles};
+use crate::queue_files::{self, Found, QueueFiles};
 
 type TopicQueues = BTreeMap<u32, Arc<Queue>>;
+type QueueName = (Arc<str>, u32);
+type FoundQueue = (Arc<str>, u32, Found);
+
+/// From this many queues on, loading them uses all cores.
+const PARALLEL_MIN: usize = 1000;
 
 /// All queues of the store.
 pub(crate) struct Queues {
@@ -50,9 +55,7 @@ impl Queues {
         }
         let mut loaded = Loaded::default();
         let mut topics = self.topics.write();
-        for (topic, id) in found {
-            let dir = files.dir_of(&topic, id);
-            let entries = queue_files::find(files, &dir, position).map_err(StoreError::io("read", &dir))?;
+        for (topic, id, entries) in self.find_all(found, position)? {
             let queue = Arc::new(Queue::new(files.clone(), topic.clone(), id, entries.first, entries.next));
             if entries.has_more {
                 loaded.with_more.push(queue.clone());
@@ -63,6 +66,35 @@ impl Queues {
             topics.entry(topic).or_default().insert(id, queue);
         }
         Ok(loaded)
+    }
+
+    /// Looks into the files of queues, on several threads if there are many.
+    fn find_all(&self, names: Vec<QueueName>, position: u64) -> Result<Vec<FoundQueue>, StoreError> {
+        let files = &self.files;
+        let look = |names: &[QueueName]| -> Result<Vec<FoundQueue>, StoreError> {
+            let mut found = Vec::with_capacity(names.len());
+            for (topic, id) in names {
+                let dir = files.dir_of(topic, *id);
+                let entries =
+                    queue_files::find(files, &dir, position).map_err(StoreError::io("read", &dir))?;
+                found.push((topic.clone(), *id, entries));
+            }
+            Ok(found)
+        };
+        if names.len() < PARALLEL_MIN {
+            return look(&names);
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let chunks = names.chunks(names.len().div_ceil(threads));
+            let workers: Vec<_> = chunks.map(|names| scope.spawn(move || look(names))).collect();
+            workers.into_iter().map(|worker| worker.join()).collect()
+        });
+        let mut found = Vec::with_capacity(names.len());
+        for part in parts {
+            found.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(found)
     }
 
     pub fn find(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
