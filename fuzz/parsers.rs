@@ -1,0 +1,153 @@
+//! What must hold for any bytes that reach a parser. Shared by the fuzz targets and by the plain test that replays
+//! their corpus (`crates/wire/tests/fuzz_corpus.rs`).
+
+use wire::body::{HeartbeatData, LockBatch, RegisterBrokerBody, TopicRoute};
+use wire::frame::{self, FRAME_MAX};
+use wire::header::{self, Dialect, FrameWriter, Head};
+use wire::record::{self, Message, Record};
+use wire::{batch, loose_json, properties};
+
+/// Panics when something does not hold.
+pub type Check = fn(&[u8]);
+
+/// Name of each target, which is also its folder of the corpus, and what it checks.
+#[allow(dead_code)]
+pub const TARGETS: [(&str, Check); 7] = [
+    ("frame", frame),
+    ("json_header", json_header),
+    ("binary_header", binary_header),
+    ("properties", properties),
+    ("batch_body", batch_body),
+    ("stored_record", stored_record),
+    ("loose_json", loose_json),
+];
+
+/// Frames one after the other, as a connection splits them.
+pub fn frame(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Ok(Some(frame)) = frame::split(rest, FRAME_MAX) {
+        assert_eq!(frame.size, 8 + frame.header.len() + frame.body.len());
+        assert_eq!(frame::announced(rest), Some(frame.size));
+        // A frame is one only when its last byte is there.
+        assert!(frame::split(&rest[..frame.size - 1], FRAME_MAX).unwrap().is_none());
+        assert!(frame::split(rest, frame.size - 1).is_err());
+        header_of(frame.dialect, frame.header);
+        rest = &rest[frame.size..];
+    }
+}
+
+/// A JSON header.
+pub fn json_header(bytes: &[u8]) {
+    header_of(Dialect::Json, bytes);
+}
+
+/// A binary header.
+pub fn binary_header(bytes: &[u8]) {
+    header_of(Dialect::Binary, bytes);
+}
+
+/// A header that is understood says the same after we have written it.
+fn header_of(dialect: Dialect, bytes: &[u8]) {
+    let Ok(read) = header::parse(dialect, bytes) else { return };
+    assert!(read.fields.len() <= header::FIELDS_MAX);
+    for (name, value) in read.fields.iter() {
+        assert!(read.fields.get(name).is_some());
+        assert!(dialect == Dialect::Json || !(name.is_empty() || value.is_empty()));
+    }
+    let (code, opaque, flag, remark) = (read.code, read.opaque, read.flag, read.remark.as_deref());
+    let mut out = Vec::new();
+    let mut writer = FrameWriter::new(&mut out, &Head { dialect, code, opaque, flag, remark });
+    for (name, value) in read.fields.iter() {
+        writer.field(name, value);
+    }
+    writer.empty();
+    let frame = frame::split(&out, usize::MAX).unwrap().unwrap();
+    let again = header::parse(dialect, frame.header).unwrap();
+    assert_eq!((again.code, again.opaque, again.flag), (code, opaque, flag));
+    assert_eq!(again.remark.as_deref(), remark);
+    assert!(again.fields.iter().eq(read.fields.iter()));
+}
+
+/// Properties text: what is read survives being copied, and the last of equal names wins.
+pub fn properties(bytes: &[u8]) {
+    let pairs: Vec<_> = properties::iter(bytes).collect();
+    for (name, _) in &pairs {
+        let last = pairs.iter().rev().find(|(other, _)| other == name).unwrap().1;
+        assert_eq!(properties::find(bytes, name), Some(last));
+    }
+    let mut copy = Vec::new();
+    properties::copy_without(bytes, &[], &mut copy);
+    assert!(properties::iter(&copy).eq(pairs.iter().copied()));
+    let mut changed = bytes.to_vec();
+    properties::set(&mut changed, properties::TAGS, "t");
+    assert_eq!(properties::find(&changed, properties::TAGS), Some("t"));
+}
+
+/// A batch body that is understood to its end is what we would have written, but for its reserved words.
+pub fn batch_body(bytes: &[u8]) {
+    let mut again = Vec::new();
+    let mut at = 0;
+    for entry in batch::entries(bytes) {
+        let Ok(entry) = entry else { return };
+        batch::push(&mut again, &entry);
+        again[at + 4..at + 12].copy_from_slice(&bytes[at + 4..at + 12]);
+        at = again.len();
+    }
+    assert_eq!(again, bytes);
+}
+
+/// A stored record that is understood is what we would have stored, but for the upper half of its ports.
+pub fn stored_record(bytes: &[u8]) {
+    let Ok(record) = Record::parse(bytes) else { return };
+    let _ = record.verify_crc();
+    for (name, _) in properties::iter(record.properties) {
+        assert!(record.property(name).is_some());
+    }
+    let mut again = Vec::new();
+    let message = Message {
+        topic: record.topic,
+        queue_id: record.queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host: record.store_host,
+        reconsume_times: record.reconsume_times,
+        prepared_transaction_offset: record.prepared_transaction_offset,
+        body: record.body,
+        properties: record.properties,
+    };
+    // The second layout holds topics longer than any that we write.
+    if record::encode(&message, &mut again).is_err() {
+        assert!(record.topic.len() > 255);
+        return;
+    }
+    record::patch(
+        &mut again,
+        record.queue_offset as u64,
+        record.physical_offset as u64,
+        record.store_timestamp,
+    );
+    let copy = Record::parse(&again).unwrap();
+    copy.verify_crc().unwrap();
+    assert_eq!((copy.topic, copy.body, copy.properties), (record.topic, record.body, record.properties));
+    assert_eq!((copy.born_host, copy.store_host), (record.born_host, record.store_host));
+    assert_eq!((copy.queue_offset, copy.physical_offset), (record.queue_offset, record.physical_offset));
+    assert_eq!((copy.born_timestamp, copy.store_timestamp), (record.born_timestamp, record.store_timestamp));
+    assert_eq!((copy.sys_flag, copy.flag, copy.queue_id), (record.sys_flag, record.flag, record.queue_id));
+}
+
+/// A body in either form of JSON: rewriting it is bounded and gives what no further rewriting changes.
+pub fn loose_json(bytes: &[u8]) {
+    if let Ok(strict) = loose_json::strict(bytes) {
+        assert!(strict.len() <= 64 + bytes.len() * 64, "{} bytes became {}", bytes.len(), strict.len());
+        if std::str::from_utf8(bytes).is_ok() {
+            assert!(std::str::from_utf8(&strict).is_ok());
+            assert_eq!(loose_json::strict(&strict).unwrap(), strict);
+        }
+    }
+    let _ = loose_json::read::<HeartbeatData>(bytes);
+    let _ = loose_json::read::<LockBatch>(bytes);
+    let _ = loose_json::read::<RegisterBrokerBody>(bytes);
+    let _ = loose_json::read::<TopicRoute>(bytes);
+}
