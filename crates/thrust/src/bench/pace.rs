@@ -5,7 +5,8 @@ const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// The schedule of one connection: request `k` is due at `(k * lanes + lane) / rate` after the run's start.
 ///
 /// It ends with the window: what is due before the end is still sent after it when the server was too slow, since
-/// leaving it out would hide the slowness. Computed from `k` and not by adding intervals, so that no rounding error accumulates.
+/// leaving it out would hide the slowness. Computed from `k` and not by adding intervals, so that no rounding error
+/// accumulates.
 pub struct Pace {
     next: u64,
     until_ns: u64,

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket}
 
 use super::ServeError;
 
-/// The interface: what was asked for, else what the file says, else all of them where Java's habits rule, else loopback.
+/// The interface: what was asked for, else what the file says, else all of them where Java's habits rule, else
+/// loopback.
 pub fn listen_ip(asked: Option<&str>, configured: &str, open_by_default: bool) -> Result<IpAddr, ServeError> {
     match asked {
         Some(text) => ip_of(text, "--listen"),
