@@ -178,6 +178,11 @@ impl Store {
         }
     }
 
+    /// Tells waiters that have waited too long so, without flushing.
+    pub fn deadline_step(&self) {
+        self.answer_waiters();
+    }
+
     /// Time until the first waiter has waited too long.
     fn next_deadline(&self) -> Option<Duration> {
         let first = self.flush.waiters.lock().iter().map(|waiting| waiting.deadline).min()?;
@@ -212,7 +217,7 @@ impl Store {
                 }
                 Some(left) => {
                     self.flush.deadlines.pause(left.max(Duration::from_millis(1)));
-                    self.answer_waiters();
+                    self.deadline_step();
                 }
             }
         }
