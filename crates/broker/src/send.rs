@@ -19,7 +19,7 @@ use wire::record::{self, Message};
 use wire::sys_flag;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::topics::{Topic, Wanted};
 
 /// Bytes of records after which a batch is appended before more is added.
@@ -78,29 +78,31 @@ struct SendHeader<'a> {
 }
 
 impl<'a> SendHeader<'a> {
-    fn of(request: &'a Request<'_>) -> SendHeader<'a> {
+    /// A number that is none is refused and not taken for 0, which would be another queue or another kind of body.
+    fn of(request: &'a Request<'_>) -> Result<SendHeader<'a>, Refusal> {
         let long_names = matches!(request.header.code, code::SEND_MESSAGE | code::SEND_REPLY_MESSAGE);
         let mut header = SendHeader::default();
+        let mut queue_id = None;
         for (name, value) in request.header.fields.iter() {
             let name = if long_names { short_name(name) } else { name };
-            let number = || value.parse().unwrap_or(0);
             match name {
                 "b" => header.topic = value,
                 "c" => header.default_topic = value,
-                "d" => header.default_queues = number(),
-                "e" => header.queue_id = number(),
-                "f" => header.sys_flag = number(),
-                "g" => header.born_timestamp = value.parse().unwrap_or(0),
-                "h" => header.flag = number(),
+                "d" => header.default_queues = exchange::number("defaultTopicQueueNums", value)?,
+                "e" => queue_id = Some(exchange::number("queueId", value)?),
+                "f" => header.sys_flag = exchange::number("sysFlag", value)?,
+                "g" => header.born_timestamp = exchange::number("bornTimestamp", value)?,
+                "h" => header.flag = exchange::number("flag", value)?,
                 "i" => header.properties = value,
-                "j" => header.reconsume_times = number(),
+                "j" => header.reconsume_times = exchange::number("reconsumeTimes", value)?,
                 "k" => header.unit = value.eq_ignore_ascii_case("true"),
                 "l" => header.max_reconsume_times = value.parse().ok(),
                 "m" => header.batch = value.eq_ignore_ascii_case("true"),
                 _ => (),
             }
         }
-        header
+        header.queue_id = queue_id.ok_or_else(|| exchange::missing("queueId"))?;
+        Ok(header)
     }
 }
 
@@ -206,7 +208,7 @@ impl Broker {
 
     fn prepare(&self, exchange: &Exchange<'_, '_>, outgoing: &mut Outgoing) -> Outcome {
         let request = exchange.request;
-        let header = SendHeader::of(request);
+        let header = SendHeader::of(request)?;
         let settings = self.settings.load();
         let topic = self.check_send(&header, request.body, &settings, outgoing)?;
         if header.batch {
@@ -292,10 +294,7 @@ impl Broker {
     }
 
     fn topic_for_send(&self, header: &SendHeader<'_>, settings: &Settings) -> Result<Arc<Topic>, Refusal> {
-        if !header.topic.starts_with(names::RETRY_PREFIX) || !header.topic.contains('+') {
-            names::check_topic(header.topic)
-                .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
-        }
+        check_sent_topic(header.topic)?;
         if names::is_send_forbidden(header.topic) {
             let remark = format!("Sending message to topic[{}] is forbidden.", header.topic);
             return Err(Refusal::new(response::NO_PERMISSION, remark));
@@ -639,6 +638,16 @@ fn is_due_later(properties: &[u8], now_ms: i64) -> bool {
     let value = |name| props::find(properties, name).map(|text| text.parse::<i64>().unwrap_or(i64::MAX));
     let [seconds, millis, at] = props::TIMER.map(value);
     seconds.or(millis).map_or_else(|| at.is_some_and(|at| at > now_ms), |delay| delay > 0)
+}
+
+/// Pop retry topics have one character that no other topic may have (wire.md §15.1).
+fn check_sent_topic(topic: &str) -> Outcome {
+    let checked = if topic.starts_with(names::RETRY_PREFIX) {
+        names::check_topic(&topic.replacen('+', "_", 1))
+    } else {
+        names::check_topic(topic)
+    };
+    checked.map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))
 }
 
 fn check_sizes(header: &SendHeader<'_>, body: &[u8], settings: &Settings) -> Outcome {

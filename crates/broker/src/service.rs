@@ -8,6 +8,9 @@ use wire::code::{request as code, response};
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 
+/// Clients above this version go elsewhere when told so (wire.md §7.4).
+const VERSION_GO_AWAY: i32 = 475;
+
 /// Everything, on `listenPort`.
 pub struct MainPort(pub Arc<Broker>);
 
@@ -48,7 +51,12 @@ fn is_on_fast_port(code: i32) -> bool {
 
 impl Broker {
     fn serve(self: &Arc<Self>, channel: &Arc<Channel>, turn: &mut Turn<'_>, served: fn(i32) -> bool) {
+        let leaving = *self.stopping.borrow() && self.settings.load().enable_shutdown_gracefully;
         while let Some(request) = turn.next_request() {
+            if leaving && request.header.version > VERSION_GO_AWAY {
+                request.reply_to().write(turn.out, response::GO_AWAY, Some("the broker is shutting down"));
+                continue;
+            }
             let mut exchange = Exchange { channel, request: &request, out: turn.out };
             if matches!(
                 request.header.code,

@@ -47,6 +47,8 @@ pub(crate) fn of(settings: &Settings) -> Options {
         disk_warning_percent: settings.disk_space_warning_level_ratio,
         clean_forcibly: settings.clean_file_forcibly_enable,
         delete_batch_max: settings.delete_file_batch_max as u32,
+        clean_interval: settings.clean_resource_interval,
+        examined_entries_min: settings.max_filter_message_size as u64 / 20,
         delay_levels: delay_levels(settings),
         in_memory_bytes: machine_memory_bytes() / 100
             * u64::from(settings.access_message_in_memory_max_ratio),

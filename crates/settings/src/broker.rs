@@ -69,8 +69,6 @@ settings! {
         /// Longest wait for the answer to one registration.
         register_broker_timeout_mills: Duration as Millis = ms(24_000),
             "registerBrokerTimeoutMills", live, within ms(1), DAY;
-        /// Register in full each time, without asking first whether anything changed.
-        force_register: bool = true, "forceRegister", live;
     }
 
     "Where the data is" {
@@ -121,22 +119,22 @@ settings! {
 
     "How long data is kept" {
         /// Hours that a commit log file is kept after its last message.
-        file_reserved_time: Duration as Hours = secs(72 * 3600), "fileReservedTime", live;
+        file_reserved_time: Duration as Hours = secs(72 * 3600), "fileReservedTime", restart;
         /// Hours of the day, local time, at which expired files are deleted.
-        delete_when: Vec<u8> as HoursOfDay = vec![4], "deleteWhen", live;
+        delete_when: Vec<u8> as HoursOfDay = vec![4], "deleteWhen", restart;
         /// Percent of the disk in use from which expired files are deleted at any hour.
-        disk_max_used_space_ratio: u32 = 75, "diskMaxUsedSpaceRatio", live, clamped 10, 95;
+        disk_max_used_space_ratio: u32 = 75, "diskMaxUsedSpaceRatio", restart, clamped 10, 95;
         /// Percent of the disk in use from which the oldest files are deleted even if not expired.
-        disk_space_clean_forcibly_ratio: u32 = 85, "diskSpaceCleanForciblyRatio", live, clamped 30, 85;
+        disk_space_clean_forcibly_ratio: u32 = 85, "diskSpaceCleanForciblyRatio", restart, clamped 30, 85;
         /// Percent of the disk in use from which sends are refused.
-        disk_space_warning_level_ratio: u32 = 90, "diskSpaceWarningLevelRatio", live, clamped 35, 90;
+        disk_space_warning_level_ratio: u32 = 90, "diskSpaceWarningLevelRatio", restart, clamped 35, 90;
         /// Allow that deletion of files that are not expired.
-        clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", live;
+        clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", restart;
         /// Time between two looks for files to delete.
         clean_resource_interval: Duration as Millis = ms(10_000),
             "cleanResourceInterval", restart, within ms(100), DAY;
         /// Most files deleted in one look.
-        delete_file_batch_max: usize = 10, "deleteFileBatchMax", live, within 1, 100_000;
+        delete_file_batch_max: usize = 10, "deleteFileBatchMax", restart, within 1, 100_000;
     }
 
     "Topics and groups" {
@@ -159,10 +157,6 @@ settings! {
         max_message_size: usize = 4 << 20, "maxMessageSize", restart, within 1, INT_MAX as usize;
         /// Refuse sends until this time, in milliseconds since 1970.
         start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp", live;
-        /// Refuse half messages, the first part of a transaction.
-        reject_transaction_message: bool = false, "rejectTransactionMessage", live;
-        /// Keep the messages of request-reply answers, beside handing them on.
-        store_reply_message_enable: bool = true, "storeReplyMessageEnable", live;
         /// Delays of the levels 1, 2, 3 … of delayed and retried messages.
         message_delay_level: DelayLevels = DelayLevels::default(), "messageDelayLevel", restart;
     }
@@ -175,28 +169,24 @@ settings! {
             "shortPollingTimeMills", live, within ms(1), DAY;
         /// Most bytes that one pull takes from memory.
         max_transfer_bytes_on_message_in_memory: usize = 256 << 10,
-            "maxTransferBytesOnMessageInMemory", live, within 1, INT_MAX as usize;
+            "maxTransferBytesOnMessageInMemory", restart, within 1, INT_MAX as usize;
         /// Most messages that one pull takes from memory.
         max_transfer_count_on_message_in_memory: usize = 32,
-            "maxTransferCountOnMessageInMemory", live, within 1, 65536;
+            "maxTransferCountOnMessageInMemory", restart, within 1, 65536;
         /// Most bytes that one pull takes from the disk.
         max_transfer_bytes_on_message_in_disk: usize = 64 << 10,
-            "maxTransferBytesOnMessageInDisk", live, within 1, INT_MAX as usize;
+            "maxTransferBytesOnMessageInDisk", restart, within 1, INT_MAX as usize;
         /// Most messages that one pull takes from the disk.
         max_transfer_count_on_message_in_disk: usize = 8,
-            "maxTransferCountOnMessageInDisk", live, within 1, 65536;
+            "maxTransferCountOnMessageInDisk", restart, within 1, 65536;
         /// Percent of the machine's memory that the newest messages are taken to be in.
-        access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", live, within 0, 100;
+        access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", restart, within 0, 100;
         /// Most bytes of a consume queue, 20 for each message, that one pull with a filter passes over.
-        max_filter_message_size: usize = 16_000, "maxFilterMessageSize", live, within 1, INT_MAX as usize;
-        /// Allow SQL92 filters.
-        enable_property_filter: bool = false, "enablePropertyFilter", live;
+        max_filter_message_size: usize = 16_000, "maxFilterMessageSize", restart, within 1, INT_MAX as usize;
         /// Refuse pulls of consumers that are not in their group by heartbeat.
         reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live;
         /// Answer the pulls of lite pull consumers (code 361).
         lite_pull_message_enable: bool = true, "litePullMessageEnable", live;
-        /// Send consumers that lag behind to a slave.
-        slave_read_enable: bool = false, "slaveReadEnable", live;
         /// Messages that a query by unique key answers.
         default_query_max_num: usize = 32, "defaultQueryMaxNum", live, within 1, 65536;
         /// Most messages that any query by key answers.
@@ -217,7 +207,7 @@ settings! {
         /// Tell clients on stop to go elsewhere before connections are closed.
         enable_shutdown_gracefully: bool = false, "enableShutdownGracefully", live;
         /// Tell clients that traces are wanted.
-        trace_on: bool = true, "traceOn", live;
+        trace_on: bool = true, "traceOn", restart;
         /// Have the topic for traces on this broker.
         trace_topic_enable: bool = false, "traceTopicEnable", restart;
         /// Name of that topic.

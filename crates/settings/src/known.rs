@@ -17,7 +17,7 @@ const fn class(name: &'static str, reason: &'static str) -> Class {
 }
 
 /// In the order of the documentation.
-pub(crate) const CLASSES: [Class; 36] = [
+pub(crate) const CLASSES: [Class; 37] = [
     class("threads", "the server has no thread pools or request queues to size"),
     class(
         "queueing",
@@ -42,6 +42,7 @@ pub(crate) const CLASSES: [Class; 36] = [
     class("controller", "controller mode is not served yet"),
     class("dledger", "DLedger mode is not served yet"),
     class("transaction", "transactions are not served yet"),
+    class("reply", "request-reply is not served yet"),
     class("timer", "timed messages are not served yet; delay levels are"),
     class("pop", "pop consumption is not served yet"),
     class("balance", "assigning queues on the broker is not served yet"),
@@ -50,7 +51,7 @@ pub(crate) const CLASSES: [Class; 36] = [
     class("batchqueue", "batch consume queues are not served yet"),
     class("filter", "SQL92 filters are not served yet"),
     class("offsets", "offsets of broadcast consumers are kept by the clients"),
-    class("cold", "there is no throttle for cold reads; they have threads of their own"),
+    class("cold", "there is no throttle for cold reads"),
     class("tiered", "tiered storage is not served yet"),
     class("metrics", "metrics are not served yet"),
     class("proxy", "the proxy is not served yet"),

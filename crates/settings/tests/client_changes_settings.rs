@@ -6,16 +6,16 @@ use settings::{Broker, Change, Nameserver, Refusal, Table, updatable, update};
 fn a_change_that_acts_at_once_and_one_that_waits_for_a_start() {
     let before = Broker::default();
     let update =
-        update(&before, "fileReservedTime=12\nflushDiskType=SYNC_FLUSH\nbrokerPermission=6\n").unwrap();
+        update(&before, "channelExpiredTimeout=12\nflushDiskType=SYNC_FLUSH\nbrokerPermission=6\n").unwrap();
     let changed: Vec<_> = update.changed.iter().map(|c| (c.key, &*c.from, &*c.to, c.change)).collect();
     assert_eq!(
         changed,
         [
-            ("fileReservedTime", "72", "12", Change::Live),
+            ("channelExpiredTimeout", "120000", "12", Change::Live),
             ("flushDiskType", "ASYNC_FLUSH", "SYNC_FLUSH", Change::Restart),
         ]
     );
-    assert_eq!(update.settings.get("fileReservedTime").as_deref(), Some("12"));
+    assert_eq!(update.settings.get("channelExpiredTimeout").as_deref(), Some("12"));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn the_black_list_of_the_user_is_obeyed_and_cannot_unlock_anything() {
     broker.set("configBlackList", "flushDiskType; fileReservedTime;").unwrap();
     let refusal = updatable(&broker, "fileReservedTime").unwrap_err();
     assert_eq!(refusal, Refusal::BlackListed { key: "fileReservedTime".into() });
-    assert_eq!(updatable(&broker, "deleteWhen"), Ok(Some(Change::Live)));
+    assert_eq!(updatable(&broker, "deleteWhen"), Ok(Some(Change::Restart)));
     assert!(updatable(&broker, "configBlackList").unwrap_err().is_forbidden());
 }
 

@@ -67,6 +67,10 @@ pub struct Options {
     pub clean_forcibly: bool,
     /// Most segments deleted by one round (`deleteFileBatchMax`).
     pub delete_batch_max: u32,
+    /// Between two looks for something to delete (`cleanResourceInterval`).
+    pub clean_interval: Duration,
+    /// Entries that one read examines at least, matching or not (`maxFilterMessageSize` / 20).
+    pub examined_entries_min: u64,
     /// Delays of levels 1, 2, … (`messageDelayLevel`).
     pub delay_levels: Vec<Duration>,
     /// Log bytes counted from its end that are taken to be in memory: 40 % of the machine's by default in Java
@@ -118,6 +122,8 @@ impl Default for Options {
             disk_warning_percent: 90,
             clean_forcibly: true,
             delete_batch_max: 10,
+            clean_interval: Duration::from_secs(10),
+            examined_entries_min: 800,
             delay_levels: default_delay_levels(),
             in_memory_bytes: 4 << 30,
             transfer_in_memory: Transfer { bytes: 262_144, count: 32 },

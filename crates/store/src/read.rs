@@ -158,8 +158,6 @@ impl std::fmt::Debug for Records {
     }
 }
 
-/// Entries examined by one read at least, matching or not (`maxFilterMessageSize` / 20).
-const EXAMINED_MIN: u64 = 800;
 /// Entries fetched from a queue at a time.
 const FETCHED: usize = 64;
 /// Bounds of `ReadLimits::max_bytes` (store.md §12.1).
@@ -214,7 +212,8 @@ impl Store {
         let max = result.max_offset as u64;
         let max_count = limits.max_count.max(1) as usize;
         let max_bytes = limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX);
-        let examined_until = max.min(offset + EXAMINED_MIN.max(max_count as u64));
+        let examined = self.options.examined_entries_min.max(max_count as u64);
+        let examined_until = max.min(offset.saturating_add(examined));
         let log_end = self.log.end();
         let mut buffer = [0; FETCHED * ENTRY_BYTES];
         let mut next = offset;

@@ -1,14 +1,10 @@
 //! Deleting old segments of the log, and what queues and index hold of them (store.md §13).
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::clock::LocalTime;
 use crate::error::StoreError;
 use crate::store::Store;
-
-/// Rounds of the cleaner.
-const INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the cleaner remembers between rounds.
 #[derive(Default)]
@@ -151,7 +147,7 @@ impl Store {
     pub(crate) fn clean_loop(&self) {
         loop {
             // A log of one segment cannot shrink; the next look is when the allocator has made another.
-            self.cleaner.wait(self.may_expire().then_some(INTERVAL));
+            self.cleaner.wait(self.may_expire().then_some(self.options.clean_interval));
             if self.cleaner.is_stopped() {
                 return;
             }
