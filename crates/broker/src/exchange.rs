@@ -62,13 +62,7 @@ impl Exchange<'_, '_> {
 
     /// A number that must be there.
     pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, Refusal> {
-        let text = self.text(name)?;
-        text.parse().map_err(|_| {
-            Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("the field {name} is \"{text}\", which is no number in range"),
-            )
-        })
+        number(name, self.text(name)?)
     }
 
     /// A number with a default.
@@ -122,6 +116,14 @@ impl Exchange<'_, '_> {
     pub fn refuse(&mut self, refusal: &Refusal) {
         self.request.reply_to().write(self.out, refusal.code, Some(&refusal.remark));
     }
+}
+
+/// The number that a field's text must be.
+pub(crate) fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|_| {
+        let remark = format!("the field {name} is \"{text}\", which is no number in range");
+        Refusal::new(response::SYSTEM_ERROR, remark)
+    })
 }
 
 pub(crate) fn missing(name: &str) -> Refusal {

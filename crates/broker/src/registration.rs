@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use remoting::{Channel, Client, Limits, Service, Turn};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use wire::body::{PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigWrapper};
 use wire::code::{request, response};
 
@@ -25,7 +26,7 @@ pub(crate) struct Registration {
     /// Counts rounds of telling: asked for and done.
     asked: Mutex<u64>,
     done: OnceLock<watch::Sender<u64>>,
-    client: OnceLock<Client>,
+    client: OnceLock<Arc<Client>>,
     /// Tells the expiry task that there are clients.
     pub clients_changed: Notify,
 }
@@ -42,8 +43,9 @@ impl Registration {
         self.done.get_or_init(|| watch::Sender::new(0))
     }
 
-    fn client(&self) -> &Client {
-        self.client.get_or_init(|| Client::new(Limits::default(), Arc::new(NoRequests)))
+    fn client(&self) -> Arc<Client> {
+        let made = || Arc::new(Client::new(Limits::default(), Arc::new(NoRequests)));
+        Arc::clone(self.client.get_or_init(made))
     }
 
     /// Waits until everything that has changed so far has been told, or until `limit`.
@@ -116,54 +118,64 @@ impl Broker {
         let body =
             RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics };
         let Ok(body) = serde_json::to_vec(&body) else { return false };
-        let checksum = wire::record::body_crc(&body).to_string();
-        let address = self.address.to_string();
-        let ha_address = format!("{}:{}", self.address.ip(), settings.ha_listen_port);
-        let id = settings.broker_id.to_string();
-        let fields = [
-            ("bodyCrc32", checksum.as_str()),
-            ("brokerAddr", &address),
-            ("brokerId", &id),
-            ("brokerName", &settings.broker_name),
-            ("clusterName", &settings.broker_cluster_name),
-            ("compressed", "false"),
-            ("enableActingMaster", "false"),
-            ("haServerAddr", &ha_address),
-        ];
-        let mut heard = false;
-        for nameserver in &settings.namesrv_addr {
-            let limit = settings.register_broker_timeout_mills;
-            let answer =
-                self.registration.client().call(nameserver, request::REGISTER_BROKER, &fields, &body, limit);
-            match answer.await {
-                Ok(answer) if answer.code == response::SUCCESS => heard = true,
-                Ok(answer) => {
-                    let remark = answer.remark.unwrap_or_default();
-                    tracing::warn!(nameserver, code = answer.code, "registration refused: {remark}");
-                }
-                Err(error) => tracing::warn!(nameserver, "registration failed: {error}"),
-            }
-        }
-        heard
+        let mut fields = self.identity(&settings);
+        fields.extend([
+            ("bodyCrc32", wire::record::body_crc(&body).to_string()),
+            ("compressed", "false".to_owned()),
+            ("enableActingMaster", "false".to_owned()),
+            ("haServerAddr", format!("{}:{}", self.address.ip(), settings.ha_listen_port)),
+        ]);
+        self.ask_all(request::REGISTER_BROKER, fields, body, settings.register_broker_timeout_mills).await
     }
 
     /// Tells the nameservers that this broker leaves.
     pub(crate) async fn leave(&self) {
-        let settings = self.settings();
-        let (address, id) = (self.address.to_string(), settings.broker_id.to_string());
-        let fields = [
-            ("brokerAddr", address.as_str()),
-            ("brokerId", &id),
-            ("brokerName", &settings.broker_name),
-            ("clusterName", &settings.broker_cluster_name),
-        ];
-        for nameserver in &settings.namesrv_addr {
-            let client = self.registration.client();
-            let answer = client.call(nameserver, request::UNREGISTER_BROKER, &fields, &[], LEAVE_TIMEOUT);
-            if let Err(error) = answer.await {
-                tracing::warn!(nameserver, "could not leave: {error}");
-            }
-        }
+        let fields = self.identity(&self.settings());
+        self.ask_all(request::UNREGISTER_BROKER, fields, Vec::new(), LEAVE_TIMEOUT).await;
         self.registration.client().close();
+    }
+
+    /// Fields by which nameservers know this broker.
+    fn identity(&self, settings: &settings::Broker) -> Vec<(&'static str, String)> {
+        vec![
+            ("brokerAddr", self.address.to_string()),
+            ("brokerId", settings.broker_id.to_string()),
+            ("brokerName", settings.broker_name.clone()),
+            ("clusterName", settings.broker_cluster_name.clone()),
+        ]
+    }
+
+    /// Sends a request to all nameservers at once, so that a dead one delays nobody; true if any agreed.
+    async fn ask_all(
+        &self,
+        code: i32,
+        fields: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> bool {
+        let request = Arc::new((fields, body));
+        let mut asked = JoinSet::new();
+        for nameserver in self.settings().namesrv_addr.clone() {
+            let (client, request) = (self.registration.client(), Arc::clone(&request));
+            asked.spawn(async move {
+                let (fields, body) = &*request;
+                let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let answer = client.call(&nameserver, code, &fields, body, limit).await;
+                match &answer {
+                    Ok(answer) if answer.code == response::SUCCESS => return true,
+                    Ok(answer) => {
+                        let remark = answer.remark.as_deref().unwrap_or_default();
+                        tracing::warn!(nameserver, code, answer = answer.code, "refused: {remark}");
+                    }
+                    Err(error) => tracing::warn!(nameserver, code, "a nameserver was not told: {error}"),
+                }
+                false
+            });
+        }
+        let mut agreed = false;
+        while let Some(done) = asked.join_next().await {
+            agreed |= done.unwrap_or(false);
+        }
+        agreed
     }
 }

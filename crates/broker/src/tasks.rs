@@ -48,8 +48,9 @@ impl Broker {
     /// First half of a stop: leaves the nameservers, answers who waits, ends the tasks. New requests are still
     /// answered; close the sockets after this and then call [`Broker::finish`].
     pub async fn retire(&self) {
-        self.leave().await;
+        // First the tasks: none of them shall register again what has left.
         self.stopping.send_replace(true);
+        self.leave().await;
         self.hold.close();
     }
 

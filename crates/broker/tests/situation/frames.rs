@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use remoting::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use wire::code::request as code;
 use wire::frame::{FRAME_MAX, split};
 use wire::header::{self, Dialect, FrameWriter, Head};
 
 use super::PATIENCE;
+use super::peer::{Ask, borrowed};
 
 pub struct Wire {
     stream: TcpStream,
@@ -30,6 +32,22 @@ impl Wire {
 
     pub async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Sends a pull that must wait: what is asked behind it is answered before it.
+    pub async fn park(&mut self, opaque: i32, ask: &Ask<'_>) {
+        let head = Head::request(Dialect::Json, code::PULL_MESSAGE, opaque);
+        self.write(&frame(&head, &borrowed(&ask.fields()), &[])).await;
+        self.hears_nothing().await;
+    }
+
+    /// Sees to it that no answer has come, by asking something else, which is answered first.
+    pub async fn hears_nothing(&mut self) {
+        const PROBE: i32 = -77;
+        let head = Head::request(Dialect::Json, code::GET_MAX_OFFSET, PROBE);
+        self.write(&frame(&head, &[("topic", "nowhere"), ("queueId", "0")], &[])).await;
+        let framed = self.next().await.expect("an answer to the probe");
+        assert_eq!(framed.opaque, PROBE, "{framed:?}");
     }
 
     /// The next frame; `None` when the broker has ended the connection.

@@ -75,6 +75,23 @@ impl<'a> Ask<'a> {
     pub fn committing(self, commit: i64) -> Ask<'a> {
         Ask { flags: self.flags | COMMIT, commit, ..self }
     }
+
+    /// Header of code 11.
+    pub fn fields(&self) -> [(&'static str, String); 11] {
+        [
+            ("consumerGroup", self.group.to_owned()),
+            ("topic", self.topic.to_owned()),
+            ("queueId", self.queue.to_string()),
+            ("queueOffset", self.offset.to_string()),
+            ("maxMsgNums", "32".to_owned()),
+            ("sysFlag", self.flags.to_string()),
+            ("commitOffset", self.commit.to_string()),
+            ("suspendTimeoutMillis", self.suspend.as_millis().to_string()),
+            ("subscription", self.tags.to_owned()),
+            ("subVersion", "0".to_owned()),
+            ("expressionType", "TAG".to_owned()),
+        ]
+    }
 }
 
 impl Peer {
@@ -104,20 +121,7 @@ impl Peer {
     }
 
     pub async fn pull(&self, ask: &Ask<'_>) -> Answer {
-        let fields = [
-            ("consumerGroup", ask.group),
-            ("topic", ask.topic),
-            ("queueId", &ask.queue.to_string()),
-            ("queueOffset", &ask.offset.to_string()),
-            ("maxMsgNums", "32"),
-            ("sysFlag", &ask.flags.to_string()),
-            ("commitOffset", &ask.commit.to_string()),
-            ("suspendTimeoutMillis", &ask.suspend.as_millis().to_string()),
-            ("subscription", ask.tags),
-            ("subVersion", "0"),
-            ("expressionType", "TAG"),
-        ];
-        self.call(code::PULL_MESSAGE, &fields, &[]).await
+        self.call(code::PULL_MESSAGE, &borrowed(&ask.fields()), &[]).await
     }
 
     /// Everything in a queue, read as a consumer does that follows the offsets it is given.
@@ -161,6 +165,10 @@ impl Peer {
         eventually("notices of changed members", async || self.notices(group) >= count).await;
         assert_eq!(self.notices(group), count, "{group}");
     }
+}
+
+pub fn borrowed<'a>(fields: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
+    fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 /// Header of code 310.

@@ -1,0 +1,106 @@
+//! How far a group has come: committed, asked for, and still known after a restart.
+
+mod situation;
+
+use situation::peer::{Ask, Peer, borrowed, number, stored};
+use situation::{Situation, eventually};
+use wire::code::request as code;
+
+fn asked(group: &str, topic: &str, queue: i32) -> [(&'static str, String); 3] {
+    [("consumerGroup", group.to_owned()), ("topic", topic.to_owned()), ("queueId", queue.to_string())]
+}
+
+/// The committed offset; `None` is QUERY_NOT_FOUND.
+async fn committed(peer: &Peer, group: &str, queue: i32, zero_if_not_found: bool) -> Option<i64> {
+    let mut fields = asked(group, "orders", queue).to_vec();
+    fields.push(("setZeroIfNotFound", zero_if_not_found.to_string()));
+    let answer = peer.call(code::QUERY_CONSUMER_OFFSET, &borrowed(&fields), &[]).await;
+    match answer.code {
+        0 => Some(number(&answer, "offset")),
+        22 => None,
+        _ => panic!("{answer:?}"),
+    }
+}
+
+async fn commit(peer: &Peer, group: &str, topic: &str, queue: i32, offset: i64) -> i32 {
+    let mut fields = asked(group, topic, queue).to_vec();
+    fields.push(("commitOffset", offset.to_string()));
+    peer.call(code::UPDATE_CONSUMER_OFFSET, &borrowed(&fields), &[]).await.code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_group_is_not_found_unless_the_whole_queue_is_young() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    assert_eq!(committed(&peer, "readers", 0, true).await, None, "there is no such topic");
+    stored(peer.send("orders", 0, "x").await);
+    assert_eq!(committed(&peer, "readers", 0, true).await, Some(0));
+    assert_eq!(committed(&peer, "readers", 0, false).await, None);
+    assert_eq!(committed(&peer, "readers", 1, true).await, None, "its queue is empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_commit_wins_and_belongs_to_its_group_and_queue() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "x").await);
+    for group in ["readers", "others"] {
+        peer.join("c", group, "orders", "*").await;
+    }
+    assert_eq!(commit(&peer, "readers", "orders", 0, 5).await, 0);
+    assert_eq!(commit(&peer, "readers", "orders", 1, 7).await, 0);
+    assert_eq!(committed(&peer, "readers", 0, false).await, Some(5));
+    assert_eq!(commit(&peer, "readers", "orders", 0, 3).await, 0, "going back is allowed");
+    assert_eq!(committed(&peer, "readers", 0, false).await, Some(3));
+    assert_eq!(committed(&peer, "readers", 1, false).await, Some(7));
+    assert_eq!(committed(&peer, "others", 0, false).await, None);
+    // Consumers most often commit with their pulls.
+    peer.pull(&Ask::new("orders", 0, 1).committing(9)).await;
+    assert_eq!(committed(&peer, "readers", 0, false).await, Some(9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_make_no_sense_are_refused() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "x").await);
+    peer.join("c", "readers", "orders", "*").await;
+    assert_eq!(commit(&peer, "strangers", "orders", 0, 1).await, 26);
+    assert_eq!(commit(&peer, "readers", "nowhere", 0, 1).await, 17);
+    let fields = asked("readers", "orders", 0);
+    assert_eq!(peer.call(code::UPDATE_CONSUMER_OFFSET, &borrowed(&fields), &[]).await.code, 29);
+    let fields = [("consumerGroup", "readers"), ("topic", "orders"), ("commitOffset", "1")];
+    assert_eq!(peer.call(code::UPDATE_CONSUMER_OFFSET, &fields, &[]).await.code, 29);
+    assert_eq!(committed(&peer, "readers", 0, false).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_there_after_a_stop_and_after_a_kill() {
+    let keys = [("flushConsumerOffsetInterval", "20")];
+    let situation = Situation::new(&keys);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "x").await);
+    peer.join("c", "readers", "orders", "*").await;
+    commit(&peer, "readers", "orders", 0, 11).await;
+    let path = situation.path("config/consumerOffset.json");
+    eventually("the offset is in the file", async || {
+        let files = situation.disk.files();
+        files.get(&path).is_some_and(|bytes| String::from_utf8_lossy(bytes).contains("11"))
+    })
+    .await;
+    let killed = situation.after_kill();
+    let restarted = killed.start().await;
+    let peer = restarted.peer();
+    assert_eq!(committed(&peer, "readers", 0, false).await, Some(11));
+    commit(&peer, "readers", "orders", 0, 12).await;
+    commit(&peer, "readers", "orders", 3, 1).await;
+    restarted.stop().await.unwrap();
+    let restarted = killed.after_kill().start().await;
+    let peer = restarted.peer();
+    assert_eq!(committed(&peer, "readers", 0, false).await, Some(12));
+    assert_eq!(committed(&peer, "readers", 3, false).await, Some(1));
+}

@@ -1,0 +1,113 @@
+//! Pulls that wait: woken by what they want, left alone by all else, answered at their deadline.
+
+mod situation;
+
+use std::time::{Duration, Instant};
+
+use situation::frames::Wire;
+use situation::messages::{bodies, got, text};
+use situation::peer::{Ask, number, stored};
+use situation::{PATIENCE, Situation};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
+    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
+        let situation = Situation::new(&[("flushDiskType", flush)]);
+        let house = situation.start().await;
+        let sender = house.peer();
+        stored(sender.send("orders", 0, "before").await);
+        let mut first = Wire::connect(house.address()).await;
+        let mut second = Wire::connect(house.address()).await;
+        first.park(1, &Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
+        first.park(2, &Ask::new("orders", 1, 0).waiting(PATIENCE)).await;
+        second.park(3, &Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
+        second.park(4, &Ask::new("orders", 2, 0).waiting(PATIENCE)).await;
+        stored(sender.send("orders", 0, "now").await);
+        for (wire, opaque) in [(&mut first, 1), (&mut second, 3)] {
+            let framed = wire.next().await.unwrap();
+            assert_eq!((framed.opaque, framed.answer.code), (opaque, 0), "{framed:?}");
+            assert_eq!(bodies(&got(&framed.answer.body)), ["now"]);
+            assert_eq!(number(&framed.answer, "nextBeginOffset"), 2);
+            wire.hears_nothing().await;
+        }
+        // The others still wait, and are woken in their turn.
+        stored(sender.send("orders", 2, "later").await);
+        assert_eq!(second.next().await.unwrap().opaque, 4);
+        first.hears_nothing().await;
+        stored(sender.send("orders", 1, "last").await);
+        assert_eq!(first.next().await.unwrap().opaque, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_another_tag_does_not_answer_a_pull_that_waits() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let sender = house.peer();
+    stored(sender.send("orders", 0, "before").await);
+    let mut wire = Wire::connect(house.address()).await;
+    wire.park(1, &Ask::new("orders", 0, 1).tagged("red || blue").waiting(PATIENCE)).await;
+    for body in ["a", "b", "c"] {
+        stored(sender.send_with("orders", 0, body.as_bytes(), &text(&[("TAGS", "green")])).await);
+        wire.hears_nothing().await;
+    }
+    stored(sender.send_with("orders", 0, b"wanted", &text(&[("TAGS", "blue")])).await);
+    let framed = wire.next().await.unwrap();
+    assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
+    assert_eq!(bodies(&got(&framed.answer.body)), ["wanted"]);
+    assert_eq!(number(&framed.answer, "nextBeginOffset"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_its_deadline_a_pull_is_answered_19_or_20_if_it_has_moved_on() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let sender = house.peer();
+    stored(sender.send("orders", 0, "before").await);
+    let suspend = Duration::from_millis(400);
+    let (mut idle, mut passed) = (Wire::connect(house.address()).await, Wire::connect(house.address()).await);
+    let since = Instant::now();
+    idle.park(1, &Ask::new("orders", 1, 0).waiting(suspend)).await;
+    // Long enough to survive the two sends below on a slow machine.
+    passed.park(2, &Ask::new("orders", 0, 1).tagged("red").waiting(3 * suspend)).await;
+    for body in ["a", "b"] {
+        stored(sender.send_with("orders", 0, body.as_bytes(), &text(&[("TAGS", "green")])).await);
+    }
+    let framed = idle.next().await.unwrap();
+    assert!(since.elapsed() >= suspend, "answered early, after {:?}", since.elapsed());
+    assert_eq!((framed.opaque, framed.answer.code), (1, 19), "{framed:?}");
+    assert_eq!(number(&framed.answer, "nextBeginOffset"), 0);
+    let framed = passed.next().await.unwrap();
+    assert!(since.elapsed() >= 3 * suspend, "answered early, after {:?}", since.elapsed());
+    assert_eq!((framed.opaque, framed.answer.code), (2, 20), "{framed:?}");
+    assert_eq!(number(&framed.answer, "nextBeginOffset"), 3, "it need not look at them again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_long_polling_a_pull_waits_for_the_short_time() {
+    let situation = Situation::new(&[("longPollingEnable", "false"), ("shortPollingTimeMills", "50")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "before").await);
+    let since = Instant::now();
+    let answer = peer.pull(&Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
+    assert_eq!(answer.code, 19);
+    assert!(since.elapsed() >= Duration::from_millis(50) && since.elapsed() < PATIENCE / 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stops_answers_who_waits() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    stored(house.peer().send("orders", 0, "before").await);
+    let mut wire = Wire::connect(house.address()).await;
+    wire.park(1, &Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
+    wire.park(2, &Ask::new("orders", 1, 0).waiting(PATIENCE)).await;
+    house.stop().await.unwrap();
+    let mut answers = Vec::new();
+    while let Some(framed) = wire.next().await {
+        answers.push((framed.opaque, framed.answer.code));
+    }
+    answers.sort();
+    assert_eq!(answers, [(1, 19), (2, 19)]);
+}
