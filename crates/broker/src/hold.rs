@@ -2,7 +2,7 @@
 //! (broker.md §10.5).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -70,7 +70,9 @@ impl Hold {
         if first {
             self.earlier.notify_one();
         }
-        // An append between our read and the line above told nobody; look again now that it would.
+        // An append between our read and the line above told nobody; look again now that it would. Pairs with the
+        // fence of the store between showing a message and asking who watches.
+        fence(Ordering::SeqCst);
         if queue.max_offset() > offset { self.waiting.lock().remove(&key, id) } else { None }
     }
 

@@ -4,8 +4,9 @@
 //! write may have left behind the end is overwritten by the next append, so that it cannot come to life in a crash.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use wire::record::{self, BLANK_SIZE, MAGIC_BLANK};
 
@@ -24,6 +25,8 @@ pub(crate) struct Appender {
     segment: Option<Arc<Segment>>,
     /// Where the next record goes.
     pub end: u64,
+    /// Zeros are being written there.
+    pub zeroing: Option<Range<u64>>,
     /// A failed write may have reached up to here.
     dirty_until: u64,
     /// Store time of the last record: it never goes back along the log (store.md §3.1).
@@ -41,7 +44,12 @@ pub(crate) struct Moment {
 
 impl Appender {
     pub fn new(end: u64, last_timestamp: i64, entries: u64) -> Appender {
-        Appender { segment: None, end, dirty_until: 0, last_timestamp, entries }
+        Appender { segment: None, end, zeroing: None, dirty_until: 0, last_timestamp, entries }
+    }
+
+    /// The segment that the next record probably goes to.
+    pub fn segment(&self) -> Option<&Arc<Segment>> {
+        self.segment.as_ref()
     }
 
     pub fn moment(&self) -> Moment {
@@ -221,6 +229,7 @@ impl Store {
         let until = appender.end + bytes.len() as u64;
         let dirty = appender.dirty_until.min(segment.until());
         let at = appender.end - segment.base;
+        self.zeros.wait_for_range(appender, until.max(dirty));
         let written = if dirty > until {
             let mut covering = Vec::with_capacity((dirty - appender.end) as usize);
             covering.extend_from_slice(bytes);
@@ -260,8 +269,11 @@ impl Store {
             self.allocate.raise();
         }
         if self.is_sync() {
+            self.zeros.appended(until);
             return;
         }
+        // Pairs with the fence of a reader that starts to watch: one of us sees the other.
+        fence(Ordering::SeqCst);
         debug_assert!(until <= self.log.end());
         let mut told: Option<&Arc<Queue>> = None;
         for entry in batch.entries.iter().filter(|entry| entry.queued) {

@@ -125,14 +125,18 @@ impl CommitLog {
     }
 
     /// Makes the segment behind the last one, if there is one to follow and it is not there yet.
-    pub fn prepare_next(&self) -> io::Result<()> {
+    ///
+    /// `prepare` is given the segment before anybody else sees it.
+    pub fn prepare_next(&self, prepare: &dyn Fn(&Segment) -> io::Result<()>) -> io::Result<()> {
         let mut ready = self.ready.lock();
         let next = match self.segments.read().last() {
             Some(last) => last.until(),
             None => return Ok(()),
         };
         if ready.as_ref().is_none_or(|segment| segment.base != next) {
-            *ready = Some(self.create(next)?);
+            let segment = self.create(next)?;
+            prepare(&segment)?;
+            *ready = Some(segment);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -142,6 +142,8 @@ impl Store {
         for entry in &seen {
             entry.queue.show(entry.queue_offset + 1);
         }
+        // Pairs with the fence of a reader that starts to watch: one of us sees the other.
+        fence(Ordering::SeqCst);
         let mut told: Option<&Arc<Queue>> = None;
         for UnseenEntry { queue, .. } in &seen {
             if queue.watched.load(Ordering::Acquire) && told.is_none_or(|told| !Arc::ptr_eq(told, queue)) {

@@ -35,6 +35,7 @@ mod segment;
 mod signal;
 mod store;
 mod time_search;
+mod zeros;
 
 pub use batch::{Appended, Batch};
 pub use clock::{Clock, LocalTime, RealClock};

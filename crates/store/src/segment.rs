@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use crate::disk::File;
@@ -13,12 +14,14 @@ pub(crate) struct Segment {
     pub size: u64,
     pub path: PathBuf,
     pub file: Arc<dyn File>,
+    /// Up to here, at least, its blocks were written once: with records or with zeros.
+    pub zeroed: AtomicU64,
     map: OnceLock<Option<Map>>,
 }
 
 impl Segment {
     pub fn new(base: u64, size: u64, path: PathBuf, file: Arc<dyn File>) -> Segment {
-        Segment { base, size, path, file, map: OnceLock::new() }
+        Segment { base, size, path, file, zeroed: AtomicU64::new(base), map: OnceLock::new() }
     }
 
     /// First offset behind this segment.

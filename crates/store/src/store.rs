@@ -23,6 +23,7 @@ use crate::queues::Queues;
 use crate::recovery;
 use crate::retention::Retention;
 use crate::signal::Signal;
+use crate::zeros::Zeros;
 
 /// Called when new messages of a watched queue can be read; must not block.
 pub type OnArrival = Arc<dyn Fn(&Arc<Queue>) + Send + Sync>;
@@ -44,6 +45,7 @@ pub struct Store {
     pub(crate) retention: Mutex<Retention>,
     /// Raised when the next segment should be made.
     pub(crate) allocate: Signal,
+    pub(crate) zeros: Zeros,
     /// Ends the thread that deletes old segments.
     pub(crate) cleaner: Signal,
     /// Why nothing more may be written; the first failure stays.
@@ -102,6 +104,7 @@ impl Store {
             checkpoint: Mutex::new(recovered.checkpoint),
             retention: Mutex::default(),
             allocate: Signal::default(),
+            zeros: Zeros::default(),
             cleaner: Signal::default(),
             fault: Mutex::new(None),
             read_only: AtomicBool::new(false),
@@ -144,6 +147,7 @@ impl Store {
         ];
         if self.is_sync() {
             work.push(("store-deadlines", Store::deadline_loop));
+            work.push(("store-zeros", Store::zero_loop));
         }
         if self.index.is_some() {
             work.push(("store-index", Store::index_loop));
@@ -195,6 +199,7 @@ impl Store {
             &files.urgent,
             &self.allocate,
             &self.cleaner,
+            &self.zeros.wanted,
         ] {
             signal.stop();
         }
@@ -211,7 +216,8 @@ impl Store {
     /// Makes the next segment if the present one is half full; the appender then finds it ready.
     pub fn allocate_step(&self) -> Result<(), StoreError> {
         if self.log.wants_next() {
-            self.log.prepare_next().map_err(StoreError::io("create a segment in", &self.log.dir))?;
+            let ready = self.log.prepare_next(&|segment| self.zero_beginning(segment));
+            ready.map_err(StoreError::io("create a segment in", &self.log.dir))?;
             // More than one segment: the cleaner has something to watch over.
             self.cleaner.raise();
         }

@@ -87,13 +87,14 @@ impl History {
     }
 
     fn act(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(21) {
             0..12 => self.send_some(),
             12..14 => self.store.flush_step().expect("flushing works"),
             14..16 => self.store.queue_step(false).expect("queues are written"),
             16 => self.store.queue_step(true).expect("queues are synced"),
             17 => while self.store.index_step().expect("indexing works") {},
             18 => self.store.allocate_step().expect("segments are made"),
+            19 if self.store.is_sync() => drop(self.store.zero_step().expect("zeros are written")),
             _ => self.world.clock.advance(std::time::Duration::from_secs(7)),
         }
     }

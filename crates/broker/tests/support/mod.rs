@@ -224,8 +224,8 @@ pub fn records(mut bytes: &[u8]) -> Vec<Got> {
         let record = Record::parse(record).expect("a record");
         messages.push(Got {
             topic: record.topic.to_owned(),
-            queue_offset: record.queue_offset as i64,
-            physical_offset: record.physical_offset as i64,
+            queue_offset: record.queue_offset,
+            physical_offset: record.physical_offset,
             body: String::from_utf8_lossy(record.body).into_owned(),
             properties: props::iter(record.properties)
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
