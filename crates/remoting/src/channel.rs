@@ -29,6 +29,8 @@ pub struct Channel {
     /// Wakes the task: there is something to write, or the connection shall end.
     pub(crate) wake: Notify,
     closing: Mutex<Option<String>>,
+    /// Ends only when nobody owes an answer any more.
+    finishing: AtomicBool,
     closed: AtomicBool,
     next_opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
@@ -105,6 +107,7 @@ impl Channel {
             held: AtomicU32::new(0),
             wake: Notify::new(),
             closing: Mutex::new(None),
+            finishing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_opaque: AtomicI32::new(0),
             calls: Mutex::new(HashMap::new()),
@@ -155,6 +158,17 @@ impl Channel {
     pub fn close(&self, reason: &str) {
         self.closing.lock().get_or_insert_with(|| reason.to_owned());
         self.wake.notify_one();
+    }
+
+    /// Reads no more, and ends the connection once every request that was accepted has its answer, or after a while.
+    pub fn finish(&self) {
+        self.finishing.store(true, Ordering::SeqCst);
+        self.close("");
+    }
+
+    /// Whether an end must still wait for answers.
+    pub(crate) fn owes_answers(&self) -> bool {
+        self.finishing.load(Ordering::SeqCst) && self.held.load(Ordering::SeqCst) > 0
     }
 
     /// Takes one of the places for requests that wait for their answer; `None` when all are taken.
@@ -281,7 +295,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.channel.held.fetch_sub(1, Ordering::Relaxed);
+        let before = self.channel.held.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 && self.channel.finishing.load(Ordering::SeqCst) {
+            self.channel.wake.notify_one();
+        }
     }
 }
 

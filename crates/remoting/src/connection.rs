@@ -276,16 +276,22 @@ impl Connection {
         self.channel.shrank(count);
     }
 
-    /// Writes what is queued before an end that we chose, for a bounded time.
+    /// Writes what is queued, and what is still owed, before an end that we chose, for a bounded time.
     async fn linger(&mut self, reason: String) -> End {
         let deadline = Instant::now() + LINGER;
         loop {
+            let owing = self.channel.owes_answers();
             self.write_queued();
-            if !self.is_writing() {
+            if !self.is_writing() && !owing {
                 break;
             }
-            let ready = self.stream.ready(Interest::WRITABLE);
-            if !matches!(tokio::time::timeout_at(deadline, ready).await, Ok(Ok(_))) {
+            let writing = self.is_writing();
+            let ended = tokio::select! {
+                ready = self.stream.ready(Interest::WRITABLE), if writing => ready.is_err(),
+                () = self.channel.wake.notified() => false,
+                () = tokio::time::sleep_until(deadline) => true,
+            };
+            if ended {
                 break;
             }
         }

@@ -112,12 +112,12 @@ impl Server {
         let _ = self.stop.send(true);
     }
 
-    /// Ends every connection once its queued answers are written; returns when all have ended or after `limit`.
+    /// Ends every connection once what it asked is answered; returns when all have ended or after `limit`.
     pub async fn close(&self, limit: Duration) {
         self.stop_accepting();
         let channels: Vec<_> = self.open.channels.lock().values().cloned().collect();
         for channel in channels {
-            channel.close("");
+            channel.finish();
         }
         let deadline = tokio::time::Instant::now() + limit;
         while self.connections() > 0 && tokio::time::Instant::now() < deadline {

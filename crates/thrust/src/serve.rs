@@ -19,6 +19,7 @@ use remoting::{Limits, Listener, Server, ServerError};
 use settings::{Loaded, SettingError};
 use store::{RealClock, RealDisk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 pub use args::{BrokerArgs, NameserverArgs, ServeArgs};
 
@@ -138,14 +139,35 @@ impl Plan {
         };
         announce(nameserver.as_ref(), broker.as_ref());
         signals.told_to_stop().await;
-        if let Some(broker) = broker {
-            broker.stop().await?;
-        }
-        if let Some(nameserver) = nameserver {
-            nameserver.close(CLOSE_LIMIT).await;
-        }
-        Ok(())
+        stop(nameserver, broker).await
     }
+}
+
+/// Leaves the nameservers, answers who waits, ends all connections at once, then flushes.
+async fn stop(nameserver: Option<Server>, broker: Option<RunningBroker>) -> Result<(), ServeError> {
+    let mut servers = Vec::from_iter(nameserver);
+    let Some(RunningBroker { broker, servers: own, .. }) = broker else {
+        close(servers).await;
+        return Ok(());
+    };
+    for server in &own {
+        server.stop_accepting();
+    }
+    broker.retire().await;
+    servers.extend(own);
+    close(servers).await;
+    let finished = tokio::task::spawn_blocking(move || broker.finish()).await;
+    finished
+        .map_err(|cause| ServeError::System { what: "flush the store", cause: std::io::Error::other(cause) })?
+        .map_err(ServeError::from)
+}
+
+async fn close(servers: Vec<Server>) {
+    let mut closing = JoinSet::new();
+    for server in servers {
+        closing.spawn(async move { server.close(CLOSE_LIMIT).await });
+    }
+    closing.join_all().await;
 }
 
 impl NameserverPlan {
@@ -300,26 +322,6 @@ struct RunningBroker {
     servers: Vec<Server>,
     address: SocketAddr,
     data: PathBuf,
-}
-
-impl RunningBroker {
-    async fn stop(self) -> Result<(), ServeError> {
-        for server in &self.servers {
-            server.stop_accepting();
-        }
-        self.broker.retire().await;
-        for server in &self.servers {
-            server.close(CLOSE_LIMIT).await;
-        }
-        let broker = self.broker;
-        let finished = tokio::task::spawn_blocking(move || broker.finish()).await;
-        finished
-            .map_err(|cause| ServeError::System {
-                what: "flush the store",
-                cause: std::io::Error::other(cause),
-            })?
-            .map_err(ServeError::from)
-    }
 }
 
 /// The port two below, for clients that keep sends away from pulls. Without one of our choosing it may be taken.

@@ -1,0 +1,198 @@
+//! One line on stdout when it is ready; an end in order when it is told to.
+
+mod process;
+
+use std::path::Path;
+use std::time::Duration;
+
+use process::socket::{pull_frame, send_frame};
+use process::{Socket, Thrust, eventually};
+use rustix::process::Signal;
+use wire::code::request as code;
+
+/// What the README promises.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+fn arrives(address: std::net::SocketAddr) -> bool {
+    let mut socket = Socket::connect(address);
+    socket.call(9_999, &[], &[]).code == 3
+}
+
+#[test]
+fn the_line_names_addresses_data_and_flush_mode_and_stands_alone() {
+    for (key, words) in [
+        ("flushDiskType=ASYNC_FLUSH", "asynchronous flush"),
+        ("flushDiskType=SYNC_FLUSH", "synchronous flush"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut thrust = Thrust::serve(dir.path(), &["--set", key]);
+        let line = thrust.ready.line.clone();
+        assert!(line.starts_with("thrust is ready: nameserver 127.0.0.1:"), "{line}");
+        assert!(line.contains(&format!("data {}", dir.path().display())), "{line}");
+        assert!(line.contains(&format!(", {words} (")), "{line}");
+        assert!(arrives(thrust.nameserver()) && arrives(thrust.broker()), "{line}");
+        if let Some(fast) = thrust.ready.fast {
+            assert_eq!(fast.port() + 2, thrust.broker().port());
+            assert!(arrives(fast));
+        }
+        assert!(dir.path().join("abort").exists());
+        thrust.signal(Signal::HUP);
+        thrust.err.hears(&["SIGHUP does nothing"]);
+        assert!(arrives(thrust.broker()));
+
+        let took = thrust.stop();
+        assert!(took < STOP_MAX, "{took:?}");
+        assert_eq!(thrust.out.text(), line, "one line and no more");
+        assert!(!dir.path().join("abort").exists(), "a clean stop leaves no such file");
+    }
+}
+
+#[test]
+fn sigint_stops_it_too_and_the_next_start_finds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut thrust = Thrust::serve(dir.path(), &[]);
+    let mut socket = Socket::connect(thrust.broker());
+    assert_eq!(socket.send("orders", "1", "kept", "").code, 0);
+    thrust.signal(Signal::INT);
+    assert!(thrust.exit().success());
+    let mut thrust = Thrust::serve(dir.path(), &[]);
+    let messages = Socket::connect(thrust.broker()).read_all("orders", 1);
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].body, "kept");
+    thrust.stop();
+}
+
+#[test]
+fn pulls_that_wait_are_answered_and_idle_connections_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut thrust = Thrust::serve(dir.path(), &[]);
+    let addresses = [Some(thrust.broker()), thrust.ready.fast, Some(thrust.nameserver())];
+    let mut idle: Vec<Socket> =
+        addresses.into_iter().flatten().flat_map(|address| [address; 20]).map(Socket::connect).collect();
+    let mut waiting = Socket::connect(thrust.broker());
+    assert_eq!(waiting.send("orders", "0", "x", "").code, 0);
+    for (opaque, queue) in [(1, 1), (2, 2), (3, 3)] {
+        waiting.write(&pull_frame(opaque, "orders", queue, 0, 30_000));
+    }
+    // Answered before them: now they wait.
+    assert_eq!(waiting.call(9_999, &[], &[]).code, 3);
+    let took = thrust.stop();
+    assert!(took < STOP_MAX, "{took:?}");
+    let mut answers: Vec<_> =
+        std::iter::from_fn(|| waiting.next()).map(|answer| (answer.opaque, answer.code)).collect();
+    answers.sort();
+    assert_eq!(answers, [(1, 19), (2, 19), (3, 19)]);
+    assert!(idle.iter_mut().all(|socket| socket.next().is_none()));
+}
+
+/// The worst that clients can do: they ask for more than the kernel holds and read nothing of it, on every port.
+#[test]
+fn clients_that_do_not_read_do_not_delay_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut thrust = Thrust::serve(dir.path(), &[]);
+    let mut socket = Socket::connect(thrust.broker());
+    let body = "x".repeat(200_000);
+    for _ in 0..10 {
+        assert_eq!(socket.send("orders", "0", &body, "").code, 0);
+    }
+    let mut deaf = Vec::new();
+    let mut stuck = Socket::connect(thrust.broker());
+    for opaque in 0..200 {
+        stuck.write(&pull_frame(opaque, "orders", 0, 0, 0));
+    }
+    deaf.push(stuck);
+    for address in [thrust.ready.fast, Some(thrust.nameserver())].into_iter().flatten() {
+        let stuck = Socket::connect(address);
+        stuck.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        deaf.push(stuck);
+        let unknown = process::socket::frame(9_999, 1, &[], &[]).repeat(1_000);
+        // Until nothing more is taken.
+        while deaf.last_mut().unwrap().write(&unknown) {}
+    }
+    let took = thrust.stop();
+    assert!(took < STOP_MAX, "{took:?}");
+}
+
+/// With synchronous flush an answer comes later than its message is in the log; a stop waits for it.
+#[test]
+fn what_was_accepted_is_answered() {
+    const WINDOW: i32 = 64;
+    for flush in ["flushDiskType=SYNC_FLUSH", "flushDiskType=ASYNC_FLUSH"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut thrust = Thrust::serve(dir.path(), &["--set", flush]);
+        let address = thrust.broker();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                let started = started.clone();
+                std::thread::spawn(move || {
+                    let mut socket = Socket::connect(address);
+                    let mut sent = 0;
+                    let mut acknowledged = Vec::new();
+                    loop {
+                        while sent < acknowledged.len() as i32 + WINDOW {
+                            let body = format!("{sender}/{sent}");
+                            if !socket.write(&send_frame(sent, "orders", "0", body.as_bytes(), "")) {
+                                break;
+                            }
+                            sent += 1;
+                        }
+                        let Some(answer) = socket.next() else { return acknowledged };
+                        assert_eq!(answer.code, 0, "{answer:?}");
+                        acknowledged.push(format!("{sender}/{}", answer.opaque));
+                        if acknowledged.len() == 200 {
+                            started.send(()).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in &senders {
+            has_started.recv_timeout(process::PATIENCE).unwrap();
+        }
+        let took = thrust.stop();
+        assert!(took < STOP_MAX, "{took:?}");
+        let mut acknowledged: Vec<String> =
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+        let mut thrust = Thrust::serve(dir.path(), &[]);
+        let messages = Socket::connect(thrust.broker()).read_all("orders", 0);
+        let mut stored: Vec<String> = messages.into_iter().map(|message| message.body).collect();
+        acknowledged.sort();
+        stored.sort();
+        assert_eq!(stored.len(), acknowledged.len(), "{flush}: stored and acknowledged");
+        assert_eq!(stored, acknowledged);
+        thrust.stop();
+    }
+}
+
+#[test]
+fn nameserver_and_broker_as_two_processes_find_each_other() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = |dir: &Path| dir.to_str().unwrap().to_owned();
+    let mut nameserver = Thrust::start(&["nameserver", "--port", "0", "--data", &path(first.path())]);
+    assert!(nameserver.ready.broker.is_none(), "{:?}", nameserver.ready);
+    let address = nameserver.nameserver().to_string();
+    // The second nameserver is not there: that delays nothing and is said.
+    let both = format!("{address};127.0.0.1:1");
+    let mut broker =
+        Thrust::start(&["broker", "-n", &both, "--data", &path(second.path()), "--set", "listenPort=0"]);
+    broker.err.hears(&["127.0.0.1:1"]);
+    let mut socket = Socket::connect(nameserver.nameserver());
+    let mut route = |topic: &str| socket.call(code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], &[]);
+    let found = route("TBW102");
+    assert_eq!(found.code, 0, "{found:?}");
+    let body = String::from_utf8(found.body).unwrap();
+    assert!(body.contains(&broker.broker().to_string()), "{body}");
+    assert_eq!(route("orders").code, 17);
+    assert_eq!(Socket::connect(broker.broker()).send("orders", "0", "x", "").code, 0);
+    eventually("the new topic has a route", || route("orders").code == 0);
+
+    let took = broker.stop();
+    assert!(took < STOP_MAX, "{took:?}");
+    assert_eq!(route("orders").code, 17, "it left before it ended");
+    // A broker whose nameserver is gone ends in time too.
+    let mut broker =
+        Thrust::start(&["broker", "-n", &address, "--data", &path(second.path()), "--set", "listenPort=0"]);
+    assert!(nameserver.stop() < STOP_MAX);
+    assert!(broker.stop() < STOP_MAX);
+}
