@@ -4,7 +4,7 @@
 use wire::body::{HeartbeatData, LockBatch, RegisterBrokerBody, TopicRoute};
 use wire::frame::{self, FRAME_MAX};
 use wire::header::{self, Dialect, FrameWriter, Head};
-use wire::record::{self, Message, Record};
+use wire::record::{self, Record};
 use wire::{batch, loose_json, properties};
 
 /// Panics when something does not hold.
@@ -104,21 +104,8 @@ pub fn stored_record(bytes: &[u8]) {
         assert!(record.property(name).is_some());
     }
     let mut again = Vec::new();
-    let message = Message {
-        topic: record.topic,
-        queue_id: record.queue_id,
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp: record.born_timestamp,
-        born_host: record.born_host,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: record.prepared_transaction_offset,
-        body: record.body,
-        properties: record.properties,
-    };
     // The second layout holds topics longer than any that we write.
-    if record::encode(&message, &mut again).is_err() {
+    if record::encode(&record.message(), &mut again).is_err() {
         assert!(record.topic.len() > 255);
         return;
     }

@@ -84,15 +84,10 @@ impl Broker {
         let message = Message {
             topic: &parked.config.topic_name,
             queue_id,
-            flag: record.flag,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
             store_host: self.address,
             reconsume_times: record.reconsume_times.saturating_add(1),
-            prepared_transaction_offset: record.prepared_transaction_offset,
-            body: record.body,
             properties: &properties,
+            ..record.message()
         };
         let queue = parked
             .queue(&self.store, queue_id)

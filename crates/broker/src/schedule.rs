@@ -226,15 +226,8 @@ impl Broker {
         let message = Message {
             topic: topic_name,
             queue_id,
-            flag: record.flag,
             sys_flag: record.sys_flag & !sys_flag::TRANSACTION_MASK,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            store_host: record.store_host,
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: record.prepared_transaction_offset,
-            body: record.body,
-            properties: record.properties,
+            ..record.message()
         };
         let real = self.store.queue(topic_name, queue_id);
         let mut batch = Batch::default();

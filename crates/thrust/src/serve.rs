@@ -94,14 +94,12 @@ struct BrokerPlan {
 impl Plan {
     /// For `thrust serve`.
     pub fn serve(args: &ServeArgs) -> Result<Plan, ServeError> {
-        let data = args.data.clone().unwrap_or_else(|| PathBuf::from("thrust-data"));
         let broker = BrokerPlan::of_serve(args)?;
-        let mut nameserver = NameserverPlan {
+        let nameserver = NameserverPlan {
             loaded: settings::load_nameserver("", &[])?,
             listen: SocketAddr::new(broker.listen.ip(), args.nameserver_port),
-            kv_path: data.join(KV_FILE),
+            kv_path: broker.loaded.settings.store_path_root_dir.join(KV_FILE),
         };
-        nameserver.kv_path = broker.loaded.settings.store_path_root_dir.join(KV_FILE);
         Ok(Plan { nameserver: Some(nameserver), broker: Some(broker) })
     }
 
@@ -226,7 +224,12 @@ impl BrokerPlan {
             open_by_default: false,
             advertise: args.advertise.as_deref(),
         };
-        asked.plan(overrides)
+        let mut plan = asked.plan(overrides)?;
+        if plan.loaded.place_of("namesrvAddr").is_none() {
+            // NAMESRV_ADDR is for clients and single brokers: a server of its own must not join that cluster unasked.
+            plan.loaded.settings.namesrv_addr.clear();
+        }
+        Ok(plan)
     }
 
     fn of(args: &BrokerArgs) -> Result<BrokerPlan, ServeError> {

@@ -318,6 +318,23 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The message it was made of, to be stored again as another record.
+    pub fn message(&self) -> Message<'a> {
+        Message {
+            topic: self.topic,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: self.body,
+            properties: self.properties,
+        }
+    }
+
     /// Compares the stored CRC with the body's. An empty body carries 0.
     pub fn verify_crc(&self) -> Result<(), RecordError> {
         let computed = body_crc(self.body);

@@ -11,7 +11,7 @@ use wire::frame::{self, FRAME_MAX, Frame};
 use wire::hash::java_hash;
 use wire::header::{self, FrameWriter, Head, Header, Language};
 use wire::ids::OffsetId;
-use wire::record::{self, Message, Record};
+use wire::record::{self, Record};
 use wire::{batch, loose_json, properties, sys_flag};
 
 const README: &str = include_str!("golden/README.md");
@@ -218,20 +218,7 @@ fn a_record_encoded_from_its_parts_has_the_bytes_that_java_wrote() {
     for file in table("physical offset").iter().map(|row| row["file"].clone()).collect::<BTreeSet<_>>() {
         for record in records(&bytes(&file)) {
             let mut out = Vec::new();
-            let message = Message {
-                topic: record.topic,
-                queue_id: record.queue_id,
-                flag: record.flag,
-                sys_flag: record.sys_flag,
-                born_timestamp: record.born_timestamp,
-                born_host: record.born_host,
-                store_host: record.store_host,
-                reconsume_times: record.reconsume_times,
-                prepared_transaction_offset: record.prepared_transaction_offset,
-                body: record.body,
-                properties: record.properties,
-            };
-            record::encode(&message, &mut out).unwrap();
+            record::encode(&record.message(), &mut out).unwrap();
             let (queue_offset, offset) = (record.queue_offset as u64, record.physical_offset as u64);
             record::patch(&mut out, queue_offset, offset, record.store_timestamp);
             assert_eq!(out, record.bytes, "{file}");
