@@ -54,7 +54,7 @@ impl Index {
     pub fn open(
         disk: &dyn Disk,
         options: &Options,
-        recovered: &Recovered,
+        recovered: &mut Recovered,
         log_end: u64,
     ) -> Result<Option<Index>, StoreError> {
         if !options.index_enabled {
@@ -62,21 +62,22 @@ impl Index {
         }
         let dir = options.root.join("index");
         let shape = Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) };
-        let checkpoint = &recovered.checkpoint.content;
+        let own = recovered.checkpoint.content.own;
+        let index_timestamp = recovered.checkpoint.content.index_timestamp;
         let mut files: Vec<IndexFile> = Vec::new();
-        let mut dropping = false;
+        let mut dropped = Vec::new();
         for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
             let path = dir.join(&entry.name);
             if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
                 tracing::warn!(path = %path.display(), "no index file; ignored");
                 continue;
             }
-            if !dropping && entry.len == shape.bytes() {
+            if dropped.is_empty() && entry.len == shape.bytes() {
                 let file =
                     IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
-                let trusted = match &checkpoint.own {
+                let trusted = match &own {
                     Some(own) => file.header.end_offset < own.index as i64,
-                    None => recovered.clean || file.header.end_timestamp <= checkpoint.index_timestamp,
+                    None => recovered.clean || file.header.end_timestamp <= index_timestamp,
                 };
                 // A header that says nothing may belong to a file that was being written; and an index may have been
                 // more durable than the log that it speaks of.
@@ -86,12 +87,15 @@ impl Index {
                 }
             }
             // Later files continue this one: they go with it.
-            dropping = true;
-            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            dropped.push(path);
+        }
+        distrust_times(recovered, &files)?;
+        for path in &dropped {
+            disk.remove(path).map_err(StoreError::io("remove", path))?;
         }
         let indexed = files.last().map_or(0, |file| file.header.end_offset.max(0) as u64);
-        let position = match &checkpoint.own {
-            Some(own) if recovered.clean && !dropping && !files.is_empty() && own.index == log_end => log_end,
+        let position = match &own {
+            Some(own) if recovered.clean && dropped.is_empty() && !files.is_empty() && own.index == log_end => log_end,
             _ => indexed,
         };
         // Java's files end with the record at `indexed` included.
@@ -100,6 +104,18 @@ impl Index {
         let state = Mutex::new(State { files, position, skip_until, last_is_trusted: trusted });
         Ok(Some(Index { signal: Signal::default(), state, dir, shape }))
     }
+}
+
+/// Java's index time must not be later than the last full file: after a kill Java deletes what ends later, and with
+/// `messageIndexSafe` reads the log again from there.
+fn distrust_times(recovered: &mut Recovered, files: &[IndexFile]) -> Result<(), StoreError> {
+    let full = files.iter().rfind(|file| file.is_full()).map_or(0, |file| file.header.end_timestamp);
+    let checkpoint = &mut recovered.checkpoint;
+    if checkpoint.content.index_timestamp > full {
+        checkpoint.content.index_timestamp = full;
+        checkpoint.save().map_err(StoreError::io("write", &checkpoint.path))?;
+    }
+    Ok(())
 }
 
 impl Store {
@@ -224,15 +240,11 @@ impl Store {
         let mut state = index.state.lock();
         while self.index_some(index, &mut state)? {}
         let position = state.position;
-        let mut timestamp = None;
         if let Some(file) = state.files.last_mut() {
             file.flush().and_then(|()| file.sync()).map_err(StoreError::io("sync", &file.path))?;
-            timestamp = Some(file.header.end_timestamp);
         }
-        self.move_checkpoint(true, |checkpoint, own| {
-            own.index = position;
-            checkpoint.index_timestamp = timestamp.unwrap_or(checkpoint.index_timestamp);
-        })
+        // Java's index time stays: it speaks of full files only.
+        self.move_checkpoint(true, |_, own| own.index = position)
     }
 
     /// Bytes of the log that are not indexed yet.

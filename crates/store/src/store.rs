@@ -88,8 +88,8 @@ impl Store {
             log_min,
         ));
         let queues = Queues::new(files);
-        let recovered = recovery::recover(&*disk, &options, &log, &queues, leftovers)?;
-        let index = Index::open(&*disk, &options, &recovered, log.end())?;
+        let mut recovered = recovery::recover(&*disk, &options, &log, &queues, leftovers)?;
+        let index = Index::open(&*disk, &options, &mut recovered, log.end())?;
         let flush = Flush::default();
         flush.until.store(recovered.flushed, Ordering::Release);
         let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
