@@ -195,8 +195,8 @@ async fn the_broker_counts_what_it_stores_and_hands_out() {
     }
 }
 
-/// Keys of a Java 5.5.0 broker's answer that do not depend on paths and levels.
-const JAVA_KEYS: [&str; 62] = [
+/// Keys of a Java 5.5.0 broker's answer that do not depend on paths and levels, and what older tools look for.
+const JAVA_KEYS: [&str; 61] = [
     "EndTransactionQueueSize",
     "EndTransactionThreadPoolQueueCapacity",
     "ackThreadPoolQueueCapacity",
@@ -257,8 +257,7 @@ const JAVA_KEYS: [&str; 62] = [
     "timerReadBehind",
     "remainHowManyDataToCommit",
     "brokerVersion",
-    "consumeQueueDiskRatio",
-    "commitLogDiskRatio",
+    "getTransferedTps",
 ];
 
 fn now_ms() -> i64 {

@@ -70,6 +70,8 @@ impl Broker {
         let (found, missed) = self.stats.pull_rates();
         put("putTps", three(put_rates));
         put("getTransferredTps", three(got_rates));
+        // As 4.9 spells it; its clusterList fails without.
+        put("getTransferedTps", three(got_rates));
         put("getFoundTps", three(found));
         put("getMissTps", three(missed));
         put("getTotalTps", three([found[0] + missed[0], found[1] + missed[1], found[2] + missed[2]]));
