@@ -321,7 +321,7 @@ pub(crate) fn no_group(group: &str) -> Refusal {
     let remark = match names::check_group(group) {
         Err(error) => error.to_string(),
         Ok(()) => format!(
-            "subscription group [{group}] does not exist, and autoCreateSubscriptionGroup is false; create it first"
+            "subscription group [{group}] does not exist and was not created; create it first, for example with updateSubGroup"
         ),
     };
     Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)

@@ -95,6 +95,8 @@ impl Broker {
         let mut batch = Batch::default();
         let tags_code = hash::tags_code(record.property(props::TAGS));
         batch.push(queue, &message, tags_code).map_err(Refusal::system)?;
-        self.store.append(&mut batch).map_err(|error| append_refusal(&error))
+        self.store.append(&mut batch).map_err(|error| append_refusal(&error))?;
+        self.stats.put(1, batch.bytes_len() as u64);
+        Ok(())
     }
 }

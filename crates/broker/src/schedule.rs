@@ -234,6 +234,7 @@ impl Broker {
         let tags_code = hash::tags_code(record.property(props::TAGS));
         batch.push(&real, &message, tags_code).map_err(|error| error.to_string())?;
         self.store.append(&mut batch).map_err(|error| error.to_string())?;
+        self.stats.put(1, bytes.len() as u64);
         if let Some(topic) = self.topics.get(topic_name) {
             topic.put.add(1, bytes.len() as u64);
         }
