@@ -51,6 +51,9 @@ pub(crate) struct Unsynced {
 /// Above this many files one sync of the whole file system is cheaper.
 const UNSYNCED_FILES_MAX: usize = 64;
 
+/// Where a segment is made, among the directories of topics: Java passes over plain files there, and no topic has a dot.
+const BEGINNING: &str = "segment.new";
+
 impl QueueFiles {
     pub fn new(
         disk: Arc<dyn Disk>,
@@ -131,30 +134,39 @@ impl QueueFiles {
             let start = self.segment_start(at);
             let room = (start + self.segment_entries - at) as usize * ENTRY_BYTES;
             let (now, later) = rest.split_at(room.min(rest.len()));
-            let file = match self.file(queue, start)? {
-                Some(file) => file,
-                None => self.create(queue, start, at)?,
-            };
-            file.write_at(now, (at - start) * ENTRY_BYTES as u64)?;
-            self.note_write(self.path_of(queue, start), false);
+            match self.file(queue, start)? {
+                Some(file) => {
+                    file.write_at(now, (at - start) * ENTRY_BYTES as u64)?;
+                    self.note_write(self.path_of(queue, start), false);
+                }
+                None => self.create(queue, start, at, now)?,
+            }
             at += (now.len() / ENTRY_BYTES) as u64;
             rest = later;
         }
         Ok(())
     }
 
-    /// Creates a segment whose entries before `first` stand for nothing.
-    fn create(&self, queue: &Queue, start: u64, first: u64) -> io::Result<Arc<dyn File>> {
+    /// Creates a segment with its first entries; those before entry `first` stand for nothing.
+    ///
+    /// It gets its name when the entries are in it: a crash, or a disk without space, must not leave a segment of zeros.
+    /// Nor can it be made under another name beside the others, where Java knows numbers only.
+    fn create(&self, queue: &Queue, start: u64, first: u64, entries: &[u8]) -> io::Result<()> {
         let path = self.path_of(queue, start);
         self.disk.create_dir_all(&self.dir_of(queue.topic(), queue.id()))?;
-        let file = self.disk.create(&path, self.segment_bytes())?;
+        let beginning = self.root.join(BEGINNING);
+        // After a power cut the name may stand beside the one that the last segment got.
+        self.disk.remove(&beginning)?;
+        let file = self.disk.create(&beginning, self.segment_bytes())?;
         if first > start {
             let filler = QueueEntry::PRE_BLANK.encode().repeat((first - start) as usize);
             file.write_at(&filler, 0)?;
         }
+        file.write_at(entries, (first - start) * ENTRY_BYTES as u64)?;
+        self.disk.rename(&beginning, &path)?;
         self.note_write(path, true);
-        self.open.lock().insert((queue.serial, start), file.clone());
-        Ok(file)
+        self.open.lock().insert((queue.serial, start), file);
+        Ok(())
     }
 
     fn file(&self, queue: &Queue, start: u64) -> io::Result<Option<Arc<dyn File>>> {

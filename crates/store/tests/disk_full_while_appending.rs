@@ -95,3 +95,30 @@ fn above_the_warning_level_nothing_is_accepted() {
     store.clean_step().unwrap();
     send(&store, &letter("t", 0, "x")).unwrap();
 }
+
+/// Java takes an all-zero queue segment for one entry, and drops the message that belongs there (store.md §24 T3).
+#[test]
+fn no_queue_segment_is_left_without_entries() {
+    let world = World::new(small_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "first")).unwrap();
+    let fault = Fault::from_now(Operation::Write, "consumequeue", ErrorKind::StorageFull);
+    world.disk.inject(fault.clone());
+    store.queue_step(false).unwrap_err();
+    drop(store);
+    let segments = || world.disk.files().into_keys().filter(|path| path.starts_with(world.path("consumequeue/t")));
+    assert_eq!(segments().count(), 0);
+
+    world.disk.heal();
+    let store = world.open();
+    for i in 0..u64::from(world.options.queue_segment_entries) {
+        send(&store, &letter("t", 0, &format!("{i}"))).unwrap();
+    }
+    // The first segment is filled, the second one's first write fails.
+    world.disk.inject(Fault { after: 1, ..fault });
+    store.queue_step(false).unwrap_err();
+    assert_eq!(segments().count(), 1);
+    world.disk.heal();
+    store.queue_step(false).unwrap();
+    assert_eq!(segments().count(), 2);
+}
