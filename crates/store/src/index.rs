@@ -98,8 +98,12 @@ impl Index {
             Some(own) if recovered.clean && dropped.is_empty() && !files.is_empty() && own.index == log_end => log_end,
             _ => indexed,
         };
-        // Java's files end with the record at `indexed` included.
-        let skip_until = if files.is_empty() { 0 } else { indexed + 1 };
+        // The record at `indexed` is done, unless its file was full before all of its keys were in: those that were are
+        // then there twice, which queries see through.
+        let skip_until = match files.last() {
+            Some(last) if !last.is_full() => indexed + 1,
+            _ => 0,
+        };
         let trusted = !files.is_empty();
         let state = Mutex::new(State { files, position, skip_until, last_is_trusted: trusted });
         Ok(Some(Index { signal: Signal::default(), state, dir, shape }))

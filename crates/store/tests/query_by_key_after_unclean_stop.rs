@@ -124,3 +124,24 @@ fn the_checkpoint_tells_java_of_full_files_only() {
     let (ends, checkpoint) = index_times(&world);
     assert_eq!(checkpoint, ends[ends.len() - 2]);
 }
+
+/// The keys of one record may be in two files: the end of one and the beginning of the next, which a kill takes away.
+#[test]
+fn a_record_on_the_border_of_two_files_keeps_all_its_keys() {
+    // 149 entries fill a file; two keys a message, so that the seventy-fifth has one on each side.
+    for count in [75, 76] {
+        let world = World::new(small_options());
+        let store = world.open();
+        for i in 0..count {
+            send(&store, &letter("t", 0, &format!("{i}")).keyed(&format!("a{i} b{i}"))).unwrap();
+        }
+        while store.index_step().unwrap() {}
+        store.flush_step().unwrap();
+        drop(store);
+        let store = world.open();
+        for i in 0..count {
+            assert_eq!(by_key(&store, &format!("a{i}")), [i.to_string()], "of {count}");
+            assert_eq!(by_key(&store, &format!("b{i}")), [i.to_string()], "of {count}");
+        }
+    }
+}
