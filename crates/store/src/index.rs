@@ -95,7 +95,11 @@ impl Index {
         }
         let indexed = files.last().map_or(0, |file| file.header.end_offset.max(0) as u64);
         let position = match &own {
-            Some(own) if recovered.clean && dropped.is_empty() && !files.is_empty() && own.index == log_end => log_end,
+            Some(own)
+                if recovered.clean && dropped.is_empty() && !files.is_empty() && own.index == log_end =>
+            {
+                log_end
+            }
             _ => indexed,
         };
         // The record at `indexed` is done, unless its file was full before all of its keys were in: those that were are

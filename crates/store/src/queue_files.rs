@@ -51,7 +51,8 @@ pub(crate) struct Unsynced {
 /// Above this many files one sync of the whole file system is cheaper.
 const UNSYNCED_FILES_MAX: usize = 64;
 
-/// Where a segment is made, among the directories of topics: Java passes over plain files there, and no topic has a dot.
+/// Where a segment is made, among the directories of topics: Java passes over plain files there, and no topic has a
+/// dot in its name.
 const BEGINNING: &str = "segment.new";
 
 impl QueueFiles {
@@ -149,8 +150,8 @@ impl QueueFiles {
 
     /// Creates a segment with its first entries; those before entry `first` stand for nothing.
     ///
-    /// It gets its name when the entries are in it: a crash, or a disk without space, must not leave a segment of zeros.
-    /// Nor can it be made under another name beside the others, where Java knows numbers only.
+    /// It gets its name when the entries are in it: a crash, or a disk without space, must not leave a segment of
+    /// zeros. Nor can it be made under another name beside the others, where Java knows numbers only.
     fn create(&self, queue: &Queue, start: u64, first: u64, entries: &[u8]) -> io::Result<()> {
         let path = self.path_of(queue, start);
         self.disk.create_dir_all(&self.dir_of(queue.topic(), queue.id()))?;

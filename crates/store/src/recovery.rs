@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use wire::names;
 use wire::record::Record;
 use wire::sys_flag;
 
@@ -102,6 +103,11 @@ pub(crate) fn recover(
     if !start.ours_clean {
         // Also what the killed process wrote and did not sync is ours to sync now.
         queues.files.note_all();
+    }
+    if queues.find(names::TIMER_TOPIC, 0).is_some_and(|queue| queue.next.load(Ordering::Acquire) > 0) {
+        tracing::warn!(
+            "Java's timer has messages in this store; those that are not delivered yet wait until Java has the store again"
+        );
     }
     log.set_end(end);
     let flushed = if start.ours_clean { end } else { start.promised.unwrap_or(log.min()).min(end) };

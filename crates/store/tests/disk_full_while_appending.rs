@@ -106,7 +106,8 @@ fn no_queue_segment_is_left_without_entries() {
     world.disk.inject(fault.clone());
     store.queue_step(false).unwrap_err();
     drop(store);
-    let segments = || world.disk.files().into_keys().filter(|path| path.starts_with(world.path("consumequeue/t")));
+    let segments =
+        || world.disk.files().into_keys().filter(|path| path.starts_with(world.path("consumequeue/t")));
     assert_eq!(segments().count(), 0);
 
     world.disk.heal();
