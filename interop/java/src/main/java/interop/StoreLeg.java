@@ -114,10 +114,10 @@ public final class StoreLeg {
             goOn(before, now);
             System.out.println("ok  leg " + leg + ": all " + before.size() + " older messages are the same, by queue, id and key");
         } else {
-            Dialect.createTopic(lab.producer(), PLAIN, 4);
-            Dialect.createTopic(lab.producer(), LARGE, 1);
-            Dialect.createTopic(lab.producer(), LATE, 1);
-            Dialect.createTopic(lab.producer(), BURST, 2);
+            create(PLAIN, 4);
+            create(LARGE, 1);
+            create(LATE, 1);
+            create(BURST, 2);
             eventually(20, "topics have routes", () -> lab.queues(BURST).size() == 2 && lab.queues(PLAIN).size() == 4 && lab.queues(LARGE).size() == 1 && lab.queues(LATE).size() == 1);
             goOn(before, before);
         }
@@ -134,6 +134,14 @@ public final class StoreLeg {
         after.write(path);
         after.digests().forEach((queue, digest) -> System.out.println("    " + digest + " " + queue));
         System.out.println("ok  leg " + leg + ": " + after.size() + " messages in all, group at " + after.committed);
+    }
+
+    /** A broker may answer before the nameserver knows it. */
+    private void create(String topic, int queues) throws Exception {
+        eventually(30, "topic " + topic + " is made", () -> {
+            Dialect.createTopic(lab.producer(), topic, queues);
+            return true;
+        });
     }
 
     // ---- sending -----------------------------------------------------------------------------------------------
