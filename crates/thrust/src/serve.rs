@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 pub use args::{BrokerArgs, NameserverArgs, ServeArgs};
 
 /// How long connections may take to end once their answers are written.
-const CLOSE_LIMIT: Duration = Duration::from_millis(800);
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 /// File below the data directory for the nameserver's key-value table.
 const KV_FILE: &str = "namesrv/kvConfig.json";
 

@@ -64,7 +64,8 @@ fn send_until_killed(thrust: Thrust, cycle: usize, count: usize) -> Vec<Acknowle
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
             let heard = heard.clone();
-            std::thread::spawn(move || send(address, &format!("{cycle}/{sender}"), &heard))
+            let socket = Socket::connect(address);
+            std::thread::spawn(move || send(socket, &format!("{cycle}/{sender}"), &heard))
         })
         .collect();
     drop(heard);
@@ -82,8 +83,7 @@ fn send_until_killed(thrust: Thrust, cycle: usize, count: usize) -> Vec<Acknowle
 }
 
 /// Keeps [`IN_FLIGHT`] sends in flight until the connection breaks.
-fn send(address: SocketAddr, name: &str, heard: &Sender<Acknowledged>) {
-    let mut socket = Socket::connect(address);
+fn send(mut socket: Socket, name: &str, heard: &Sender<Acknowledged>) {
     let (mut sent, mut answered) = (0, 0);
     loop {
         while sent < answered + IN_FLIGHT {
