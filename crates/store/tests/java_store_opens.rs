@@ -37,6 +37,36 @@ fn of_java_5_5_0_killed() {
     opens("java-5.5.0-kill", false);
 }
 
+#[test]
+fn of_which_the_first_segments_have_expired() {
+    for fixture in ["java-4.9.7-clean", "java-4.9.7-kill", "java-5.5.0-clean", "java-5.5.0-kill"] {
+        let dir = tempfile::tempdir().unwrap();
+        unpack(fixture, dir.path());
+        let segments = 3;
+        for i in 0..segments {
+            fs::remove_file(dir.path().join(format!("commitlog/{:020}", i * SEGMENT_BYTES))).unwrap();
+        }
+        let ledger = read_ledger(&dir.path().join("ledger"));
+        for life in 0..2 {
+            let store = open(dir.path());
+            for ((topic, queue), all) in &ledger {
+                let left: Vec<_> = all
+                    .iter()
+                    .filter(|seen| seen.offset as u64 >= segments * SEGMENT_BYTES)
+                    .cloned()
+                    .collect();
+                let found = read(&store, topic, *queue);
+                assert_eq!(found[..left.len()], left[..], "{fixture}: {topic}/{queue} in life {life}");
+                assert!(store.queue(topic, *queue).max_offset() >= all.len() as u64);
+                for seen in left {
+                    check_found(&store, topic, &seen, &seen.key, KeyKind::Key);
+                }
+            }
+            store.stop().unwrap();
+        }
+    }
+}
+
 /// What Java's client saw of a message: queue offset, offset in the log, size, CRC of the stored body, unique key, key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
@@ -47,6 +77,9 @@ struct Seen {
     unique: String,
     key: String,
 }
+
+/// As in the broker.conf of interop/store-roundtrip when the fixtures were made.
+const SEGMENT_BYTES: u64 = 32 * 1024;
 
 type Ledger = BTreeMap<(String, u32), Vec<Seen>>;
 
@@ -118,9 +151,8 @@ fn check_acknowledged(store: &Store, dir: &Path) {
 }
 
 fn open(root: &Path) -> Arc<Store> {
-    // As in the broker.conf of interop/store-roundtrip.
     let options = Options {
-        segment_bytes: 32 * 1024,
+        segment_bytes: SEGMENT_BYTES,
         queue_segment_entries: 100,
         index_slots: 101,
         index_entries: 400,
