@@ -26,22 +26,42 @@ pub fn save(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-/// Content of `path`, or of its backup if `decode` can make nothing of it; `None` if neither says anything.
+/// Content of `path`, or of its backup if `decode` can make nothing of it; `None` if there is neither.
+///
+/// A file that cannot be read is kept as `.broken`, so that it does not become the backup at the next save. If the
+/// backup does not help either, that is an error and nothing is touched: a broker that starts with empty offsets or
+/// topics loses more than one that does not start.
 pub fn load<T>(
     disk: &dyn Disk,
     path: &Path,
     mut decode: impl FnMut(&[u8]) -> Option<T>,
 ) -> io::Result<Option<T>> {
-    for path in [path, &with_ending(path, ".bak")] {
-        let Some(bytes) = disk::read_all(disk, path)? else { continue };
-        if let Some(value) = Some(&bytes).filter(|bytes| !bytes.is_empty()).and_then(|bytes| decode(bytes)) {
-            return Ok(Some(value));
-        }
-        tracing::warn!(path = %path.display(), bytes = bytes.len(), "configuration file says nothing; trying its backup");
-        // It must not take the place of a good backup at the next save.
-        disk.remove(path)?;
+    let backup = with_ending(path, ".bak");
+    // An empty file is what a crash can leave of one that was being made; it says as much as none.
+    let read =
+        |path: &Path| Ok::<_, io::Error>(disk::read_all(disk, path)?.filter(|bytes| !bytes.is_empty()));
+    let (present, before) = (read(path)?, read(&backup)?);
+    if let Some(value) = present.as_deref().and_then(&mut decode) {
+        return Ok(Some(value));
     }
-    Ok(None)
+    if let Some(value) = before.as_deref().and_then(&mut decode) {
+        if present.is_some() {
+            let broken = with_ending(path, ".broken");
+            tracing::error!(kept = %broken.display(), "{} is damaged; its backup is used", path.display());
+            disk.rename(path, &broken)?;
+        }
+        return Ok(Some(value));
+    }
+    if present.is_none() && before.is_none() {
+        return Ok(None);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{} and its backup are damaged; restore one of them, or move both away to start without what they held",
+            path.display()
+        ),
+    ))
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

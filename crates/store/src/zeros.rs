@@ -81,10 +81,19 @@ impl Store {
         appender.zeroing = Some(range.clone());
         let writing = self.zeros.writing.lock();
         drop(appender);
-        let result = write_zeros(&segment, &range);
+        let written = write_zeros(&segment, &range);
+        // This also syncs records before the range. If it fails, the system has told us and will not tell the next
+        // flush, so the failure counts here as it would there.
+        let synced = if written.is_ok() { segment.file.sync_data() } else { Ok(()) };
         drop(writing);
         self.appender.lock().zeroing = None;
-        result.map_err(StoreError::io("write zeros to", &segment.path))?;
+        if let Err(source) = synced {
+            let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
+            self.set_fault(error.to_string());
+            self.answer_waiters();
+            return Err(error);
+        }
+        written.map_err(StoreError::io("write zeros to", &segment.path))?;
         segment.zeroed.store(range.end, Ordering::Release);
         Ok(true)
     }
@@ -108,6 +117,7 @@ impl Store {
             let from = segment.zeroed.load(Ordering::Acquire);
             let range = from..segment.until().min(from + chunk);
             write_zeros(segment, &range)?;
+            segment.file.sync_data()?;
             segment.zeroed.store(range.end, Ordering::Release);
         }
         Ok(())
@@ -122,8 +132,8 @@ impl Store {
                     Ok(true) if !self.zeros.wanted.is_stopped() => (),
                     Ok(_) => break,
                     Err(error) => {
-                        // Only speed is lost: appends report by themselves what is wrong with the disk.
-                        tracing::warn!(%error, "cannot write ahead of the log");
+                        // If writing failed only speed is lost: appends report by themselves what is wrong.
+                        tracing::warn!(%error, "cannot prepare the log ahead of its end");
                         self.zeros.wanted.pause(std::time::Duration::from_secs(1));
                         break;
                     }
@@ -141,5 +151,5 @@ fn write_zeros(segment: &Segment, range: &Range<u64>) -> io::Result<()> {
         segment.file.write_at(&piece[..count], at - segment.base)?;
         at += count as u64;
     }
-    segment.file.sync_data()
+    Ok(())
 }

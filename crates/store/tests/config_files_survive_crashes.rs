@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use sim::{Fault, Operation, Random};
-use store::config_file;
+use store::{Disk, config_file};
 use support::{World, small_options};
 
 fn load(disk: &sim::SimDisk) -> Option<String> {
@@ -44,4 +44,29 @@ fn the_old_or_the_new_content_is_there() {
             assert!(one_of, "seed {seed}: saved {saved_last}, found {found:?}");
         }
     }
+}
+
+#[test]
+fn a_damaged_file_is_kept_aside_and_two_damaged_files_stop_the_start() {
+    let disk = World::new(small_options()).disk;
+    let path = Path::new("/config/topics.json");
+    config_file::save(&disk, path, b"{1}").unwrap();
+    config_file::save(&disk, path, b"{2}").unwrap();
+    let overwrite = |path: &str, content: &[u8]| {
+        let file = disk.create(Path::new(path), 0).unwrap();
+        file.write_at(content, 0).unwrap();
+    };
+    overwrite("/config/topics.json", b"{2");
+    assert_eq!(load(&disk).as_deref(), Some("{1}"));
+    assert_eq!(
+        disk.files().get(Path::new("/config/topics.json.broken")).map(Vec::as_slice),
+        Some(&b"{2"[..])
+    );
+
+    overwrite("/config/topics.json", b"?");
+    overwrite("/config/topics.json.bak", b"?");
+    let text = |bytes: &[u8]| bytes.starts_with(b"{").then_some(());
+    let error = config_file::load(&disk, path, text).unwrap_err();
+    assert!(error.to_string().contains("restore one of them"), "{error}");
+    assert_eq!(disk.files().get(path).map(Vec::as_slice), Some(&b"?"[..]), "nothing is touched");
 }

@@ -51,6 +51,19 @@ fn waiters_learn_it_and_nothing_more_is_accepted_or_tried() {
 }
 
 #[test]
+fn a_failure_that_only_the_zeros_ahead_were_told_of_counts_too() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    let appended = send(&store, &letter("t", 0, "unknown")).unwrap();
+    let waiting = wait_for(&store, appended.until);
+    world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Sync, "commitlog", ErrorKind::Other) });
+    store.zero_step().unwrap_err();
+    assert_eq!(*waiting.lock(), [Flushed::Failed]);
+    store.flush_step().unwrap_err();
+    assert!(!store.is_writable());
+}
+
+#[test]
 fn in_synchronous_mode_messages_show_when_they_are_durable() {
     let world = World::new(sync_options());
     let store = world.open();
