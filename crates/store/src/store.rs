@@ -218,8 +218,6 @@ impl Store {
         if self.log.wants_next() {
             let ready = self.log.prepare_next(&|segment| self.zero_beginning(segment));
             ready.map_err(StoreError::io("create a segment in", &self.log.dir))?;
-            // More than one segment: the cleaner has something to watch over.
-            self.cleaner.raise();
         }
         Ok(())
     }

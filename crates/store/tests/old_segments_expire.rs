@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use store::{KeyKind, ReadLimits, ReadStatus, Space, Store};
-use support::{World, bodies, letter, send, small_options};
+use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Space, Store};
+use support::{World, bodies, letter, open_on, send, small_options};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -80,4 +81,32 @@ fn a_queue_all_of_whose_messages_expired_keeps_its_numbering() {
     assert_eq!((queue.min_offset(), queue.max_offset()), (1, 1));
     assert_eq!(send(&store, &letter("light", 0, "next")).unwrap().queue_offset, 1);
     assert_eq!(bodies(&store, "light", 0), ["next"]);
+}
+
+/// A log that has just got its second segment and then rests: the first must go all the same.
+#[test]
+fn the_cleaner_watches_from_the_second_segment_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        root: dir.path().to_path_buf(),
+        commit_log_dir: dir.path().join("commitlog"),
+        file_reserved: Duration::ZERO,
+        delete_when: (0..24).collect(),
+        clean_interval: Duration::from_millis(20),
+        ..small_options()
+    };
+    let store = open_on(Arc::new(RealDisk), Arc::new(RealClock::default()), options).unwrap();
+    store.start_workers();
+    let pause = || std::thread::park_timeout(Duration::from_millis(50));
+    while store.log_end() < store.options().segment_bytes {
+        send(&store, &letter("t", 0, &"x".repeat(800))).unwrap();
+        pause();
+    }
+    for _ in 0..200 {
+        if store.log_min() > 0 {
+            return store.stop().unwrap();
+        }
+        pause();
+    }
+    panic!("the first segment is still there");
 }
