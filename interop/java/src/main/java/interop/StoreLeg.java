@@ -53,6 +53,11 @@ public final class StoreLeg {
     private static final String DEAD = "%DLQ%" + GROUP;
     private static final String SCHEDULE = "SCHEDULE_TOPIC_XXXX";
     private static final String HALF = "RMQ_SYS_TRANS_HALF_TOPIC";
+    /** Old segments are removed while the brokers run, and each leg lasts long enough for that. */
+    private static final boolean EXPIRING = System.getenv("EXPIRING") != null;
+    private static final long SEGMENT_BYTES = Long.parseLong(System.getenv("SEGMENT_BYTES"));
+    /** Java looks for what has expired from one minute after its start on. */
+    private static final int EXPIRY_SECONDS_MAX = 90;
     private static final int LATE_EACH = 3;
     /** 8 s in the messageDelayLevel of the script: falls due while no broker runs, or in the next leg. */
     private static final int LATE_LEVEL = 3;
@@ -110,7 +115,7 @@ public final class StoreLeg {
                 for (String one : expected) check(now.places.contains(one), "leg %d: an acknowledged message is gone: %s", leg, one);
                 System.out.println("ok  leg " + leg + ": " + expected.size() + " messages were acknowledged before the kill and are there");
             }
-            lookUp(before);
+            lookUp(before, now.begin());
             goOn(before, now);
             System.out.println("ok  leg " + leg + ": all " + before.size() + " older messages are the same, by queue, id and key");
         } else {
@@ -125,13 +130,19 @@ public final class StoreLeg {
         sendAllKinds();
         Ledger after = readAll();
         before.checkKept(after);
-        for (String expected : sent) check(after.places.contains(expected), "leg %d: the sent message is not read back: %s", leg, expected);
+        // What expires may be gone before it is read.
+        for (String expected : EXPIRING ? List.<String>of() : sent) check(after.places.contains(expected), "leg %d: the sent message is not read back: %s", leg, expected);
         for (Map.Entry<String, Long> end : ends.entrySet()) {
             check(after.first(end.getKey()) + after.count(end.getKey()) >= end.getValue(), "queue %s went back", end.getKey());
         }
         after.checkNumbering();
         after.committed = committed();
         after.write(path);
+        if (EXPIRING) {
+            long begin = before.begin();
+            eventually(EXPIRY_SECONDS_MAX, "segments from " + begin + " on have expired", () -> readAll().begin() > begin);
+            after.checkKept(readAll());
+        }
         after.digests().forEach((queue, digest) -> System.out.println("    " + digest + " " + queue));
         System.out.println("ok  leg " + leg + ": " + after.size() + " messages in all, group at " + after.committed);
     }
@@ -264,9 +275,10 @@ public final class StoreLeg {
 
     // ---- reading -----------------------------------------------------------------------------------------------
 
+    /** Messages that a topic has ever had. */
     private long count(String topic) throws Exception {
         long[] count = new long[1];
-        ranges(topic).values().forEach(range -> count[0] += range[1] - range[0]);
+        ranges(topic).values().forEach(range -> count[0] += range[1]);
         return count[0];
     }
 
@@ -313,13 +325,13 @@ public final class StoreLeg {
     }
 
     /** Every fifth message by the client's id, by where it is stored and by its first key. */
-    private void lookUp(Ledger before) throws Exception {
+    private void lookUp(Ledger before, long begin) throws Exception {
         int number = 0;
         for (Map.Entry<String, List<String[]>> queue : before.queues.entrySet()) {
             String topic = queue.getKey().split("/")[0];
             if (topic.startsWith("%") || topic.equals(SCHEDULE) || topic.equals(HALF)) continue;
             for (String[] fields : queue.getValue()) {
-                if (number++ % 5 != 0) continue;
+                if (number++ % 5 != 0 || Long.parseLong(Ledger.value(fields, "at")) < begin) continue;
                 String line = String.join(" ", fields);
                 String at = queue.getKey() + "/" + fields[0];
                 equal(line, Ledger.line(lab.producer().viewMessage(topic, Ledger.value(fields, "stored"))), at + " by offset id");
@@ -410,6 +422,14 @@ public final class StoreLeg {
             return queues.values().stream().mapToInt(List::size).sum();
         }
 
+        /** Where the log begins: 0, or behind the segments that have expired. */
+        long begin() {
+            if (!EXPIRING || queues.isEmpty()) return 0;
+            long first = Long.MAX_VALUE;
+            for (List<String[]> lines : queues.values()) first = Math.min(first, Long.parseLong(value(lines.get(0), "at")));
+            return first / SEGMENT_BYTES * SEGMENT_BYTES;
+        }
+
         long first(String queue) {
             return Long.parseLong(queues.get(queue).get(0)[0]);
         }
@@ -438,15 +458,17 @@ public final class StoreLeg {
         void checkKept(Ledger now) {
             queues.forEach((queue, lines) -> {
                 List<String[]> others = now.queues.getOrDefault(queue, List.of());
-                check(others.size() >= lines.size(), "queue %s holds %d messages of %d", queue, others.size(), lines.size());
-                for (int i = 0; i < lines.size(); i++) equal(String.join(" ", lines.get(i)), String.join(" ", others.get(i)), "message of " + queue);
+                List<String[]> kept = new ArrayList<>(lines);
+                kept.removeIf(fields -> Long.parseLong(value(fields, "at")) < now.begin());
+                check(others.size() >= kept.size(), "queue %s holds %d messages of %d", queue, others.size(), kept.size());
+                for (int i = 0; i < kept.size(); i++) equal(String.join(" ", kept.get(i)), String.join(" ", others.get(i)), "message of " + queue);
             });
         }
 
         void checkNothingNewBut(Ledger now, Set<String> topics) {
             now.queues.forEach((queue, lines) -> {
                 if (topics.contains(queue.split("/")[0])) return;
-                equal(queues.getOrDefault(queue, List.of()).size(), lines.size(), "messages of " + queue + ", to which nobody sent");
+                equal(ends().getOrDefault(queue, now.first(queue)), now.ends().get(queue), "end of " + queue + ", to which nobody sent");
             });
         }
 
