@@ -9,8 +9,7 @@ use wire::names;
 use crate::Broker;
 use crate::clients::Member;
 use crate::exchange::{Exchange, Outcome, Refusal};
-
-const SYS_FLAG_UNIT_SUB: i32 = 2;
+use crate::topics::SYS_FLAG_UNIT_SUB;
 
 impl Broker {
     pub(crate) fn heartbeat(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

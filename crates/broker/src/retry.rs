@@ -2,6 +2,7 @@
 //! letters (broker.md §7).
 
 use store::Batch;
+use wire::body::SubscriptionGroupConfig;
 use wire::code::response;
 use wire::hash;
 use wire::ids::OffsetId;
@@ -13,11 +14,17 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_group;
 use crate::send::{append_refusal, push_parking};
+use crate::topics::SYS_FLAG_UNIT_SUB;
 
 /// Retries start behind this level, so the first waits for the fourth… counted from 0: 10 s by default.
 const FIRST_RETRY_LEVEL: i32 = 3;
-const SYS_FLAG_UNIT_SUB: i32 = 2;
+/// First client version whose `maxReconsumeTimes` counts (wire.md §5.2).
 const VERSION_MAX_RECONSUME: i32 = 121;
+
+/// How often consumption may fail: what the client says, if it is new enough to, else what the group is set to.
+pub(crate) fn max_reconsume(asked: Option<i32>, version: i32, group: &SubscriptionGroupConfig) -> i32 {
+    asked.filter(|_| version >= VERSION_MAX_RECONSUME).unwrap_or(group.retry_max_times)
+}
 
 impl Broker {
     pub(crate) fn send_back(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -44,10 +51,8 @@ impl Broker {
         let bytes =
             bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
-        let max = match exchange.request.header.fields.number("maxReconsumeTimes") {
-            Some(max) if exchange.request.header.version >= VERSION_MAX_RECONSUME => max,
-            _ => group.retry_max_times,
-        };
+        let header = &exchange.request.header;
+        let max = max_reconsume(header.fields.number("maxReconsumeTimes"), header.version, &group);
         let given: i32 = exchange.number_or("delayLevel", 0);
         if record.reconsume_times >= max || given < 0 {
             let dead = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;

@@ -20,12 +20,11 @@ use wire::sys_flag;
 
 use crate::Broker;
 use crate::exchange::{self, Exchange, Outcome, Refusal};
+use crate::retry::max_reconsume;
 use crate::topics::{Topic, Wanted};
 
 /// Bytes of records after which a batch is appended before more is added.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// First client version whose `maxReconsumeTimes` counts (wire.md §5.2).
-const VERSION_MAX_RECONSUME: i32 = 121;
 
 thread_local! {
     static OUTGOING: RefCell<Outgoing> = RefCell::default();
@@ -238,9 +237,9 @@ impl Broker {
             properties: &outgoing.properties,
         };
         let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
+        let _held = self.place(exchange.channel, !seen.no_wait)?;
         target.topic.put.add(1, message.body.len() as u64);
         outgoing.waits |= !seen.no_wait;
-        let _held = self.place(exchange.channel, !seen.no_wait)?;
         outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count: 1, queue_id, key, _held });
         Ok(())
     }
@@ -323,10 +322,7 @@ impl Broker {
                 let remark = format!("subscription group not exist, {group_name}");
                 Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
             })?;
-            let max = match header.max_reconsume_times {
-                Some(max) if version >= VERSION_MAX_RECONSUME => max,
-                _ => group.retry_max_times,
-            };
+            let max = max_reconsume(header.max_reconsume_times, version, &group);
             if header.reconsume_times > max || self.locks.any(group_name, self.now_ms()) {
                 let topic = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
                 return Ok(Target { topic, queue_id: 0, dead: true });
@@ -440,9 +436,9 @@ impl Broker {
         let start = outgoing.keys.len();
         outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
         let key = start..outgoing.keys.len();
+        let _held = self.place(exchange.channel, !shared.no_wait)?;
         topic.put.add(count as u64, request.body.len() as u64);
         outgoing.waits |= !shared.no_wait;
-        let _held = self.place(exchange.channel, !shared.no_wait)?;
         outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count, queue_id, key, _held });
         Ok(())
     }
@@ -495,10 +491,9 @@ impl Broker {
     }
 
     fn append_outgoing(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing, out: &mut Vec<u8>) {
-        let appended = self.store.append(&mut outgoing.batch);
-        if appended.is_ok() {
+        let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
             self.stats.put(outgoing.batch.len() as u64, outgoing.batch.bytes_len() as u64);
-        }
+        });
         match appended {
             Err(error) => {
                 let refusal = append_refusal(&error);

@@ -14,7 +14,7 @@ use wire::names;
 use crate::state_file::StateFile;
 
 /// Unit flag of a retry topic (wire.md §13.5).
-const SYS_FLAG_UNIT_SUB: i32 = 2;
+pub const SYS_FLAG_UNIT_SUB: i32 = 2;
 /// Unit flag of any other topic.
 const SYS_FLAG_UNIT: i32 = 1;
 /// More queues than any topic has: what a request may ask for.

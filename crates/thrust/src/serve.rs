@@ -28,6 +28,21 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 /// File below the data directory for the nameserver's key-value table.
 const KV_FILE: &str = "namesrv/kvConfig.json";
 
+/// Limits of a server, which brokers and nameservers have under the same keys.
+macro_rules! limits_of {
+    ($settings:expr) => {
+        Limits {
+            frame_bytes_max: $settings.max_frame_bytes as usize,
+            connections_max: $settings.max_connections,
+            held_max: $settings.max_in_flight_per_connection as u32,
+            outbound_bytes_max: $settings.max_outbound_bytes_per_connection as usize,
+            outbound_bytes_total_max: $settings.max_outbound_bytes as usize,
+            inbound_bytes_total_max: $settings.max_inbound_bytes as usize,
+            idle: $settings.server_channel_max_idle_time_seconds,
+        }
+    };
+}
+
 /// Why a process cannot start or ends badly. One clear line each.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -197,15 +212,7 @@ impl NameserverPlan {
             make_writable(dir)?;
         }
         let settings = self.loaded.settings;
-        let limits = Limits {
-            frame_bytes_max: settings.max_frame_bytes as usize,
-            connections_max: settings.max_connections,
-            held_max: settings.max_in_flight_per_connection as u32,
-            outbound_bytes_max: settings.max_outbound_bytes_per_connection as usize,
-            outbound_bytes_total_max: settings.max_outbound_bytes as usize,
-            inbound_bytes_total_max: settings.max_inbound_bytes as usize,
-            idle: settings.server_channel_max_idle_time_seconds,
-        };
+        let limits = limits_of!(settings);
         let nameserver = Nameserver::new(settings, self.kv_path)?;
         nameserver.spawn_expiry();
         Ok(listener.serve(limits, nameserver))
@@ -259,7 +266,7 @@ impl BrokerPlan {
         }
         warn_all(&self.loaded.warnings());
         let settings = self.loaded.settings;
-        let limits = limits_of(&settings);
+        let limits = limits_of!(settings);
         let main = Listener::bind(self.listen)?;
         let fast = fast_listener(main.address(), self.listen.port())?;
         make_writable(&settings.store_path_root_dir)?;
@@ -334,18 +341,6 @@ fn fast_listener(main: SocketAddr, asked: u16) -> Result<Option<Listener>, Serve
         Ok(listener) => Ok(Some(listener)),
         Err(_) if asked == 0 => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-fn limits_of(settings: &settings::Broker) -> Limits {
-    Limits {
-        frame_bytes_max: settings.max_frame_bytes as usize,
-        connections_max: settings.max_connections,
-        held_max: settings.max_in_flight_per_connection as u32,
-        outbound_bytes_max: settings.max_outbound_bytes_per_connection as usize,
-        outbound_bytes_total_max: settings.max_outbound_bytes as usize,
-        inbound_bytes_total_max: settings.max_inbound_bytes as usize,
-        idle: settings.server_channel_max_idle_time_seconds,
     }
 }
 
