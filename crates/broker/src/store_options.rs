@@ -40,6 +40,8 @@ pub(crate) fn of(settings: &Settings) -> Options {
         queue_flush_interval: settings.flush_interval_consume_queue,
         queue_sync_interval: settings.flush_consume_queue_thorough_interval,
         check_crc_on_recover: settings.check_crc_on_recover,
+        append_prop_crc: settings.enabled_append_prop_crc,
+        force_verify_prop_crc: settings.force_verify_prop_crc,
         file_reserved: settings.file_reserved_time,
         delete_when: settings.delete_when.iter().map(|hour| u32::from(*hour)).collect(),
         disk_max_used_percent: settings.disk_max_used_space_ratio,

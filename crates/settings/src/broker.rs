@@ -115,6 +115,10 @@ settings! {
             "consumerOffsetUpdateVersionStep", live, within 1, u64::MAX;
         /// Verify the checksums of messages when recovering.
         check_crc_on_recover: bool = true, "checkCRCOnRecover", restart;
+        /// Store a CRC over the whole record with each message, twenty bytes as its last property.
+        enabled_append_prop_crc: bool = false, "enabledAppendPropCRC", restart;
+        /// Take a message without that CRC, or with a wrong one, for damaged, when recovering and when reading.
+        force_verify_prop_crc: bool = false, "forceVerifyPropCRC", restart;
     }
 
     "How long data is kept" {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use wire::prop_crc;
 use wire::record::{self, BLANK_SIZE, MAGIC_BLANK};
 
 use crate::batch::{Appended, Batch, BatchEntry};
@@ -176,6 +177,9 @@ impl Store {
             let queue_offset = if entry.queued { self.take_offset(&mut entry.queue) } else { 0 };
             let record = &mut batch.bytes[entry.start..entry.start + entry.len];
             record::patch(record, queue_offset, offset, timestamp);
+            if self.options.append_prop_crc {
+                prop_crc::seal(record);
+            }
             entry.appended = Appended {
                 offset,
                 queue_offset,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use wire::prop_crc;
 use wire::properties;
 use wire::record::{EncodeError, Message};
 use wire::sys_flag;
@@ -81,7 +82,12 @@ impl Batch {
         tags_code: i64,
     ) -> Result<usize, EncodeError> {
         let start = self.bytes.len();
-        let len = wire::record::encode(message, &mut self.bytes)?;
+        let len = if queue.files.append_prop_crc {
+            let properties = prop_crc::reserve(message.properties);
+            wire::record::encode(&Message { properties: &properties, ..*message }, &mut self.bytes)?
+        } else {
+            wire::record::encode(message, &mut self.bytes)?
+        };
         let delay_level = (message.topic == dispatch::SCHEDULE_TOPIC)
             .then(|| properties::find(message.properties, properties::DELAY))
             .flatten()

@@ -10,6 +10,7 @@
 
 mod append;
 mod batch;
+mod check;
 mod checkpoint;
 mod clock;
 mod commit_log;

@@ -53,6 +53,10 @@ pub struct Options {
     pub queue_sync_interval: Duration,
     /// `checkCRCOnRecover`.
     pub check_crc_on_recover: bool,
+    /// `enabledAppendPropCRC`: every record ends with a CRC over all of it, twenty bytes.
+    pub append_prop_crc: bool,
+    /// `forceVerifyPropCRC`: a record without that CRC, or with a wrong one, is damaged.
+    pub force_verify_prop_crc: bool,
     /// `fileReservedTime`.
     pub file_reserved: Duration,
     /// Local hours at which old segments are deleted (`deleteWhen`).
@@ -115,6 +119,8 @@ impl Default for Options {
             queue_flush_interval: Duration::from_secs(1),
             queue_sync_interval: Duration::from_secs(60),
             check_crc_on_recover: true,
+            append_prop_crc: false,
+            force_verify_prop_crc: false,
             file_reserved: Duration::from_secs(72 * 3600),
             delete_when: vec![4],
             disk_max_used_percent: 75,

@@ -22,6 +22,8 @@ pub(crate) struct QueueFiles {
     pub root: PathBuf,
     /// Entries per segment.
     pub segment_entries: u64,
+    /// Whether the records of all queues end with a CRC over all of them.
+    pub append_prop_crc: bool,
     log_min: Arc<AtomicU64>,
     serial: AtomicU64,
     open: Mutex<OpenFiles>,
@@ -62,11 +64,13 @@ impl QueueFiles {
         segment_entries: u64,
         open_max: usize,
         log_min: Arc<AtomicU64>,
+        append_prop_crc: bool,
     ) -> QueueFiles {
         QueueFiles {
             disk,
             root,
             segment_entries,
+            append_prop_crc,
             log_min,
             serial: AtomicU64::new(0),
             open: Mutex::new(OpenFiles { files: HashMap::new(), tick: 0, max: open_max.max(1) }),

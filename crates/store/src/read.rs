@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
-use wire::record::{Prefix, Record};
+use wire::record::Prefix;
 
 use crate::error::StoreError;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
@@ -225,8 +225,13 @@ impl Store {
             let count = queue.raw_entries(next, &mut buffer[..wanted * ENTRY_BYTES])?;
             let mut seen = 0;
             for bytes in buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES) {
-                let Some(entry) = QueueEntry::decode(bytes) else { break };
                 seen += 1;
+                let Some(entry) = QueueEntry::decode(bytes) else {
+                    // Entries below the maximum were all written.
+                    report(queue, next, None, "the entry's bytes are none");
+                    next += 1;
+                    continue;
+                };
                 let records = &result.records;
                 if records.len() >= max_count || records.byte_len() as u64 >= max_bytes {
                     break 'all;
@@ -242,13 +247,10 @@ impl Store {
                     }
                     match &segment {
                         None => removing = true,
-                        Some(segment) if is_record(segment, &entry)? => {
-                            result.records.push(segment.clone(), &entry);
-                        }
-                        Some(_) => tracing::error!(
-                            topic = %queue.topic(), queue = queue.id(), queue_offset = next, offset = at,
-                            "a queue entry points to bytes that are no message; it is skipped"
-                        ),
+                        Some(segment) => match self.unsound(segment, queue, next, &entry)? {
+                            None => result.records.push(segment.clone(), &entry),
+                            Some(reason) => report(queue, next, Some(at), &reason),
+                        },
                     }
                 }
                 next += 1;
@@ -301,11 +303,12 @@ impl Store {
             return Ok(None);
         }
         let bytes = segment.bytes(physical_offset, prefix.size as usize, &mut scratch).map_err(error)?;
-        Ok(match Record::parse(bytes) {
-            Ok(record) if record.physical_offset as u64 == physical_offset && record.verify_crc().is_ok() => {
-                Some(bytes.to_vec())
+        Ok(match self.sound_record(bytes, physical_offset) {
+            Ok(record) => Some(record.bytes.to_vec()),
+            Err(reason) => {
+                tracing::error!(offset = physical_offset, reason, "damaged message; it is not served");
+                None
             }
-            _ => None,
         })
     }
 
@@ -333,12 +336,10 @@ impl Store {
     }
 }
 
-/// Whether the bytes an entry points to begin like the record it speaks of.
-fn is_record(segment: &Segment, entry: &QueueEntry) -> io::Result<bool> {
-    if entry.physical_offset + u64::from(entry.size) > segment.until() || entry.size < 8 {
-        return Ok(false);
-    }
-    let mut scratch = Vec::new();
-    let head = segment.bytes(entry.physical_offset, 8, &mut scratch)?;
-    Ok(Prefix::parse(head).is_some_and(|prefix| prefix.is_record() && prefix.size == entry.size))
+/// A message that a reader does not get.
+fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reason: &str) {
+    tracing::error!(
+        topic = %queue.topic(), queue = queue.id(), queue_offset, offset, reason,
+        "damaged message or queue entry; it is skipped, `thrust store verify` tells more"
+    );
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wire::names;
+use wire::prop_crc;
 use wire::record::Record;
 use wire::sys_flag;
 
@@ -75,10 +76,12 @@ pub(crate) fn recover(
         queues,
         levels: &options.delay_levels,
         check_crc: options.check_crc_on_recover,
+        force_prop_crc: options.force_verify_prop_crc,
         strict_from: if clean { u64::MAX } else { start.promised.unwrap_or(0) },
         begins_at_min: start.position == log.min(),
         damaged: loaded.damaged.iter().map(|queue| queue.serial).collect(),
-        last_timestamp: checkpoint.content.physic_timestamp,
+        // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
+        last_timestamp: checkpoint.content.own.map_or(0, |_| checkpoint.content.physic_timestamp),
         pushed: 0,
     };
     let all = queues_are_incomplete(queues, &start, log);
@@ -173,15 +176,12 @@ fn last_started(log: &CommitLog) -> Result<u64, StoreError> {
 /// Java's rule after an unclean stop (since-5.3.md §4.2): the newest segment whose first record's queue entries are
 /// sure to be durable.
 fn java_start(log: &CommitLog, checkpoint: &Checkpoint) -> Result<u64, StoreError> {
-    let times = checkpoint.physic_timestamp.min(checkpoint.logics_timestamp) - 3000;
+    let times = checkpoint.physic_timestamp.min(checkpoint.logics_timestamp).saturating_sub(3000);
     for segment in log.segments().iter().rev() {
         let Some(time) = first_record_time(log, segment.base)? else { continue };
-        let matches = if checkpoint.logics_offset > 0 {
-            segment.base <= checkpoint.logics_offset as u64
-        } else {
-            time <= times
-        };
-        if matches {
+        // No field alone may bring it forward: nothing vouches for them, and too early is only slow.
+        let offset = u64::try_from(checkpoint.logics_offset).unwrap_or(0);
+        if time <= times && (offset == 0 || segment.base <= offset) {
             return Ok(segment.base);
         }
     }
@@ -227,6 +227,7 @@ struct Scan<'a> {
     queues: &'a Queues,
     levels: &'a [Duration],
     check_crc: bool,
+    force_prop_crc: bool,
     /// Records from here on may be torn, so more of them is looked at.
     strict_from: u64,
     /// The scan begins where the log begins: queues may begin at any offset.
@@ -271,9 +272,12 @@ impl Scan<'_> {
     }
 
     fn refuse(&self, record: &Record<'_>, at: u64) -> Option<String> {
-        if self.check_crc
-            && let Err(error) = record.verify_crc()
-        {
+        let verified = match (self.check_crc, self.force_prop_crc) {
+            (false, _) => Ok(()),
+            (true, false) => record.verify_crc(),
+            (true, true) => prop_crc::verify(record.bytes),
+        };
+        if let Err(error) = verified {
             return Some(error.to_string());
         }
         // A lost sector reads as zeros. The CRC covers the body only, so in what may be torn the other variable

@@ -35,6 +35,8 @@ pub struct Store {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) on_arrival: OnArrival,
     pub(crate) log: CommitLog,
+    /// Records before this were on the disk when the store was opened.
+    pub(crate) opened_end: u64,
     pub(crate) appender: Mutex<Appender>,
     pub(crate) queues: Queues,
     pub(crate) queue_writer: Mutex<QueueWriter>,
@@ -86,6 +88,7 @@ impl Store {
             u64::from(options.queue_segment_entries),
             options.open_queue_files_max,
             log_min,
+            options.append_prop_crc,
         ));
         let queues = Queues::new(files);
         let mut recovered = recovery::recover(&*disk, &options, &log, &queues, leftovers)?;
@@ -94,6 +97,7 @@ impl Store {
         flush.until.store(recovered.flushed, Ordering::Release);
         let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
         let store = Arc::new(Store {
+            opened_end: log.end(),
             log,
             appender: Mutex::new(appender),
             queues,

@@ -14,6 +14,7 @@ pub mod header;
 pub mod ids;
 pub mod loose_json;
 pub mod names;
+pub mod prop_crc;
 pub mod properties;
 pub mod record;
 pub mod sys_flag;

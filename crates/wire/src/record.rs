@@ -225,6 +225,9 @@ pub enum RecordError {
         /// CRC of the body at hand.
         computed: u32,
     },
+    /// See [`crate::prop_crc`].
+    #[error("CRC property is missing or does not agree with the record's bytes")]
+    PropCrc,
 }
 
 /// The first eight bytes of a record or of a blank: total size and magic.
