@@ -37,9 +37,7 @@ impl Broker {
             return false;
         };
         let first = self.store.entries(&queue, 0, 1);
-        first.first().is_some_and(|entry| {
-            self.store.log_end().saturating_sub(entry.physical_offset) <= self.store.options().in_memory_bytes
-        })
+        first.first().is_some_and(|entry| self.store.is_in_memory(entry.physical_offset))
     }
 
     pub(crate) fn update_consumer_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

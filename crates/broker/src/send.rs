@@ -687,7 +687,10 @@ fn push(
 /// What a client is told when the store did not take a message (broker.md §5.6).
 pub(crate) fn append_refusal(error: &AppendError) -> Refusal {
     let (code, prefix) = match error {
-        AppendError::Stopped | AppendError::ReadOnly { .. } | AppendError::DiskFull { .. } => {
+        AppendError::Stopped
+        | AppendError::ReadOnly { .. }
+        | AppendError::DiskFull { .. }
+        | AppendError::QueuesBehind { .. } => {
             (response::SERVICE_NOT_AVAILABLE, "service not available now. ")
         }
         AppendError::NoSegment { .. } => (response::SYSTEM_ERROR, "create mapped file failed, "),

@@ -8,7 +8,8 @@ use sim::{Fault, Operation};
 use situation::frames::{Wire, frame};
 use situation::messages::bodies;
 use situation::peer::{number, remark, short_fields, stored};
-use situation::{PATIENCE, Situation};
+use situation::{PATIENCE, Situation, eventually};
+use store::Space;
 use wire::code::request as code;
 use wire::header::{Dialect, Head};
 
@@ -43,6 +44,44 @@ async fn senders_get_14_until_space_returns_and_readers_do_not_notice() {
         (0..10).map(|number| format!("before {number}")).chain(["after".to_owned()]).collect();
     assert_eq!(bodies(&all), expected);
     assert!(all.iter().map(|message| message.queue_offset).eq(0..11));
+}
+
+/// The disk is not full yet, but fuller than it may be: Java's code and words, until somebody makes room.
+#[tokio::test(flavor = "multi_thread")]
+async fn above_the_warning_level_senders_get_14_until_somebody_makes_room() {
+    let situation = Situation::new(&[("cleanResourceInterval", "100")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    assert_eq!(peer.store("orders", 0, "before").await, 0);
+    let available = |percent| Space { total: 100, free: percent, available: percent };
+    for offset in 1..3 {
+        situation.disk.set_space(available(5));
+        eventually("sends are refused", async || peer.send("orders", 0, "refused").await.code != 0).await;
+        let refused = peer.send("orders", 0, "refused").await;
+        assert_eq!(refused.code, 14, "{refused:?}");
+        assert!(remark(&refused).starts_with("service not available now. disk of "), "{refused:?}");
+        assert!(remark(&refused).contains("is full (95 % used, the limit is 90 %)"), "{refused:?}");
+        assert!(peer.read_all("orders", 0).await.len() as i64 >= offset);
+        situation.disk.set_space(available(50));
+        eventually("sends are taken", async || peer.send("orders", 0, "after").await.code == 0).await;
+    }
+}
+
+/// The log has room and the queues have not, as when they are on a disk of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_space_for_queue_files_nothing_is_lost() {
+    let situation = Situation::new(&[("flushIntervalConsumeQueue", "1")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    situation.disk.inject(Fault::from_now(Operation::Write, "consumequeue", ErrorKind::StorageFull));
+    for offset in 0..20 {
+        assert_eq!(peer.store("orders", 0, "waits").await, offset);
+    }
+    assert_eq!(peer.read_all("orders", 0).await.len(), 20);
+    situation.disk.heal();
+    assert_eq!(peer.store("orders", 0, "last").await, 20);
+    let killed = situation.after_kill();
+    assert_eq!(killed.start().await.peer().read_all("orders", 0).await.len(), 21);
 }
 
 /// Frames that one read delivers are appended together, so a fault in between hits some writes and not others.

@@ -141,8 +141,6 @@ impl Store {
         };
         let room = segment.until() - end;
         appender.segment = Some(segment);
-        // There may be a segment before it, for the cleaner to watch over.
-        self.cleaner.raise();
         Ok(room)
     }
 

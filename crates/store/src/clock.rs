@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::time_zone::TimeZone;
+
 /// Where the store gets the time from.
 pub trait Clock: Send + Sync {
     /// Unix milliseconds. May step back; the commit log does not follow it then.
@@ -17,14 +19,14 @@ pub trait Clock: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct RealClock {
     start: Instant,
-    zone: Vec<(i64, i32)>,
+    zone: TimeZone,
 }
 
 impl Default for RealClock {
     /// With the machine's time zone from `/etc/localtime`; UTC if it cannot be read.
     fn default() -> Self {
-        let zone =
-            std::fs::read("/etc/localtime").ok().and_then(|bytes| zone_table(&bytes)).unwrap_or_default();
+        let zone = std::fs::read("/etc/localtime").ok().and_then(|bytes| TimeZone::parse(&bytes));
+        let zone = zone.unwrap_or_default();
         RealClock { start: Instant::now(), zone }
     }
 }
@@ -39,9 +41,7 @@ impl Clock for RealClock {
     }
 
     fn utc_offset_seconds(&self, at_millis: i64) -> i32 {
-        let at = at_millis.div_euclid(1000);
-        let next = self.zone.partition_point(|(from, _)| *from <= at);
-        next.checked_sub(1).and_then(|last| self.zone.get(last)).map_or(0, |(_, offset)| *offset)
+        self.zone.offset_at(at_millis.div_euclid(1000))
     }
 }
 
@@ -97,41 +97,6 @@ impl LocalTime {
     }
 }
 
-/// The moments at which a TZif file changes its offset. Rules for years after its table are not read: the last
-/// offset then stays, an hour off in summer at worst, which only shifts when old segments are deleted.
-fn zone_table(bytes: &[u8]) -> Option<Vec<(i64, i32)>> {
-    let counts = |at: usize| -> Option<[usize; 6]> {
-        let mut counts = [0; 6];
-        for (i, count) in counts.iter_mut().enumerate() {
-            let field = bytes.get(at + 20 + i * 4..at + 24 + i * 4)?;
-            *count = u32::from_be_bytes(field.try_into().ok()?) as usize;
-        }
-        Some(counts)
-    };
-    if bytes.get(..4)? != b"TZif" || *bytes.get(4)? < b'2' {
-        return None;
-    }
-    let [utc, standard, leaps, times, types, names] = counts(0)?;
-    let second = 44 + times * 5 + types * 6 + names + leaps * 8 + standard + utc;
-    let [_, _, _, times, types, _] = counts(second)?;
-    let (at_times, at_kinds) = (second + 44, second + 44 + times * 8);
-    let at_types = at_kinds + times;
-    let offset_of = |kind: usize| -> Option<i32> {
-        let field = bytes.get(at_types + kind * 6..at_types + kind * 6 + 4)?;
-        Some(i32::from_be_bytes(field.try_into().ok()?))
-    };
-    let mut table = Vec::with_capacity(times + 1);
-    if types > 0 {
-        table.push((i64::MIN, offset_of(0)?));
-    }
-    for i in 0..times {
-        let field = bytes.get(at_times + i * 8..at_times + i * 8 + 8)?;
-        let kind = *bytes.get(at_kinds + i)?;
-        table.push((i64::from_be_bytes(field.try_into().ok()?), offset_of(usize::from(kind))?));
-    }
-    Some(table)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,12 +108,5 @@ mod tests {
         assert_eq!(LocalTime::of(1_700_000_000_123, 8 * 3600).digits(), "20231115061320123");
         assert_eq!(LocalTime::of(-1, 0).digits(), "19691231235959999");
         assert_eq!(LocalTime::of(951_782_400_000, 0).digits(), "20000229000000000");
-    }
-
-    #[test]
-    fn a_broken_zone_file_is_no_zone() {
-        assert_eq!(zone_table(b""), None);
-        assert_eq!(zone_table(b"TZif2"), None);
-        assert_eq!(zone_table(&[b'T', b'Z', b'i', b'f', b'2', 255, 255, 255, 255, 255, 255]), None);
     }
 }

@@ -103,6 +103,16 @@ pub enum AppendError {
         /// The system's words or the ratio.
         detail: String,
     },
+    /// More queue entries than memory is meant for wait for their files.
+    #[error("{waiting} bytes of queue entries wait to be written below {} ({cause}); writing resumes by itself when they are written", path.display())]
+    QueuesBehind {
+        /// Directory of the queues.
+        path: PathBuf,
+        /// Bytes that wait.
+        waiting: u64,
+        /// Why they do.
+        cause: String,
+    },
     /// The next segment could not be created.
     #[error("cannot create the next commit log segment {}: {source}", path.display())]
     NoSegment {

@@ -91,7 +91,7 @@ impl Store {
         if self.fault().is_some() {
             return waiter(Flushed::Failed);
         }
-        let timeout = match self.options.flush {
+        let timeout = match self.live.load().flush {
             FlushMode::Sync { timeout } => timeout,
             FlushMode::Async { interval } => interval + Duration::from_secs(5),
         };
@@ -198,7 +198,7 @@ impl Store {
             if !raised || self.flush.dirty.is_stopped() {
                 return;
             }
-            if let FlushMode::Async { interval } = self.options.flush {
+            if let FlushMode::Async { interval } = self.live.load().flush {
                 self.flush.dirty.pause(interval);
             }
             self.flush.dirty.take();

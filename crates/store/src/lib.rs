@@ -18,6 +18,7 @@ pub mod config_file;
 mod disk;
 mod dispatch;
 mod error;
+mod expiry;
 mod flush;
 mod index;
 mod index_file;
@@ -36,6 +37,7 @@ mod segment;
 mod signal;
 mod store;
 mod time_search;
+mod time_zone;
 mod zeros;
 
 pub use batch::{Appended, Batch};

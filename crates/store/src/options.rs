@@ -86,6 +86,53 @@ pub struct Options {
     pub transfer_on_disk: Transfer,
     /// Queue files kept open at most.
     pub open_queue_files_max: usize,
+    /// Bytes of queue entries that may wait in memory for their files, 20 for each message; above this nothing is
+    /// accepted.
+    pub queue_tail_bytes_max: u64,
+}
+
+/// The part of [`Options`] that may change while the store is open, see [`Store::adjust`](crate::Store::adjust).
+/// What is in here is never read from the options that the store was opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    /// With the times of today; the mode is that of the beginning.
+    pub flush: FlushMode,
+    pub queue_flush_interval: Duration,
+    pub queue_sync_interval: Duration,
+    pub file_reserved: Duration,
+    pub delete_when: Vec<u32>,
+    pub disk_max_used_percent: u32,
+    pub disk_clean_forcibly_percent: u32,
+    pub disk_warning_percent: u32,
+    pub clean_forcibly: bool,
+    pub delete_batch_max: u32,
+    pub clean_interval: Duration,
+    pub examined_entries_min: u64,
+    pub in_memory_bytes: u64,
+    pub transfer_in_memory: Transfer,
+    pub transfer_on_disk: Transfer,
+}
+
+impl From<&Options> for Live {
+    fn from(options: &Options) -> Live {
+        Live {
+            flush: options.flush,
+            queue_flush_interval: options.queue_flush_interval,
+            queue_sync_interval: options.queue_sync_interval,
+            file_reserved: options.file_reserved,
+            delete_when: options.delete_when.clone(),
+            disk_max_used_percent: options.disk_max_used_percent,
+            disk_clean_forcibly_percent: options.disk_clean_forcibly_percent,
+            disk_warning_percent: options.disk_warning_percent,
+            clean_forcibly: options.clean_forcibly,
+            delete_batch_max: options.delete_batch_max,
+            clean_interval: options.clean_interval,
+            examined_entries_min: options.examined_entries_min,
+            in_memory_bytes: options.in_memory_bytes,
+            transfer_in_memory: options.transfer_in_memory,
+            transfer_on_disk: options.transfer_on_disk,
+        }
+    }
 }
 
 impl Options {
@@ -135,6 +182,7 @@ impl Default for Options {
             transfer_in_memory: Transfer { bytes: 262_144, count: 32 },
             transfer_on_disk: Transfer { bytes: 65_536, count: 8 },
             open_queue_files_max: 512,
+            queue_tail_bytes_max: 256 << 20,
         }
     }
 }

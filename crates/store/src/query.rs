@@ -63,7 +63,7 @@ impl Store {
             // One record may be indexed twice (store.md §24 T25).
             if found.iter().all(|(known, _)| *known != offset)
                 && let Some(bytes) = self.record_at(offset)?
-                && matches(&bytes, topic, key, begin, end, kind)
+                && self.matches(&bytes, topic, key, begin, end, kind)
             {
                 found.push((offset, bytes));
             }
@@ -108,20 +108,23 @@ impl Store {
         }
         Ok(())
     }
-}
 
-/// Whether a record that the index names is really one that was asked for: hashes collide.
-fn matches(bytes: &[u8], topic: &str, key: &str, begin: i64, end: i64, kind: KeyKind) -> bool {
-    let Ok(record) = Record::parse(bytes) else { return false };
-    if record.topic != topic || !(begin..=end).contains(&record.store_timestamp) {
-        return false;
-    }
-    let unique = || record.property(properties::UNIQ_KEY) == Some(key);
-    let among_keys =
-        || record.property(properties::KEYS).is_some_and(|keys| keys.split(' ').any(|one| one == key));
-    match kind {
-        KeyKind::Key => among_keys() || unique(),
-        KeyKind::Unique => unique(),
-        KeyKind::Tag => record.property(properties::TAGS) == Some(key),
+    /// Whether a record that the index names is really one that was asked for: hashes collide.
+    fn matches(&self, bytes: &[u8], topic: &str, key: &str, begin: i64, end: i64, kind: KeyKind) -> bool {
+        let Ok(record) = Record::parse(bytes) else { return false };
+        if record.topic != topic || !(begin..=end).contains(&record.store_timestamp) {
+            return false;
+        }
+        if self.has_expired(topic, record.queue_id, u64::try_from(record.queue_offset).unwrap_or(0)) {
+            return false;
+        }
+        let unique = || record.property(properties::UNIQ_KEY) == Some(key);
+        let among_keys =
+            || record.property(properties::KEYS).is_some_and(|keys| keys.split(' ').any(|one| one == key));
+        match kind {
+            KeyKind::Key => among_keys() || unique(),
+            KeyKind::Unique => unique(),
+            KeyKind::Tag => record.property(properties::TAGS) == Some(key),
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -74,6 +74,10 @@ pub struct Queue {
     min: AtomicU64,
     /// The log minimum for which `min` was computed; `u64::MAX` before the first time.
     min_for: AtomicU64,
+    /// Messages before this are older than their topic keeps them, though the log may still have them.
+    floor: AtomicU64,
+    /// Store time of the message at `floor`; `i64::MIN` while nobody has looked.
+    floor_time: AtomicI64,
     deleted: AtomicBool,
     tail: Mutex<Tail>,
 }
@@ -102,6 +106,8 @@ impl Queue {
             visible: AtomicU64::new(next),
             min: AtomicU64::new(first),
             min_for: AtomicU64::new(u64::MAX),
+            floor: AtomicU64::new(0),
+            floor_time: AtomicI64::new(i64::MIN),
             deleted: AtomicBool::new(false),
             tail: Mutex::new(Tail { first, written: next, bytes: Vec::new(), listed: false }),
         }
@@ -122,10 +128,15 @@ impl Queue {
         self.visible.load(Ordering::Acquire)
     }
 
-    /// Offset of the first message that is still in the log; equals [`Queue::max_offset`] if there is none.
+    /// Offset of the first message that may be read; equals [`Queue::max_offset`] if there is none.
+    pub fn min_offset(&self) -> u64 {
+        self.log_min_offset().max(self.floor.load(Ordering::Acquire))
+    }
+
+    /// Offset of the first message that is still in the log, whether its topic keeps it or not.
     ///
     /// Found again, lazily, when the log's beginning has moved since.
-    pub fn min_offset(&self) -> u64 {
+    pub(crate) fn log_min_offset(&self) -> u64 {
         let log_min = self.files.log_min();
         if self.min_for.load(Ordering::Acquire) == log_min {
             return self.min.load(Ordering::Acquire);
@@ -166,6 +177,17 @@ impl Queue {
         Ok(low)
     }
 
+    /// First message that its topic keeps, with its store time: `i64::MIN` before [`Queue::set_floor`].
+    pub(crate) fn floor(&self) -> (u64, i64) {
+        (self.floor.load(Ordering::Acquire), self.floor_time.load(Ordering::Acquire))
+    }
+
+    /// Hides the messages before `offset`. For who holds the lock of the expiry.
+    pub(crate) fn set_floor(&self, offset: u64, store_time: i64) {
+        self.floor.store(offset, Ordering::Release);
+        self.floor_time.store(store_time, Ordering::Release);
+    }
+
     /// Lets readers see entries below `until`.
     pub(crate) fn show(&self, until: u64) {
         self.visible.fetch_max(until, Ordering::AcqRel);
@@ -181,6 +203,7 @@ impl Queue {
     pub(crate) fn push(self: &Arc<Self>, entry: &QueueEntry) -> usize {
         let mut tail = self.tail.lock();
         tail.bytes.extend_from_slice(&entry.encode());
+        self.files.add_waiting(ENTRY_BYTES as u64);
         if !tail.listed {
             tail.listed = true;
             self.files.list_dirty(self.clone());
@@ -235,6 +258,11 @@ impl Queue {
         }
         self.files.write(self, from, scratch)?;
         let mut tail = self.tail.lock();
+        // The topic may have been deleted meanwhile, and the tail with it.
+        if tail.bytes.len() < scratch.len() {
+            return Ok(());
+        }
+        self.files.take_waiting(scratch.len() as u64);
         tail.written += (scratch.len() / ENTRY_BYTES) as u64;
         if tail.bytes.len() == scratch.len() {
             // Most queues of many are light: give the buffer back unless it is small.
@@ -265,6 +293,7 @@ impl Queue {
         let mut tail = self.tail.lock();
         tail.first = first;
         tail.written = first;
+        self.files.take_waiting(tail.bytes.len() as u64);
         tail.bytes.clear();
         self.next.store(first, Ordering::Release);
         self.visible.store(first, Ordering::Release);
@@ -287,6 +316,7 @@ impl Queue {
     pub(crate) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
         let mut tail = self.tail.lock();
+        self.files.take_waiting(tail.bytes.len() as u64);
         tail.bytes = Vec::new();
     }
 }

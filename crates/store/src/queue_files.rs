@@ -29,6 +29,10 @@ pub(crate) struct QueueFiles {
     open: Mutex<OpenFiles>,
     dirty: Mutex<Vec<Arc<Queue>>>,
     unsynced: Mutex<Unsynced>,
+    /// Bytes of all tails.
+    waiting: AtomicU64,
+    /// Why tails were not written the last time that was tried.
+    failure: Mutex<Option<String>>,
     /// Raised when a queue has something to write.
     pub signal: Signal,
     /// Raised when a queue should not wait for the interval.
@@ -76,6 +80,8 @@ impl QueueFiles {
             open: Mutex::new(OpenFiles { files: HashMap::new(), tick: 0, max: open_max.max(1) }),
             dirty: Mutex::new(Vec::new()),
             unsynced: Mutex::new(Unsynced::default()),
+            waiting: AtomicU64::new(0),
+            failure: Mutex::new(None),
             signal: Signal::default(),
             urgent: Signal::default(),
         }
@@ -96,6 +102,31 @@ impl QueueFiles {
 
     pub fn urge(&self) {
         self.urgent.raise();
+    }
+
+    /// Bytes of queue entries that only memory holds.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that a tail has got.
+    pub fn add_waiting(&self, bytes: u64) {
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that have left a tail.
+    pub fn take_waiting(&self, bytes: u64) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Why tails could not be written, as long as they cannot.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// Notes whether tails could be written.
+    pub fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock() = failure;
     }
 
     /// The queues that have something to write, taken off the list.

@@ -53,9 +53,12 @@ impl Store {
                 let path = files.dir_of(queue.topic(), queue.id());
                 queue.relist();
                 dirty.for_each(|queue| queue.keep_listed());
-                return Err(StoreError::Io { what: "write", path, source });
+                let error = StoreError::Io { what: "write", path, source };
+                files.set_failure(Some(error.to_string()));
+                return Err(error);
             }
         }
+        files.set_failure(None);
         Ok(())
     }
 
@@ -89,7 +92,11 @@ impl Store {
         let mut last_sync = self.clock.monotonic();
         let mut pause = Duration::ZERO;
         loop {
-            let until_sync = (last_sync + self.options.queue_sync_interval)
+            let (flush_interval, sync_interval) = {
+                let live = self.live.load();
+                (live.queue_flush_interval, live.queue_sync_interval)
+            };
+            let until_sync = (last_sync + sync_interval)
                 .saturating_sub(self.clock.monotonic())
                 .max(Duration::from_millis(1));
             let raised = files.signal.wait(files.has_unsynced().then_some(until_sync));
@@ -97,9 +104,9 @@ impl Store {
                 return;
             }
             if raised {
-                files.urgent.wait(Some(self.options.queue_flush_interval + pause));
+                files.urgent.wait(Some(flush_interval + pause));
             }
-            let sync = self.clock.monotonic() >= last_sync + self.options.queue_sync_interval;
+            let sync = self.clock.monotonic() >= last_sync + sync_interval;
             if sync {
                 last_sync = self.clock.monotonic();
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wire::record::Prefix;
 
 use crate::error::StoreError;
+use crate::options::Live;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
 use crate::segment::Segment;
 use crate::store::Store;
@@ -212,7 +213,8 @@ impl Store {
         let max = result.max_offset as u64;
         let max_count = limits.max_count.max(1) as usize;
         let max_bytes = limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX);
-        let examined = self.options.examined_entries_min.max(max_count as u64);
+        let live = self.live.load();
+        let examined = live.examined_entries_min.max(max_count as u64);
         let examined_until = max.min(offset.saturating_add(examined));
         let log_end = self.log.end();
         let mut buffer = [0; FETCHED * ENTRY_BYTES];
@@ -238,7 +240,7 @@ impl Store {
                 }
                 farthest = entry.physical_offset;
                 if !entry.is_pre_blank() && matches(entry.tags_code) {
-                    if self.is_full(records, &entry, max_bytes, log_end) {
+                    if is_full(&live, records, &entry, max_bytes, log_end) {
                         break 'all;
                     }
                     let at = entry.physical_offset;
@@ -259,7 +261,7 @@ impl Store {
                 break;
             }
         }
-        result.suggest_slave = log_end.saturating_sub(farthest) > self.options.in_memory_bytes;
+        result.suggest_slave = log_end.saturating_sub(farthest) > live.in_memory_bytes;
         if next == offset {
             let files = &self.queues.files;
             let next_segment = files.segment_start(offset) + files.segment_entries;
@@ -273,17 +275,6 @@ impl Store {
             ReadStatus::NoMatchedMessage
         };
         Ok((status, next as i64))
-    }
-
-    /// Whether one more message would exceed what an answer may hold; never for the first.
-    fn is_full(&self, records: &Records, entry: &QueueEntry, max_bytes: u64, log_end: u64) -> bool {
-        if records.is_empty() {
-            return false;
-        }
-        let bytes = records.byte_len() as u64 + u64::from(entry.size);
-        let in_memory = log_end.saturating_sub(entry.physical_offset) <= self.options.in_memory_bytes;
-        let limit = if in_memory { self.options.transfer_in_memory } else { self.options.transfer_on_disk };
-        bytes > max_bytes || bytes > limit.bytes || records.len() >= limit.count as usize
     }
 
     /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
@@ -342,4 +333,15 @@ fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reason: &str) {
         topic = %queue.topic(), queue = queue.id(), queue_offset, offset, reason,
         "damaged message or queue entry; it is skipped, `thrust store verify` tells more"
     );
+}
+
+/// Whether one more message would exceed what an answer may hold; never for the first.
+fn is_full(live: &Live, records: &Records, entry: &QueueEntry, max_bytes: u64, log_end: u64) -> bool {
+    if records.is_empty() {
+        return false;
+    }
+    let bytes = records.byte_len() as u64 + u64::from(entry.size);
+    let in_memory = log_end.saturating_sub(entry.physical_offset) <= live.in_memory_bytes;
+    let limit = if in_memory { live.transfer_in_memory } else { live.transfer_on_disk };
+    bytes > max_bytes || bytes > limit.bytes || records.len() >= limit.count as usize
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::LocalTime;
 use crate::error::StoreError;
+use crate::options::Live;
 use crate::store::Store;
 
 /// What the cleaner remembers between rounds.
@@ -35,16 +36,18 @@ impl Store {
     /// One round of cleaning: looks at disk and clock, deletes what must go. Tells how many segments that was.
     pub fn clean_step(&self) -> Result<u32, StoreError> {
         let mut retention = self.retention.lock();
-        let pressure = self.pressure()?;
+        self.expire_messages();
+        let live = self.live.load_full();
+        let pressure = self.pressure(&live)?;
         let now = self.clock.now_millis();
         let hour = LocalTime::of(now, self.clock.utc_offset_seconds(now)).hour;
         let manual = retention.manual_rounds > 0;
         retention.manual_rounds = retention.manual_rounds.saturating_sub(1);
-        if !manual && pressure == Pressure::None && !self.options.delete_when.contains(&hour) {
+        if !manual && pressure == Pressure::None && !live.delete_when.contains(&hour) {
             return Ok(0);
         }
-        let forced = pressure >= Pressure::Forced && self.options.clean_forcibly;
-        let deleted = self.delete_segments(now, forced)?;
+        let forced = pressure >= Pressure::Forced && live.clean_forcibly;
+        let deleted = self.delete_segments(&live, now, forced)?;
         if deleted > 0 {
             tracing::info!(
                 deleted,
@@ -55,20 +58,19 @@ impl Store {
             self.clean_queues()?;
             self.index_clean()?;
             // What was over the limit may be under it now.
-            self.pressure()?;
+            self.pressure(&live)?;
         }
         Ok(deleted)
     }
 
     /// Looks how full the disks are; above the warning level appends are refused until that changes.
-    fn pressure(&self) -> Result<Pressure, StoreError> {
-        let options = &self.options;
-        let warning = options.disk_warning_percent.clamp(35, 90);
-        let force = options.disk_clean_forcibly_percent.clamp(30, 85);
-        let max = options.disk_max_used_percent.clamp(10, 95);
+    fn pressure(&self, live: &Live) -> Result<Pressure, StoreError> {
+        let warning = live.disk_warning_percent.clamp(35, 90);
+        let force = live.disk_clean_forcibly_percent.clamp(30, 85);
+        let max = live.disk_max_used_percent.clamp(10, 95);
         let mut worst = Pressure::None;
         let mut full = None;
-        for dir in [&self.log.dir, &options.root] {
+        for dir in [&self.log.dir, &self.options.root] {
             let used =
                 self.disk.space(dir).map_err(StoreError::io("look at the space of", dir))?.used_percent();
             let pressure = if used > warning {
@@ -93,10 +95,10 @@ impl Store {
     }
 
     /// Deletes segments from the oldest on, never the last, until one has not expired.
-    fn delete_segments(&self, now: i64, forced: bool) -> Result<u32, StoreError> {
-        let reserved = self.options.file_reserved.as_millis() as i64;
+    fn delete_segments(&self, live: &Live, now: i64, forced: bool) -> Result<u32, StoreError> {
+        let reserved = live.file_reserved.as_millis() as i64;
         let mut deleted = 0;
-        while deleted < self.options.delete_batch_max {
+        while deleted < live.delete_batch_max {
             let segments = self.log.segments();
             let [first, second, ..] = segments.as_slice() else { break };
             // The segment that records go to is never deleted, nor one whose records are not durable.
@@ -126,7 +128,7 @@ impl Store {
             let _no_writes = self.queue_writer.lock();
             let (first, written) = queue.span();
             let last_start = files.segment_start(written.saturating_sub(1));
-            let keep_from = files.segment_start(queue.min_offset()).min(last_start);
+            let keep_from = files.segment_start(queue.log_min_offset()).min(last_start);
             if keep_from > files.segment_start(first) && !queue.is_deleted() {
                 let path = files.dir_of(queue.topic(), queue.id());
                 queue.set_first(keep_from);
@@ -138,16 +140,14 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a round could do anything: there is something to expire, or the disk was full.
-    fn may_expire(&self) -> bool {
-        self.log.segments().len() > 1 || self.disk_is_full.load(Ordering::Acquire)
-    }
-
-    /// The thread that cleans.
+    /// The thread that cleans. It looks at regular times also when this store does nothing: others fill the disk too.
     pub(crate) fn clean_loop(&self) {
+        // Whether the disk has room is known before the first round, which may delete, and so is not the first thing.
+        if let Err(error) = self.pressure(&self.live.load()) {
+            tracing::warn!(%error, "cannot tell how full the disk is");
+        }
         loop {
-            // A log of one segment cannot shrink; the next look is when the allocator has made another.
-            self.cleaner.wait(self.may_expire().then_some(self.options.clean_interval));
+            self.cleaner.wait(Some(self.live.load().clean_interval));
             if self.cleaner.is_stopped() {
                 return;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::append::Appender;
@@ -13,9 +14,10 @@ use crate::clock::Clock;
 use crate::commit_log::CommitLog;
 use crate::disk::{self, Disk, Lock};
 use crate::error::{AppendError, StoreError};
+use crate::expiry::Expiry;
 use crate::flush::{Flush, Unseen};
 use crate::index::Index;
-use crate::options::{FlushMode, Options};
+use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
 use crate::queue_writer::QueueWriter;
@@ -31,6 +33,7 @@ pub type OnArrival = Arc<dyn Fn(&Arc<Queue>) + Send + Sync>;
 /// An open store.
 pub struct Store {
     pub(crate) options: Options,
+    pub(crate) live: ArcSwap<Live>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) on_arrival: OnArrival,
@@ -45,10 +48,12 @@ pub struct Store {
     pub(crate) index: Option<Index>,
     pub(crate) checkpoint: Mutex<CheckpointFile>,
     pub(crate) retention: Mutex<Retention>,
+    /// Topics that keep their messages for a shorter time than the log.
+    pub(crate) expiry: Mutex<Expiry>,
     /// Raised when the next segment should be made.
     pub(crate) allocate: Signal,
     pub(crate) zeros: Zeros,
-    /// Ends the thread that deletes old segments.
+    /// Lets the thread that deletes old segments look at once.
     pub(crate) cleaner: Signal,
     /// Why nothing more may be written; the first failure stays.
     fault: Mutex<Option<String>>,
@@ -107,6 +112,7 @@ impl Store {
             index,
             checkpoint: Mutex::new(recovered.checkpoint),
             retention: Mutex::default(),
+            expiry: Mutex::default(),
             allocate: Signal::default(),
             zeros: Zeros::default(),
             cleaner: Signal::default(),
@@ -117,6 +123,7 @@ impl Store {
             stopped: AtomicBool::new(false),
             workers: Mutex::default(),
             _lock: lock,
+            live: ArcSwap::from_pointee(Live::from(&options)),
             options,
             disk,
             clock,
@@ -242,9 +249,25 @@ impl Store {
         matches!(self.options.flush, FlushMode::Sync { .. })
     }
 
-    /// The options it was opened with.
+    /// The options it was opened with. Those that [`Store::adjust`] changes have other values by now.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Takes over the options for retention and reading and the times of flushing from `options`; those that shape
+    /// files or threads, the flush mode among them, stay as they were when the store was opened.
+    pub fn adjust(&self, options: &Options) {
+        let mut live = Live::from(options);
+        if matches!(live.flush, FlushMode::Sync { .. }) != self.is_sync() {
+            live.flush = self.live.load().flush;
+        }
+        self.live.store(Arc::new(live));
+        self.cleaner.raise();
+    }
+
+    /// Whether a record is among those that are taken to be in memory, by its distance from the end of the log.
+    pub fn is_in_memory(&self, physical_offset: u64) -> bool {
+        self.log_end().saturating_sub(physical_offset) <= self.live.load().in_memory_bytes
     }
 
     /// The log is durable up to here.
@@ -327,7 +350,19 @@ impl Store {
         {
             return Err(AppendError::DiskFull { path, detail });
         }
+        let waiting = self.queues.files.waiting_bytes();
+        if waiting > self.options.queue_tail_bytes_max {
+            return Err(self.queues_behind(waiting));
+        }
         Ok(())
+    }
+
+    /// Queue entries wait in memory for files that cannot be written, or not fast enough. The log could go on, but a
+    /// log whose queues nobody has room for is read by nobody.
+    fn queues_behind(&self, waiting: u64) -> AppendError {
+        let cause = self.queues.files.failure();
+        let cause = cause.unwrap_or_else(|| "the disk does not keep up".to_owned());
+        AppendError::QueuesBehind { path: self.queues.files.root.clone(), waiting, cause }
     }
 
     /// Whether an append would be accepted now.

@@ -50,11 +50,18 @@ impl Store {
 
     /// When a message was stored, Unix milliseconds; `None` if it is not there.
     pub fn store_time_of(&self, queue: &Queue, offset: u64) -> Option<i64> {
+        self.stored_at(queue, offset).ok().flatten()
+    }
+
+    /// The same, telling a message that is not there from one that cannot be read now.
+    pub(crate) fn stored_at(&self, queue: &Queue, offset: u64) -> io::Result<Option<i64>> {
         if offset >= queue.max_offset() {
-            return None;
+            return Ok(None);
         }
-        let entry = queue.entry(offset).ok().flatten().filter(|entry| !entry.is_pre_blank())?;
-        self.store_time_at(entry.physical_offset).ok().flatten()
+        match queue.entry(offset)?.filter(|entry| !entry.is_pre_blank()) {
+            Some(entry) => self.store_time_at(entry.physical_offset),
+            None => Ok(None),
+        }
     }
 
     /// When the oldest message of the log was stored.

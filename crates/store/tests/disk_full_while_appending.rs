@@ -3,9 +3,10 @@
 mod support;
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use sim::{Fault, Operation};
-use store::{AppendError, Space};
+use store::{AppendError, Options, Space};
 use support::{World, bodies, letter, send, send_all, small_options};
 
 #[test]
@@ -94,6 +95,33 @@ fn above_the_warning_level_nothing_is_accepted() {
     world.disk.set_space(Space { total: 100, free: 50, available: 50 });
     store.clean_step().unwrap();
     send(&store, &letter("t", 0, "x")).unwrap();
+}
+
+/// A log of one segment can free nothing, and must stop all the same before the disk does; others fill it too.
+#[test]
+fn a_young_store_sees_the_disk_fill_and_empty_again() {
+    let world = World::new(Options { clean_interval: Duration::from_millis(10), ..small_options() });
+    world.disk.set_space(Space { total: 100, free: 5, available: 5 });
+    let store = world.open();
+    store.start_workers();
+    let becomes = |writable: bool| {
+        let looked = (0..1000).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(10));
+            store.is_writable() == writable
+        });
+        assert!(looked, "the store never became writable={writable}");
+    };
+    becomes(false);
+    assert!(matches!(send(&store, &letter("t", 0, "x")), Err(AppendError::DiskFull { .. })));
+    for _ in 0..2 {
+        world.disk.set_space(Space { total: 100, free: 50, available: 50 });
+        becomes(true);
+        send(&store, &letter("t", 0, "x")).unwrap();
+        world.disk.set_space(Space { total: 100, free: 5, available: 5 });
+        becomes(false);
+    }
+    assert_eq!(store.runtime().segments, 1);
+    store.stop().unwrap();
 }
 
 /// Java takes an all-zero queue segment for one entry, and drops the message that belongs there (store.md §24 T3).

@@ -1,0 +1,102 @@
+//! The log takes messages while the files of its queues cannot be written: entries wait in memory, up to a bound.
+
+mod support;
+
+use std::io::ErrorKind;
+
+use sim::{Fault, Operation};
+use store::{AppendError, Options};
+use support::{World, bodies, letter, send, small_options};
+
+/// Room for ten entries in memory, and the one that crosses the line.
+fn world() -> World {
+    World::new(Options { queue_tail_bytes_max: 200, ..small_options() })
+}
+
+#[test]
+fn beyond_the_bound_nothing_is_accepted_until_they_are_written() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+        let world = world();
+        let store = world.open();
+        world.disk.inject(Fault::from_now(Operation::Write, "consumequeue", kind));
+        let mut stored = Vec::new();
+        let refused = loop {
+            let body = stored.len().to_string();
+            match send(&store, &letter("t", stored.len() as u32 % 2, &body)) {
+                Ok(_) => stored.push(body),
+                Err(error) => break error,
+            }
+            store.queue_step(false).unwrap_err();
+            assert!(stored.len() < 20);
+        };
+        assert_eq!(stored.len(), 11);
+        assert!(matches!(refused, AppendError::QueuesBehind { waiting: 220, .. }), "{refused}");
+        let text = refused.to_string();
+        assert!(text.contains("consumequeue") && text.contains("injected"), "{text}");
+        assert!(!store.is_writable());
+        assert_eq!(bodies(&store, "t", 1), ["1", "3", "5", "7", "9"], "readers do not notice");
+
+        world.disk.heal();
+        store.queue_step(false).unwrap();
+        send(&store, &letter("t", 1, "after")).unwrap();
+        drop(store);
+        let store = world.open();
+        assert_eq!(bodies(&store, "t", 0), ["0", "2", "4", "6", "8", "10"]);
+        assert_eq!(bodies(&store, "t", 1), ["1", "3", "5", "7", "9", "after"]);
+    }
+}
+
+#[test]
+fn a_part_that_was_written_counts() {
+    let world = world();
+    let store = world.open();
+    for number in 0..11 {
+        send(&store, &letter("t", number % 11, "x")).unwrap();
+    }
+    assert!(!store.is_writable());
+    // Each queue's file is one write; the fourth and later ones fail.
+    let fault = Fault::from_now(Operation::Write, "consumequeue", ErrorKind::StorageFull);
+    world.disk.inject(Fault { after: 3, ..fault });
+    store.queue_step(false).unwrap_err();
+    assert!(store.is_writable());
+    for _ in 0..3 {
+        send(&store, &letter("t", 0, "x")).unwrap();
+    }
+    assert!(!store.is_writable());
+}
+
+#[test]
+fn entries_of_a_deleted_topic_wait_no_more() {
+    let world = world();
+    let store = world.open();
+    for _ in 0..11 {
+        send(&store, &letter("doomed", 0, "x")).unwrap();
+    }
+    send(&store, &letter("t", 0, "refused")).unwrap_err();
+    store.delete_topic("doomed").unwrap();
+    send(&store, &letter("t", 0, "accepted")).unwrap();
+    assert_eq!(bodies(&store, "t", 0), ["accepted"]);
+}
+
+#[test]
+fn what_recovery_dispatches_is_not_counted_against_later_messages() {
+    let world = world();
+    let store = world.open();
+    for number in 0..100 {
+        send(&store, &letter("t", 0, &format!("{number}"))).unwrap();
+        store.queue_step(false).unwrap();
+    }
+    store.flush_step().unwrap();
+    drop(store);
+    let queues = world.path("consumequeue");
+    let paths: Vec<_> = world.disk.files().into_keys().filter(|path| path.starts_with(&queues)).collect();
+    for path in paths {
+        store::Disk::remove(&world.disk, &path).unwrap();
+    }
+    let store = world.open();
+    for number in 100..111 {
+        send(&store, &letter("t", 0, &format!("{number}"))).unwrap();
+    }
+    assert!(!store.is_writable());
+    assert_eq!(bodies(&store, "t", 0).len(), 111);
+}
