@@ -20,6 +20,7 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome};
 
 pub(crate) use configuration::Configuration;
+pub(crate) use relay::too_many_wait;
 
 impl Broker {
     /// Serves an administrative request; `None` for a code that is none.
@@ -64,6 +65,7 @@ impl Broker {
             code::CLONE_GROUP_OFFSET => self.clone_offsets(exchange),
             code::GET_CONSUMER_RUNNING_INFO => self.running_info(exchange),
             code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(exchange),
+            code::RESUME_CHECK_HALF_MESSAGE => self.resume_check(exchange),
             other => return unserved::refusal(other).map(Err),
         };
         Some(outcome)

@@ -64,6 +64,8 @@ impl ConsumerGroup {
 pub struct Clients {
     consumers: RwLock<HashMap<String, ConsumerGroup>>,
     producers: RwLock<HashMap<String, HashMap<u64, Member>>>,
+    /// Connections of producers by client id, for replies.
+    producer_channels: RwLock<HashMap<String, Arc<Channel>>>,
 }
 
 /// What a heartbeat did to a group.
@@ -100,12 +102,26 @@ impl Clients {
 
     /// Enters or refreshes a producer.
     pub fn register_producer(&self, group: &str, member: Member) {
+        self.note_producer(&member);
         let mut groups = self.producers.write();
         let id = member.channel.id();
         match groups.get_mut(group) {
             Some(members) => drop(members.insert(id, member)),
             None => drop(groups.insert(group.to_owned(), HashMap::from([(id, member)]))),
         }
+    }
+
+    fn note_producer(&self, member: &Member) {
+        let id = member.channel.id();
+        if self.producer_channels.read().get(&member.client_id).is_some_and(|known| known.id() == id) {
+            return;
+        }
+        self.producer_channels.write().insert(member.client_id.clone(), Arc::clone(&member.channel));
+    }
+
+    /// The latest connection of a producer with this client id.
+    pub fn producer_channel(&self, client_id: &str) -> Option<Arc<Channel>> {
+        self.producer_channels.read().get(client_id).map(Arc::clone)
     }
 
     /// Removes a connection from one consumer group; true when it was a member.
@@ -132,6 +148,7 @@ impl Clients {
 
     /// Removes a connection everywhere; returns the consumer groups that lost a member.
     pub fn channel_closed(&self, channel: u64) -> Vec<String> {
+        self.producer_channels.write().retain(|_, known| known.id() != channel);
         self.producers.write().retain(|_, members| {
             members.remove(&channel);
             !members.is_empty()

@@ -18,6 +18,7 @@ mod offsets;
 mod pull;
 mod query;
 mod registration;
+mod reply;
 mod retry;
 mod schedule;
 mod send;
@@ -27,6 +28,7 @@ mod stats;
 mod store_options;
 mod tasks;
 mod topics;
+mod transaction;
 mod unique_key;
 
 use std::io;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use store::{Clock, Disk, Store, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wire::names;
 
 use crate::admin::Configuration;
@@ -49,6 +51,7 @@ use crate::schedule::Schedule;
 use crate::state_file::StateFile;
 use crate::stats::Stats;
 use crate::topics::Topics;
+use crate::transaction::Transactions;
 use crate::unique_key::UniqueKeys;
 
 pub use crate::service::{FastPort, MainPort};
@@ -89,6 +92,7 @@ pub struct Broker {
     locks: QueueLocks,
     hold: Arc<Hold>,
     schedule: Arc<Schedule>,
+    transactions: Transactions,
     registration: Arc<Registration>,
     unique_keys: UniqueKeys,
     stats: Stats,
@@ -111,6 +115,7 @@ impl Broker {
         let file = |name: &str| StateFile::new(Arc::clone(&disk), &config_dir, name);
         let hold = Arc::new(Hold::new(tokio::runtime::Handle::current()));
         let schedule = Arc::new(Schedule::new());
+        let halves_arrived = Arc::new(Notify::new());
         let registration = Arc::new(Registration::default());
         let changed = Arc::clone(&registration);
         let on_change = Box::new(move |names| changed.topics_changed(names));
@@ -118,13 +123,14 @@ impl Broker {
             Arc::clone(&disk),
             Arc::clone(&clock),
             store_options::of(&settings),
-            on_arrival(Arc::clone(&hold), Arc::clone(&schedule)),
+            on_arrival(Arc::clone(&hold), Arc::clone(&schedule), Arc::clone(&halves_arrived)),
         )?;
         // Topics and groups are read behind the store's lock, so that two brokers never share them.
         let topics = Topics::load(file("topics.json"), &settings, on_change)?;
         let groups = Groups::load(file("subscriptionGroup.json"))?;
         let offsets = ConsumerOffsets::load(file("consumerOffset.json"))?;
         schedule.load(file("delayOffset.json"), &settings, &store)?;
+        let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;
         let broker = Arc::new(Broker {
             unique_keys: UniqueKeys::new(address.ip()),
             stamp: send::stamp(&settings),
@@ -142,6 +148,7 @@ impl Broker {
             locks: QueueLocks::default(),
             hold,
             schedule,
+            transactions,
             registration,
             stopping: watch::Sender::new(false),
         });
@@ -172,11 +179,14 @@ impl Broker {
     }
 }
 
-/// What the store calls when a watched queue has something new: the delay service or those who wait for a pull.
-fn on_arrival(hold: Arc<Hold>, schedule: Arc<Schedule>) -> store::OnArrival {
+/// What the store calls when a watched queue has something new: the delay service, the transaction check, or those
+/// who wait for a pull.
+fn on_arrival(hold: Arc<Hold>, schedule: Arc<Schedule>, halves: Arc<Notify>) -> store::OnArrival {
     Arc::new(move |queue| {
         if &**queue.topic() == names::SCHEDULE_TOPIC {
             schedule.arrived.notify_one();
+        } else if &**queue.topic() == names::HALF_TOPIC {
+            halves.notify_one();
         }
         hold.arrived(queue);
     })

@@ -22,6 +22,7 @@ use crate::Broker;
 use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::retry::max_reconsume;
 use crate::topics::{Topic, Wanted};
+use crate::transaction;
 
 /// Bytes of records after which a batch is appended before more is added.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -33,7 +34,9 @@ thread_local! {
 /// Sends of one turn, between check and append. One for each thread, lent to one connection at a time.
 #[derive(Default)]
 pub(crate) struct Outgoing {
-    batch: Batch,
+    pub(crate) batch: Batch,
+    /// What of it belongs to transactions.
+    pub(crate) share: transaction::Share,
     answers: Vec<Answer>,
     /// Unique keys that answers will carry, one behind the other.
     keys: Vec<u8>,
@@ -45,12 +48,21 @@ pub(crate) struct Outgoing {
     topic: Option<Arc<Topic>>,
 }
 
+impl Outgoing {
+    /// Answers a request with SUCCESS and nothing else once the batch is stored.
+    pub(crate) fn answer_plainly(&mut self, reply_to: ReplyTo) {
+        let key = self.keys.len()..self.keys.len();
+        let first = self.batch.len();
+        self.answers.push(Answer { reply_to, first, count: 0, queue_id: 0, key, _held: None });
+    }
+}
+
 /// What it takes to answer one send once its records have their offsets.
 struct Answer {
     reply_to: ReplyTo,
     /// First record in the batch.
     first: usize,
-    /// Records; more than one for a batch request.
+    /// Records; more than one for a batch request, none for the end of a transaction.
     count: usize,
     queue_id: u32,
     /// Where its unique key stands in `keys`.
@@ -61,30 +73,32 @@ struct Answer {
 
 /// The header of a send under one set of names (wire.md §11.1).
 #[derive(Default)]
-struct SendHeader<'a> {
-    topic: &'a str,
-    default_topic: &'a str,
-    default_queues: i32,
-    queue_id: i32,
-    sys_flag: i32,
-    born_timestamp: i64,
-    flag: i32,
-    properties: &'a str,
-    reconsume_times: i32,
+pub(crate) struct SendHeader<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) default_topic: &'a str,
+    pub(crate) default_queues: i32,
+    pub(crate) queue_id: i32,
+    pub(crate) sys_flag: i32,
+    pub(crate) born_timestamp: i64,
+    pub(crate) flag: i32,
+    pub(crate) properties: &'a str,
+    pub(crate) reconsume_times: i32,
     max_reconsume_times: Option<i32>,
-    unit: bool,
+    pub(crate) unit: bool,
     batch: bool,
 }
 
 impl<'a> SendHeader<'a> {
     /// A number that is none is refused and not taken for 0, which would be another queue or another kind of body.
-    fn of(request: &'a Request<'_>) -> Result<SendHeader<'a>, Refusal> {
+    pub(crate) fn of(request: &'a Request<'_>) -> Result<SendHeader<'a>, Refusal> {
         let long_names = matches!(request.header.code, code::SEND_MESSAGE | code::SEND_REPLY_MESSAGE);
         let mut header = SendHeader::default();
         let mut queue_id = None;
         for (name, value) in request.header.fields.iter() {
             let name = if long_names { short_name(name) } else { name };
             match name {
+                "a" => header.group = value,
                 "b" => header.topic = value,
                 "c" => header.default_topic = value,
                 "d" => header.default_queues = exchange::number("defaultTopicQueueNums", value)?,
@@ -107,6 +121,7 @@ impl<'a> SendHeader<'a> {
 
 fn short_name(name: &str) -> &str {
     match name {
+        "producerGroup" => "a",
         "topic" => "b",
         "defaultTopic" => "c",
         "defaultTopicQueueNums" => "d",
@@ -180,6 +195,11 @@ struct Target {
     dead: bool,
 }
 
+/// Lends the batch of this thread's turn.
+pub(crate) fn with_outgoing<T>(use_it: impl FnOnce(&mut Outgoing) -> T) -> T {
+    OUTGOING.with_borrow_mut(use_it)
+}
+
 impl Broker {
     /// Takes a send into the batch of this turn; [`Broker::flush_sends`] stores and answers it.
     pub(crate) fn send(&self, exchange: &mut Exchange<'_, '_>) {
@@ -189,16 +209,21 @@ impl Broker {
                 outgoing.batch.truncate(mark);
                 self.refuse_send(exchange.request.reply_to(), &refusal, exchange.out);
             }
-            if outgoing.batch.bytes_len() > BATCH_BYTES_MAX {
-                self.append_outgoing(exchange.channel, outgoing, exchange.out);
-            }
+            self.append_if_large(exchange.channel, outgoing, exchange.out);
         });
+    }
+
+    /// Appends a batch that is large enough.
+    pub(crate) fn append_if_large(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing, out: &mut Vec<u8>) {
+        if outgoing.batch.bytes_len() > BATCH_BYTES_MAX {
+            self.append_outgoing(channel, outgoing, out);
+        }
     }
 
     /// Stores and answers what [`Broker::send`] gathered.
     pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
         OUTGOING.with_borrow_mut(|outgoing| {
-            if !outgoing.batch.is_empty() {
+            if !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
                 self.append_outgoing(channel, outgoing, out);
             }
             outgoing.topic = None;
@@ -209,17 +234,27 @@ impl Broker {
         let request = exchange.request;
         let header = SendHeader::of(request)?;
         let settings = self.settings.load();
-        let topic = self.check_send(&header, request.body, &settings, outgoing)?;
+        let topic = self.check_send(&header, request.body, &settings, &mut outgoing.topic)?;
         if header.batch {
             return self.prepare_batch(exchange, &header, &topic, outgoing);
         }
         let target = self.target(&header, topic, request.header.version)?;
         let seen = Seen::of(header.properties.as_bytes());
         refuse_unserved(&seen, &header, || self.now_ms())?;
-        let delay = if target.dead { 0 } else { seen.delay };
+        let half = seen.half && !(header.reconsume_times > 0 && seen.delay > 0);
+        if half {
+            self.check_half_send(header.properties.as_bytes(), &settings)?;
+        }
+        // A half message waits for its commit first; its delay counts from there.
+        let delay = if target.dead || half { 0 } else { seen.delay };
         let key = self.fill_properties(&header, &seen, &target, delay, outgoing);
         let queue_id = target.queue_id;
-        let (topic, queue_id_stored) = self.parked(&target.topic, queue_id, delay);
+        let (topic, queue_id_stored) = if half {
+            let unique_key = std::str::from_utf8(&outgoing.keys[key.clone()]).unwrap_or_default();
+            (self.make_half(&target.topic, queue_id, unique_key, &mut outgoing.properties)?, 0)
+        } else {
+            self.parked(&target.topic, queue_id, delay)
+        };
         let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
             Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
         })?;
@@ -238,7 +273,12 @@ impl Broker {
         };
         let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
         let _held = self.place(exchange.channel, !seen.no_wait)?;
-        target.topic.put.add(1, message.body.len() as u64);
+        if half {
+            topic.put.add(1, message.body.len() as u64);
+            outgoing.share.add_half(&target.topic);
+        } else {
+            target.topic.put.add(1, message.body.len() as u64);
+        }
         outgoing.waits |= !seen.no_wait;
         outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count: 1, queue_id, key, _held });
         Ok(())
@@ -250,7 +290,7 @@ impl Broker {
         header: &SendHeader<'_>,
         body: &[u8],
         settings: &Settings,
-        outgoing: &mut Outgoing,
+        last: &mut Option<Arc<Topic>>,
     ) -> Result<Arc<Topic>, Refusal> {
         if settings.start_accept_send_request_time_stamp > 0
             && self.now_ms() < settings.start_accept_send_request_time_stamp
@@ -260,11 +300,11 @@ impl Broker {
                 "broker unable to service, until {until} (Unix milliseconds)"
             )));
         }
-        let topic = match &outgoing.topic {
+        let topic = match last {
             Some(topic) if topic.config.topic_name == header.topic => Arc::clone(topic),
             _ => {
                 let topic = self.topic_for_send(header, settings)?;
-                outgoing.topic = Some(Arc::clone(&topic));
+                *last = Some(Arc::clone(&topic));
                 topic
             }
         };
@@ -290,6 +330,16 @@ impl Broker {
         }
         check_sizes(header, body, settings)?;
         Ok(topic)
+    }
+
+    /// The same checks for what is no part of a turn's batch.
+    pub(crate) fn check_send_alone(
+        &self,
+        header: &SendHeader<'_>,
+        body: &[u8],
+        settings: &Settings,
+    ) -> Result<Arc<Topic>, Refusal> {
+        self.check_send(header, body, settings, &mut None)
     }
 
     fn topic_for_send(&self, header: &SendHeader<'_>, settings: &Settings) -> Result<Arc<Topic>, Refusal> {
@@ -416,7 +466,7 @@ impl Broker {
         }
         let shared = Seen::of(header.properties.as_bytes());
         refuse_unserved(&shared, header, || self.now_ms())?;
-        if shared.delay > 0 || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
+        if shared.delay > 0 || shared.half || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
             return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
         }
         let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(topic));
@@ -491,9 +541,20 @@ impl Broker {
     }
 
     fn append_outgoing(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing, out: &mut Vec<u8>) {
+        if outgoing.share.has_ends() {
+            self.push_op_records(&mut outgoing.batch, &mut outgoing.share);
+        }
         let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
             self.stats.put(outgoing.batch.len() as u64, outgoing.batch.bytes_len() as u64);
         });
+        if !outgoing.share.is_empty() {
+            match appended {
+                Ok(()) => {
+                    self.transactions_stored(&mut outgoing.share, |index| outgoing.batch.appended(index))
+                }
+                Err(_) => self.transactions_not_stored(&mut outgoing.share),
+            }
+        }
         match appended {
             Err(error) => {
                 let refusal = append_refusal(&error);
@@ -582,6 +643,11 @@ impl AnswerWriter {
         if answer.reply_to.oneway {
             return;
         }
+        if answer.count == 0 {
+            // A decision that is not durable yet is made again after a crash; it waits for nothing.
+            answer.reply_to.write(out, response::SUCCESS, None);
+            return;
+        }
         let mut writer = FrameWriter::new(out, &answer.reply_to.head(code, None));
         writer.field("MSG_REGION", &self.region);
         writer.field("TRACE_ON", self.trace_on);
@@ -613,9 +679,9 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 
 /// Kinds of messages that are not served yet are refused, never stored as something else.
 fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: impl FnOnce() -> i64) -> Outcome {
-    if seen.half || header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED {
-        let remark = "transactional messages are not served yet; send ordinary ones, or keep this topic on another broker";
-        return Err(Refusal::new(response::NO_PERMISSION, remark));
+    if !seen.half && header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED {
+        let remark = "a message whose sysFlag says it is a half message must have the property TRAN_MSG=true";
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
     if seen.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0 {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, "inner batches are not served yet"));
@@ -671,7 +737,8 @@ fn check_sizes(header: &SendHeader<'_>, body: &[u8], settings: &Settings) -> Out
     Ok(())
 }
 
-fn push(
+/// Adds a message to a batch.
+pub(crate) fn push(
     batch: &mut Batch,
     queue: &Arc<Queue>,
     message: &Message<'_>,

@@ -65,6 +65,10 @@ impl Broker {
                 self.send(&mut exchange);
                 continue;
             }
+            if request.header.code == code::END_TRANSACTION {
+                self.end_transaction(&mut exchange);
+                continue;
+            }
             // What was sent before is stored before anything else is looked at.
             self.flush_sends(channel, exchange.out);
             let outcome = if served(request.header.code) {
@@ -96,6 +100,7 @@ impl Broker {
             code::GET_MIN_OFFSET => self.min_offset(exchange),
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(exchange),
             code::GET_EARLIEST_MSG_STORETIME => self.earliest_store_time(exchange),
+            code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2 => self.reply(exchange),
             code::QUERY_MESSAGE => self.query_message(exchange),
             code::VIEW_MESSAGE_BY_ID => self.view_message(exchange),
             _ => self.administer(exchange).unwrap_or_else(|| Err(unsupported(exchange.request))),

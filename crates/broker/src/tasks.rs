@@ -16,6 +16,7 @@ impl Broker {
         self.store.start_workers();
         self.spawn(|broker| async move { broker.hold.run().await });
         self.spawn(|broker| async move { broker.run_schedule().await });
+        self.spawn(|broker| async move { broker.run_transaction_check().await });
         self.spawn(|broker| async move { broker.run_registration().await });
         self.spawn(|broker| async move { broker.run_client_expiry().await });
         self.spawn(|broker| async move { broker.stats.run(&broker.topics).await });
@@ -26,6 +27,11 @@ impl Broker {
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_delay_offset_interval;
             save_when_changed(&broker.schedule.changed, period, || broker.schedule.save()).await;
+        });
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().transaction_metric_flush_interval;
+            let counts = &broker.transactions;
+            save_when_changed(counts.counts_changed(), period, || counts.save_counts()).await;
         });
         self.register_all().await;
     }
@@ -58,6 +64,7 @@ impl Broker {
     pub fn finish(&self) -> Result<(), BrokerError> {
         self.offsets.save()?;
         self.schedule.save()?;
+        self.transactions.save_counts()?;
         self.store.stop()?;
         Ok(())
     }

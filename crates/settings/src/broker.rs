@@ -165,6 +165,23 @@ settings! {
         message_delay_level: DelayLevels = DelayLevels::default(), "messageDelayLevel", restart;
     }
 
+    "Transactions" {
+        /// Refuse half messages.
+        reject_transaction_message: bool = false, "rejectTransactionMessage", live;
+        /// Time after which a producer is asked how its transaction ended.
+        transaction_time_out: Duration as Millis = ms(6000), "transactionTimeOut", live, within ms(0), DAY;
+        /// Time between two rounds of asking.
+        transaction_check_interval: Duration as Millis = ms(30_000),
+            "transactionCheckInterval", live, within ms(1), DAY;
+        /// How often a producer is asked before its half message goes to TRANS_CHECK_MAX_TIME_TOPIC.
+        transaction_check_max: u32 = 15, "transactionCheckMax", live, within 1, 1_000_000;
+        /// Characters of one record of decided half messages.
+        transaction_op_msg_max_size: usize = 4096, "transactionOpMsgMaxSize", live, within 1, 1 << 20;
+        /// Time between two saves of the numbers of open half messages.
+        transaction_metric_flush_interval: Duration as Millis = ms(10_000),
+            "transactionMetricFlushInterval", live, within ms(1), DAY;
+    }
+
     "Pulling" {
         /// Hold a pull that finds nothing until a message comes or the client's time is over.
         long_polling_enable: bool = true, "longPollingEnable", live;
@@ -195,6 +212,11 @@ settings! {
         default_query_max_num: usize = 32, "defaultQueryMaxNum", live, within 1, 65536;
         /// Most messages that any query by key answers.
         max_msgs_num_batch: usize = 64, "maxMsgsNumBatch", live, within 1, 65536;
+    }
+
+    "Request-reply" {
+        /// Store replies beside pushing them to the client that asked.
+        store_reply_message_enable: bool = true, "storeReplyMessageEnable", live;
     }
 
     "Clients" {
@@ -234,6 +256,8 @@ settings! {
         /// Most bytes of answers that wait for one client to read them; then it is not read from.
         max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB,
             "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
+        /// Most transactions that are neither committed nor rolled back; then half messages are refused.
+        max_open_transactions: u64 = 1_000_000, "thrust.maxOpenTransactions", live, within 1, 100_000_000;
         /// Most bytes of answers that wait for all clients to read them.
         max_outbound_bytes: u64 as Bytes = 512 * MIB,
             "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;

@@ -17,7 +17,7 @@ const fn class(name: &'static str, reason: &'static str) -> Class {
 }
 
 /// In the order of the documentation.
-pub(crate) const CLASSES: [Class; 37] = [
+pub(crate) const CLASSES: [Class; 35] = [
     class("threads", "the server has no thread pools or request queues to size"),
     class(
         "queueing",
@@ -41,8 +41,6 @@ pub(crate) const CLASSES: [Class; 37] = [
     class("replication", "replication is not served yet"),
     class("controller", "controller mode is not served yet"),
     class("dledger", "DLedger mode is not served yet"),
-    class("transaction", "transactions are not served yet"),
-    class("reply", "request-reply is not served yet"),
     class("timer", "timed messages are not served yet; delay levels are"),
     class("pop", "pop consumption is not served yet"),
     class("balance", "assigning queues on the broker is not served yet"),

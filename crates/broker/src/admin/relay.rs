@@ -112,7 +112,7 @@ fn unanswered(group: &str, client_id: &str, error: &CallError) -> Refusal {
     }
 }
 
-pub(super) fn too_many_wait() -> Refusal {
+pub(crate) fn too_many_wait() -> Refusal {
     let remark =
         "[OVERLOAD]too many requests of this connection wait for clients (thrust.maxInFlightPerConnection)";
     Refusal::new(response::SYSTEM_BUSY, remark)

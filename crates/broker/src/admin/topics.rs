@@ -132,6 +132,7 @@ impl Broker {
         for name in doomed {
             if self.topics.remove(&name, self.now_ms())? {
                 self.offsets.remove_topic(&name);
+                self.transactions.remove_topic(&name);
                 self.store.delete_topic(&name)?;
                 self.stats.forget_topic(&name);
             }

@@ -4,8 +4,6 @@ use wire::code::{request as code, response};
 
 use crate::exchange::Refusal;
 
-const TRANSACTIONS: &str = "transactional messages come later";
-const REPLIES: &str = "request-reply comes later; answer with an ordinary message";
 const TIMERS: &str = "timer messages come later; use delay levels";
 const POP: &str = "consumption by pop comes later; consume by pull or push, as clients do by default";
 const LITE: &str = "lite topics come later";
@@ -17,11 +15,7 @@ const CONTROLLER: &str = "there is no controller in this process";
 const CONTAINER: &str = "there is no broker container; start another process";
 const ACL: &str = "users and permissions come later; let a firewall protect this port";
 
-const UNSERVED: [(i32, &str); 67] = [
-    (code::END_TRANSACTION, TRANSACTIONS),
-    (code::RESUME_CHECK_HALF_MESSAGE, TRANSACTIONS),
-    (code::SEND_REPLY_MESSAGE, REPLIES),
-    (code::SEND_REPLY_MESSAGE_V2, REPLIES),
+const UNSERVED: [(i32, &str); 63] = [
     (code::RECALL_MESSAGE, TIMERS),
     (code::GET_TIMER_CHECK_POINT, TIMERS),
     (code::GET_TIMER_METRICS, TIMERS),

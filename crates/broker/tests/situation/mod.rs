@@ -58,6 +58,13 @@ impl Situation {
         Situation { disk: self.disk.copy(), keys: self.keys.clone() }
     }
 
+    /// With another value of a key.
+    pub fn with(mut self, key: &str, value: &str) -> Situation {
+        self.keys.retain(|(known, _)| known != key);
+        self.keys.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// A file below the store's root.
     pub fn path(&self, below: &str) -> PathBuf {
         PathBuf::from("/store").join(below)

@@ -1,0 +1,488 @@
+//! Transactions: half messages, decisions about them (37), and what the rest of the broker asks about both
+//! (broker.md §9).
+//!
+//! A half message is stored in the half topic, where no consumer looks. A commit stores a copy in the real topic; both
+//! commit and rollback store an op record that names the half message by its offset in the half queue. The op record
+//! goes into the same write as the copies it speaks of, so that a killed broker never forgets one of them alone: what
+//! Java gathers for up to three seconds is here at most what one read of a connection brought.
+//!
+//! Java's check service copies each undecided half message to the end of its queue at every check, so that its
+//! position in the queue can move on. Here [`table::Table`] remembers which ones are open, and the position simply
+//! waits at the first of them; only one that lags so far behind that a restart would have to read too much is copied.
+//! On disk both look alike: between the positions of `CID_RMQ_SYS_TRANS` and the ends of the two queues stand all open
+//! half messages, and an op record for each decided one. So either broker can take over from the other.
+
+mod check;
+mod counts;
+#[cfg(test)]
+mod histories;
+mod queues;
+mod table;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use store::{Appended, Batch, Queue, Store};
+use tokio::sync::Notify;
+use wire::code::response;
+use wire::hash;
+use wire::names;
+use wire::properties as props;
+use wire::record::{Message, Record};
+use wire::sys_flag;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::offsets::ConsumerOffsets;
+use crate::send::{self, Outgoing};
+use crate::state_file::StateFile;
+use crate::topics::Topic;
+
+use counts::Counts;
+use table::{Ending, Positions, Table};
+
+/// Group under which the positions in the half queue and the op queue are kept.
+const GROUP: &str = "CID_RMQ_SYS_TRANS";
+/// Properties of a half message that are the broker's alone.
+const OWN_PROPERTIES: [&str; 5] =
+    [props::REAL_TOPIC, props::REAL_QID, props::TRANSACTION_ID, queues::CHECK_TIMES, queues::PREPARED_OFFSET];
+
+/// `config/transactionChecks.json`: how often producers were asked, by half offset. Java keeps this on the copies that
+/// it makes; a file that it does not know leaves its queues alone.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Checks {
+    checks: BTreeMap<u64, u32>,
+}
+
+/// State of all transactions.
+pub(crate) struct Transactions {
+    table: Mutex<Table>,
+    halves: Arc<Queue>,
+    ops: Arc<Queue>,
+    counts: Counts,
+    checks_file: StateFile,
+    /// Half messages have come while none was open.
+    arrived: Arc<Notify>,
+    /// Whose turn among the producers of a group it is to be asked.
+    turn: AtomicUsize,
+    /// Positions that count once the log is durable up to the second value.
+    pending: Mutex<Option<(Positions, u64)>>,
+}
+
+impl Transactions {
+    /// Reads the queues from the positions on. `file` gives a file below `config/` by its name.
+    pub fn load(
+        store: &Store,
+        offsets: &ConsumerOffsets,
+        file: impl Fn(&str) -> StateFile,
+        arrived: Arc<Notify>,
+        now_ms: i64,
+    ) -> io::Result<Transactions> {
+        let halves = store.queue(names::HALF_TOPIC, 0);
+        let ops = store.queue(names::OP_HALF_TOPIC, 0);
+        let from = Positions {
+            half: queues::start_of(&halves, offsets.get(GROUP, names::HALF_TOPIC, 0)),
+            op: queues::start_of(&ops, offsets.get(GROUP, names::OP_HALF_TOPIC, 0)),
+        };
+        let checks_file = file("transactionChecks.json");
+        let checks: Checks = checks_file.load()?;
+        let (table, topics) = queues::load(store, &halves, &ops, from, &checks.checks);
+        if table.open_count() > 0 {
+            tracing::info!(
+                open = table.open_count(),
+                "transactions that are neither committed nor rolled back"
+            );
+        }
+        Ok(Transactions {
+            table: Mutex::new(table),
+            halves,
+            ops,
+            counts: Counts::load(file("transactionMetrics"), topics, now_ms)?,
+            checks_file,
+            arrived,
+            turn: AtomicUsize::new(0),
+            pending: Mutex::default(),
+        })
+    }
+
+    /// Half messages that may be open, those included that were not looked at yet.
+    fn open_at_most(&self) -> u64 {
+        let table = self.table.lock();
+        table.open_count() as u64 + self.halves.max_offset().saturating_sub(table.followed())
+    }
+
+    fn begin_end(&self, store: &Store, offset: u64) -> Option<Ending> {
+        let mut table = self.table.lock();
+        if offset >= table.followed() {
+            queues::follow(store, &self.halves, &mut table);
+        }
+        table.begin_end(offset)
+    }
+
+    /// Takes over the positions that have become durable; remembers those of now.
+    fn keep_positions(&self, store: &Store, keep: impl FnOnce(Positions)) {
+        let mut pending = self.pending.lock();
+        if pending.is_none_or(|(_, until)| store.flushed_until() >= until) {
+            if let Some((positions, _)) = pending.take() {
+                keep(positions);
+            }
+            let positions = self.table.lock().positions();
+            // Read after the positions: every decision that they rest on is before it.
+            *pending = Some((positions, store.log_end()));
+        }
+    }
+
+    /// Whether there is nothing to do before [`Transactions::arrived`] says so.
+    fn is_idle(&self, is_kept: impl FnOnce(Positions) -> bool) -> bool {
+        self.halves.watched.store(true, Ordering::SeqCst);
+        // Pairs with the fence of the store: either it sees that we watch, or we see what it stored.
+        fence(Ordering::SeqCst);
+        let mut table = self.table.lock();
+        table.open_count() == 0 && table.followed() >= self.halves.max_offset() && is_kept(table.positions())
+    }
+
+    /// Writes the files that have changed.
+    pub fn save_counts(&self) -> io::Result<()> {
+        self.counts.save()
+    }
+
+    /// Tells the saver of the counts when to work.
+    pub fn counts_changed(&self) -> &Notify {
+        &self.counts.changed
+    }
+
+    /// Forgets the count of a deleted topic.
+    pub fn remove_topic(&self, topic: &str) {
+        self.counts.remove_topic(topic);
+    }
+
+    fn save_checks(&self) -> io::Result<()> {
+        let checks = self.table.lock().checks();
+        self.checks_file.save(&Checks { checks })
+    }
+}
+
+/// What of a turn's batch belongs to transactions.
+#[derive(Default)]
+pub(crate) struct Share {
+    /// Topics of half messages.
+    halves: Vec<Arc<Topic>>,
+    /// Decided half messages, with their topics if these still exist.
+    ends: Vec<(u64, Option<Arc<Topic>>)>,
+    /// Op records by their number in the batch, with the highest half offset that each names.
+    ops: Vec<(usize, u64)>,
+    /// The ends are no decisions: copies of the half messages go on.
+    moved: bool,
+}
+
+impl Share {
+    /// Whether op records must follow.
+    pub fn has_ends(&self) -> bool {
+        !self.ends.is_empty()
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.halves.is_empty() && self.ends.is_empty()
+    }
+
+    pub fn add_half(&mut self, topic: &Arc<Topic>) {
+        self.halves.push(Arc::clone(topic));
+    }
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Commit,
+    Rollback,
+}
+
+impl Broker {
+    /// Checks that a half message may be stored.
+    pub(crate) fn check_half_send(&self, properties: &[u8], settings: &settings::Broker) -> Outcome {
+        if settings.reject_transaction_message {
+            let remark = format!("the broker[{}] sending transaction message is forbidden", self.address);
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        if props::find(properties, props::PGROUP).is_none() {
+            let remark = "a transactional message must name its producer group in PGROUP; nobody could be asked about it";
+            return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+        }
+        if self.transactions.open_at_most() >= settings.max_open_transactions {
+            let remark = format!(
+                "[OVERLOAD]{} transactions are neither committed nor rolled back (thrust.maxOpenTransactions)",
+                settings.max_open_transactions
+            );
+            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+        }
+        Ok(())
+    }
+
+    /// Turns the properties to store of a message for `topic` into those of a half message (broker.md §9.1), and
+    /// gives the topic it is stored in.
+    pub(crate) fn make_half(
+        &self,
+        topic: &Topic,
+        queue_id: u32,
+        unique_key: &str,
+        properties: &mut Vec<u8>,
+    ) -> Result<Arc<Topic>, Refusal> {
+        if props::iter(properties).any(|(name, _)| OWN_PROPERTIES.contains(&name)) {
+            let mut kept = Vec::with_capacity(properties.len() + 160);
+            props::copy_without(properties, &OWN_PROPERTIES, &mut kept);
+            *properties = kept;
+        }
+        props::push(properties, props::TRANSACTION_ID, unique_key);
+        props::push(properties, props::REAL_TOPIC, &topic.config.topic_name);
+        props::push(properties, props::REAL_QID, itoa::Buffer::new().format(queue_id));
+        self.topics
+            .get(names::HALF_TOPIC)
+            .ok_or_else(|| Refusal::system(format!("topic {} is gone", names::HALF_TOPIC)))
+    }
+
+    /// Takes the end of a transaction into the batch of this turn (broker.md §9.2).
+    pub(crate) fn end_transaction(&self, exchange: &mut Exchange<'_, '_>) {
+        send::with_outgoing(|outgoing| {
+            let mark = outgoing.batch.len();
+            if let Err(refusal) = self.prepare_end(exchange, outgoing) {
+                outgoing.batch.truncate(mark);
+                exchange.refuse(&refusal);
+            }
+            self.append_if_large(exchange.channel, outgoing, exchange.out);
+        });
+    }
+
+    fn prepare_end(&self, exchange: &Exchange<'_, '_>, outgoing: &mut Outgoing) -> Outcome {
+        let decision = match exchange.number::<i32>("commitOrRollback")? {
+            sys_flag::TRANSACTION_COMMIT => Decision::Commit,
+            sys_flag::TRANSACTION_ROLLBACK => Decision::Rollback,
+            0 => {
+                let id = exchange.request.field("msgId").unwrap_or_default();
+                tracing::debug!(id, "a producer does not know yet how its transaction ends");
+                return Ok(());
+            }
+            other => {
+                let remark =
+                    format!("commitOrRollback is {other}, and must be 8 (commit), 12 (rollback) or 0");
+                return Err(Refusal::system(remark));
+            }
+        };
+        let physical: u64 = exchange.number("commitLogOffset")?;
+        let bytes = self.store.record_at(physical)?;
+        let bytes = bytes.ok_or_else(|| Refusal::system("Find prepared transaction message failed"))?;
+        let record = Record::parse(&bytes).map_err(Refusal::system)?;
+        let half_offset = self.check_end(exchange, &record)?;
+        let ending = self.transactions.begin_end(&self.store, half_offset).ok_or_else(|| {
+            Refusal::system(format!(
+                "the transaction of half message {half_offset} is committed or rolled back"
+            ))
+        })?;
+        let prepared = match decision {
+            Decision::Commit => self.push_final(&record, &ending, &mut outgoing.batch),
+            Decision::Rollback => Ok(()),
+        };
+        if let Err(refusal) = prepared {
+            self.transactions.table.lock().gave_up(ending.offset);
+            return Err(refusal);
+        }
+        let topic = record.property(props::REAL_TOPIC).and_then(|topic| self.topics.get(topic));
+        outgoing.share.ends.push((ending.offset, topic));
+        outgoing.answer_plainly(exchange.request.reply_to());
+        Ok(())
+    }
+
+    /// Checks that a decision is about this half message and comes in time; gives its offset.
+    fn check_end(&self, exchange: &Exchange<'_, '_>, record: &Record<'_>) -> Result<u64, Refusal> {
+        if record.topic != names::HALF_TOPIC {
+            return Err(Refusal::system("Find prepared transaction message failed: it is no half message"));
+        }
+        let known = queues::known(record);
+        if !exchange.flag("fromTransactionCheck") && record.property(queues::IMMUNITY).is_some() {
+            let timeout_ms = self.settings.load().transaction_time_out.as_millis() as i64;
+            if self.now_ms() - record.born_timestamp > known.immunity_ms.unwrap_or(timeout_ms) {
+                let remark = "the time before the first check is over; answer the check that follows";
+                return Err(Refusal::new(response::ILLEGAL_OPERATION, remark));
+            }
+        }
+        if record.property(props::PGROUP) != exchange.request.field("producerGroup") {
+            return Err(Refusal::system("The producer group wrong"));
+        }
+        let half_offset: u64 = exchange.number("tranStateTableOffset")?;
+        if record.queue_offset != half_offset as i64 {
+            return Err(Refusal::system("The transaction state table offset wrong"));
+        }
+        Ok(half_offset)
+    }
+
+    /// Adds the message that consumers will see (broker.md §9.4). A delay level on it begins to count now.
+    fn push_final(&self, half: &Record<'_>, ending: &Ending, batch: &mut Batch) -> Outcome {
+        let (topic_name, queue_id) = real_place(half).ok_or_else(|| {
+            Refusal::system("the half message does not say which topic and queue it is for")
+        })?;
+        let mut removed = vec![props::REAL_TOPIC, props::REAL_QID, queues::PREPARED_OFFSET, props::CRC32];
+        let delay = half.property(props::DELAY).and_then(|level| level.parse().ok()).unwrap_or(0);
+        let level = self.schedule.level(delay);
+        if level.is_some() {
+            removed.push(props::DELAY);
+        }
+        if ending.checks > 0 {
+            removed.push(queues::CHECK_TIMES);
+        }
+        let mut properties = Vec::with_capacity(half.properties.len() + 160);
+        props::copy_without(half.properties, &removed, &mut properties);
+        if let Some(level) = level {
+            send::push_parking(&mut properties, level, topic_name, queue_id);
+        }
+        if ending.checks > 0 {
+            props::push(&mut properties, queues::CHECK_TIMES, itoa::Buffer::new().format(ending.checks));
+        }
+        let (stored_topic, stored_queue) = match level {
+            Some(level) => (names::SCHEDULE_TOPIC, level as u32 - 1),
+            None => (topic_name, queue_id),
+        };
+        let message = Message {
+            topic: stored_topic,
+            queue_id: stored_queue,
+            sys_flag: half.sys_flag & !sys_flag::TRANSACTION_MASK | sys_flag::TRANSACTION_COMMIT,
+            prepared_transaction_offset: half.physical_offset,
+            properties: &properties,
+            ..half.message()
+        };
+        let queue = self.queue_of(stored_topic, stored_queue);
+        send::push(batch, &queue, &message, hash::tags_code(half.property(props::TAGS)))?;
+        if let Some(topic) = self.topics.get(topic_name) {
+            topic.put.add(1, half.body.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// A queue of a topic that may have been deleted in the meantime.
+    fn queue_of(&self, topic: &str, queue_id: u32) -> Arc<Queue> {
+        let known = self.topics.get(topic);
+        let queue = known.as_ref().and_then(|topic| topic.queue(&self.store, queue_id)).map(Arc::clone);
+        queue.unwrap_or_else(|| self.store.queue(topic, queue_id))
+    }
+
+    /// Adds the op records for everything that ends with this batch.
+    pub(crate) fn push_op_records(&self, batch: &mut Batch, share: &mut Share) {
+        let text_max = self.settings.load().transaction_op_msg_max_size;
+        let mut body = Vec::new();
+        let mut highest = 0;
+        for (offset, _) in &share.ends {
+            queues::name(&mut body, *offset);
+            highest = highest.max(*offset);
+            if body.len() >= text_max {
+                share.ops.push((self.push_op_record(batch, &body, share.moved), highest));
+                body.clear();
+                highest = 0;
+            }
+        }
+        if !body.is_empty() {
+            share.ops.push((self.push_op_record(batch, &body, share.moved), highest));
+        }
+    }
+
+    fn push_op_record(&self, batch: &mut Batch, body: &[u8], moved: bool) -> usize {
+        let mut properties = Vec::with_capacity(8);
+        props::push(&mut properties, props::TAGS, queues::REMOVE_TAG);
+        if moved {
+            props::push(&mut properties, queues::MOVED, "true");
+        }
+        let message = Message {
+            topic: names::OP_HALF_TOPIC,
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: self.now_ms(),
+            born_host: self.address,
+            store_host: self.address,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: &properties,
+        };
+        let tags_code = hash::tags_code(Some(queues::REMOVE_TAG));
+        let pushed = batch.push(&self.transactions.ops, &message, tags_code);
+        // Its topic and properties are short, and its body is bounded by the setting.
+        pushed.unwrap_or_else(|error| unreachable!("an op record of {} bytes: {error}", body.len()))
+    }
+
+    /// The batch is stored: what it decided is decided.
+    pub(crate) fn transactions_stored(&self, share: &mut Share, appended: impl Fn(usize) -> Appended) {
+        let now_ms = self.now_ms();
+        for topic in share.halves.drain(..) {
+            self.transactions.counts.add(&topic.config.topic_name, 1, now_ms);
+        }
+        if share.ends.is_empty() {
+            return;
+        }
+        {
+            let mut table = self.transactions.table.lock();
+            for (number, highest) in share.ops.drain(..) {
+                table.op_written(appended(number).queue_offset, highest);
+            }
+            for (offset, _) in &share.ends {
+                table.ended(*offset);
+            }
+        }
+        for (_, topic) in share.ends.drain(..) {
+            if let Some(topic) = topic {
+                self.transactions.counts.add(&topic.config.topic_name, -1, now_ms);
+            }
+        }
+    }
+
+    /// The batch is not stored: what it was to decide stays open, and the check will come back to it.
+    pub(crate) fn transactions_not_stored(&self, share: &mut Share) {
+        let mut table = self.transactions.table.lock();
+        for (offset, _) in share.ends.drain(..) {
+            table.gave_up(offset);
+        }
+        share.halves.clear();
+        share.ops.clear();
+    }
+
+    /// Puts a half message that was given up back among the open ones, with its checks counted anew (323).
+    pub(crate) fn resume_check(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let message_id = exchange.text("msgId")?;
+        let id = wire::ids::OffsetId::parse(message_id)
+            .ok_or_else(|| Refusal::system(format!("msgId {message_id} is no offset message id")))?;
+        let bytes = self.store.record_at(id.offset)?;
+        let bytes = bytes.ok_or_else(|| Refusal::system(format!("no message at offset {}", id.offset)))?;
+        let record = Record::parse(&bytes).map_err(Refusal::system)?;
+        if real_place(&record).is_none() || record.property(props::PGROUP).is_none() {
+            return Err(Refusal::system(format!("the message {message_id} was never a half message")));
+        }
+        let mut properties = Vec::with_capacity(record.properties.len() + 32);
+        let removed = [queues::CHECK_TIMES, queues::PREPARED_OFFSET, props::CRC32];
+        props::copy_without(record.properties, &removed, &mut properties);
+        props::push(&mut properties, queues::CHECK_TIMES, "0");
+        let message =
+            Message { topic: names::HALF_TOPIC, queue_id: 0, properties: &properties, ..record.message() };
+        let mut batch = Batch::default();
+        let tags_code = hash::tags_code(record.property(props::TAGS));
+        send::push(&mut batch, &self.transactions.halves, &message, tags_code)?;
+        self.store.append(&mut batch).map_err(|error| send::append_refusal(&error))?;
+        self.stats.put(1, batch.bytes_len() as u64);
+        if let Some(topic) = record.property(props::REAL_TOPIC) {
+            self.transactions.counts.add(topic, 1, self.now_ms());
+        }
+        exchange.ok()
+    }
+}
+
+/// The topic and queue that a half message is for. The name becomes a directory, and a store from elsewhere may say
+/// anything.
+fn real_place<'a>(half: &Record<'a>) -> Option<(&'a str, u32)> {
+    let topic = half.property(props::REAL_TOPIC)?;
+    let queue_id = half.property(props::REAL_QID)?.parse().ok()?;
+    let is_good =
+        names::check_topic(&topic.replacen('+', "_", 1)).is_ok() && !names::is_send_forbidden(topic);
+    is_good.then_some((topic, queue_id))
+}

@@ -1,0 +1,132 @@
+//! The half queue and the op queue on disk: reading them at start, following the half queue afterwards, and the form
+//! of op records.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use store::{Queue, QueueEntry, Store};
+use wire::properties as props;
+use wire::record::Record;
+
+use super::table::{Known, Open, Positions, Table};
+
+/// Tag of an op record whose body names decided half messages.
+pub(crate) const REMOVE_TAG: &str = "d";
+/// How often the producer of a half message was asked, on copies of it.
+pub(crate) const CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+/// Offset that a half message had before it was copied to the end of its queue.
+pub(crate) const PREPARED_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+/// On op records that name a half message because it was copied, not because it was decided. Java does not ask.
+pub(crate) const MOVED: &str = "THRUST_MOVED";
+/// Seconds that a producer wants before the first check.
+pub(crate) const IMMUNITY: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+
+/// Entries read at a time.
+const READ_AT_ONCE: u32 = 64;
+/// Size field of entries that stand for no message.
+const FILLER_SIZE: u32 = 0x7FFF_FFFF;
+
+/// The transactions that the queues say are open, and how many they are by topic.
+pub(crate) fn load(
+    store: &Store,
+    halves: &Queue,
+    ops: &Queue,
+    from: Positions,
+    checks: &BTreeMap<u64, u32>,
+) -> (Table, HashMap<String, i64>) {
+    let mut table = Table::new(from);
+    for_each_entry(store, ops, from.op, |offset, entry| {
+        let bytes = entry.and_then(|entry| read(store, entry.physical_offset));
+        match bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok()) {
+            Some(record) => table.found_op(offset, &named(&record), record.property(MOVED).is_some()),
+            None => table.found_op(offset, &[], false),
+        }
+    });
+    let mut topics: HashMap<String, i64> = HashMap::new();
+    for_each_entry(store, halves, from.half, |offset, entry| {
+        if table.found_half(offset) {
+            return;
+        }
+        let Some(physical) = entry.map(|entry| entry.physical_offset) else { return };
+        let Some(bytes) = read(store, physical) else { return };
+        let Ok(record) = Record::parse(&bytes) else { return };
+        let counted = record.property(CHECK_TIMES).and_then(|times| times.parse().ok());
+        let checks = checks.get(&offset).copied().or(counted).unwrap_or(0);
+        let open = Open::asked(physical, checks, Some(known(&record)));
+        let before = record.property(PREPARED_OFFSET).and_then(|offset| offset.parse().ok());
+        if table.restore(offset, open, before)
+            && let Some(topic) = record.property(props::REAL_TOPIC)
+        {
+            *topics.entry(topic.to_owned()).or_default() += 1;
+        }
+    });
+    table.restored();
+    (table, topics)
+}
+
+/// Brings the table up to the end of the half queue.
+pub(crate) fn follow(store: &Store, halves: &Queue, table: &mut Table) {
+    for_each_entry(store, halves, table.followed(), |offset, entry| {
+        table.follow(offset, entry.map(|entry| entry.physical_offset));
+    });
+}
+
+/// What the record of a half message says about its checks.
+pub(crate) fn known(record: &Record<'_>) -> Known {
+    let stored_ms = record.store_timestamp;
+    // Java takes what is no number for the default.
+    let seconds = record.property(IMMUNITY).map(|text| text.parse::<i64>().unwrap_or(-1));
+    let immunity_ms = seconds.filter(|seconds| *seconds != -1).map(|seconds| seconds.saturating_mul(1000));
+    Known { born_ms: record.born_timestamp.min(stored_ms), stored_ms, immunity_ms }
+}
+
+/// Adds a half offset to the body of an op record.
+pub(crate) fn name(body: &mut Vec<u8>, offset: u64) {
+    body.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
+    body.push(b',');
+}
+
+/// The half offsets that an op record names: one, as brokers before 5.0 wrote, or many.
+fn named(record: &Record<'_>) -> Vec<u64> {
+    if record.property(props::TAGS) != Some(REMOVE_TAG) {
+        return Vec::new();
+    }
+    let offsets = record.body.split(|byte| *byte == b',');
+    offsets.filter_map(|offset| std::str::from_utf8(offset).ok()?.trim().parse().ok()).collect()
+}
+
+fn read(store: &Store, physical: u64) -> Option<Vec<u8>> {
+    match store.record_at(physical) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(offset = physical, "a message of a transaction cannot be read: {error}");
+            None
+        }
+    }
+}
+
+/// Every offset from `from` to the end of the queue, with its entry if one stands for a message there.
+fn for_each_entry(store: &Store, queue: &Queue, from: u64, mut each: impl FnMut(u64, Option<&QueueEntry>)) {
+    let until = queue.max_offset();
+    let mut next = from.max(queue.min_offset());
+    while next < until {
+        let entries = store.entries(queue, next, READ_AT_ONCE);
+        if entries.is_empty() {
+            // A hole; the entries behind it count all the same.
+            each(next, None);
+            next += 1;
+        }
+        for entry in &entries {
+            each(next, Some(entry).filter(|entry| entry.size != FILLER_SIZE));
+            next += 1;
+        }
+    }
+}
+
+/// Where reading begins, brought into the range of a queue.
+pub(crate) fn start_of(queue: &Arc<Queue>, committed: Option<i64>) -> u64 {
+    let committed = committed.and_then(|offset| u64::try_from(offset).ok());
+    let max = queue.max_offset();
+    let min = queue.min_offset().min(max);
+    committed.unwrap_or(min).clamp(min, max)
+}
