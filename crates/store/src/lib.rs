@@ -27,6 +27,7 @@ mod options;
 mod query;
 mod queue;
 mod queue_files;
+mod queue_table;
 mod queue_writer;
 mod queues;
 mod read;

@@ -89,6 +89,8 @@ pub struct Options {
     /// Bytes of queue entries that may wait in memory for their files, 20 for each message; above this nothing is
     /// accepted.
     pub queue_tail_bytes_max: u64,
+    /// From this many queues on a clean stop leaves a table of them; with fewer the next start looks into their files.
+    pub queue_table_rows_min: usize,
 }
 
 /// The part of [`Options`] that may change while the store is open, see [`Store::adjust`](crate::Store::adjust).
@@ -183,6 +185,7 @@ impl Default for Options {
             transfer_on_disk: Transfer { bytes: 65_536, count: 8 },
             open_queue_files_max: 512,
             queue_tail_bytes_max: 256 << 20,
+            queue_table_rows_min: 1000,
         }
     }
 }

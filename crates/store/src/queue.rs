@@ -15,7 +15,7 @@ use crate::queue_files::QueueFiles;
 pub(crate) const ENTRY_BYTES: usize = 20;
 /// Size field of the filler before the first entry of a queue that does not begin at a segment's start.
 const PRE_BLANK_SIZE: u32 = 0x7FFF_FFFF;
-/// A tail of this many bytes is written at once instead of at the next interval.
+/// A tail of this many bytes is written at once instead of with the next round over all queues.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
 
 /// One entry: a message's place in the log, and what readers filter by.
@@ -91,6 +91,8 @@ struct Tail {
     bytes: Vec<u8>,
     /// Whether the queue stands in the list of those with something to write.
     listed: bool,
+    /// Whether the queue stands in the list of those whose tail is long.
+    urged: bool,
 }
 
 impl Queue {
@@ -109,7 +111,7 @@ impl Queue {
             floor: AtomicU64::new(0),
             floor_time: AtomicI64::new(i64::MIN),
             deleted: AtomicBool::new(false),
-            tail: Mutex::new(Tail { first, written: next, bytes: Vec::new(), listed: false }),
+            tail: Mutex::new(Tail { first, written: next, bytes: Vec::new(), listed: false, urged: false }),
         }
     }
 
@@ -208,8 +210,9 @@ impl Queue {
             tail.listed = true;
             self.files.list_dirty(self.clone());
         }
-        if tail.bytes.len() >= TAIL_BYTES_MAX {
-            self.files.urge();
+        if tail.bytes.len() >= TAIL_BYTES_MAX && !tail.urged {
+            tail.urged = true;
+            self.files.urge(self.clone());
         }
         tail.bytes.len()
     }
@@ -241,14 +244,24 @@ impl Queue {
             return Ok(0);
         }
         let wanted = ((out.len() / ENTRY_BYTES) as u64).min(written - from);
-        self.files.read(self, from, wanted, out)
+        let count = self.files.read(self, from, wanted, out)?;
+        if count == 0 && wanted > 0 && self.tail.lock().first <= from && !self.is_deleted() {
+            // It is not that old entries have expired meanwhile.
+            return Err(self.files.missing(self, self.files.segment_start(from)));
+        }
+        Ok(count)
+    }
+
+    /// Notes that the queue was taken off the list of those with something to write.
+    pub(crate) fn unlist(&self) {
+        self.tail.lock().listed = false;
     }
 
     /// Writes the tail to files; `scratch` is the caller's to reuse. Entries stay readable all the while.
     pub(crate) fn write_tail(&self, scratch: &mut Vec<u8>) -> io::Result<()> {
         let from = {
             let mut tail = self.tail.lock();
-            tail.listed = false;
+            tail.urged = false;
             scratch.clear();
             scratch.extend_from_slice(&tail.bytes);
             tail.written

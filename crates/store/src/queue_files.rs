@@ -28,6 +28,7 @@ pub(crate) struct QueueFiles {
     serial: AtomicU64,
     open: Mutex<OpenFiles>,
     dirty: Mutex<Vec<Arc<Queue>>>,
+    long: Mutex<Vec<Arc<Queue>>>,
     unsynced: Mutex<Unsynced>,
     /// Bytes of all tails.
     waiting: AtomicU64,
@@ -35,7 +36,7 @@ pub(crate) struct QueueFiles {
     failure: Mutex<Option<String>>,
     /// Raised when a queue has something to write.
     pub signal: Signal,
-    /// Raised when a queue should not wait for the interval.
+    /// Raised when the tail of a queue has become too long to wait for the next round.
     pub urgent: Signal,
 }
 
@@ -79,6 +80,7 @@ impl QueueFiles {
             serial: AtomicU64::new(0),
             open: Mutex::new(OpenFiles { files: HashMap::new(), tick: 0, max: open_max.max(1) }),
             dirty: Mutex::new(Vec::new()),
+            long: Mutex::new(Vec::new()),
             unsynced: Mutex::new(Unsynced::default()),
             waiting: AtomicU64::new(0),
             failure: Mutex::new(None),
@@ -100,7 +102,9 @@ impl QueueFiles {
         self.signal.raise();
     }
 
-    pub fn urge(&self) {
+    /// Has the tail of this queue written soon.
+    pub fn urge(&self, queue: Arc<Queue>) {
+        self.long.lock().push(queue);
         self.urgent.raise();
     }
 
@@ -129,8 +133,15 @@ impl QueueFiles {
         *self.failure.lock() = failure;
     }
 
-    /// The queues that have something to write, taken off the list.
+    /// The queues whose tail is long, taken off their list.
+    pub fn take_long(&self) -> Vec<Arc<Queue>> {
+        self.urgent.take();
+        std::mem::take(&mut *self.long.lock())
+    }
+
+    /// The queues that have something to write, taken off the list; each is to be unlisted before it is written.
     pub fn take_dirty(&self) -> Vec<Arc<Queue>> {
+        self.signal.take();
         std::mem::take(&mut *self.dirty.lock())
     }
 
@@ -151,6 +162,15 @@ impl QueueFiles {
 
     fn path_of(&self, queue: &Queue, start: u64) -> PathBuf {
         segment::path_of(&self.dir_of(queue.topic(), queue.id()), start * ENTRY_BYTES as u64)
+    }
+
+    /// The error for a file that should hold entries and is not there.
+    pub fn missing(&self, queue: &Queue, start: u64) -> io::Error {
+        let path = self.path_of(queue, start);
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{} is missing; restart the broker, which rebuilds it from the log", path.display()),
+        )
     }
 
     /// Reads at most `wanted` entries from `from` on, not going over the end of a segment. None if the file is gone.
@@ -175,6 +195,7 @@ impl QueueFiles {
                     file.write_at(now, (at - start) * ENTRY_BYTES as u64)?;
                     self.note_write(self.path_of(queue, start), false);
                 }
+                None if at > start && queue.span().0 < at => return Err(self.missing(queue, start)),
                 None => self.create(queue, start, at, now)?,
             }
             at += (now.len() / ENTRY_BYTES) as u64;
@@ -306,6 +327,12 @@ impl QueueFiles {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether no entry stands at `index`.
+    pub fn is_blank_at(&self, queue: &Queue, index: u64) -> io::Result<bool> {
+        let mut entry = [0; ENTRY_BYTES];
+        Ok(self.read(queue, index, 1, &mut entry)? == 0 || entry == [0; ENTRY_BYTES])
     }
 
     /// Clears whatever the files of a queue hold from entry `from` on.

@@ -6,6 +6,11 @@ use crate::checkpoint::{Checkpoint, Own};
 use crate::error::StoreError;
 use crate::store::Store;
 
+/// The pause after a round over all queues, as a multiple of what the round took.
+const ROUND_PAUSE: u32 = 10;
+/// The longest pause: what is not in files after a crash must be read again from the log.
+const ROUND_PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// State of the worker; its lock keeps two rounds from running at once.
 #[derive(Default)]
 pub(crate) struct QueueWriter {
@@ -45,10 +50,9 @@ impl Store {
 
     fn write_tails(&self, writer: &mut QueueWriter) -> Result<(), StoreError> {
         let files = &self.queues.files;
-        files.signal.take();
-        files.urgent.take();
         let mut dirty = files.take_dirty().into_iter();
         while let Some(queue) = dirty.next() {
+            queue.unlist();
             if let Err(source) = queue.write_tail(&mut writer.scratch) {
                 let path = files.dir_of(queue.topic(), queue.id());
                 queue.relist();
@@ -59,6 +63,17 @@ impl Store {
             }
         }
         files.set_failure(None);
+        Ok(())
+    }
+
+    /// Writes the tails that have become long, so that a few busy queues do not make a round over all of them.
+    fn write_long_tails(&self) -> Result<(), StoreError> {
+        let mut writer = self.queue_writer.lock();
+        let files = &self.queues.files;
+        for queue in files.take_long() {
+            let path = files.dir_of(queue.topic(), queue.id());
+            queue.write_tail(&mut writer.scratch).map_err(StoreError::io("write", &path))?;
+        }
         Ok(())
     }
 
@@ -87,6 +102,9 @@ impl Store {
     }
 
     /// The thread that writes queues.
+    ///
+    /// A round over a hundred thousand light queues costs a second or more, so the next one comes after a multiple of
+    /// what the last one took: writing queues never takes more than a small share of a core.
     pub(crate) fn queue_loop(&self) {
         let files = self.queues.files.clone();
         let mut last_sync = self.clock.monotonic();
@@ -104,16 +122,37 @@ impl Store {
                 return;
             }
             if raised {
-                files.urgent.wait(Some(flush_interval + pause));
+                self.await_round(flush_interval.max(pause));
             }
-            let sync = self.clock.monotonic() >= last_sync + sync_interval;
+            let began = self.clock.monotonic();
+            let sync = began >= last_sync + sync_interval;
             if sync {
-                last_sync = self.clock.monotonic();
+                last_sync = began;
             }
-            pause = Duration::ZERO;
-            if let Err(error) = self.queue_step(sync) {
+            let outcome = self.queue_step(sync);
+            if !sync {
+                pause = ((self.clock.monotonic() - began) * ROUND_PAUSE).min(ROUND_PAUSE_MAX);
+            }
+            if let Err(error) = outcome {
                 tracing::error!(%error, "writing consume queues failed; their entries stay in memory");
-                pause = Duration::from_secs(1);
+                pause = pause.max(Duration::from_secs(1));
+            }
+        }
+    }
+
+    /// Waits until the next round is due, writing long tails meanwhile.
+    fn await_round(&self, wait: Duration) {
+        let files = &self.queues.files;
+        let due = self.clock.monotonic() + wait;
+        loop {
+            let left = due.saturating_sub(self.clock.monotonic());
+            if left.is_zero() || !files.urgent.wait(Some(left)) {
+                return;
+            }
+            if self.write_long_tails().is_err() {
+                // The round over all queues meets the same error and reports it.
+                files.urgent.pause(due.saturating_sub(self.clock.monotonic()));
+                return;
             }
         }
     }

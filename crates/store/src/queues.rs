@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use crate::error::StoreError;
 use crate::queue::Queue;
 use crate::queue_files::{self, Found, QueueFiles};
+use crate::queue_table::Row;
 
 type TopicQueues = BTreeMap<u32, Arc<Queue>>;
 type QueueName = (Arc<str>, u32);
@@ -66,6 +67,15 @@ impl Queues {
             topics.entry(topic).or_default().insert(id, queue);
         }
         Ok(loaded)
+    }
+
+    /// Takes the queues as a table says they are.
+    pub fn fill(&self, rows: Vec<Row>) {
+        let mut topics = self.topics.write();
+        for Row { topic, id, first, next } in rows {
+            let queue = Queue::new(self.files.clone(), topic.clone(), id, first, next);
+            topics.entry(topic).or_default().insert(id, Arc::new(queue));
+        }
     }
 
     /// Looks into the files of queues, on several threads if there are many.

@@ -22,8 +22,9 @@ use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
-use crate::queue::{Queue, QueueEntry};
-use crate::queues::Queues;
+use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::queue_table;
+use crate::queues::{Loaded, Queues};
 use crate::segment;
 
 /// What recovery hands to the store.
@@ -70,7 +71,7 @@ pub(crate) fn recover(
     if clean {
         mark_running(disk, &abort)?;
     }
-    let loaded = queues.load(start.position)?;
+    let loaded = load_queues(disk, root, &checkpoint.content, &start, queues)?;
     let mut scan = Scan {
         log,
         queues,
@@ -83,6 +84,7 @@ pub(crate) fn recover(
         // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
         last_timestamp: checkpoint.content.own.map_or(0, |_| checkpoint.content.physic_timestamp),
         pushed: 0,
+        pushed_max: PUSHED_BETWEEN_WRITES.min(options.queue_tail_bytes_max / 2 / ENTRY_BYTES as u64),
     };
     let all = queues_are_incomplete(queues, &start, log);
     if all {
@@ -93,15 +95,18 @@ pub(crate) fn recover(
     if all || !scan.damaged.is_empty() {
         scan.rebuild(end, all)?;
     }
-    scan.write_tails()?;
-
     cut_log(disk, log, &start, end, &leftovers)?;
     // After a power cut there may be rests behind holes, which loading does not see.
     let trimmed = if start.ours_clean || start.same_run { loaded.with_more } else { queues.all() };
     for queue in &trimmed {
         let next = queue.next.load(Ordering::Acquire);
         let path = queues.files.dir_of(queue.topic(), queue.id());
-        queues.files.trim(queue, next).map_err(StoreError::io("trim", &path))?;
+        // What one run of the machine wrote has no holes: where it ends there is nothing behind it.
+        let ends =
+            start.same_run && queues.files.is_blank_at(queue, next).map_err(StoreError::io("read", &path))?;
+        if !ends {
+            queues.files.trim(queue, next).map_err(StoreError::io("trim", &path))?;
+        }
     }
     if !start.ours_clean {
         // Also what the killed process wrote and did not sync is ours to sync now.
@@ -126,6 +131,22 @@ pub(crate) fn recover(
         settle: !start.ours_clean && !start.same_run,
         clean,
     })
+}
+
+/// The queues as the table of a clean stop gives them, or as their files say.
+fn load_queues(
+    disk: &dyn Disk,
+    root: &Path,
+    checkpoint: &Checkpoint,
+    start: &Start,
+    queues: &Queues,
+) -> Result<Loaded, StoreError> {
+    let stopped_at = checkpoint.own.map(|own| own.durable).filter(|_| start.ours_clean);
+    if let Some(rows) = stopped_at.and_then(|mark| queue_table::load(disk, root, mark, &queues.files.root)) {
+        queues.fill(rows);
+        return Ok(Loaded::default());
+    }
+    queues.load(start.position)
 }
 
 fn choose_start(
@@ -235,12 +256,14 @@ struct Scan<'a> {
     /// Queues that do not continue where their files end, by serial number.
     damaged: HashSet<u64>,
     last_timestamp: i64,
-    /// Entries since tails were written.
+    /// Entries since tails were written, and how many of them may be.
     pushed: u64,
+    pushed_max: u64,
 }
 
-/// Tails are written each time this many records were dispatched, to bound memory.
-const PUSHED_BETWEEN_WRITES: u64 = 1 << 17;
+/// Tails are written each time this many records were dispatched, or half of what may wait in memory; the last ones
+/// are left to the store's worker.
+const PUSHED_BETWEEN_WRITES: u64 = 1 << 20;
 /// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
 const FILLED_MAX: u64 = 1_000_000;
 
@@ -263,7 +286,7 @@ impl Scan<'_> {
                     }
                     self.last_timestamp = self.last_timestamp.max(record.store_timestamp);
                     at += record.bytes.len() as u64;
-                    if self.pushed >= PUSHED_BETWEEN_WRITES {
+                    if self.pushed >= self.pushed_max {
                         self.write_tails()?;
                     }
                 }
@@ -358,7 +381,7 @@ impl Scan<'_> {
                 }
                 Look::Nothing => break,
             }
-            if self.pushed >= PUSHED_BETWEEN_WRITES {
+            if self.pushed >= self.pushed_max {
                 self.write_tails()?;
             }
         }
@@ -394,11 +417,10 @@ impl Scan<'_> {
     fn write_tails(&mut self) -> Result<(), StoreError> {
         let mut scratch = Vec::new();
         for queue in self.queues.files.take_dirty() {
+            queue.unlist();
             let path = self.queues.files.dir_of(queue.topic(), queue.id());
             queue.write_tail(&mut scratch).map_err(StoreError::io("write", &path))?;
         }
-        self.queues.files.signal.take();
-        self.queues.files.urgent.take();
         self.pushed = 0;
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::index::Index;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
+use crate::queue_table::{self, Row};
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
 use crate::recovery;
@@ -194,11 +195,22 @@ impl Store {
         self.flush_step()?;
         self.queue_step(true)?;
         self.index_stop()?;
+        self.save_queue_table();
         self.log.drop_ready().map_err(StoreError::io("tidy", &self.log.dir))?;
         self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
         let abort = self.options.root.join("abort");
         self.disk.remove(&abort).map_err(StoreError::io("remove", &abort))?;
         self.disk.sync_dir(&self.options.root).map_err(StoreError::io("sync", &self.options.root))
+    }
+
+    /// Without the table the next start is slower and nothing else.
+    fn save_queue_table(&self) {
+        let mark = self.appender.lock().moment().mark;
+        let rows = self.queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
+        let (root, rows_min) = (&self.options.root, self.options.queue_table_rows_min);
+        if let Err(error) = queue_table::save(&*self.disk, root, mark, rows, rows_min) {
+            tracing::warn!(%error, "cannot write the table of queues");
+        }
     }
 
     fn stop_workers(&self) {

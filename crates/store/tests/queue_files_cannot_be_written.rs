@@ -94,6 +94,7 @@ fn what_recovery_dispatches_is_not_counted_against_later_messages() {
         store::Disk::remove(&world.disk, &path).unwrap();
     }
     let store = world.open();
+    store.queue_step(false).unwrap();
     for number in 100..111 {
         send(&store, &letter("t", 0, &format!("{number}"))).unwrap();
     }

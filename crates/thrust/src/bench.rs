@@ -103,6 +103,9 @@ pub struct SendArgs {
     /// Messages per request; above 1 as a batch (code 320).
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
+    /// Topics to spread the messages over, each with --queues queues; above 1 their names are --topic and a number.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    topics: u32,
     /// Send without the unique key that every official client adds.
     #[arg(long)]
     no_unique_key: bool,

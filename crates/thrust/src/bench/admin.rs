@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use wire::body::{ClusterInfo, TopicConfig, TopicRoute};
+use wire::body::{ClusterInfo, PERM_READ, PERM_WRITE, TopicConfig, TopicRoute};
 use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter, Head};
 use wire::loose_json;
@@ -15,6 +15,7 @@ use super::DEFAULT_TOPIC;
 use super::answer::{self, Inbox};
 use super::error::BenchError;
 use super::run;
+use super::template;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const MASTER_ID: i64 = 0;
@@ -87,7 +88,32 @@ impl Target {
         }
         Ok(usable)
     }
+
+    /// Makes sure that all of `topics` numbered topics are there with `queues` each, unless the last of them is.
+    pub fn prepare_topics(
+        &self,
+        topic: &str,
+        topics: u32,
+        queues: u32,
+        dialect: Dialect,
+    ) -> Result<u32, BenchError> {
+        for broker in &self.brokers {
+            let mut client = Client::connect(broker, dialect)?;
+            if client.topic(&template::topic_name(topic, topics, topics - 1))?.is_some() {
+                continue;
+            }
+            for first in (0..topics).step_by(TOPICS_AT_ONCE as usize) {
+                let until = topics.min(first + TOPICS_AT_ONCE);
+                let names = (first..until).map(|number| template::topic_name(topic, topics, number));
+                client.create_topics(names, queues)?;
+            }
+        }
+        Ok(queues)
+    }
 }
+
+/// Topics that one request creates: each such request makes a broker write its whole table.
+const TOPICS_AT_ONCE: u32 = 10_000;
 
 /// A connection for one call after the other.
 pub struct Client {
@@ -151,12 +177,26 @@ impl Client {
         }
     }
 
-    fn prepare_topic(&mut self, topic: &str, queues: u32) -> Result<u32, BenchError> {
+    /// The topic as the broker has it, if it does.
+    fn topic(&mut self, topic: &str) -> Result<Option<TopicConfig>, BenchError> {
         let existing = self.call(request::GET_TOPIC_CONFIG, &[("topic", topic)])?;
-        let config: Option<TopicConfig> = match existing.code {
+        Ok(match existing.code {
             response::SUCCESS => loose_json::read(&existing.body).ok(),
             _ => None,
-        };
+        })
+    }
+
+    fn create_topics(&mut self, names: impl Iterator<Item = String>, queues: u32) -> Result<(), BenchError> {
+        let configs: Vec<_> =
+            names.map(|name| TopicConfig::new(&name, queues as i32, PERM_READ | PERM_WRITE)).collect();
+        let body = serde_json::json!({ "topicConfigList": configs });
+        let body = serde_json::to_vec(&body).map_err(|error| self.malformed(&error))?;
+        let answer = self.call_with(request::UPDATE_AND_CREATE_TOPIC_LIST, &[], &body)?;
+        if answer.code == response::SUCCESS { Ok(()) } else { Err(self.refused("create topics", &answer)) }
+    }
+
+    fn prepare_topic(&mut self, topic: &str, queues: u32) -> Result<u32, BenchError> {
+        let config = self.topic(topic)?;
         let has =
             config.map_or(0, |config| config.write_queue_nums.min(config.read_queue_nums).max(0) as u32);
         if has >= queues {
@@ -188,13 +228,17 @@ impl Client {
     }
 
     fn call(&mut self, code: i32, fields: &[(&str, &str)]) -> Result<Answer, BenchError> {
+        self.call_with(code, fields, &[])
+    }
+
+    fn call_with(&mut self, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Result<Answer, BenchError> {
         self.opaque += 1;
         let mut out = Vec::new();
         let mut writer = FrameWriter::new(&mut out, &Head::request(self.dialect, code, self.opaque));
         for (name, value) in fields {
             writer.field(name, value);
         }
-        writer.empty();
+        writer.body(body);
         self.stream.write_all(&out).map_err(|cause| self.io("cannot send", cause))?;
         let mut answer = None;
         while answer.is_none() {

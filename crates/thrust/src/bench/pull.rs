@@ -60,7 +60,7 @@ pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     let outcome = run::run(target, plan, pids, |conn, window| {
         PullTraffic::new(shape.clone(), cursors(&backlogs, conn, plan.conns, inflight as usize), window)
     })?;
-    Report::new(target, Setting { queues, inflight, batch: args.batch, rate: None }, &outcome)
+    Report::new(target, Setting { topics: 1, queues, inflight, batch: args.batch, rate: None }, &outcome)
 }
 
 fn backlogs(client: &mut Client, topic: &str, queues: u32) -> Result<Vec<Backlog>, BenchError> {

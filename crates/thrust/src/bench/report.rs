@@ -16,6 +16,8 @@ const MIB: f64 = (1u64 << 20) as f64;
 /// What was really used, after the topic was looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
+    pub topics: u32,
+    /// Of each topic.
     pub queues: u32,
     pub inflight: u32,
     pub batch: u32,
@@ -233,6 +235,7 @@ fn as_json(sides: &[Side], work: &'static str, load: &Load) -> Value {
     let mut object = json!({
         "work": work,
         "topic": load.topic,
+        "topics": setting.topics,
         "queues": setting.queues,
         "size_bytes": load.size,
         "connections": load.conns,
@@ -283,6 +286,9 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
         "{work}  {}  topic {}, {} queues, {} bytes, {} connections x {} in flight",
         side.target, load.topic, setting.queues, load.size, load.conns, setting.inflight
     );
+    if setting.topics > 1 {
+        let _ = write!(text, ", {} such topics", setting.topics);
+    }
     if setting.batch > 1 {
         let _ = write!(text, ", {} messages a request", setting.batch);
     }

@@ -29,8 +29,12 @@ pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     if u64::from(inflight) * u64::from(load.conns) > INFLIGHT_MAX {
         return Err(BenchError::Arguments(format!("--conns times --inflight may be {INFLIGHT_MAX} at most")));
     }
-    let queues = target.prepare_topic(&load.topic, load.queues, dialect(load))?;
+    let queues = match args.topics {
+        1 => target.prepare_topic(&load.topic, load.queues, dialect(load))?,
+        topics => target.prepare_topics(&load.topic, topics, load.queues, dialect(load))?,
+    };
     let shape = Shape {
+        topics: args.topics,
         batch: args.batch as usize,
         unique_key: !args.no_unique_key,
         wait: !args.no_wait,
@@ -45,7 +49,7 @@ pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
         let pace = requests_per_second.map(|rate| Pace::new(rate, conn, plan.conns, window.until_ns));
         SendTraffic { pace, ..SendTraffic::new(&shape, inflight, conn, plan.conns, window) }
     })?;
-    let setting = Setting { queues, inflight, batch: args.batch, rate: args.rate };
+    let setting = Setting { topics: args.topics, queues, inflight, batch: args.batch, rate: args.rate };
     Report::new(target, setting, &outcome)
 }
 
@@ -56,6 +60,7 @@ pub fn dialect(load: &Load) -> Dialect {
 fn shape(load: &Load, queues: u32) -> Shape {
     Shape {
         topic: load.topic.clone(),
+        topics: 1,
         queues,
         size: load.size as usize,
         batch: 1,
@@ -73,7 +78,8 @@ pub fn fill(load: &Load, queues: u32, target: &Target, plan: Plan, count: u64) -
         left: Some(share),
         ..SendTraffic::new(&shape, INFLIGHT, conn, plan.conns, window)
     })?;
-    Report::new(target, Setting { queues, inflight: INFLIGHT, batch: 1, rate: None }, &outcome).map(|_| ())
+    Report::new(target, Setting { topics: 1, queues, inflight: INFLIGHT, batch: 1, rate: None }, &outcome)
+        .map(|_| ())
 }
 
 /// Sends over one connection.
@@ -84,6 +90,8 @@ struct SendTraffic {
     /// Without it, each answer makes room for the next request until the window ends.
     pace: Option<Pace>,
     until_ns: u64,
+    topic: u32,
+    topics: u32,
     queue: u32,
     queues: u32,
     next_key: u64,
@@ -106,6 +114,8 @@ impl SendTraffic {
             scanner: Scanner::default(),
             pace: None,
             until_ns: window.until_ns,
+            topic: conn as u32 % shape.topics,
+            topics: shape.topics,
             queue: conn as u32 % shape.queues,
             queues: shape.queues,
             next_key: (millis << 16) + conn as u64,
@@ -133,11 +143,14 @@ impl Traffic for SendTraffic {
             };
             let Some((_, opaque)) = self.slots.take(since_ns) else { return };
             let (next_key, key_stride) = (&mut self.next_key, self.key_stride);
-            self.ring.stage(opaque, self.queue, &moment.born, || {
+            self.ring.stage(opaque, (self.topic, self.queue), &moment.born, || {
                 *next_key += key_stride;
                 *next_key
             });
-            self.queue = (self.queue + 1) % self.queues;
+            self.topic = (self.topic + 1) % self.topics;
+            if self.topic == 0 {
+                self.queue = (self.queue + 1) % self.queues;
+            }
             self.left = self.left.map(|left| left - 1);
         }
     }

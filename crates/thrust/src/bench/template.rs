@@ -21,6 +21,8 @@ const KEY_DIGITS: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub topic: String,
+    /// Above 1, the name is followed by a number in all of them: see [`topic_name`].
+    pub topics: u32,
     pub queues: u32,
     pub size: usize,
     /// Messages per request; above 1 they go as a batch.
@@ -31,10 +33,25 @@ pub struct Shape {
     pub wait: bool,
 }
 
+/// Name of the topic with that number among `topics`: the plain name if there is but one.
+pub fn topic_name(topic: &str, topics: u32, number: u32) -> String {
+    if topics == 1 {
+        return topic.to_owned();
+    }
+    let width = digits(topics);
+    format!("{topic}_{number:0width$}")
+}
+
+/// Digits of the largest number below `count`.
+fn digits(count: u32) -> usize {
+    (count - 1).to_string().len()
+}
+
 /// The numbers that differ from one request to the next.
 #[derive(Clone, Copy)]
 struct Sample<'a> {
     opaque: i32,
+    topic: &'a str,
     queue: &'a str,
     born: &'a str,
     key_tail: &'a str,
@@ -45,6 +62,8 @@ pub struct Template {
     bytes: Vec<u8>,
     dialect: Dialect,
     opaque: Range<usize>,
+    /// Empty if there is but one topic.
+    topic: Range<usize>,
     queue: Range<usize>,
     born: Range<usize>,
     keys: Vec<Range<usize>>,
@@ -53,10 +72,15 @@ pub struct Template {
 impl Template {
     pub fn new(shape: &Shape) -> Template {
         // Queue ids have one width, with leading zeros where needed, which every integer parser accepts.
-        let width = (shape.queues - 1).to_string().len();
+        let width = digits(shape.queues);
         let (zeros, ones) = ("0".repeat(width), "1".repeat(width));
+        let first_topic = topic_name(&shape.topic, shape.topics, 0);
+        let other_topic = first_topic
+            .strip_suffix(&"0".repeat(digits(shape.topics)))
+            .map(|name| name.to_owned() + &"1".repeat(digits(shape.topics)));
         let plain = Sample {
             opaque: if shape.dialect == Dialect::Json { OPAQUE_BASE } else { 0 },
+            topic: &first_topic,
             queue: &zeros,
             born: "0000000000000",
             key_tail: "000000000000",
@@ -70,6 +94,10 @@ impl Template {
         };
         let other_opaque = if shape.dialect == Dialect::Json { 2_111_111_111 } else { -1 };
         let opaque = single(place(&Sample { opaque: other_opaque, ..plain }));
+        let topic = match other_topic.filter(|_| shape.topics > 1) {
+            Some(other) => single(place(&Sample { topic: &other, ..plain })),
+            None => 0..0,
+        };
         let queue = single(place(&Sample { queue: &ones, ..plain }));
         let born = single(place(&Sample { born: "1111111111111", ..plain }));
         let keys = place(&Sample { key_tail: "FFFFFFFFFFFF", ..plain });
@@ -78,7 +106,7 @@ impl Template {
             if shape.unique_key { shape.batch } else { 0 },
             "each message has its own key"
         );
-        Template { dialect: shape.dialect, opaque, queue, born, keys, bytes }
+        Template { dialect: shape.dialect, opaque, topic, queue, born, keys, bytes }
     }
 
     pub fn len(&self) -> usize {
@@ -109,7 +137,7 @@ fn frame(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
     let mut writer = FrameWriter::new(&mut out, &Head::request(shape.dialect, code, sample.opaque));
     writer
         .field("a", "thrust_bench_producer")
-        .field("b", &shape.topic)
+        .field("b", sample.topic)
         .field("c", "TBW102")
         .field("d", "4")
         .field("e", sample.queue)
@@ -176,7 +204,7 @@ impl Ring {
     pub fn stage(
         &mut self,
         opaque: i32,
-        queue: u32,
+        (topic, queue): (u32, u32),
         born: &[u8; BORN_DIGITS],
         mut next_key: impl FnMut() -> u64,
     ) {
@@ -186,6 +214,7 @@ impl Ring {
             Dialect::Json => write_decimal(&mut frame[template.opaque.clone()], opaque as u32),
             Dialect::Binary => frame[template.opaque.clone()].copy_from_slice(&opaque.to_be_bytes()),
         }
+        write_decimal(&mut frame[template.topic.clone()], topic);
         write_decimal(&mut frame[template.queue.clone()], queue);
         frame[template.born.clone()].copy_from_slice(born);
         for place in &template.keys {
@@ -229,7 +258,16 @@ mod tests {
     use wire::header;
 
     fn shape(dialect: Dialect, batch: usize) -> Shape {
-        Shape { topic: "T".to_owned(), queues: 12, size: 100, batch, dialect, unique_key: true, wait: true }
+        Shape {
+            topic: "T".to_owned(),
+            topics: 100,
+            queues: 12,
+            size: 100,
+            batch,
+            dialect,
+            unique_key: true,
+            wait: true,
+        }
     }
 
     #[test]
@@ -238,7 +276,7 @@ mod tests {
             let mut ring = Ring::new(Template::new(&shape(dialect, 1)), 5);
             for n in 0..5 {
                 let born = format!("170000000000{n}").into_bytes().try_into().unwrap();
-                ring.stage(OPAQUE_BASE + 77 + n, 7 + n as u32, &born, || 0xABC0 + n as u64);
+                ring.stage(OPAQUE_BASE + 77 + n, (40 + n as u32, 7 + n as u32), &born, || 0xABC0 + n as u64);
             }
             assert!(ring.is_full());
             let mut rest = ring.outgoing();
@@ -247,6 +285,7 @@ mod tests {
                 rest = &rest[frame.size..];
                 let header = header::parse(frame.dialect, frame.header).unwrap();
                 assert_eq!((header.code, header.opaque), (310, OPAQUE_BASE + 77 + n));
+                assert_eq!(header.fields.get("b"), Some(format!("T_4{n}").as_str()));
                 assert_eq!(header.fields.number::<i32>("e"), Some(7 + n));
                 assert_eq!(header.fields.number::<i64>("g"), Some(1_700_000_000_000 + i64::from(n)));
                 let text = header.fields.get("i").unwrap();
@@ -268,7 +307,7 @@ mod tests {
     fn each_message_of_a_batch_has_its_own_key() {
         let mut ring = Ring::new(Template::new(&shape(Dialect::Json, 3)), 1);
         let mut next = 0;
-        ring.stage(OPAQUE_BASE, 0, b"1700000000000", || {
+        ring.stage(OPAQUE_BASE, (0, 0), b"1700000000000", || {
             next += 1;
             next
         });
