@@ -98,8 +98,10 @@ pub fn batch_body(bytes: &[u8]) {
 
 /// A stored record that is understood is what we would have stored, but for the upper half of its ports.
 pub fn stored_record(bytes: &[u8]) {
+    let _ = record::properties_of(bytes);
     let Ok(record) = Record::parse(bytes) else { return };
     let _ = record.verify_crc();
+    assert_eq!(record::properties_of(bytes), Some(record.properties));
     for (name, _) in properties::iter(record.properties) {
         assert!(record.property(name).is_some());
     }

@@ -227,6 +227,27 @@ func tagFilter(l *lab) {
 	l.getsExactly(&got, 20*time.Second, wanted)
 }
 
+func sqlFilter(l *lab) {
+	topic, p := l.topic(2), l.producer()
+	var wanted []string
+	for i := 0; i < 60; i++ {
+		body := fmt.Sprint("message ", i)
+		message := primitive.NewMessage(topic, []byte(body)).WithTag([]string{"even", "odd"}[i%2])
+		message.WithProperty("n", fmt.Sprint(i))
+		if i%7 == 0 {
+			message.WithProperty("region", "it's")
+		}
+		l.send(p, message)
+		if i >= 10 && i <= 20 && i%2 == 0 || i%7 == 0 && i > 50 {
+			wanted = append(wanted, body)
+		}
+	}
+	var got inbox
+	expression := "n BETWEEN 10 AND 20 AND TAGS = 'even' OR region IN ('x', 'it''s') AND n > 50"
+	l.push(l.group(), topic, consumer.MessageSelector{Type: consumer.SQL92, Expression: expression}, got.accept)
+	l.getsExactly(&got, 20*time.Second, wanted)
+}
+
 func retryThenDeadLetter(l *lab) {
 	const retries = 3
 	topic, group, p := l.topic(1), l.group(), l.producer()

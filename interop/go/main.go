@@ -49,6 +49,7 @@ var together = []testCase{
 	{"ConcurrentPushConsumption", concurrentPushConsumption},
 	{"OrderlyPushConsumption", orderlyPushConsumption},
 	{"TagFilter", tagFilter},
+	{"SqlFilter", sqlFilter},
 	{"PullFromAnyOffset", pullFromAnyOffset},
 	{"PullConsumerSeeksAndCommits", pullConsumerSeeksAndCommits},
 	{"PullConsumerPollsAndAcknowledges", pullConsumerPollsAndAcknowledges},

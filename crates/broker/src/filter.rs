@@ -1,79 +1,133 @@
-//! Tag filters (broker.md §11.1): the broker compares hashes only, clients compare the text again.
+//! Which messages a reader wants: tags, compared by hash, and SQL92 expressions over the properties (broker.md §11).
+//!
+//! A filter is made once, from a pull or from a heartbeat, and asked of every message without allocating.
 
-use wire::body::SubscriptionData;
-use wire::hash::java_hash;
+mod bloom;
+mod registered;
+pub mod sql;
+mod tags;
 
-/// Which messages a reader wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TagFilter {
-    /// All of them.
-    All,
-    /// Those whose tag has one of these hashes.
-    Hashes(Vec<i32>),
+use std::sync::Arc;
+
+use store::MessageFilter;
+use wire::record;
+
+pub use registered::{ConsumerFilters, FilterTable};
+pub use tags::TagFilter;
+
+use sql::{Expression, SqlError};
+
+/// Type of tag expressions, and what an absent type means.
+pub const TAG: &str = "TAG";
+/// Type of expressions over properties.
+pub const SQL92: &str = "SQL92";
+
+/// Whether a type of expression is that of tags.
+pub fn is_tag_type(kind: &str) -> bool {
+    matches!(kind, "" | TAG)
+}
+
+/// What a reader wants.
+#[derive(Debug, Clone)]
+pub enum Filter {
+    /// By tags.
+    Tags(Arc<TagFilter>),
+    /// By properties.
+    Sql(Arc<Expression>),
+}
+
+impl From<TagFilter> for Filter {
+    fn from(filter: TagFilter) -> Filter {
+        Filter::Tags(Arc::new(filter))
+    }
 }
 
 /// Why an expression cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// SQL and class filters.
-    #[error("expressions of type {0} are not served yet; subscribe by tags, or filter in the consumer")]
+    /// No type that anybody knows.
+    #[error("expressions of type {0} are unknown; there are TAG and SQL92")]
     Type(String),
     /// Nothing but separators.
     #[error("the tag expression \"{0}\" names no tag; use * for all messages")]
-    Empty(String),
+    NoTag(String),
+    /// No expression where one is needed.
+    #[error("an expression of type SQL92 cannot be empty")]
+    Empty,
+    /// A fault in an expression over properties.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
 }
 
-impl TagFilter {
-    /// From the expression of a pull. Absent type means tags.
-    pub fn parse(expression: Option<&str>, kind: Option<&str>) -> Result<TagFilter, FilterError> {
-        match kind {
-            None | Some("" | "TAG") => (),
-            Some(other) => return Err(FilterError::Type(other.to_owned())),
-        }
-        let expression = expression.unwrap_or("*").trim();
-        if expression.is_empty() || expression == "*" {
-            return Ok(TagFilter::All);
-        }
-        let tags = expression.split("||").map(str::trim).filter(|tag| !tag.is_empty());
-        let hashes: Vec<i32> = tags.map(java_hash).collect();
-        if hashes.is_empty() {
-            Err(FilterError::Empty(expression.to_owned()))
-        } else {
-            Ok(TagFilter::Hashes(hashes))
+impl MessageFilter for Filter {
+    fn wants_entry(&self, tags_code: Option<i64>) -> bool {
+        match (self, tags_code) {
+            (Filter::Tags(tags), Some(tags_code)) => tags.matches(tags_code),
+            _ => true,
         }
     }
 
-    /// From a subscription of a heartbeat, which carries the hashes.
-    pub fn from_subscription(data: &SubscriptionData) -> TagFilter {
-        if data.expression_type != "TAG" || data.sub_string == "*" || data.code_set.is_empty() {
-            TagFilter::All
-        } else {
-            TagFilter::Hashes(data.code_set.clone())
-        }
-    }
-
-    /// Whether a message of this tags code is wanted; collisions pass.
-    pub fn matches(&self, tags_code: i64) -> bool {
+    fn looks_into_record(&self, tags_code: Option<i64>) -> bool {
         match self {
-            TagFilter::All => true,
-            TagFilter::Hashes(hashes) => hashes.contains(&(tags_code as i32)),
+            Filter::Tags(tags) => tags_code.is_none() && **tags != TagFilter::All,
+            Filter::Sql(_) => true,
+        }
+    }
+
+    fn wants_record(&self, record: &[u8]) -> bool {
+        let Some(properties) = record::properties_of(record) else { return false };
+        match self {
+            Filter::Tags(tags) => tags.matches_properties(properties),
+            Filter::Sql(expression) => expression.matches(properties),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wire::record::Message;
+
     use super::*;
 
+    fn record(properties: &[u8]) -> Vec<u8> {
+        let host = "127.0.0.1:1".parse().unwrap();
+        let message = Message {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            properties,
+        };
+        let mut bytes = Vec::new();
+        record::encode(&message, &mut bytes).unwrap();
+        bytes
+    }
+
     #[test]
-    fn expressions_become_hashes() {
-        assert_eq!(TagFilter::parse(None, None).unwrap(), TagFilter::All);
-        assert_eq!(TagFilter::parse(Some(" * "), Some("TAG")).unwrap(), TagFilter::All);
-        let filter = TagFilter::parse(Some("TagA || TagB||"), None).unwrap();
-        assert!(filter.matches(i64::from(java_hash("TagA"))));
-        assert!(filter.matches(i64::from(java_hash("TagB"))));
-        assert!(!filter.matches(0));
-        assert!(matches!(TagFilter::parse(Some("||"), None), Err(FilterError::Empty(_))));
-        assert!(matches!(TagFilter::parse(Some("a > 1"), Some("SQL92")), Err(FilterError::Type(_))));
+    fn tags_are_read_from_the_record_where_the_entry_does_not_tell_them() {
+        let filter = Filter::from(TagFilter::parse(Some("A || B")).unwrap());
+        let code = i64::from(wire::hash::java_hash("A"));
+        assert!(filter.wants_entry(Some(code)) && !filter.looks_into_record(Some(code)));
+        assert!(!filter.wants_entry(Some(0)));
+        assert!(filter.wants_entry(None) && filter.looks_into_record(None));
+        assert!(filter.wants_record(&record(b"TAGS\x01B\x02")));
+        assert!(!filter.wants_record(&record(b"TAGS\x01C\x02")));
+        assert!(!filter.wants_record(&record(b"")));
+        assert!(!Filter::from(TagFilter::All).looks_into_record(None));
+    }
+
+    #[test]
+    fn sql_reads_the_record() {
+        let filter = Filter::Sql(Arc::new(Expression::compile("a > 5").unwrap()));
+        assert!(filter.wants_entry(Some(7)) && filter.looks_into_record(Some(7)));
+        assert!(filter.wants_record(&record(b"a\x016\x02")));
+        assert!(!filter.wants_record(&record(b"a\x015\x02")));
+        assert!(!filter.wants_record(b"no record"));
     }
 }

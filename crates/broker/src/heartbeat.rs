@@ -1,15 +1,24 @@
 //! Membership: heartbeats, leaving, member lists, queue locks (34, 35, 38, 41, 42, 46; broker.md §13).
 
 use remoting::Channel;
+use serde::Deserialize;
 use serde_json::json;
-use wire::body::{ConsumerIdList, HeartbeatData, LockBatch, LockedQueues};
+use wire::body::{ConsumerIdList, HeartbeatData, LockBatch, LockedQueues, SubscriptionData};
 use wire::code::response;
 use wire::names;
 
 use crate::Broker;
 use crate::clients::Member;
 use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::filter::is_tag_type;
 use crate::topics::SYS_FLAG_UNIT_SUB;
+
+/// Body of 46; the names of client and group do not matter.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CheckClientBody {
+    subscription_data: Option<SubscriptionData>,
+}
 
 impl Broker {
     pub(crate) fn heartbeat(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -33,12 +42,12 @@ impl Broker {
             let sys_flag = if consumer.unit_mode { SYS_FLAG_UNIT_SUB } else { 0 };
             let retry = names::retry_topic(&consumer.group_name);
             self.topics.ensure(&retry, group.retry_queue_nums, sys_flag, self.now_ms())?;
-            let registered = self.clients.register_consumer(
-                member.clone(),
-                consumer,
-                data.heartbeat_fingerprint,
-                data.without_sub && data.heartbeat_fingerprint != 0,
-            );
+            let light = data.without_sub && data.heartbeat_fingerprint != 0;
+            let registered =
+                self.clients.register_consumer(member.clone(), consumer, data.heartbeat_fingerprint, light);
+            if !light {
+                self.filters.register(&consumer.group_name, &consumer.subscription_data_set, self.now_ms());
+            }
             subscription_changed |= registered.subscription_changed;
             let told =
                 settings.notify_consumer_ids_changed_enable && group.notify_consumer_ids_changed_enable;
@@ -65,7 +74,7 @@ impl Broker {
         if let Some(group) = exchange.request.field("consumerGroup").filter(|group| !group.is_empty())
             && self.clients.unregister_consumer(group, channel)
         {
-            self.tell_members(group);
+            self.member_left(group);
         }
         exchange.ok()
     }
@@ -73,8 +82,15 @@ impl Broker {
     /// The connection is gone, and with it the client.
     pub(crate) fn channel_closed(&self, channel: &Channel) {
         for group in self.clients.channel_closed(channel.id()) {
-            self.tell_members(&group);
+            self.member_left(&group);
         }
+    }
+
+    fn member_left(&self, group: &str) {
+        if self.clients.with_consumer_group(group, |group| group.is_none()) {
+            self.filters.unregister(group, self.now_ms());
+        }
+        self.tell_members(group);
     }
 
     fn tell_members(&self, group: &str) {
@@ -110,15 +126,15 @@ impl Broker {
         if exchange.request.body.is_empty() {
             return exchange.ok();
         }
-        let body: serde_json::Value = exchange.body()?;
-        let kind = body["subscriptionData"]["expressionType"].as_str().unwrap_or("TAG");
-        if matches!(kind, "" | "TAG") {
+        let body: CheckClientBody = exchange.body()?;
+        let Some(data) = body.subscription_data.filter(|data| !is_tag_type(&data.expression_type)) else {
             return exchange.ok();
-        }
-        let error = crate::filter::FilterError::Type(kind.to_owned());
-        Err(Refusal::system(format!(
-            "The broker does not support consumer to filter message By {kind}: {error}"
-        )))
+        };
+        self.check_property_filter(&data.expression_type)?;
+        self.filters
+            .of_request(Some(&data.sub_string), Some(&data.expression_type))
+            .map_err(|error| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, error.to_string()))?;
+        exchange.ok()
     }
 
     /// Which queues a client of the group shall read, decided here (400). Pull mode only.

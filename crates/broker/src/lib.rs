@@ -8,7 +8,7 @@
 mod admin;
 mod clients;
 mod exchange;
-mod filter;
+pub mod filter;
 mod groups;
 mod heartbeat;
 mod hold;
@@ -42,6 +42,7 @@ use wire::names;
 
 use crate::admin::Configuration;
 use crate::clients::Clients;
+use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::hold::Hold;
 use crate::locks::QueueLocks;
@@ -89,6 +90,7 @@ pub struct Broker {
     groups: Groups,
     offsets: ConsumerOffsets,
     clients: Clients,
+    filters: ConsumerFilters,
     locks: QueueLocks,
     hold: Arc<Hold>,
     schedule: Arc<Schedule>,
@@ -129,6 +131,7 @@ impl Broker {
         let topics = Topics::load(file("topics.json"), &settings, on_change)?;
         let groups = Groups::load(file("subscriptionGroup.json"))?;
         let offsets = ConsumerOffsets::load(file("consumerOffset.json"))?;
+        let filters = ConsumerFilters::load(file("consumerFilter.json"), &settings, clock.now_millis())?;
         schedule.load(file("delayOffset.json"), &settings, &store)?;
         let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;
         let broker = Arc::new(Broker {
@@ -145,6 +148,7 @@ impl Broker {
             groups,
             offsets,
             clients: Clients::default(),
+            filters,
             locks: QueueLocks::default(),
             hold,
             schedule,

@@ -16,7 +16,7 @@ use wire::names;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::filter::TagFilter;
+use crate::filter::{Filter, SQL92, is_tag_type};
 use crate::topics::Topic;
 
 /// sysFlag bits of a pull (wire.md §11.4).
@@ -37,7 +37,7 @@ struct Pull {
     queue: Arc<Queue>,
     offset: i64,
     limits: ReadLimits,
-    filter: Arc<TagFilter>,
+    filter: Filter,
     group_sys_flag: i32,
 }
 
@@ -132,18 +132,42 @@ impl Broker {
         group_name: &str,
         group: &SubscriptionGroupConfig,
         topic: &str,
-    ) -> Result<Arc<TagFilter>, Refusal> {
+    ) -> Result<Filter, Refusal> {
         let unparsable = |remark: String| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark);
         if flags & CLASS_FILTER != 0 {
-            return Err(unparsable("class filters are not served; subscribe by tags".to_owned()));
+            return Err(unparsable("class filters are not served; subscribe by tags or SQL92".to_owned()));
         }
-        if flags & SUBSCRIPTION != 0 {
+        let filter = if flags & SUBSCRIPTION != 0 {
             let kind = exchange.request.field("expressionType");
-            return TagFilter::parse(exchange.request.field("subscription"), kind)
-                .map(Arc::new)
-                .map_err(|error| unparsable(error.to_string()));
+            self.filters
+                .of_request(exchange.request.field("subscription"), kind)
+                .map_err(|error| unparsable(error.to_string()))?
+        } else {
+            self.registered_filter(group_name, group, topic, exchange.number_or("subVersion", 0))?
+        };
+        if matches!(filter, Filter::Sql(_)) {
+            self.check_property_filter(SQL92)?;
         }
-        let wanted: i64 = exchange.number_or("subVersion", 0);
+        Ok(filter)
+    }
+
+    /// Filters by properties are off unless the broker's owner allows them, as in Java.
+    pub(crate) fn check_property_filter(&self, kind: &str) -> Result<(), Refusal> {
+        if self.settings.load().enable_property_filter {
+            return Ok(());
+        }
+        Err(Refusal::system(format!(
+            "The broker does not support consumer to filter message by {kind}; enablePropertyFilter=true allows it"
+        )))
+    }
+
+    fn registered_filter(
+        &self,
+        group_name: &str,
+        group: &SubscriptionGroupConfig,
+        topic: &str,
+        wanted: i64,
+    ) -> Result<Filter, Refusal> {
         self.clients.with_consumer_group(group_name, |registered| {
             let absent = |remark: String| Refusal::new(response::SUBSCRIPTION_NOT_EXIST, remark);
             let registered = registered
@@ -163,19 +187,26 @@ impl Broker {
                 let remark = "the consumer's subscription not latest";
                 return Err(Refusal::new(response::SUBSCRIPTION_NOT_LATEST, remark));
             }
-            if !matches!(subscription.data.expression_type.as_str(), "" | "TAG") {
-                let kind = subscription.data.expression_type.clone();
-                return Err(unparsable(crate::filter::FilterError::Type(kind).to_string()));
+            if is_tag_type(&subscription.data.expression_type) {
+                return Ok(Filter::Tags(Arc::clone(&subscription.filter)));
             }
-            Ok(Arc::clone(&subscription.filter))
+            match self.filters.find(topic, group_name) {
+                None => {
+                    let remark =
+                        "The broker's consumer filter data is not exist!Your expression may be wrong!";
+                    Err(Refusal::new(response::FILTER_DATA_NOT_EXIST, remark))
+                }
+                Some((_, version)) if version < wanted => {
+                    let remark = "the consumer's consumer filter data not latest";
+                    Err(Refusal::new(response::FILTER_DATA_NOT_LATEST, remark))
+                }
+                Some((expression, _)) => Ok(Filter::Sql(expression)),
+            }
         })
     }
 
     fn read(&self, pull: &Pull) -> Result<ReadResult, Refusal> {
-        let result = self
-            .store
-            .read(&pull.queue, pull.offset, pull.limits, &mut |tags_code| pull.filter.matches(tags_code))?;
-        Ok(result)
+        Ok(self.store.read_filtered(&pull.queue, pull.offset, pull.limits, &pull.filter)?)
     }
 
     fn suspend(&self, exchange: &mut Exchange<'_, '_>, pull: Pull) -> Outcome {

@@ -174,7 +174,8 @@ impl Broker {
         let mut next = Next::After(Duration::ZERO);
         for entry in &entries {
             // A time beyond the level's delay can only come from a clock that has stepped back.
-            let due_ms = if entry.tags_code > now_ms + longest { now_ms } else { entry.tags_code };
+            let due_ms = self.due_ms(entry, longest);
+            let due_ms = if due_ms > now_ms + longest { now_ms } else { due_ms };
             if due_ms > now_ms {
                 next = Next::After(Duration::from_millis((due_ms - now_ms) as u64));
                 break;
@@ -194,6 +195,14 @@ impl Broker {
             self.schedule.advance(level, (offset + delivered) as i64, now_ms);
         }
         next
+    }
+
+    /// When a parked message is due. Where a Java broker has put an address into the entry, the record tells.
+    fn due_ms(&self, entry: &QueueEntry, delay_ms: i64) -> i64 {
+        entry.known_tags_code().unwrap_or_else(|| {
+            let bytes = self.store.record_at(entry.physical_offset).ok().flatten().unwrap_or_default();
+            Record::parse(&bytes).map_or(0, |record| record.store_timestamp.saturating_add(delay_ms))
+        })
     }
 
     /// Puts one parked message into its real queue. One that cannot be read any more is skipped.

@@ -9,6 +9,8 @@ use crate::{Broker, BrokerError};
 
 /// How often silent clients are looked for while there are any.
 const CLIENT_SCAN: Duration = Duration::from_secs(10);
+/// How long after a change `consumerFilter.json` is written.
+const FILTER_SAVE: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Starts the store's workers and the broker's tasks, and registers. Needs a tokio runtime.
@@ -33,7 +35,14 @@ impl Broker {
             let counts = &broker.transactions;
             save_when_changed(counts.counts_changed(), period, || counts.save_counts()).await;
         });
+        self.spawn(|broker| async move {
+            save_when_changed(&broker.filters.changed, || FILTER_SAVE, || broker.save_filters()).await;
+        });
         self.register_all().await;
+    }
+
+    fn save_filters(&self) -> std::io::Result<()> {
+        self.filters.save(self.settings.load().filter_data_clean_time_span, self.now_ms())
     }
 
     /// Runs a task until the broker stops.
@@ -65,6 +74,7 @@ impl Broker {
         self.offsets.save()?;
         self.schedule.save()?;
         self.transactions.save_counts()?;
+        self.save_filters()?;
         self.store.stop()?;
         Ok(())
     }

@@ -204,6 +204,15 @@ settings! {
         access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", restart, within 0, 100;
         /// Most bytes of a consume queue, 20 for each message, that one pull with a filter passes over.
         max_filter_message_size: usize = 16_000, "maxFilterMessageSize", restart, within 1, INT_MAX as usize;
+        /// Let consumers filter by properties, with SQL92 expressions.
+        enable_property_filter: bool = false, "enablePropertyFilter", live;
+        /// How long the filter of a consumer group that has left is remembered.
+        filter_data_clean_time_span: Duration as Millis = ms(86_400_000),
+            "filterDataCleanTimeSpan", live, within ms(1), secs(365 * 86_400);
+        /// Consumers with filters by properties that Java's Bloom filter is made for; kept in `consumerFilter.json`.
+        expect_consumer_num_use_filter: u32 = 32, "expectConsumerNumUseFilter", restart, within 1, 10_000;
+        /// Percent of messages that Java's Bloom filter may let through in vain; kept likewise.
+        max_error_rate_of_bloom_filter: u32 = 20, "maxErrorRateOfBloomFilter", restart, within 1, 99;
         /// Refuse pulls of consumers that are not in their group by heartbeat.
         reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live;
         /// Answer the pulls of lite pull consumers (code 361).

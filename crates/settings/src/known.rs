@@ -47,7 +47,7 @@ pub(crate) const CLASSES: [Class; 35] = [
     class("light", "light and lite topics are not served yet"),
     class("compaction", "compaction topics are not served yet"),
     class("batchqueue", "batch consume queues are not served yet"),
-    class("filter", "SQL92 filters are not served yet"),
+    class("filter", "filters read the messages themselves; bitmaps beside the queues are not written"),
     class("offsets", "offsets of broadcast consumers are kept by the clients"),
     class("cold", "there is no throttle for cold reads"),
     class("tiered", "tiered storage is not served yet"),

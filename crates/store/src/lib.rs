@@ -50,7 +50,7 @@ pub use map::Map;
 pub use options::{FlushMode, Options, Transfer};
 pub use query::{KeyKind, QueryResult};
 pub use queue::{Queue, QueueEntry};
-pub use read::{ReadLimits, ReadResult, ReadStatus, Records};
+pub use read::{MessageFilter, ReadLimits, ReadResult, ReadStatus, Records};
 pub use runtime::Runtime;
 pub use store::{OnArrival, Store};
 pub use time_search::Boundary;

@@ -18,6 +18,9 @@ const PRE_BLANK_SIZE: u32 = 0x7FFF_FFFF;
 /// A tail of this many bytes is written at once instead of with the next round over all queues.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
 
+/// Highest tags code that is not one but the address of an extension (store.md §4.2).
+const EXTENSION_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+
 /// One entry: a message's place in the log, and what readers filter by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueEntry {
@@ -25,7 +28,7 @@ pub struct QueueEntry {
     pub physical_offset: u64,
     /// Bytes of the record.
     pub size: u32,
-    /// Hash of the tags, or the time of delivery in the schedule topic.
+    /// Hash of the tags, or the time of delivery in the schedule topic; see [`QueueEntry::known_tags_code`].
     pub tags_code: i64,
 }
 
@@ -51,6 +54,12 @@ impl QueueEntry {
         bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
         bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
         bytes
+    }
+
+    /// The tags code, unless a Java broker with `enableConsumeQueueExt` has put an address in its place: then only the
+    /// record itself can tell.
+    pub fn known_tags_code(&self) -> Option<i64> {
+        (self.tags_code > EXTENSION_ADDRESS_MAX).then_some(self.tags_code)
     }
 
     /// Whether it stands for no message.

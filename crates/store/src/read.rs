@@ -1,6 +1,7 @@
 //! Reading a queue: from a consumer's offset to the bytes of records, which are not copied until they are sent.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
@@ -159,6 +160,35 @@ impl std::fmt::Debug for Records {
     }
 }
 
+/// Which messages a reader wants. Asked by the queue's entry first, and of those that are left by the record.
+pub trait MessageFilter {
+    /// Whether the message of an entry may be wanted; `tags_code` is `None` where the entry does not tell it.
+    fn wants_entry(&self, tags_code: Option<i64>) -> bool;
+
+    /// Whether a record is asked for. Reading one costs more than its entry, so this is `false` where the entry tells all.
+    fn looks_into_record(&self, tags_code: Option<i64>) -> bool;
+
+    /// Whether the message is wanted, by its whole record as it is stored.
+    fn wants_record(&self, record: &[u8]) -> bool;
+}
+
+/// A question about tags codes as a filter. Unknown codes pass.
+struct ByTagsCode<'a>(RefCell<&'a mut dyn FnMut(i64) -> bool>);
+
+impl MessageFilter for ByTagsCode<'_> {
+    fn wants_entry(&self, tags_code: Option<i64>) -> bool {
+        tags_code.is_none_or(|tags_code| (self.0.borrow_mut())(tags_code))
+    }
+
+    fn looks_into_record(&self, _tags_code: Option<i64>) -> bool {
+        false
+    }
+
+    fn wants_record(&self, _record: &[u8]) -> bool {
+        true
+    }
+}
+
 /// Entries fetched from a queue at a time.
 const FETCHED: usize = 64;
 /// Bounds of `ReadLimits::max_bytes` (store.md §12.1).
@@ -173,6 +203,17 @@ impl Store {
         offset: i64,
         limits: ReadLimits,
         matches: &mut dyn FnMut(i64) -> bool,
+    ) -> Result<ReadResult, StoreError> {
+        self.read_filtered(queue, offset, limits, &ByTagsCode(RefCell::new(matches)))
+    }
+
+    /// Reads messages of a queue from `offset` on that `filter` wants.
+    pub fn read_filtered(
+        &self,
+        queue: &Queue,
+        offset: i64,
+        limits: ReadLimits,
+        filter: &dyn MessageFilter,
     ) -> Result<ReadResult, StoreError> {
         // The maximum first: a minimum read later may only be too high, and then says so.
         let max = queue.max_offset() as i64;
@@ -194,7 +235,7 @@ impl Store {
         } else if offset > max {
             (ReadStatus::OffsetOverflowBadly, max)
         } else {
-            self.collect(queue, offset as u64, limits, matches, &mut result)
+            self.collect(queue, offset as u64, limits, filter, &mut result)
                 .map_err(StoreError::io("read", &self.queues.files.dir_of(queue.topic(), queue.id())))?
         };
         result.status = status;
@@ -207,7 +248,7 @@ impl Store {
         queue: &Queue,
         offset: u64,
         limits: ReadLimits,
-        matches: &mut dyn FnMut(i64) -> bool,
+        filter: &dyn MessageFilter,
         result: &mut ReadResult,
     ) -> io::Result<(ReadStatus, i64)> {
         let max = result.max_offset as u64;
@@ -239,7 +280,8 @@ impl Store {
                     break 'all;
                 }
                 farthest = entry.physical_offset;
-                if !entry.is_pre_blank() && matches(entry.tags_code) {
+                let tags_code = entry.known_tags_code();
+                if !entry.is_pre_blank() && filter.wants_entry(tags_code) {
                     if is_full(&live, records, &entry, max_bytes, log_end) {
                         break 'all;
                     }
@@ -250,8 +292,13 @@ impl Store {
                     match &segment {
                         None => removing = true,
                         Some(segment) => match self.unsound(segment, queue, next, &entry)? {
-                            None => result.records.push(segment.clone(), &entry),
                             Some(reason) => report(queue, next, Some(at), &reason),
+                            None => {
+                                if !filter.looks_into_record(tags_code) || is_wanted(segment, &entry, filter)?
+                                {
+                                    result.records.push(segment.clone(), &entry);
+                                }
+                            }
                         },
                     }
                 }
@@ -344,4 +391,10 @@ fn is_full(live: &Live, records: &Records, entry: &QueueEntry, max_bytes: u64, l
     let in_memory = log_end.saturating_sub(entry.physical_offset) <= live.in_memory_bytes;
     let limit = if in_memory { live.transfer_in_memory } else { live.transfer_on_disk };
     bytes > max_bytes || bytes > limit.bytes || records.len() >= limit.count as usize
+}
+
+fn is_wanted(segment: &Segment, entry: &QueueEntry, filter: &dyn MessageFilter) -> io::Result<bool> {
+    let mut scratch = Vec::new();
+    let bytes = segment.bytes(entry.physical_offset, entry.size as usize, &mut scratch)?;
+    Ok(filter.wants_record(bytes))
 }

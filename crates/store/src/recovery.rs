@@ -515,7 +515,6 @@ pub(crate) fn refuse_unknown_kinds(disk: &dyn Disk, root: &Path) -> Result<(), S
     }
     let directories = [
         ("batchconsumequeue", "queues of batch topics (queue.type=BatchCQ)"),
-        ("consumequeue_ext", "queue extensions (enableConsumeQueueExt)"),
         ("compaction/compactionLog", "compacted topics (cleanup.policy=COMPACTION)"),
     ];
     for (dir, what) in directories {

@@ -76,8 +76,16 @@ pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Value of `name`; the last of equal names wins.
+///
+/// Looked for from the end, and without a look at the texts of other properties: filters ask this of every message.
 pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
-    iter(text).filter(|(candidate, _)| *candidate == name).last().map(|(_, value)| value)
+    if name.is_empty() {
+        return None;
+    }
+    text.rsplit(|&byte| byte == END).find_map(|entry| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(&[NAME_VALUE])?;
+        if value.is_empty() { None } else { std::str::from_utf8(value).ok() }
+    })
 }
 
 /// Appends one property. Empty values are left out, since no reader would see them.

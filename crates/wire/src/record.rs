@@ -145,6 +145,26 @@ fn store_timestamp_at(record: &[u8]) -> usize {
     AT_BORN_HOST + host_size(sys_flag & sys_flag::BORN_HOST_V6 != 0)
 }
 
+/// The properties text of a record, found by the lengths before it and nothing else; `None` where these make no sense.
+///
+/// For filters, which look at every message: the rest of the record is neither read nor checked.
+pub fn properties_of(bytes: &[u8]) -> Option<&[u8]> {
+    let prefix = Prefix::parse(bytes).filter(Prefix::is_record)?;
+    let mut cursor = Cursor { bytes: bytes.get(..prefix.size as usize)?, at: AT_SYS_FLAG };
+    let sys_flag = cursor.u32().ok()? as i32;
+    let hosts = host_size(sys_flag & sys_flag::BORN_HOST_V6 != 0)
+        + host_size(sys_flag & sys_flag::STORE_HOST_V6 != 0);
+    // Between and behind the hosts stand the store timestamp, the reconsume count and the prepared offset.
+    cursor.at = AT_BORN_HOST + hosts + 8 + 4 + 8;
+    let body_length = cursor.u32().ok()? as usize;
+    cursor.take(body_length).ok()?;
+    let topic_length =
+        if prefix.magic == MAGIC_V2 { cursor.u16().ok()? as usize } else { cursor.take(1).ok()?[0] as usize };
+    cursor.take(topic_length).ok()?;
+    let length = cursor.u16().ok()? as usize;
+    cursor.take(length).ok()
+}
+
 /// CRC-32 of a body with the sign bit cleared, as every record carries it.
 pub fn body_crc(body: &[u8]) -> u32 {
     crc32fast::hash(body) & 0x7FFF_FFFF
@@ -465,6 +485,7 @@ mod tests {
         assert_eq!(record.store_timestamp, 1_700_000_000_001);
         assert_eq!(record.property("TAGS"), Some("TagA"));
         assert_eq!(record.body, b"hello");
+        assert_eq!(properties_of(&bytes), Some(record.properties));
     }
 
     #[test]
@@ -478,6 +499,8 @@ mod tests {
         assert_eq!(record.magic, MAGIC_V2);
         assert_eq!(record.topic, topic);
         assert_eq!(record.store_timestamp, 3);
+        assert_eq!(properties_of(&out), Some(record.properties));
+        assert_eq!(properties_of(&out[..out.len() - 1]), None);
         assert_eq!(record.born_host, message.born_host);
     }
 

@@ -1,9 +1,11 @@
 //! Who reads what, and what stands in a queue (300, 343, 345, 321, 308; broker.md §12.3, §17).
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
+use store::{MessageFilter, QueueEntry};
 use wire::body::{SubscriptionData, TopicList};
 use wire::code::response;
 
@@ -11,6 +13,7 @@ use super::json::{bare_keyed, object};
 use super::statistics::sorted;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::filter::{Filter, is_tag_type};
 
 /// Most rows of a queue in one answer.
 const ROWS_MAX: i32 = 10_000;
@@ -82,17 +85,14 @@ impl Broker {
         };
         let group = exchange.request.field("consumerGroup").filter(|group| !group.is_empty());
         let subscription_data = group.and_then(|group| self.subscription(group, topic));
-        let filter = group.and_then(|group| {
-            self.clients
-                .with_consumer_group(group, |group| Some(group?.subscriptions.get(topic)?.filter.clone()))
-        });
+        let filter = group.and_then(|group| self.filter_of(group, topic));
         let filter_data = match (group, &subscription_data) {
             (Some(group), None) => Some(format!("{group}@{topic} is not online!")),
             _ => None,
         };
         let entries = self.store.entries(&queue, from, count as u32);
         let queue_data = entries.iter().map(|entry| Row {
-            eval: filter.as_ref().is_some_and(|filter| filter.matches(entry.tags_code)),
+            eval: filter.as_ref().is_some_and(|filter| self.is_wanted(filter, entry)),
             physic_offset: entry.physical_offset,
             physic_size: entry.size,
             tags_code: entry.tags_code,
@@ -104,6 +104,26 @@ impl Broker {
             queue_data: queue_data.collect(),
             subscription_data,
         })
+    }
+
+    fn filter_of(&self, group: &str, topic: &str) -> Option<Filter> {
+        let by_tags = self.clients.with_consumer_group(group, |group| {
+            let subscription = group?.subscriptions.get(topic)?;
+            is_tag_type(&subscription.data.expression_type).then(|| Arc::clone(&subscription.filter))
+        });
+        match by_tags {
+            Some(tags) => Some(Filter::Tags(tags)),
+            None => self.filters.find(topic, group).map(|(expression, _)| Filter::Sql(expression)),
+        }
+    }
+
+    fn is_wanted(&self, filter: &Filter, entry: &QueueEntry) -> bool {
+        let tags_code = entry.known_tags_code();
+        let in_record = || match self.store.record_at(entry.physical_offset) {
+            Ok(Some(record)) => filter.wants_record(&record),
+            _ => false,
+        };
+        filter.wants_entry(tags_code) && (!filter.looks_into_record(tags_code) || in_record())
     }
 
     /// Where a message has been read by every group. Java *deletes* the offsets of the groups to leave out; a question

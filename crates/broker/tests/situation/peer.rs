@@ -50,13 +50,16 @@ pub struct Ask<'a> {
     pub flags: i32,
     pub suspend: Duration,
     pub tags: &'a str,
+    /// Type of the expression in `tags`.
+    pub kind: &'a str,
     pub commit: i64,
 }
 
 impl<'a> Ask<'a> {
     pub fn new(topic: &'a str, queue: i32, offset: i64) -> Ask<'a> {
         let suspend = Duration::from_secs(15);
-        Ask { group: "readers", topic, queue, offset, flags: SUBSCRIPTION, suspend, tags: "*", commit: 0 }
+        let (group, flags) = ("readers", SUBSCRIPTION);
+        Ask { group, topic, queue, offset, flags, suspend, tags: "*", kind: "TAG", commit: 0 }
     }
 
     /// Waits at the broker when there is nothing.
@@ -66,6 +69,16 @@ impl<'a> Ask<'a> {
 
     pub fn tagged(self, tags: &'a str) -> Ask<'a> {
         Ask { tags, ..self }
+    }
+
+    /// Filters by properties.
+    pub fn by_sql(self, expression: &'a str) -> Ask<'a> {
+        Ask { tags: expression, kind: "SQL92", ..self }
+    }
+
+    /// Relies on what the group has registered by heartbeat.
+    pub fn registered(self) -> Ask<'a> {
+        Ask { flags: self.flags & !SUBSCRIPTION, tags: "", ..self }
     }
 
     pub fn of_group(self, group: &'a str) -> Ask<'a> {
@@ -89,7 +102,7 @@ impl<'a> Ask<'a> {
             ("suspendTimeoutMillis", self.suspend.as_millis().to_string()),
             ("subscription", self.tags.to_owned()),
             ("subVersion", "0".to_owned()),
-            ("expressionType", "TAG".to_owned()),
+            ("expressionType", self.kind.to_owned()),
         ]
     }
 }

@@ -24,6 +24,7 @@ public final class Runner {
         new GroupGrowsToThreeAndShrinksToTwo(),
         new RetryThenDeadLetter(),
         new TagFilter(),
+        new SqlFilter(),
         new OrderlyRetryHoldsTheQueueThenDeadLetter(),
         new BroadcastReachesEveryMember(),
         new OffsetsKeptOverClientRestart(),
