@@ -38,6 +38,7 @@ var together = []testCase{
 	{"BroadcastStartsFirstLastOrAtATime", broadcastStartsFirstLastOrAtATime},
 	{"BroadcastReachesEveryMember", broadcastReachesEveryMember},
 	{"YoungTopicIsReadFromItsBeginning", youngTopicIsReadFromItsBeginning},
+	{"TransactionsEndAsTheirProducersSay", transactionsEndAsTheirProducersSay},
 	{"DelayLevelIsNotEarly", delayLevelIsNotEarly},
 	{"SyncSend", syncSend},
 	{"AsyncSend", asyncSend},
@@ -59,6 +60,7 @@ var together = []testCase{
 // Those that stop or kill the server run by themselves, after all the others.
 var alone = []testCase{
 	{"OffsetsKeptOverBrokerRestart", offsetsKeptOverBrokerRestart},
+	{"OpenTransactionsSurviveBrokerRestart", openTransactionsSurviveBrokerRestart},
 	{"ClientSurvivesKill", clientSurvivesKill},
 }
 

@@ -17,6 +17,7 @@ mod send;
 mod slots;
 mod tally;
 mod template;
+mod transact;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ pub enum Bench {
     Send(SendArgs),
     /// Pull a backlog from its start to its end, over and over; fills it first when there is too little.
     Pull(PullArgs),
+    /// Send half messages and commit each: transactions, with both requests answered.
+    Transact(TransactArgs),
     /// Serve a bare echo that answers each frame as a send: what this machine can do at most.
     Echo(EchoArgs),
 }
@@ -57,7 +60,7 @@ struct Load {
     /// Connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     conns: u32,
-    /// Requests under way per connection; 64 for send, 1 for pull.
+    /// Requests under way per connection; 64 for send and transact, 1 for pull.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     inflight: Option<u32>,
     /// Seconds measured.
@@ -127,6 +130,13 @@ pub struct PullArgs {
     fill: u64,
 }
 
+/// `thrust bench transact`
+#[derive(Debug, Clone, Args)]
+pub struct TransactArgs {
+    #[command(flatten)]
+    load: Load,
+}
+
 /// `thrust bench echo`
 #[derive(Debug, Clone, Args)]
 pub struct EchoArgs {
@@ -153,6 +163,9 @@ pub fn run(bench: &Bench) -> ExitCode {
     let outcome = match bench {
         Bench::Send(args) => measure(&args.load, "send", |target, pids| send::run(args, target, pids)),
         Bench::Pull(args) => measure(&args.load, "pull", |target, pids| pull::run(args, target, pids)),
+        Bench::Transact(args) => {
+            measure(&args.load, "transact", |target, pids| transact::run(args, target, pids))
+        }
         Bench::Echo(args) => echo::run(args),
     };
     match outcome {

@@ -26,9 +26,7 @@ const INFLIGHT_MAX: u64 = 1 << 20;
 pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, BenchError> {
     let load = &args.load;
     let inflight = load.inflight.unwrap_or(INFLIGHT);
-    if u64::from(inflight) * u64::from(load.conns) > INFLIGHT_MAX {
-        return Err(BenchError::Arguments(format!("--conns times --inflight may be {INFLIGHT_MAX} at most")));
-    }
+    check_inflight(load, inflight)?;
     let queues = match args.topics {
         1 => target.prepare_topic(&load.topic, load.queues, dialect(load))?,
         topics => target.prepare_topics(&load.topic, topics, load.queues, dialect(load))?,
@@ -53,11 +51,28 @@ pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     Report::new(target, setting, &outcome)
 }
 
+/// Refuses more requests under way than both sides should hold.
+pub fn check_inflight(load: &Load, inflight: u32) -> Result<(), BenchError> {
+    if u64::from(inflight) * u64::from(load.conns) > INFLIGHT_MAX {
+        return Err(BenchError::Arguments(format!("--conns times --inflight may be {INFLIGHT_MAX} at most")));
+    }
+    Ok(())
+}
+
+/// Where the unique keys of a connection begin.
+pub fn first_key(conn: usize) -> u64 {
+    // Milliseconds above a counter, as in keys of clients: rounds that follow each other never meet, since
+    // no millisecond sees 65,536 messages.
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    (millis << 16) + conn as u64
+}
+
 pub fn dialect(load: &Load) -> Dialect {
     if load.binary { Dialect::Binary } else { Dialect::Json }
 }
 
-fn shape(load: &Load, queues: u32) -> Shape {
+/// The message of this load, one a request.
+pub fn shape(load: &Load, queues: u32) -> Shape {
     Shape {
         topic: load.topic.clone(),
         topics: 1,
@@ -67,6 +82,7 @@ fn shape(load: &Load, queues: u32) -> Shape {
         dialect: dialect(load),
         unique_key: true,
         wait: true,
+        half: false,
     }
 }
 
@@ -105,9 +121,6 @@ struct SendTraffic {
 impl SendTraffic {
     fn new(shape: &Shape, inflight: u32, conn: usize, conns: usize, window: Window) -> SendTraffic {
         let inflight = inflight as usize;
-        // Milliseconds above a counter, as in keys of clients: rounds that follow each other never meet, since
-        // no millisecond sees 65,536 messages.
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         SendTraffic {
             slots: Slots::new(inflight),
             ring: Ring::new(Template::new(shape), inflight),
@@ -118,7 +131,7 @@ impl SendTraffic {
             topics: shape.topics,
             queue: conn as u32 % shape.queues,
             queues: shape.queues,
-            next_key: (millis << 16) + conn as u64,
+            next_key: first_key(conn),
             key_stride: conns as u64,
             left: None,
             messages: shape.batch as u64,

@@ -6,12 +6,14 @@ use std::ops::Range;
 use wire::batch;
 use wire::code::request;
 use wire::header::{Dialect, FrameWriter, Head};
-use wire::{ids, properties};
+use wire::{ids, properties, sys_flag};
 
 use super::slots::OPAQUE_BASE;
 
 /// Bytes of prebuilt frames that a connection keeps; small enough to stay in the cache with its neighbours'.
 const RING_BYTES: usize = 128 << 10;
+/// The group that every message comes from.
+pub const GROUP: &str = "thrust_bench_producer";
 /// Digits of a birth time in milliseconds; holds until the year 2286.
 pub const BORN_DIGITS: usize = 13;
 /// Hex digits at the end of a unique key that count: time and counter of wire.md §14.2.
@@ -31,6 +33,8 @@ pub struct Shape {
     pub unique_key: bool,
     /// Value of the WAIT property, which Java clients always set.
     pub wait: bool,
+    /// Half messages of transactions.
+    pub half: bool,
 }
 
 /// Name of the topic with that number among `topics`: the plain name if there is but one.
@@ -112,6 +116,41 @@ impl Template {
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
+
+    /// Appends one request; `next_key` gives the number for each message's unique key.
+    pub fn append(
+        &self,
+        out: &mut Vec<u8>,
+        opaque: i32,
+        (topic, queue): (u32, u32),
+        born: &[u8; BORN_DIGITS],
+        next_key: impl FnMut() -> u64,
+    ) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        self.number(&mut out[start..], opaque, (topic, queue), born, next_key);
+    }
+
+    /// Writes the numbers of one request into a copy of the template.
+    fn number(
+        &self,
+        frame: &mut [u8],
+        opaque: i32,
+        (topic, queue): (u32, u32),
+        born: &[u8; BORN_DIGITS],
+        mut next_key: impl FnMut() -> u64,
+    ) {
+        match self.dialect {
+            Dialect::Json => write_decimal(&mut frame[self.opaque.clone()], opaque as u32),
+            Dialect::Binary => frame[self.opaque.clone()].copy_from_slice(&opaque.to_be_bytes()),
+        }
+        write_decimal(&mut frame[self.topic.clone()], topic);
+        write_decimal(&mut frame[self.queue.clone()], queue);
+        frame[self.born.clone()].copy_from_slice(born);
+        for place in &self.keys {
+            write_hex(&mut frame[place.clone()], next_key());
+        }
+    }
 }
 
 /// Ranges in which two frames of one length differ.
@@ -136,12 +175,12 @@ fn frame(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = FrameWriter::new(&mut out, &Head::request(shape.dialect, code, sample.opaque));
     writer
-        .field("a", "thrust_bench_producer")
+        .field("a", GROUP)
         .field("b", sample.topic)
         .field("c", "TBW102")
         .field("d", "4")
         .field("e", sample.queue)
-        .field("f", "0")
+        .number("f", if shape.half { sys_flag::TRANSACTION_PREPARED } else { 0 })
         .field("g", sample.born)
         .field("h", "0")
         .field("i", std::str::from_utf8(&header_properties).expect("properties are written from text"))
@@ -169,6 +208,10 @@ fn message_properties(shape: &Shape, key_tail: &str) -> Vec<u8> {
         properties::push(&mut text, "UNIQ_KEY", std::str::from_utf8(&key).expect("hex is ASCII"));
     }
     text.extend_from_slice(&wait_property(shape.wait));
+    if shape.half {
+        properties::push(&mut text, "TRAN_MSG", "true");
+        properties::push(&mut text, "PGROUP", GROUP);
+    }
     text
 }
 
@@ -206,20 +249,11 @@ impl Ring {
         opaque: i32,
         (topic, queue): (u32, u32),
         born: &[u8; BORN_DIGITS],
-        mut next_key: impl FnMut() -> u64,
+        next_key: impl FnMut() -> u64,
     ) {
         let template = &self.template;
         let frame = &mut self.bytes[self.staged..self.staged + template.len()];
-        match template.dialect {
-            Dialect::Json => write_decimal(&mut frame[template.opaque.clone()], opaque as u32),
-            Dialect::Binary => frame[template.opaque.clone()].copy_from_slice(&opaque.to_be_bytes()),
-        }
-        write_decimal(&mut frame[template.topic.clone()], topic);
-        write_decimal(&mut frame[template.queue.clone()], queue);
-        frame[template.born.clone()].copy_from_slice(born);
-        for place in &template.keys {
-            write_hex(&mut frame[place.clone()], next_key());
-        }
+        template.number(frame, opaque, (topic, queue), born, next_key);
         self.staged += template.len();
     }
 
@@ -267,6 +301,7 @@ mod tests {
             dialect,
             unique_key: true,
             wait: true,
+            half: false,
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 
+#[allow(unused_imports, reason = "each test uses a part of this")]
 pub use socket::Socket;
 
 /// Longest wait for anything that must come.

@@ -27,6 +27,9 @@ public final class Runner {
         new SqlFilter(),
         new OrderlyRetryHoldsTheQueueThenDeadLetter(),
         new BroadcastReachesEveryMember(),
+        new TransactionsEndAsTheirProducersSay(),
+        new AnotherProducerAnswersTheCheck(),
+        new RequestIsAnswered(),
         new OffsetsKeptOverClientRestart(),
         new BroadcastStartsFirstLastOrAtATime(),
         new YoungTopicIsReadFromItsBeginning(),
@@ -47,6 +50,7 @@ public final class Runner {
         new AdminBasics(),
         new IllegalNamesAreRefused(),
         new OffsetsKeptOverBrokerRestart(),
+        new OpenTransactionsSurviveBrokerRestart(),
         new ClientSurvivesKill());
 
     public static void main(String[] names) throws Exception {
