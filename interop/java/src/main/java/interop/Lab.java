@@ -40,6 +40,11 @@ public final class Lab {
     private DefaultMQProducer producer;
     private DefaultMQAdminExt admin;
 
+    /** For programs that are no list of cases. */
+    public static Lab of(String name) {
+        return new Lab(name);
+    }
+
     Lab(String name) {
         this.name = name;
     }
@@ -138,7 +143,7 @@ public final class Lab {
         closing.push(close);
     }
 
-    synchronized void close() {
+    public synchronized void close() {
         for (Runnable close : closing) {
             try {
                 close.run();

@@ -8,6 +8,7 @@ import interop.Lab;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntPredicate;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -58,8 +59,16 @@ public final class SqlFilter implements Case {
         inbox.receivesExactly(bodies(wanted), 15);
     }
 
+    /** Has pulled by tag and sent a heartbeat: the client pulls with SQL only where it knows the broker's version from one. */
+    private static DefaultMQPullConsumer reader(Lab lab, String topic) throws Exception {
+        DefaultMQPullConsumer reader = lab.pullConsumer(lab.group());
+        reader.pull(lab.queues(topic).get(0), "*", 0, 1);
+        reader.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory().sendHeartbeatToAllBrokerWithLock();
+        return reader;
+    }
+
     private static void pulled(Lab lab, String topic) throws Exception {
-        var reader = lab.pullConsumer(lab.group());
+        var reader = reader(lab, topic);
         List<String> found = new ArrayList<>();
         for (MessageQueue queue : lab.queues(topic)) {
             long offset = 0;
@@ -75,7 +84,7 @@ public final class SqlFilter implements Case {
     }
 
     private static void refused(Lab lab, String topic) throws Exception {
-        var reader = lab.pullConsumer(lab.group());
+        var reader = reader(lab, topic);
         MessageQueue queue = lab.queues(topic).get(0);
         String remark = Lab.refused(23, "a bad expression", () -> reader.pull(queue, MessageSelector.bySql("n > 5 AND (region = 'x'"), 0, 32));
         check(remark.contains("at character 24"), "the refusal says where: %s", remark);
