@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use remoting::{Channel, Request};
+use remoting::{Channel, ReplyTo, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::code::response;
@@ -80,18 +80,57 @@ impl Exchange<'_, '_> {
         loose_json::read(self.request.body).map_err(Refusal::system)
     }
 
+    /// Where the answer goes.
+    pub fn reply(&mut self) -> Reply<'_> {
+        Reply { to: self.request.reply_to(), out: self.out }
+    }
+
     /// Answers with a code and what `fill` adds; nothing for a one-way request.
     pub fn answer(&mut self, code: i32, remark: Option<&str>, fill: impl FnOnce(FrameWriter<'_>)) -> Outcome {
-        let reply_to = self.request.reply_to();
-        if !reply_to.oneway {
-            fill(FrameWriter::new(self.out, &reply_to.head(code, remark)));
-        }
-        Ok(())
+        self.reply().answer(code, remark, fill)
     }
 
     /// Answers SUCCESS and nothing else.
     pub fn ok(&mut self) -> Outcome {
         self.answer(response::SUCCESS, None, |writer| writer.empty())
+    }
+
+    /// Answers SUCCESS with one number.
+    pub fn ok_number(&mut self, name: &str, value: i64) -> Outcome {
+        self.reply().ok_number(name, value)
+    }
+
+    /// Answers SUCCESS with a JSON body.
+    pub fn ok_json(&mut self, value: &impl Serialize) -> Outcome {
+        self.answer(response::SUCCESS, None, |writer| loose_json::body_of(writer, value))
+    }
+
+    /// Answers SUCCESS with a body as it is.
+    pub fn ok_body(&mut self, body: &[u8]) -> Outcome {
+        self.reply().ok_body(body)
+    }
+
+    /// Writes a refusal.
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        self.reply().refuse(refusal);
+    }
+}
+
+/// The place for one answer, from the handler itself or from somewhere else later.
+pub(crate) struct Reply<'a> {
+    /// Which request is answered.
+    pub to: ReplyTo,
+    /// Where the frame goes.
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Reply<'_> {
+    /// Answers with a code and what `fill` adds; nothing for a one-way request.
+    pub fn answer(&mut self, code: i32, remark: Option<&str>, fill: impl FnOnce(FrameWriter<'_>)) -> Outcome {
+        if !self.to.oneway {
+            fill(FrameWriter::new(self.out, &self.to.head(code, remark)));
+        }
+        Ok(())
     }
 
     /// Answers SUCCESS with one number.
@@ -102,11 +141,6 @@ impl Exchange<'_, '_> {
         })
     }
 
-    /// Answers SUCCESS with a JSON body.
-    pub fn ok_json(&mut self, value: &impl Serialize) -> Outcome {
-        self.answer(response::SUCCESS, None, |writer| loose_json::body_of(writer, value))
-    }
-
     /// Answers SUCCESS with a body as it is.
     pub fn ok_body(&mut self, body: &[u8]) -> Outcome {
         self.answer(response::SUCCESS, None, |writer| writer.body(body))
@@ -114,7 +148,7 @@ impl Exchange<'_, '_> {
 
     /// Writes a refusal.
     pub fn refuse(&mut self, refusal: &Refusal) {
-        self.request.reply_to().write(self.out, refusal.code, Some(&refusal.remark));
+        self.to.write(self.out, refusal.code, Some(&refusal.remark));
     }
 }
 

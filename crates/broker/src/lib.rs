@@ -1,8 +1,8 @@
 //! What a broker does, request by request, as unmodified clients see it (broker.md).
 //!
 //! One file per request family; [`service`] says which code goes where. The hot path is [`send`] and [`pull`];
-//! everything they need is in memory or in the store. Invariant: no handler waits for the network; what takes its
-//! time (long polls, flushes, relays) keeps its channel and answers later.
+//! everything they need is in memory or in the store. Invariant: no handler waits for the network or for a read from
+//! disk; what takes its time (long polls, flushes, relays, reads of [`readers`]) keeps its channel and answers later.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -17,6 +17,7 @@ mod offset_requests;
 mod offsets;
 mod pull;
 mod query;
+mod readers;
 mod registration;
 mod reply;
 mod retry;
@@ -47,6 +48,7 @@ use crate::groups::Groups;
 use crate::hold::Hold;
 use crate::locks::QueueLocks;
 use crate::offsets::ConsumerOffsets;
+use crate::readers::Readers;
 use crate::registration::Registration;
 use crate::schedule::Schedule;
 use crate::state_file::StateFile;
@@ -93,6 +95,7 @@ pub struct Broker {
     filters: ConsumerFilters,
     locks: QueueLocks,
     hold: Arc<Hold>,
+    readers: Arc<Readers>,
     schedule: Arc<Schedule>,
     transactions: Transactions,
     registration: Arc<Registration>,
@@ -151,6 +154,7 @@ impl Broker {
             filters,
             locks: QueueLocks::default(),
             hold,
+            readers: Arc::new(Readers::new()),
             schedule,
             transactions,
             registration,

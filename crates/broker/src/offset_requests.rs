@@ -88,13 +88,17 @@ impl Broker {
             _ => Boundary::Lower,
         };
         let queue = self.asked_queue(exchange)?;
-        let offset = queue.map_or(0, |queue| self.store.offset_by_time(&queue, timestamp, boundary));
-        exchange.ok_number("offset", offset)
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let offset = queue.map_or(0, |queue| broker.store.offset_by_time(&queue, timestamp, boundary));
+            reply.ok_number("offset", offset)
+        })
     }
 
     pub(crate) fn earliest_store_time(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let queue = self.asked_queue(exchange)?;
-        let time = queue.and_then(|queue| self.store.store_time_of(&queue, queue.min_offset()));
-        exchange.ok_number("timestamp", time.unwrap_or(-1))
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let time = queue.and_then(|queue| broker.store.store_time_of(&queue, queue.min_offset()));
+            reply.ok_number("timestamp", time.unwrap_or(-1))
+        })
     }
 }

@@ -1,13 +1,13 @@
 //! Pulls (11, 361): from an offset to the bytes of records (broker.md §10).
 //!
 //! A pull that finds nothing and may wait goes to [`crate::hold`]; it is answered once, when something arrives that
-//! it wants or at its deadline.
+//! it wants or at its deadline. One whose messages are not in memory goes to [`crate::readers`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use remoting::{Channel, Held, ReplyTo};
-use store::{Queue, ReadLimits, ReadResult, ReadStatus};
+use store::{Queue, Reach, ReadLimits, ReadResult, ReadStatus};
 use tokio::time::Instant;
 use wire::body::SubscriptionGroupConfig;
 use wire::code::{request as code, response};
@@ -17,6 +17,7 @@ use wire::names;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::filter::{Filter, SQL92, is_tag_type};
+use crate::readers;
 use crate::topics::Topic;
 
 /// sysFlag bits of a pull (wire.md §11.4).
@@ -30,6 +31,9 @@ const SUSPEND_MAX: Duration = Duration::from_secs(60);
 /// Most messages a client may ask for; the store's transfer limits are far below.
 const COUNT_MAX: i32 = 65_536;
 
+/// A consumer that is no more than this behind the end of the log keeps pace with it.
+const NEAR_BYTES: u64 = 64 << 20;
+
 /// What a pull wants, independent of its connection.
 struct Pull {
     group: String,
@@ -39,6 +43,14 @@ struct Pull {
     limits: ReadLimits,
     filter: Filter,
     group_sys_flag: i32,
+}
+
+/// A pull, with what it takes to answer it.
+struct Asked {
+    pull: Pull,
+    reply_to: ReplyTo,
+    /// How long it waits if there is nothing.
+    suspend: Option<Duration>,
 }
 
 /// A pull that waits.
@@ -65,13 +77,39 @@ impl Broker {
         if let Some(offset) = self.offsets.take_reset(&pull.group, pull.queue.topic(), queue_id) {
             return self.answer_reset(exchange, &pull, offset);
         }
-        let result = self.read(&pull)?;
-        if flags & SUSPEND != 0 && is_held(result.status, pull.offset) {
-            return self.suspend(exchange, pull);
+        let suspend = (flags & SUSPEND != 0).then(|| self.suspend_time(exchange));
+        let asked = Asked { pull, reply_to: exchange.request.reply_to(), suspend };
+        match self.read(&asked.pull, self.reach())? {
+            None => self.read_later(exchange.channel, asked),
+            Some(result) if asked.waits(&result) => {
+                let held = readers::hold(exchange.channel)?;
+                self.suspend(asked, held);
+                Ok(())
+            }
+            Some(result) => {
+                self.write_answer(&asked.pull, &result, asked.reply_to, exchange.out);
+                Ok(())
+            }
         }
-        let reply_to = exchange.request.reply_to();
-        self.write_answer(&pull, &result, reply_to, exchange.out);
-        Ok(())
+    }
+
+    /// Has a pull read on a thread that may wait for the disk.
+    fn read_later(&self, channel: &Arc<Channel>, asked: Asked) -> Outcome {
+        let (held, reply_to) = (readers::hold(channel)?, asked.reply_to);
+        let work = |broker: &Arc<Broker>| broker.answer_later(asked, held);
+        self.readers.submit(Arc::clone(channel), reply_to, Box::new(work))
+    }
+
+    /// Answers a pull from a thread that may wait for the disk, or lets it wait for messages.
+    fn answer_later(&self, asked: Asked, held: Held) {
+        let mut out = Vec::new();
+        match self.read(&asked.pull, Reach::Disk) {
+            Ok(Some(result)) if asked.waits(&result) => return self.suspend(asked, held),
+            Ok(Some(result)) => self.write_answer(&asked.pull, &result, asked.reply_to, &mut out),
+            Ok(None) => {}
+            Err(refusal) => asked.reply_to.write(&mut out, refusal.code, Some(&refusal.remark)),
+        }
+        held.channel().send(&out);
     }
 
     /// Checks of broker.md §10.2, in their order.
@@ -205,38 +243,56 @@ impl Broker {
         })
     }
 
-    fn read(&self, pull: &Pull) -> Result<ReadResult, Refusal> {
-        Ok(self.store.read_filtered(&pull.queue, pull.offset, pull.limits, &pull.filter)?)
+    fn read(&self, pull: &Pull, reach: Reach) -> Result<Option<ReadResult>, Refusal> {
+        let read = self.store.read_within(reach, &pull.queue, pull.offset, pull.limits, &pull.filter);
+        read.map_err(|error| {
+            tracing::error!(topic = %pull.queue.topic(), queue = pull.queue.id(), "a pull is refused: {error}");
+            error.into()
+        })
     }
 
-    fn suspend(&self, exchange: &mut Exchange<'_, '_>, pull: Pull) -> Outcome {
+    /// How far the threads that serve connections go for messages. While somebody sends they leave those who are far
+    /// behind to the readers, even for what is in memory: the two would wait for each other.
+    fn reach(&self) -> Reach {
+        if self.readers.sends_go_on(self.now_ms()) {
+            Reach::Memory { behind_max: NEAR_BYTES }
+        } else {
+            Reach::MEMORY
+        }
+    }
+
+    /// How long a pull that finds nothing waits.
+    fn suspend_time(&self, exchange: &Exchange<'_, '_>) -> Duration {
         let settings = self.settings.load();
-        let suspend = if settings.long_polling_enable {
+        if settings.long_polling_enable {
             Duration::from_millis(exchange.number_or("suspendTimeoutMillis", 15_000u64)).min(SUSPEND_MAX)
         } else {
             settings.short_polling_time_mills
-        };
-        let Some(held) = exchange.channel.hold() else {
-            let remark = "[OVERLOAD]too many pulls of this connection wait (thrust.maxInFlightPerConnection)";
-            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
-        };
+        }
+    }
+
+    fn suspend(&self, asked: Asked, held: Held) {
+        let Asked { pull, reply_to, suspend } = asked;
+        let deadline = Instant::now() + suspend.unwrap_or_default();
         let asked = pull.offset;
-        let reply_to = exchange.request.reply_to();
-        let waiter = Waiter { deadline: Instant::now() + suspend, pull, asked, reply_to, held };
-        if let Some(waiter) = self.park(waiter) {
+        if let Some(waiter) = self.park(Waiter { deadline, pull, asked, reply_to, held }) {
             self.resume_pull(waiter);
         }
-        Ok(())
     }
 
     /// Answers a waiter whose queue has something new or whose time is over. Arrivals that its filter does not want
     /// move its offset and let it wait on.
-    pub(crate) fn resume_pull(&self, mut waiter: Waiter) {
+    pub(crate) fn resume_pull(&self, waiter: Waiter) {
+        self.resume_within(self.reach(), waiter);
+    }
+
+    fn resume_within(&self, reach: Reach, mut waiter: Waiter) {
         let channel = Arc::clone(waiter.held.channel());
         let mut out = Vec::new();
         while channel.is_open() {
-            let result = match self.read(&waiter.pull) {
-                Ok(result) => result,
+            let result = match self.read(&waiter.pull, reach) {
+                Ok(Some(result)) => result,
+                Ok(None) => return self.resume_later(waiter),
                 Err(refusal) => {
                     waiter.reply_to.write(&mut out, refusal.code, Some(&refusal.remark));
                     break;
@@ -257,6 +313,14 @@ impl Broker {
             }
         }
         channel.send(&out);
+    }
+
+    fn resume_later(&self, waiter: Waiter) {
+        let (channel, reply_to) = (Arc::clone(waiter.held.channel()), waiter.reply_to);
+        let work = |broker: &Arc<Broker>| broker.resume_within(Reach::Disk, waiter);
+        if let Err(refusal) = self.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
+            send_refusal(&channel, reply_to, &refusal);
+        }
     }
 
     /// Gives the waiter back if there is something to read already.
@@ -316,6 +380,13 @@ impl Broker {
             write_fields(&mut writer, pull, offset, min, max);
             writer.empty();
         })
+    }
+}
+
+impl Asked {
+    /// Whether the pull waits at what its read has found.
+    fn waits(&self, result: &ReadResult) -> bool {
+        self.suspend.is_some() && is_held(result.status, self.pull.offset)
     }
 }
 

@@ -16,6 +16,10 @@ impl Broker {
     /// Starts the store's workers and the broker's tasks, and registers. Needs a tokio runtime.
     pub async fn start(self: &Arc<Self>) {
         self.store.start_workers();
+        let threads = self.settings.load().disk_read_threads;
+        if let Err(error) = self.readers.start(Arc::downgrade(self), threads) {
+            tracing::error!("cannot start all threads that read from disk: {error}");
+        }
         self.spawn(|broker| async move { broker.hold.run().await });
         self.spawn(|broker| async move { broker.run_schedule().await });
         self.spawn(|broker| async move { broker.run_transaction_check().await });
@@ -67,10 +71,13 @@ impl Broker {
         self.stopping.send_replace(true);
         self.leave().await;
         self.hold.close();
+        self.readers.close();
     }
 
-    /// Second half of a stop: everything to disk.
+    /// Second half of a stop: everything to disk. Waits for reads that are under way.
     pub fn finish(&self) -> Result<(), BrokerError> {
+        self.readers.close();
+        self.readers.join();
         self.offsets.save()?;
         self.schedule.save()?;
         self.transactions.save_counts()?;

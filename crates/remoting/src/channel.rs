@@ -225,6 +225,11 @@ impl Channel {
         self.unread.load(Ordering::Relaxed)
     }
 
+    /// Whether its peer has read enough of what it was sent for answers that can wait to follow.
+    pub fn takes_answers(&self) -> bool {
+        self.budget.may_read(self.unread())
+    }
+
     pub(crate) fn grew(&self, bytes: usize) {
         self.budget.outbound_grew(bytes);
         self.unread.fetch_add(bytes, Ordering::AcqRel);

@@ -257,6 +257,8 @@ settings! {
         /// Most requests of one connection that wait for their answer; then it is not read from.
         max_in_flight_per_connection: usize = 4096,
             "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
+        /// Threads that read from disk for consumers that are far behind, and for queries.
+        disk_read_threads: usize = 4, "thrust.diskReadThreads", restart, within 1, 256;
         /// Most bytes of one frame; a longer one closes its connection.
         max_frame_bytes: u64 as Bytes = 16 * MIB, "thrust.maxFrameBytes", locked, within 64 * KIB, INT_MAX;
         /// Most bytes of requests of all connections that are read and not yet answered.

@@ -11,7 +11,7 @@ use std::io;
 use wire::prop_crc;
 use wire::record::{Prefix, Record};
 
-use crate::queue::{Queue, QueueEntry};
+use crate::queue::Queue;
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -49,21 +49,18 @@ impl Place {
 }
 
 impl Store {
-    /// What is wrong with the record that entry `index` of a queue leads to, if anything is.
+    /// What is wrong with the record that entry `index` of a queue leads to, if anything is: `bytes`, as many as the
+    /// entry says, from offset `at` of the log.
     pub(crate) fn unsound(
         &self,
-        segment: &Segment,
+        bytes: &[u8],
         queue: &Queue,
         index: u64,
-        entry: &QueueEntry,
+        at: u64,
     ) -> io::Result<Option<String>> {
-        let at = entry.physical_offset;
-        if at + u64::from(entry.size) > segment.until() {
-            return Ok(Some(format!("its {} bytes reach over the segment's end", entry.size)));
-        }
-        let Some(place) = Place::read(segment, at)? else { return Ok(Some("no record fits there".into())) };
-        if !place.prefix.is_record() || place.prefix.size != entry.size {
-            return Ok(Some(format!("no record of {} bytes begins there", entry.size)));
+        let Some(place) = Place::parse(bytes) else { return Ok(Some("no record fits there".into())) };
+        if !place.prefix.is_record() || place.prefix.size as usize != bytes.len() {
+            return Ok(Some(format!("no record of {} bytes begins there", bytes.len())));
         }
         if place.physical_offset != at as i64 {
             return Ok(Some(format!("the record says that it stands at {}", place.physical_offset)));
@@ -81,8 +78,6 @@ impl Store {
         if !self.may_have_changed(at) {
             return Ok(None);
         }
-        let mut scratch = Vec::new();
-        let bytes = segment.bytes(at, entry.size as usize, &mut scratch)?;
         Ok(match self.sound_record(bytes, at) {
             Ok(record) if !light && record.topic != &**queue.topic() => {
                 Some(format!("the record says that it is of topic {:?}", record.topic))

@@ -4,14 +4,16 @@
 #![allow(clippy::disallowed_methods, reason = "this is the one door to the file system")]
 
 use std::fs;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::map::Map;
 
@@ -49,6 +51,13 @@ pub trait Disk: Send + Sync {
 pub trait File: Send + Sync {
     /// Fills `buffer` from `offset`; an end of file before that is an error.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Fills `buffer` from `offset` if all of it is in memory, and otherwise says false: it never waits for the disk,
+    /// but may have it begin. A disk that cannot tell the difference reads.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.read_at(buffer, offset).map(|()| true)
+    }
+    /// Begins to bring a range into memory, without waiting until it is there. A hint: it cannot fail.
+    fn read_ahead(&self, _from: u64, _until: u64) {}
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Reserves space for a range so that writing there cannot run out of it. File systems that cannot do this
@@ -258,13 +267,33 @@ impl File for RealFile {
         self.0.read_exact_at(buffer, offset)
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        match rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            // A short count is the part that is in memory, or the end of the file, which a plain read tells apart.
+            Ok(count) => Ok(count == buffer.len()),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            // File systems that do not know the flag.
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                self.read_at(buffer, offset).map(|()| true)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn read_ahead(&self, from: u64, until: u64) {
+        let Some(len) = until.checked_sub(from).and_then(NonZeroU64::new) else { return };
+        if let Err(errno) = rustix::fs::fadvise(&self.0, from, Some(len), Advice::WillNeed) {
+            tracing::debug!("no read-ahead: {errno}");
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }
 
     fn allocate(&self, from: u64, until: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, from, until - from) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             other => Ok(other?),
         }
     }
@@ -329,7 +358,7 @@ impl RealLock {
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         // The whole file, which covers the byte [0, 1) that Java locks.
         rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-            if matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) {
+            if matches!(errno, Errno::ACCESS | Errno::AGAIN) {
                 io::ErrorKind::WouldBlock.into()
             } else {
                 io::Error::from(errno)

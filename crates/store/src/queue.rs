@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::queue_files::QueueFiles;
+use crate::records::Reach;
 
 /// Bytes of an entry on disk.
 pub(crate) const ENTRY_BYTES: usize = 20;
@@ -236,25 +237,35 @@ impl Queue {
     /// Fills `out` with the entries from `from` on as far as they are together in memory or in one file; tells how
     /// many entries that was.
     pub(crate) fn raw_entries(&self, from: u64, out: &mut [u8]) -> io::Result<usize> {
+        Ok(self.raw_entries_within(Reach::Disk, from, out)?.unwrap_or(0))
+    }
+
+    /// As [`Queue::raw_entries`], but `None` if the disk would have to be waited for and `reach` is not so far.
+    pub(crate) fn raw_entries_within(
+        &self,
+        reach: Reach,
+        from: u64,
+        out: &mut [u8],
+    ) -> io::Result<Option<usize>> {
         let (first, written) = {
             let tail = self.tail.lock();
             if from >= tail.written {
                 let Ok(at) = usize::try_from((from - tail.written).saturating_mul(ENTRY_BYTES as u64)) else {
-                    return Ok(0);
+                    return Ok(Some(0));
                 };
                 let bytes = tail.bytes.get(at..).unwrap_or_default();
                 let len = bytes.len().min(out.len()) / ENTRY_BYTES * ENTRY_BYTES;
                 out[..len].copy_from_slice(&bytes[..len]);
-                return Ok(len / ENTRY_BYTES);
+                return Ok(Some(len / ENTRY_BYTES));
             }
             (tail.first, tail.written)
         };
         if from < first {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let wanted = ((out.len() / ENTRY_BYTES) as u64).min(written - from);
-        let count = self.files.read(self, from, wanted, out)?;
-        if count == 0 && wanted > 0 && self.tail.lock().first <= from && !self.is_deleted() {
+        let count = self.files.read(reach, self, from, wanted, out)?;
+        if count == Some(0) && wanted > 0 && self.tail.lock().first <= from && !self.is_deleted() {
             // It is not that old entries have expired meanwhile.
             return Err(self.files.missing(self, self.files.segment_start(from)));
         }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, File};
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::records::Reach;
 use crate::segment;
 use crate::signal::Signal;
 
@@ -173,14 +174,25 @@ impl QueueFiles {
         )
     }
 
-    /// Reads at most `wanted` entries from `from` on, not going over the end of a segment. None if the file is gone.
-    pub fn read(&self, queue: &Queue, from: u64, wanted: u64, out: &mut [u8]) -> io::Result<usize> {
+    /// Reads at most `wanted` entries from `from` on, not going over the end of a segment; 0 if the file is gone,
+    /// `None` if they are on disk and `reach` is not so far.
+    pub fn read(
+        &self,
+        reach: Reach,
+        queue: &Queue,
+        from: u64,
+        wanted: u64,
+        out: &mut [u8],
+    ) -> io::Result<Option<usize>> {
         let start = self.segment_start(from);
-        let count = wanted.min(start + self.segment_entries - from);
-        let Some(file) = self.file(queue, start)? else { return Ok(0) };
-        let bytes = count as usize * ENTRY_BYTES;
-        file.read_at(&mut out[..bytes], (from - start) * ENTRY_BYTES as u64)?;
-        Ok(count as usize)
+        let count = wanted.min(start + self.segment_entries - from) as usize;
+        let Some(file) = self.file(queue, start)? else { return Ok(Some(0)) };
+        let (out, at) = (&mut out[..count * ENTRY_BYTES], (from - start) * ENTRY_BYTES as u64);
+        let there = match reach {
+            Reach::Memory { .. } => file.read_cached_at(out, at)?,
+            Reach::Disk => file.read_at(out, at).map(|()| true)?,
+        };
+        Ok(there.then_some(count))
     }
 
     /// Writes entries from `from` on, creating segments as they begin.
@@ -332,7 +344,7 @@ impl QueueFiles {
     /// Whether no entry stands at `index`.
     pub fn is_blank_at(&self, queue: &Queue, index: u64) -> io::Result<bool> {
         let mut entry = [0; ENTRY_BYTES];
-        Ok(self.read(queue, index, 1, &mut entry)? == 0 || entry == [0; ENTRY_BYTES])
+        Ok(self.read(Reach::Disk, queue, index, 1, &mut entry)? == Some(0) || entry == [0; ENTRY_BYTES])
     }
 
     /// Clears whatever the files of a queue hold from entry `from` on.

@@ -1,8 +1,6 @@
-//! Reading a queue: from a consumer's offset to the bytes of records, which are not copied until they are sent.
+//! Reading a queue: from a consumer's offset to records, which are not copied until they are sent.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
-use std::io;
 use std::sync::Arc;
 
 use wire::record::Prefix;
@@ -10,6 +8,7 @@ use wire::record::Prefix;
 use crate::error::StoreError;
 use crate::options::Live;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::records::{Reach, Records};
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -79,87 +78,6 @@ pub struct ReadResult {
     pub suggest_slave: bool,
 }
 
-/// Records in their segments, which they keep from being unmapped.
-#[derive(Default)]
-pub struct Records {
-    segments: Vec<Arc<Segment>>,
-    parts: Vec<Part>,
-    bytes: usize,
-}
-
-struct Part {
-    /// Place in `segments`.
-    segment: u32,
-    size: u32,
-    at: u64,
-}
-
-impl Records {
-    /// Number of records.
-    pub fn len(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Bytes of all records.
-    pub fn byte_len(&self) -> usize {
-        self.bytes
-    }
-
-    /// Appends all records to `out`, one behind the other, as a pull answer's body has them.
-    pub fn copy_to(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        out.reserve(self.bytes);
-        for part in &self.parts {
-            let segment = &self.segments[part.segment as usize];
-            if let Some(bytes) = segment.mapped(part.at, part.size as usize) {
-                out.extend_from_slice(bytes);
-            } else {
-                let start = out.len();
-                out.resize(start + part.size as usize, 0);
-                segment.file.read_at(&mut out[start..], part.at - segment.base)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of each record in turn.
-    pub fn iter(&self) -> impl Iterator<Item = io::Result<Cow<'_, [u8]>>> {
-        self.parts.iter().map(|part| {
-            let segment = &self.segments[part.segment as usize];
-            match segment.mapped(part.at, part.size as usize) {
-                Some(bytes) => Ok(Cow::Borrowed(bytes)),
-                None => {
-                    let mut bytes = vec![0; part.size as usize];
-                    segment.file.read_at(&mut bytes, part.at - segment.base)?;
-                    Ok(Cow::Owned(bytes))
-                }
-            }
-        })
-    }
-
-    fn push(&mut self, segment: Arc<Segment>, entry: &QueueEntry) {
-        if self.segments.last().is_none_or(|last| !Arc::ptr_eq(last, &segment)) {
-            self.segments.push(segment);
-        }
-        self.parts.push(Part {
-            segment: self.segments.len() as u32 - 1,
-            size: entry.size,
-            at: entry.physical_offset,
-        });
-        self.bytes += entry.size as usize;
-    }
-}
-
-impl std::fmt::Debug for Records {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} records, {} bytes", self.parts.len(), self.bytes)
-    }
-}
-
 /// Which messages a reader wants. Asked by the queue's entry first, and of those that are left by the record.
 pub trait MessageFilter {
     /// Whether the message of an entry may be wanted; `tags_code` is `None` where the entry does not tell it.
@@ -196,7 +114,8 @@ const BYTES_MIN: u64 = 100;
 const BYTES_MAX: u64 = 128 << 20;
 
 impl Store {
-    /// Reads messages of a queue from `offset` on whose tags code `matches` lets through.
+    /// Reads messages of a queue from `offset` on whose tags code `matches` lets through. Waits for the disk if need
+    /// be: not for threads that others wait for.
     pub fn read(
         &self,
         queue: &Queue,
@@ -207,7 +126,8 @@ impl Store {
         self.read_filtered(queue, offset, limits, &ByTagsCode(RefCell::new(matches)))
     }
 
-    /// Reads messages of a queue from `offset` on that `filter` wants.
+    /// Reads messages of a queue from `offset` on that `filter` wants. Waits for the disk if need be: not for threads
+    /// that others wait for.
     pub fn read_filtered(
         &self,
         queue: &Queue,
@@ -215,6 +135,25 @@ impl Store {
         limits: ReadLimits,
         filter: &dyn MessageFilter,
     ) -> Result<ReadResult, StoreError> {
+        let read = self.read_within(Reach::Disk, queue, offset, limits, filter)?;
+        // With that reach nothing is too far.
+        read.ok_or_else(|| StoreError::Io {
+            what: "read",
+            path: self.log.dir.clone(),
+            source: std::io::ErrorKind::WouldBlock.into(),
+        })
+    }
+
+    /// Reads as [`Store::read_filtered`] does, but goes no farther than `reach` for it; `None` if it would have to.
+    /// The filter may have been asked all the same.
+    pub fn read_within(
+        &self,
+        reach: Reach,
+        queue: &Queue,
+        offset: i64,
+        limits: ReadLimits,
+        filter: &dyn MessageFilter,
+    ) -> Result<Option<ReadResult>, StoreError> {
         // The maximum first: a minimum read later may only be too high, and then says so.
         let max = queue.max_offset() as i64;
         let min = (queue.min_offset() as i64).min(max);
@@ -226,7 +165,7 @@ impl Store {
             records: Records::default(),
             suggest_slave: false,
         };
-        let (status, next_offset) = if max == 0 {
+        (result.status, result.next_offset) = if max == 0 {
             (ReadStatus::NoMessageInQueue, 0)
         } else if offset < min {
             (ReadStatus::OffsetTooSmall, min)
@@ -235,22 +174,23 @@ impl Store {
         } else if offset > max {
             (ReadStatus::OffsetOverflowBadly, max)
         } else {
-            self.collect(queue, offset as u64, limits, filter, &mut result)
-                .map_err(StoreError::io("read", &self.queues.files.dir_of(queue.topic(), queue.id())))?
+            match self.collect(reach, queue, offset as u64, limits, filter, &mut result)? {
+                Some(found) => found,
+                None => return Ok(None),
+            }
         };
-        result.status = status;
-        result.next_offset = next_offset;
-        Ok(result)
+        Ok(Some(result))
     }
 
     fn collect(
         &self,
+        reach: Reach,
         queue: &Queue,
         offset: u64,
         limits: ReadLimits,
         filter: &dyn MessageFilter,
         result: &mut ReadResult,
-    ) -> io::Result<(ReadStatus, i64)> {
+    ) -> Result<Option<(ReadStatus, i64)>, StoreError> {
         let max = result.max_offset as u64;
         let max_count = limits.max_count.max(1) as usize;
         let max_bytes = limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX);
@@ -265,7 +205,9 @@ impl Store {
         let mut segment: Option<Arc<Segment>> = None;
         'all: while next < examined_until {
             let wanted = FETCHED.min((examined_until - next) as usize).min(max_count.max(8));
-            let count = queue.raw_entries(next, &mut buffer[..wanted * ENTRY_BYTES])?;
+            let read = queue.raw_entries_within(reach, next, &mut buffer[..wanted * ENTRY_BYTES]);
+            let read = read.map_err(|source| self.queue_error(queue, source))?;
+            let Some(count) = read else { return Ok(None) };
             let mut seen = 0;
             for bytes in buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES) {
                 seen += 1;
@@ -291,15 +233,22 @@ impl Store {
                     }
                     match &segment {
                         None => removing = true,
-                        Some(segment) => match self.unsound(segment, queue, next, &entry)? {
-                            Some(reason) => report(queue, next, Some(at), &reason),
-                            None => {
-                                if !filter.looks_into_record(tags_code) || is_wanted(segment, &entry, filter)?
-                                {
-                                    result.records.push(segment.clone(), &entry);
-                                }
+                        Some(segment) if !fits(segment, &entry) => {
+                            report(queue, next, Some(at), "it reaches over the segment's end");
+                        }
+                        Some(segment) => {
+                            let asked = filter.looks_into_record(tags_code);
+                            let wanted = if asked {
+                                self.is_wanted(reach, segment, queue, next, &entry, filter)?
+                            } else {
+                                Some(true)
+                            };
+                            match wanted {
+                                None => return Ok(None),
+                                Some(true) => result.records.push(segment, &entry, next),
+                                Some(false) => {}
                             }
-                        },
+                        }
                     }
                 }
                 next += 1;
@@ -308,11 +257,15 @@ impl Store {
                 break;
             }
         }
+        if !result.records.settle(reach, log_end)? {
+            return Ok(None);
+        }
+        self.drop_unsound(queue, &mut result.records)?;
         result.suggest_slave = log_end.saturating_sub(farthest) > live.in_memory_bytes;
         if next == offset {
             let files = &self.queues.files;
             let next_segment = files.segment_start(offset) + files.segment_entries;
-            return Ok((ReadStatus::OffsetFoundNull, next_segment.min(max) as i64));
+            return Ok(Some((ReadStatus::OffsetFoundNull, next_segment.min(max) as i64)));
         }
         let status = if !result.records.is_empty() {
             ReadStatus::Found
@@ -321,7 +274,46 @@ impl Store {
         } else {
             ReadStatus::NoMatchedMessage
         };
-        Ok((status, next as i64))
+        Ok(Some((status, next as i64)))
+    }
+
+    /// Whether a filter that looks into records wants this one; `None` if it is farther away than `reach`.
+    fn is_wanted(
+        &self,
+        reach: Reach,
+        segment: &Arc<Segment>,
+        queue: &Queue,
+        index: u64,
+        entry: &QueueEntry,
+        filter: &dyn MessageFilter,
+    ) -> Result<Option<bool>, StoreError> {
+        let mut one = Records::default();
+        one.push(segment, entry, index);
+        if !one.settle(reach, self.log.end())? {
+            return Ok(None);
+        }
+        self.drop_unsound(queue, &mut one)?;
+        Ok(Some(match one.iter().next() {
+            Some(record) => filter.wants_record(&record?),
+            None => false,
+        }))
+    }
+
+    /// Takes out what is not the message that its queue entry speaks of.
+    fn drop_unsound(&self, queue: &Queue, records: &mut Records) -> Result<(), StoreError> {
+        records.retain(|bytes, index, at| {
+            let found = self.unsound(bytes, queue, index, at);
+            let reason = found.map_err(|source| self.queue_error(queue, source))?;
+            if let Some(reason) = &reason {
+                report(queue, index, Some(at), reason);
+            }
+            Ok(reason.is_none())
+        })
+    }
+
+    /// The error for a failure in the files of a queue.
+    fn queue_error(&self, queue: &Queue, source: std::io::Error) -> StoreError {
+        StoreError::Io { what: "read", path: self.queues.files.dir_of(queue.topic(), queue.id()), source }
     }
 
     /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
@@ -393,8 +385,7 @@ fn is_full(live: &Live, records: &Records, entry: &QueueEntry, max_bytes: u64, l
     bytes > max_bytes || bytes > limit.bytes || records.len() >= limit.count as usize
 }
 
-fn is_wanted(segment: &Segment, entry: &QueueEntry, filter: &dyn MessageFilter) -> io::Result<bool> {
-    let mut scratch = Vec::new();
-    let bytes = segment.bytes(entry.physical_offset, entry.size as usize, &mut scratch)?;
-    Ok(filter.wants_record(bytes))
+/// Whether an entry can stand for a record of the segment its offset lies in.
+fn fits(segment: &Segment, entry: &QueueEntry) -> bool {
+    entry.size >= 8 && entry.physical_offset + u64::from(entry.size) <= segment.until()
 }

@@ -29,15 +29,40 @@ impl Segment {
         self.base + self.size
     }
 
-    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here.
-    pub fn mapped(&self, at: u64, len: usize) -> Option<&[u8]> {
+    fn map(&self) -> Option<&Map> {
         let map = self.map.get_or_init(|| {
             self.file.map().unwrap_or_else(|error| {
                 tracing::warn!(segment = %self.path.display(), %error, "cannot map a segment; reading it instead");
                 None
             })
         });
-        map.as_ref()?.bytes(at.checked_sub(self.base)?, len)
+        map.as_ref()
+    }
+
+    /// Whether its bytes can be had without copying.
+    pub fn is_mapped(&self) -> bool {
+        self.map().is_some()
+    }
+
+    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here.
+    pub fn mapped(&self, at: u64, len: usize) -> Option<&[u8]> {
+        self.map()?.bytes(at.checked_sub(self.base)?, len)
+    }
+
+    /// Whether the bytes from one physical offset to another are in memory now: they can be had through the map
+    /// without waiting for the disk.
+    pub fn is_in_memory(&self, from: u64, until: u64) -> bool {
+        let Some(at) = from.checked_sub(self.base) else { return false };
+        self.map().is_some_and(|map| map.is_in_memory(at, until.saturating_sub(from) as usize))
+    }
+
+    /// Has the disk read from one physical offset to another, as far as they are in this segment.
+    pub fn read_ahead(&self, from: u64, until: u64) {
+        let from = from.max(self.base);
+        let until = until.min(self.until());
+        if from < until {
+            self.file.read_ahead(from - self.base, until - self.base);
+        }
     }
 
     /// Bytes at a physical offset, read into `scratch` if they are not mapped.

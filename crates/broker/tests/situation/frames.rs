@@ -36,9 +36,14 @@ impl Wire {
 
     /// Sends a pull that must wait: what is asked behind it is answered before it.
     pub async fn park(&mut self, opaque: i32, ask: &Ask<'_>) {
+        self.ask(opaque, ask).await;
+        self.hears_nothing().await;
+    }
+
+    /// Sends a pull.
+    pub async fn ask(&mut self, opaque: i32, ask: &Ask<'_>) {
         let head = Head::request(Dialect::Json, code::PULL_MESSAGE, opaque);
         self.write(&frame(&head, &borrowed(&ask.fields()), &[])).await;
-        self.hears_nothing().await;
     }
 
     /// Sees to it that no answer has come, by asking something else, which is answered first.

@@ -4,6 +4,7 @@
 pub mod frames;
 pub mod messages;
 pub mod peer;
+pub mod slow_disk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use broker::{Broker, BrokerError, MainPort};
 use remoting::{Limits, Listener, Server};
 use sim::{SimClock, SimDisk};
-use store::RealClock;
+use store::{Disk, RealClock};
 
 pub use peer::Peer;
 
@@ -43,12 +44,16 @@ impl Situation {
 
     /// Starts a broker on it. One at a time.
     pub async fn start(&self) -> House {
+        self.start_on(Arc::new(self.disk.clone()), Limits::default()).await
+    }
+
+    /// Starts a broker on another disk than its own, and with other limits for connections.
+    pub async fn start_on(&self, disk: Arc<dyn Disk>, limits: Limits) -> House {
         let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let settings = settings::load_broker("", &self.keys).unwrap().settings;
-        let disk = Arc::new(self.disk.clone());
         let broker =
             Broker::open(settings, listener.address(), disk, Arc::new(RealClock::default())).unwrap();
-        let server = listener.serve(Limits::default(), Arc::new(MainPort(Arc::clone(&broker))));
+        let server = listener.serve(limits, Arc::new(MainPort(Arc::clone(&broker))));
         broker.start().await;
         House { broker, server }
     }
@@ -81,6 +86,11 @@ impl House {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.server.connections()
     }
 
     /// A client with a connection of its own.

@@ -1,0 +1,224 @@
+//! Reads that wait for the disk, on threads of their own: a consumer that is far behind holds up nobody else.
+//!
+//! Requests are served on the threads that serve every connection, so a handler only takes what is in memory. A read
+//! that needs the disk becomes a job here, and its answer goes through the connection when it is there, like that of
+//! a pull that was held. Each job has one of its connection's places for requests that wait. The threads step back
+//! when others want the processor, so while somebody sends they also do the reads of those who are far behind.
+//!
+//! Everything is bounded: threads, jobs that wait, and answers that nobody takes, since a job whose peer leaves too
+//! much unread stands aside until it reads. Past the bound of jobs a read is refused with SYSTEM_BUSY, at which clients
+//! wait some seconds and ask again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use remoting::{Channel, Held, ReplyTo};
+use tokio::time::Instant;
+use wire::code::response;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal, Reply};
+
+/// Most reads that wait for a thread.
+const WAITING_MAX: usize = 16_384;
+/// Time after which a job that stood aside is looked at again.
+const ASIDE: Duration = Duration::from_millis(10);
+const STACK_BYTES: usize = 512 << 10;
+/// How much nicer than the others these threads are: where both want the processor they get about a tenth of it.
+const NICER: i32 = 10;
+/// For this long after a send it is taken that more will follow.
+const SENDS_GO_ON_MS: i64 = 100;
+
+/// The threads, and the reads that wait for them.
+pub(crate) struct Readers {
+    jobs: Mutex<Jobs>,
+    wake: Condvar,
+    broker: OnceLock<Weak<Broker>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// When something was sent last, Unix milliseconds.
+    sent_ms: AtomicI64,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    /// Those whose peer does not read, in their order.
+    aside: Vec<Job>,
+    /// When the first of these stood aside.
+    aside_since: Option<Instant>,
+    closed: bool,
+}
+
+/// One read, with what it takes to refuse it.
+struct Job {
+    channel: Arc<Channel>,
+    reply_to: ReplyTo,
+    work: Work,
+}
+
+/// Reads and answers. Keeps the place of its request until then.
+type Work = Box<dyn FnOnce(&Arc<Broker>) + Send>;
+
+impl Readers {
+    pub fn new() -> Readers {
+        Readers {
+            jobs: Mutex::default(),
+            wake: Condvar::new(),
+            broker: OnceLock::new(),
+            threads: Mutex::default(),
+            sent_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Notes that something was sent.
+    pub fn note_send(&self, now_ms: i64) {
+        self.sent_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has sent a moment ago.
+    pub fn sends_go_on(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.sent_ms.load(Ordering::Relaxed)) < SENDS_GO_ON_MS
+    }
+
+    /// Starts the threads. They hold the broker only while they work for it.
+    pub fn start(self: &Arc<Self>, broker: Weak<Broker>, count: usize) -> io::Result<()> {
+        let _ = self.broker.set(broker);
+        let mut threads = self.threads.lock();
+        for number in 0..count {
+            let readers = Arc::clone(self);
+            let thread = std::thread::Builder::new().name(format!("reader-{number}")).stack_size(STACK_BYTES);
+            threads.push(thread.spawn(move || readers.run())?);
+        }
+        Ok(())
+    }
+
+    /// Lets a thread do `work`, which answers `reply_to` on `channel`.
+    pub fn submit(&self, channel: Arc<Channel>, reply_to: ReplyTo, work: Work) -> Outcome {
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            return Err(stopping());
+        }
+        if jobs.waiting.len() + jobs.aside.len() >= WAITING_MAX {
+            let remark =
+                "[OVERLOAD]too many reads wait for the disk (thrust.diskReadThreads); try again later";
+            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+        }
+        jobs.waiting.push_back(Job { channel, reply_to, work });
+        drop(jobs);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Refuses all reads that wait, and those to come. The ones under way are still answered.
+    pub fn close(&self) {
+        let refused = {
+            let mut jobs = self.jobs.lock();
+            jobs.closed = true;
+            let mut refused = Vec::from(std::mem::take(&mut jobs.waiting));
+            refused.append(&mut jobs.aside);
+            refused
+        };
+        self.wake.notify_all();
+        for job in refused {
+            crate::pull::send_refusal(&job.channel, job.reply_to, &stopping());
+        }
+    }
+
+    /// Waits for the threads to end, after [`Readers::close`].
+    pub fn join(&self) {
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that reads from disk panicked");
+            }
+        }
+    }
+
+    fn run(&self) {
+        be_nicer();
+        while let Some(job) = self.next() {
+            let Some(broker) = self.broker.get().and_then(Weak::upgrade) else { return };
+            if !job.channel.is_open() {
+                continue;
+            }
+            let Job { channel, work, .. } = job;
+            // A mistake costs its connection and not the thread.
+            if catch_unwind(AssertUnwindSafe(|| work(&broker))).is_err() {
+                channel.close("reading for it failed in a way that nobody foresaw");
+            }
+        }
+    }
+
+    /// The next job whose peer takes answers; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut jobs = self.jobs.lock();
+        loop {
+            if jobs.closed {
+                return None;
+            }
+            if jobs.aside_since.is_some_and(|since| since.elapsed() >= ASIDE) {
+                jobs.aside_since = None;
+                let again = std::mem::take(&mut jobs.aside);
+                jobs.waiting.extend(again);
+            }
+            match jobs.waiting.pop_front() {
+                Some(job) if job.channel.takes_answers() => return Some(job),
+                Some(job) => {
+                    jobs.aside_since.get_or_insert_with(Instant::now);
+                    jobs.aside.push(job);
+                }
+                None if jobs.aside.is_empty() => self.wake.wait(&mut jobs),
+                None => {
+                    self.wake.wait_for(&mut jobs, ASIDE);
+                }
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// Answers a request from one of the threads that may wait for the disk.
+    pub(crate) fn answer_from_disk(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        answer: impl FnOnce(&Broker, &mut Reply<'_>) -> Outcome + Send + 'static,
+    ) -> Outcome {
+        let held = hold(exchange.channel)?;
+        let reply_to = exchange.request.reply_to();
+        let work = move |broker: &Arc<Broker>| {
+            let mut out = Vec::new();
+            let mut reply = Reply { to: reply_to, out: &mut out };
+            if let Err(refusal) = answer(broker, &mut reply) {
+                reply.refuse(&refusal);
+            }
+            held.channel().send(&out);
+        };
+        self.readers.submit(Arc::clone(exchange.channel), reply_to, Box::new(work))
+    }
+}
+
+/// Lets other threads go first. On Linux a priority is one of the calling thread.
+fn be_nicer() {
+    let own = rustix::process::getpriority_process(None);
+    let nicer = own.and_then(|own| rustix::process::setpriority_process(None, (own + NICER).min(19)));
+    if let Err(errno) = nicer {
+        tracing::debug!("a thread that reads from disk keeps its priority: {errno}");
+    }
+}
+
+/// A place for a request that waits.
+pub(crate) fn hold(channel: &Arc<Channel>) -> Result<Held, Refusal> {
+    channel.hold().ok_or_else(|| {
+        let remark = "[OVERLOAD]too many requests of this connection wait (thrust.maxInFlightPerConnection)";
+        Refusal::new(response::SYSTEM_BUSY, remark)
+    })
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(response::SYSTEM_BUSY, "the broker is stopping")
+}

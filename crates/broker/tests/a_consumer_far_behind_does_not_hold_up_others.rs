@@ -1,0 +1,236 @@
+//! Messages that are not in memory any more, on a disk that takes its time: whoever asks for them waits, and nobody
+//! else does, on a runtime with one thread for all connections.
+
+mod situation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use remoting::Limits;
+use situation::frames::{Wire, frame};
+use situation::messages::{bodies, got};
+use situation::peer::{Ask, number, remark, stored};
+use situation::slow_disk::SlowDisk;
+use situation::{House, PATIENCE, Situation, eventually};
+use wire::code::{request as code, response};
+use wire::header::{Dialect, Head};
+
+/// The first file of the log, which the messages of [`backlog`] fill and overflow.
+const FIRST_SEGMENT: &str = "commitlog/00000000000000000000";
+/// Some thirty of these fill it.
+const BODY_BYTES: usize = 8000;
+const MESSAGES: i64 = 40;
+
+async fn start(keys: &[(&str, &str)]) -> (Situation, SlowDisk, House) {
+    let situation = Situation::new(keys);
+    let disk = SlowDisk::over(&situation.disk);
+    let house = situation.start_on(Arc::new(disk.clone()), Limits::default()).await;
+    (situation, disk, house)
+}
+
+/// Forty messages in one queue: the first thirty in the first file of the log, the last in the second.
+async fn backlog(house: &House) {
+    let sender = house.peer();
+    for number in 0..MESSAGES {
+        assert_eq!(sender.store("orders", 0, &body(number)).await, number);
+    }
+}
+
+fn body(number: i64) -> String {
+    format!("{number:0>BODY_BYTES$}")
+}
+
+async fn reads_wait(disk: &SlowDisk, count: usize) {
+    eventually("reads that wait for the disk", async || disk.waiting() == count).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sends_and_reads_of_what_is_in_memory_go_on_while_the_disk_is_waited_for() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut behind = Wire::connect(house.address()).await;
+    behind.ask(1, &Ask::new("orders", 0, 0)).await;
+    reads_wait(&disk, 1).await;
+    // Its own connection is served all the same, and so are others.
+    behind.hears_nothing().await;
+    let peer = house.peer();
+    let last = peer.store("orders", 0, "new").await;
+    let newest = peer.pull(&Ask::new("orders", 0, last)).await;
+    assert_eq!(bodies(&got(&newest.body)), ["new"]);
+    let near = peer.pull(&Ask::new("orders", 0, MESSAGES - 2)).await;
+    assert_eq!(bodies(&got(&near.body)), [body(MESSAGES - 2), body(MESSAGES - 1), "new".to_owned()]);
+    assert_eq!(disk.waiting(), 1, "the first pull still waits");
+    disk.let_go();
+    let framed = behind.next().await.unwrap();
+    assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
+    let messages = got(&framed.answer.body);
+    assert_eq!(messages[0].body, body(0));
+    assert_eq!(number(&framed.answer, "nextBeginOffset"), messages.len() as i64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_queue_whose_entries_are_on_disk_is_read_there_too() {
+    let (_situation, disk, house) = start(&[("flushIntervalConsumeQueue", "1")]).await;
+    backlog(&house).await;
+    disk.stick("consumequeue");
+    let mut behind = Wire::connect(house.address()).await;
+    // As long as the entries have not left memory for their file the answer comes at once.
+    let mut asked = 0;
+    eventually("a read of entries that waits", async || {
+        asked += 1;
+        behind.ask(asked, &Ask::new("orders", 0, 0)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        disk.waiting() > 0
+    })
+    .await;
+    stored(house.peer().send("other", 0, "meanwhile").await);
+    disk.let_go();
+    loop {
+        let framed = behind.next().await.unwrap();
+        assert_eq!(framed.answer.code, 0, "{framed:?}");
+        assert_eq!(got(&framed.answer.body)[0].body, body(0));
+        if framed.opaque == asked {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn reads_past_the_number_of_threads_wait_their_turn_and_keep_to_the_limits_of_the_disk() {
+    let (_situation, disk, house) = start(&[
+        ("thrust.diskReadThreads", "1"),
+        ("accessMessageInMemoryMaxRatio", "0"),
+        ("maxTransferCountOnMessageInDisk", "5"),
+        ("maxTransferBytesOnMessageInDisk", "40000"),
+    ])
+    .await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut behind = Wire::connect(house.address()).await;
+    for opaque in 0..6 {
+        behind.ask(opaque, &Ask::new("orders", 0, i64::from(opaque))).await;
+    }
+    reads_wait(&disk, 1).await;
+    behind.hears_nothing().await;
+    disk.let_go();
+    for opaque in 0..6 {
+        let framed = behind.next().await.unwrap();
+        assert_eq!((framed.opaque, framed.answer.code), (opaque, 0), "in their order: {framed:?}");
+        let from = i64::from(opaque);
+        let expected: Vec<_> = (from..from + 4).map(body).collect();
+        assert_eq!(bodies(&got(&framed.answer.body)), expected, "four messages are 40,000 bytes at most");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_pull_that_waited_is_answered_too_when_its_message_has_left_memory() {
+    let (_situation, disk, house) = start(&[]).await;
+    let sender = house.peer();
+    stored(sender.send("orders", 0, "before").await);
+    let mut behind = Wire::connect(house.address()).await;
+    behind.park(1, &Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
+    disk.stick("commitlog");
+    stored(sender.send("orders", 0, "now").await);
+    reads_wait(&disk, 1).await;
+    behind.hears_nothing().await;
+    disk.let_go();
+    let framed = behind.next().await.unwrap();
+    assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
+    assert_eq!(bodies(&got(&framed.answer.body)), ["now"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn searches_wait_for_the_disk_aside_from_everybody_else() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut tool = Wire::connect(house.address()).await;
+    let search = [("topic", "orders"), ("queueId", "0"), ("timestamp", "1")];
+    let head = |code, opaque| Head::request(Dialect::Json, code, opaque);
+    tool.write(&frame(&head(code::SEARCH_OFFSET_BY_TIMESTAMP, 1), &search, &[])).await;
+    tool.write(&frame(&head(code::VIEW_MESSAGE_BY_ID, 2), &[("offset", "0")], &[])).await;
+    reads_wait(&disk, 2).await;
+    tool.hears_nothing().await;
+    stored(house.peer().send("orders", 0, "meanwhile").await);
+    disk.let_go();
+    let mut answers = [tool.next().await.unwrap(), tool.next().await.unwrap()];
+    answers.sort_by_key(|framed| framed.opaque);
+    assert_eq!(number(&answers[0].answer, "offset"), 0);
+    assert_eq!(bodies(&got(&answers[1].answer.body)), [body(0)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_client_that_leaves_takes_its_reads_along() {
+    let (_situation, disk, house) = start(&[("thrust.diskReadThreads", "1")]).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut leaving = Wire::connect(house.address()).await;
+    for opaque in 0..50 {
+        leaving.ask(opaque, &Ask::new("orders", 0, 0)).await;
+    }
+    reads_wait(&disk, 1).await;
+    leaving.hears_nothing().await;
+    let connections = house.connections();
+    drop(leaving);
+    eventually("the end of a connection", async || house.connections() < connections).await;
+    let mut staying = Wire::connect(house.address()).await;
+    staying.ask(1, &Ask::new("orders", 0, 5)).await;
+    staying.hears_nothing().await;
+    let before = disk.reads();
+    disk.let_go();
+    let framed = staying.next().await.unwrap();
+    assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
+    let messages = got(&framed.answer.body).len();
+    // What was under way for the one that left, and what the other one asked; fifty pulls would be far more.
+    assert!(disk.reads() - before <= 2 * messages + 32, "{} reads", disk.reads() - before);
+    house.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stops_refuses_the_reads_that_wait_and_ends_those_under_way() {
+    let (situation, disk, house) = start(&[("thrust.diskReadThreads", "1")]).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut behind = Wire::connect(house.address()).await;
+    behind.ask(1, &Ask::new("orders", 0, 0)).await;
+    reads_wait(&disk, 1).await;
+    behind.ask(2, &Ask::new("orders", 0, 0)).await;
+    behind.hears_nothing().await;
+    let stop = tokio::spawn(house.stop());
+    let refused = behind.next().await.unwrap();
+    assert_eq!((refused.opaque, refused.answer.code), (2, response::SYSTEM_BUSY), "{refused:?}");
+    assert!(remark(&refused.answer).contains("stopping"), "{refused:?}");
+    disk.let_go();
+    // On a slow machine the connection may have ended before.
+    if let Some(answered) = behind.next().await {
+        assert_eq!((answered.opaque, answered.answer.code), (1, 0), "{answered:?}");
+    }
+    stop.await.unwrap().unwrap();
+    let again = situation.start().await;
+    assert_eq!(again.peer().read_all("orders", 0).await.len() as i64, MESSAGES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_consumer_that_asks_for_more_than_it_reads_keeps_its_connection() {
+    const PULLS: i32 = 300;
+    let situation = Situation::new(&[]);
+    let disk = SlowDisk::over(&situation.disk);
+    let limits = Limits { outbound_bytes_max: 2 << 20, ..Limits::default() };
+    let house = situation.start_on(Arc::new(disk.clone()), limits).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut behind = Wire::connect(house.address()).await;
+    // Some 70 MiB of answers: more than the sockets hold, and far more than the limit.
+    for opaque in 0..PULLS {
+        behind.ask(opaque, &Ask::new("orders", 0, 0)).await;
+    }
+    behind.hears_nothing().await;
+    disk.let_go();
+    let mut answered = 0;
+    while answered < PULLS {
+        let framed = behind.next().await.expect("the connection is kept");
+        assert_eq!(framed.answer.code, 0, "{:?}", framed.answer.remark);
+        answered += 1;
+    }
+}
