@@ -1,5 +1,7 @@
 //! Reads that are told how far they may go, on a real disk whose pages the kernel was asked to drop.
 
+#![allow(clippy::disallowed_methods, reason = "pages are dropped behind the store's back")]
+
 mod support;
 
 use std::fs::File;
