@@ -24,6 +24,7 @@ mod index;
 mod index_file;
 mod map;
 mod options;
+mod progress;
 mod query;
 mod queue;
 mod queue_files;

@@ -17,11 +17,13 @@ use wire::record::Record;
 use wire::sys_flag;
 
 use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::clock::Clock;
 use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
+use crate::progress::Progress;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
 use crate::queue_table;
 use crate::queues::{Loaded, Queues};
@@ -57,6 +59,7 @@ struct Start {
 /// Recovers log and queues. `leftovers` are files of segments that were never completed.
 pub(crate) fn recover(
     disk: &dyn Disk,
+    clock: &dyn Clock,
     options: &Options,
     log: &CommitLog,
     queues: &Queues,
@@ -83,6 +86,7 @@ pub(crate) fn recover(
         damaged: loaded.damaged.iter().map(|queue| queue.serial).collect(),
         // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
         last_timestamp: checkpoint.content.own.map_or(0, |_| checkpoint.content.physic_timestamp),
+        progress: Progress::new(clock, start.position, log),
         pushed: 0,
         pushed_max: PUSHED_BETWEEN_WRITES.min(options.queue_tail_bytes_max / 2 / ENTRY_BYTES as u64),
     };
@@ -256,6 +260,7 @@ struct Scan<'a> {
     /// Queues that do not continue where their files end, by serial number.
     damaged: HashSet<u64>,
     last_timestamp: i64,
+    progress: Progress<'a>,
     /// Entries since tails were written, and how many of them may be.
     pushed: u64,
     pushed_max: u64,
@@ -278,6 +283,7 @@ impl Scan<'_> {
                 Look::Bad(reason) => return Ok((at, reason)),
                 Look::Nothing => return Ok((at, "the log's files end".into())),
                 Look::Record(record) => {
+                    self.progress.reached(at);
                     if let Some(reason) = self.refuse(&record, at) {
                         return Ok((at, reason));
                     }
@@ -355,6 +361,7 @@ impl Scan<'_> {
 
     /// Builds queues anew from the whole log: those that are damaged, or all.
     fn rebuild(&mut self, end: u64, all: bool) -> Result<(), StoreError> {
+        self.progress = Progress::new(self.progress.clock, self.log.min(), self.log);
         let mut begun = HashSet::new();
         let mut walk = Walk::new(self.log);
         let mut at = self.log.min();
@@ -362,6 +369,7 @@ impl Scan<'_> {
             match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
                 Look::Blank { next } => at = next,
                 Look::Record(record) => {
+                    self.progress.reached(at);
                     at += record.bytes.len() as u64;
                     if let Some(queue) = self.queue_of(&record)
                         && (all || self.damaged.contains(&queue.serial))

@@ -97,7 +97,7 @@ impl Store {
             options.append_prop_crc,
         ));
         let queues = Queues::new(files);
-        let mut recovered = recovery::recover(&*disk, &options, &log, &queues, leftovers)?;
+        let mut recovered = recovery::recover(&*disk, &*clock, &options, &log, &queues, leftovers)?;
         let index = Index::open(&*disk, &options, &mut recovered, log.end())?;
         let flush = Flush::default();
         flush.until.store(recovered.flushed, Ordering::Release);

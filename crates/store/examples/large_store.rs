@@ -1,0 +1,171 @@
+//! Makes a store with a log of any size in seconds, to measure how long it takes to open.
+//!
+//! `cargo run --release -p store --example large_store -- DIR GIB QUEUES` appends, through the store itself, messages
+//! whose bodies are 1 MiB of zeros. Pages of zeros are not written, so that the log's files are sparse: a log of
+//! 100 GiB takes some hundred MiB. Everything else (records, CRCs, queues, index, checkpoint) is as always.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use store::{Batch, Clock, Disk, Entry, File, Lock, Map, Options, RealClock, RealDisk, Space, Stat, Store};
+use wire::hash;
+use wire::properties;
+use wire::record::Message;
+
+const BODY_BYTES: usize = 1 << 20;
+const PAGE: usize = 4096;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let root = PathBuf::from(args.next().ok_or("usage: large_store DIR GIB QUEUES")?);
+    let gib: u64 = args.next().map_or(Ok(100), |gib| gib.parse())?;
+    let queues: u64 = args.next().map_or(Ok(10_000), |queues| queues.parse())?;
+    let clock = RealClock::default();
+    let began = clock.monotonic();
+    let store = Store::open(Arc::new(SparseDisk), Arc::new(clock), Options::new(&root), Arc::new(|_| {}))?;
+    store.start_workers();
+    let body = vec![0; BODY_BYTES];
+    let mut batch = Batch::default();
+    let count = (gib << 30) / BODY_BYTES as u64;
+    // Many small messages first, so that each queue has some whatever the size of the log.
+    let small = queues * 10;
+    for number in 0..small + count {
+        let large = number >= small;
+        push(&store, &mut batch, number, number % queues, if large { &body } else { b"small" })?;
+        if batch.bytes_len() > 4 << 20 || number + 1 == small + count {
+            store.append(&mut batch)?;
+            batch.clear();
+        }
+    }
+    store.stop()?;
+    let seconds = RealClock::default().monotonic().saturating_sub(began).as_secs_f64();
+    println!("{} messages, log of {} bytes, in {seconds:.1} s", small + count, store.log_end());
+    Ok(())
+}
+
+fn push(store: &Store, batch: &mut Batch, number: u64, queue: u64, body: &[u8]) -> Result<(), io::Error> {
+    let topic = format!("large_{:05}", queue / 4);
+    let mut text = Vec::new();
+    properties::push(&mut text, properties::UNIQ_KEY, &format!("{number:032X}"));
+    let message = Message {
+        topic: &topic,
+        queue_id: (queue % 4) as u32,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        born_host: ([127, 0, 0, 1], 1000).into(),
+        store_host: ([127, 0, 0, 1], 10_911).into(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties: &text,
+    };
+    let queue = store.queue(&topic, message.queue_id);
+    batch.push(&queue, &message, hash::tags_code(None)).map(|_| ()).map_err(io::Error::other)
+}
+
+/// The real disk, on which the log's pages of zeros are left out.
+struct SparseDisk;
+
+struct SparseFile(Arc<dyn File>);
+
+impl Disk for SparseDisk {
+    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
+        let file = RealDisk.create(path, size)?;
+        let in_log = path.parent().is_some_and(|dir| dir.ends_with("commitlog"));
+        Ok(if in_log { Arc::new(SparseFile(file)) } else { file })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        RealDisk.open(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        RealDisk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(dir)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_tree(dir)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealDisk.space(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        RealDisk.stat(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        RealDisk.lock(path)
+    }
+
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        RealDisk.boot_id()
+    }
+}
+
+impl File for SparseFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // Pieces that end where pages end; those that hold something are written.
+        let mut at = 0;
+        while at < bytes.len() {
+            let until = bytes.len().min(at + PAGE - (offset as usize + at) % PAGE);
+            let piece = &bytes[at..until];
+            if piece.len() < PAGE || piece.iter().any(|&byte| byte != 0) {
+                self.0.write_at(piece, offset + at as u64)?;
+            }
+            at = until;
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn zero(&self, from: u64, until: u64) -> io::Result<()> {
+        self.0.zero(from, until)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn map(&self) -> io::Result<Option<Map>> {
+        self.0.map()
+    }
+}
