@@ -227,17 +227,56 @@ pub(crate) enum Look<'a> {
     Nothing,
 }
 
+/// Bytes that a walk reads at once.
+const WINDOW_BYTES: usize = 256 << 10;
+
 /// Walks over the log. Keeps the segment it stands in, so that it may be removed meanwhile.
+///
+/// It reads and does not map: what a whole log's walk has seen would count as the process's memory, and a page that
+/// the disk cannot give would end the process.
 pub(crate) struct Walk<'a> {
     log: &'a CommitLog,
     segment: Option<Arc<Segment>>,
-    head: Vec<u8>,
-    scratch: Vec<u8>,
+    window: Window,
+}
+
+/// A stretch of a segment in memory.
+struct Window {
+    bytes: Vec<u8>,
+    from: u64,
+    /// Nothing behind this is read ahead: it may still be changing.
+    limit: u64,
+}
+
+impl Window {
+    /// `len` bytes from `at` on, which must all be in the segment.
+    fn bytes(&mut self, segment: &Segment, at: u64, len: usize) -> io::Result<&[u8]> {
+        if at < self.from || at + len as u64 > self.from + self.bytes.len() as u64 {
+            let ahead = self.limit.min(segment.until()).saturating_sub(at).min(WINDOW_BYTES as u64) as usize;
+            // A bad spot of the disk further on is no reason to miss what is before it.
+            if ahead <= len || self.read(segment, at, ahead).is_err() {
+                self.read(segment, at, len)?;
+            }
+        }
+        let start = (at - self.from) as usize;
+        Ok(&self.bytes[start..start + len])
+    }
+
+    fn read(&mut self, segment: &Segment, at: u64, len: usize) -> io::Result<()> {
+        self.from = at;
+        self.bytes.resize(len, 0);
+        let read = segment.file.read_at(&mut self.bytes, at - segment.base);
+        if read.is_err() {
+            self.bytes.clear();
+        }
+        read
+    }
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(log: &'a CommitLog) -> Walk<'a> {
-        Walk { log, segment: None, head: Vec::new(), scratch: Vec::new() }
+    /// Over records that begin below `limit`.
+    pub fn new(log: &'a CommitLog, limit: u64) -> Walk<'a> {
+        Walk { log, segment: None, window: Window { bytes: Vec::new(), from: 0, limit } }
     }
 
     /// What stands at `at`.
@@ -250,7 +289,7 @@ impl<'a> Walk<'a> {
         if remaining < record::BLANK_SIZE as u64 {
             return Ok(Look::Bad("fewer than eight bytes are left in the segment".into()));
         }
-        let Some(prefix) = Prefix::parse(segment.bytes(at, 8, &mut self.head)?) else {
+        let Some(prefix) = Prefix::parse(self.window.bytes(segment, at, 8)?) else {
             return Ok(Look::Bad("no record prefix".into()));
         };
         if prefix.magic == record::MAGIC_BLANK {
@@ -265,7 +304,7 @@ impl<'a> Walk<'a> {
         if u64::from(prefix.size) + record::BLANK_SIZE as u64 > remaining {
             return Ok(Look::Bad(format!("record of {} bytes where {remaining} are left", prefix.size)));
         }
-        let bytes = segment.bytes(at, prefix.size as usize, &mut self.scratch)?;
+        let bytes = self.window.bytes(segment, at, prefix.size as usize)?;
         Ok(match Record::parse(bytes) {
             Ok(record) if record.physical_offset as u64 == at => Look::Record(record),
             // A record that lost its place is a leftover of an earlier life of this file (store.md §24 T1).

@@ -137,7 +137,7 @@ impl Store {
     pub(crate) fn index_some(&self, index: &Index, state: &mut State) -> Result<bool, StoreError> {
         let end = self.log.end();
         let until = end.min(state.position.max(self.log.min()) + STEP_BYTES);
-        let mut walk = Walk::new(&self.log);
+        let mut walk = Walk::new(&self.log, end);
         state.position = state.position.max(self.log.min());
         while state.position < until {
             let at = state.position;

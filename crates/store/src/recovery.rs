@@ -215,7 +215,7 @@ fn java_start(log: &CommitLog, checkpoint: &Checkpoint) -> Result<u64, StoreErro
 
 /// Store time of the record at the beginning of a segment, if a valid one is there.
 fn first_record_time(log: &CommitLog, base: u64) -> Result<Option<i64>, StoreError> {
-    let mut walk = Walk::new(log);
+    let mut walk = Walk::new(log, base);
     let look = walk.look(base).map_err(|source| log.error_at("read", base, source))?;
     Ok(match look {
         Look::Record(record) if record.verify_crc().is_ok() && record.store_timestamp != 0 => {
@@ -275,7 +275,7 @@ const FILLED_MAX: u64 = 1_000_000;
 impl Scan<'_> {
     /// Dispatches all records from `position` on; gives the end of the log and why it is there.
     fn forward(&mut self, position: u64, only_look: bool) -> Result<(u64, String), StoreError> {
-        let mut walk = Walk::new(self.log);
+        let mut walk = Walk::new(self.log, u64::MAX);
         let mut at = position;
         loop {
             match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
@@ -363,7 +363,7 @@ impl Scan<'_> {
     fn rebuild(&mut self, end: u64, all: bool) -> Result<(), StoreError> {
         self.progress = Progress::new(self.progress.clock, self.log.min(), self.log);
         let mut begun = HashSet::new();
-        let mut walk = Walk::new(self.log);
+        let mut walk = Walk::new(self.log, end);
         let mut at = self.log.min();
         while at < end {
             match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
