@@ -20,6 +20,7 @@ mod dispatch;
 mod error;
 mod expiry;
 mod flush;
+mod foreign;
 mod index;
 mod index_file;
 mod map;

@@ -16,6 +16,7 @@ use crate::disk::{self, Disk, Lock};
 use crate::error::{AppendError, StoreError};
 use crate::expiry::Expiry;
 use crate::flush::{Flush, Unseen};
+use crate::foreign;
 use crate::index::Index;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
@@ -77,7 +78,7 @@ impl Store {
     ) -> Result<Arc<Store>, StoreError> {
         let root = options.root.clone();
         disk::create_dirs(&*disk, &root).map_err(StoreError::io("create", &root))?;
-        recovery::refuse_unknown_kinds(&*disk, &root)?;
+        foreign::refuse(&*disk, &root)?;
         let lock_path = root.join("lock");
         let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => StoreError::Locked { root: root.clone() },

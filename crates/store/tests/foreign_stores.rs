@@ -21,6 +21,7 @@ fn kinds_that_cannot_be_served_are_refused_and_left_alone() {
         "compaction/compactionLog/t/0/00000000000000000000",
         "config/rdb/CURRENT",
         "dledger-n0/data/00000000000000000000",
+        "tiered_index_file/1700000000000",
     ] {
         let world = World::new(small_options());
         put(&world, file, 10);

@@ -1,0 +1,47 @@
+//! Stores of kinds that are not served: recognised by what lies in their directories, and left alone.
+
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::error::StoreError;
+
+/// Refuses stores of kinds that would be served wrongly, before anything is touched.
+pub(crate) fn refuse(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+    const TO_FILES: &str =
+        "start it with Java's broker, or move this directory away if its content is not needed";
+    let rocksdb = [
+        ("consumequeue", "consume queues in RocksDB (storeType=defaultRocksDB)"),
+        ("consumequeue_rocksdb", "consume queues in RocksDB (useSeparateStorePathForRocksdbCQ)"),
+        ("kvStore", "POP state in RocksDB (popConsumerKVServiceEnable)"),
+        ("config/topics", "topics in RocksDB (storeType=defaultRocksDB)"),
+        ("config/rdb", "configuration in RocksDB (configManagerVersion=v2)"),
+        ("config/metadata", "configuration in RocksDB (useSingleRocksDBForAllConfigs)"),
+    ];
+    for (dir, what) in rocksdb {
+        let path = root.join(dir);
+        if disk.stat(&path.join("CURRENT")).map_err(StoreError::io("look at", &path))?.is_some() {
+            return Err(StoreError::Unsupported { path, what, remedy: TO_FILES });
+        }
+    }
+    let directories = [
+        ("batchconsumequeue", "queues of batch topics (queue.type=BatchCQ)"),
+        ("compaction/compactionLog", "compacted topics (cleanup.policy=COMPACTION)"),
+        ("tiered_index_file", "tiered storage (messageStorePlugIn=…TieredMessageStore)"),
+    ];
+    for (dir, what) in directories {
+        let path = root.join(dir);
+        if !disk.list(&path).map_err(StoreError::io("list", &path))?.is_empty() {
+            return Err(StoreError::Unsupported { path, what, remedy: TO_FILES });
+        }
+    }
+    for entry in disk.list(root).map_err(StoreError::io("list", root))? {
+        if entry.is_dir && entry.name.starts_with("dledger-") {
+            return Err(StoreError::Unsupported {
+                path: root.join(entry.name),
+                what: "a DLedger log (enableDLegerCommitLog)",
+                remedy: TO_FILES,
+            });
+        }
+    }
+    Ok(())
+}
