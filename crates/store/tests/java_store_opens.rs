@@ -2,16 +2,16 @@
 //! there, is found by its keys, and the queues go on without a gap.
 #![allow(clippy::disallowed_methods, reason = "fixtures are real files on a real disk")]
 
+#[path = "support/archive.rs"]
+mod archive;
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flate2::read::GzDecoder;
 use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Store};
 use support::{letter, open_on, send};
 use wire::properties;
@@ -212,24 +212,6 @@ fn read_ledger(path: &Path) -> Ledger {
     ledger
 }
 
-/// Unpacks `fixtures/<name>.tar.gz`, an archive of plain files in the ustar format.
 fn unpack(name: &str, to: &Path) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.tar.gz"));
-    let mut archive = Vec::new();
-    GzDecoder::new(fs::File::open(path).unwrap()).read_to_end(&mut archive).unwrap();
-    let mut rest = &archive[..];
-    while rest[0] != 0 {
-        let (head, body) = rest.split_at(512);
-        let text = |at: usize, len: usize| {
-            std::str::from_utf8(&head[at..at + len]).unwrap().trim_end_matches(['\0', ' ']).to_owned()
-        };
-        let len = usize::from_str_radix(&text(124, 12), 8).unwrap();
-        let path: PathBuf = to.join(text(0, 100));
-        match head[156] {
-            b'5' => fs::create_dir_all(&path).unwrap(),
-            b'0' => fs::write(&path, &body[..len]).unwrap(),
-            other => panic!("{} is of type {other}", path.display()),
-        }
-        rest = &body[len.next_multiple_of(512)..];
-    }
+    archive::unpack(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.tar.gz")), to);
 }

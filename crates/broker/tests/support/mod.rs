@@ -46,7 +46,8 @@ impl World {
         World::open(tempfile::tempdir().expect("a temporary directory"), given).await
     }
 
-    async fn open(dir: TempDir, given: Vec<(String, String)>) -> World {
+    /// Over the files in a directory.
+    pub async fn open(dir: TempDir, given: Vec<(String, String)>) -> World {
         let mut overrides = vec![
             ("brokerName".to_owned(), "broker-a".to_owned()),
             ("storePathRootDir".to_owned(), dir.path().display().to_string()),
