@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod attributes;
 mod clients;
 mod exchange;
 pub mod filter;
@@ -24,6 +25,7 @@ mod retry;
 mod schedule;
 mod send;
 mod service;
+mod settings_file;
 mod state_file;
 mod stats;
 mod store_options;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use store::{Clock, Disk, Store, StoreError};
 use tokio::sync::{Notify, watch};
+use wire::body::TopicConfig;
 use wire::names;
 
 use crate::admin::Configuration;
@@ -58,6 +61,7 @@ use crate::transaction::Transactions;
 use crate::unique_key::UniqueKeys;
 
 pub use crate::service::{FastPort, MainPort};
+pub use crate::settings_file::SettingsFile;
 
 /// Why a broker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +106,7 @@ pub struct Broker {
     unique_keys: UniqueKeys,
     stats: Stats,
     /// Properties that every stored message gets behind its own.
-    stamp: Vec<u8>,
+    stamp: ArcSwap<Vec<u8>>,
     started_ms: i64,
     stopping: watch::Sender<bool>,
 }
@@ -139,7 +143,7 @@ impl Broker {
         let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;
         let broker = Arc::new(Broker {
             unique_keys: UniqueKeys::new(address.ip()),
-            stamp: send::stamp(&settings),
+            stamp: ArcSwap::from_pointee(send::stamp(&settings)),
             configuration: Configuration::new(&settings, clock.now_millis()),
             stats: Stats::new(Arc::clone(&clock)),
             started_ms: clock.now_millis(),
@@ -161,7 +165,18 @@ impl Broker {
             stopping: watch::Sender::new(false),
         });
         broker.hold.attach(Arc::downgrade(&broker));
+        broker.topics.all().iter().for_each(|topic| broker.keep_messages_of(&topic.config));
         Ok(broker)
+    }
+
+    /// Names the file that settings changed by clients are written to. Without it they end with the process.
+    pub fn keep_settings_in(&self, file: SettingsFile) {
+        self.configuration.keep_in(file);
+    }
+
+    /// Lets the store keep the messages of a topic for as long as its attributes say.
+    fn keep_messages_of(&self, config: &TopicConfig) {
+        self.store.keep_messages(&config.topic_name, attributes::retention(&config.attributes));
     }
 
     /// The settings in force.

@@ -25,13 +25,23 @@ pub struct OffsetsBody {
     pub data_version: DataVersion,
     /// Offsets by `topic@group` and queue.
     pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// How far pulls have come: in files of Java's broker from 5.5 on, and then in ours too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_offset_table: Option<BTreeMap<String, BTreeMap<i32, i64>>>,
+    /// Whatever else the file holds, kept as it is.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, serde_json::Value>,
 }
 
 /// All offsets, kept in `config/consumerOffset.json`.
 pub struct ConsumerOffsets {
     groups: RwLock<HashMap<String, GroupOffsets>>,
-    /// Where pulls have come to, ahead of what is committed; memory only.
+    /// Where pulls have come to, ahead of what is committed.
     pulled: RwLock<HashMap<String, GroupOffsets>>,
+    /// Whether those are in the file too, because they were when it was read.
+    keeps_pulled: bool,
+    /// Members of the file that mean nothing here.
+    rest: BTreeMap<String, serde_json::Value>,
     /// Offsets that an administrator has set and the group has not yet taken over (broker.md §12.4).
     resets: RwLock<HashMap<String, GroupOffsets>>,
     any_reset: AtomicBool,
@@ -48,15 +58,12 @@ impl ConsumerOffsets {
     /// Reads the file.
     pub fn load(file: StateFile) -> Result<ConsumerOffsets, io::Error> {
         let stored: OffsetsBody = file.load()?;
-        let mut groups: HashMap<String, GroupOffsets> = HashMap::new();
-        for (key, queues) in stored.offset_table {
-            if let Some((topic, group)) = key.split_once('@') {
-                groups.entry(group.to_owned()).or_default().insert(topic.to_owned(), queues);
-            }
-        }
+        let keeps_pulled = stored.pull_offset_table.is_some();
         Ok(ConsumerOffsets {
-            groups: RwLock::new(groups),
-            pulled: RwLock::default(),
+            groups: RwLock::new(by_group(stored.offset_table)),
+            pulled: RwLock::new(by_group(stored.pull_offset_table.unwrap_or_default())),
+            keeps_pulled,
+            rest: stored.rest,
             resets: RwLock::default(),
             any_reset: AtomicBool::new(false),
             version: Mutex::new(stored.data_version),
@@ -184,14 +191,12 @@ impl ConsumerOffsets {
 
     /// The whole table.
     pub fn body(&self) -> OffsetsBody {
-        let groups = self.groups.read();
-        let offset_table = groups
-            .iter()
-            .flat_map(|(group, topics)| {
-                topics.iter().map(move |(topic, queues)| (format!("{topic}@{group}"), queues.clone()))
-            })
-            .collect();
-        OffsetsBody { data_version: *self.version.lock(), offset_table }
+        OffsetsBody {
+            data_version: *self.version.lock(),
+            offset_table: by_topic_and_group(&self.groups.read()),
+            pull_offset_table: self.keeps_pulled.then(|| by_topic_and_group(&self.pulled.read())),
+            rest: self.rest.clone(),
+        }
     }
 
     /// Writes the file if anything has changed since the last time.
@@ -212,6 +217,26 @@ impl ConsumerOffsets {
             self.changed.notify_one();
         }
     }
+}
+
+/// From keys `topic@group`.
+fn by_group(table: BTreeMap<String, BTreeMap<i32, i64>>) -> HashMap<String, GroupOffsets> {
+    let mut groups: HashMap<String, GroupOffsets> = HashMap::new();
+    for (key, queues) in table {
+        if let Some((topic, group)) = key.split_once('@') {
+            groups.entry(group.to_owned()).or_default().insert(topic.to_owned(), queues);
+        }
+    }
+    groups
+}
+
+/// To keys `topic@group`.
+fn by_topic_and_group(groups: &HashMap<String, GroupOffsets>) -> BTreeMap<String, BTreeMap<i32, i64>> {
+    let of_group = |(group, topics): (&String, &GroupOffsets)| {
+        let keyed = topics.iter().map(|(topic, queues)| (format!("{topic}@{group}"), queues.clone()));
+        keyed.collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(of_group).collect()
 }
 
 fn find(table: &HashMap<String, GroupOffsets>, group: &str, topic: &str, queue: i32) -> Option<i64> {

@@ -2,6 +2,7 @@
 
 use store::KeyKind;
 use wire::code::response;
+use wire::record::Record;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
@@ -38,9 +39,20 @@ impl Broker {
 
     pub(crate) fn view_message(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let offset: u64 = exchange.number("offset")?;
-        self.answer_from_disk(exchange, move |broker, reply| match broker.store.record_at(offset)? {
-            Some(record) => reply.ok_body(&record),
-            None => Err(Refusal::system(format!("can not find message by the offset, {offset}"))),
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let record = broker.store.record_at(offset)?;
+            match record.filter(|record| !broker.has_expired(record)) {
+                Some(record) => reply.ok_body(&record),
+                None => Err(Refusal::system(format!("can not find message by the offset, {offset}"))),
+            }
+        })
+    }
+
+    /// Whether the message is older than its topic keeps messages.
+    fn has_expired(&self, record: &[u8]) -> bool {
+        Record::parse(record).is_ok_and(|record| {
+            let queue_offset = u64::try_from(record.queue_offset).unwrap_or(0);
+            self.store.has_expired(record.topic, record.queue_id, queue_offset)
         })
     }
 }

@@ -432,7 +432,7 @@ impl Broker {
                 out.push(props::END);
             }
         }
-        out.extend_from_slice(&self.stamp);
+        out.extend_from_slice(&self.stamp.load());
         let start = outgoing.keys.len();
         match seen.unique_key {
             Some(key) => outgoing.keys.extend_from_slice(key.as_bytes()),
@@ -509,7 +509,7 @@ impl Broker {
             let properties = &mut outgoing.properties;
             properties.clear();
             props::copy_without(entry.properties, &BROKER_PROPERTIES, properties);
-            properties.extend_from_slice(&self.stamp);
+            properties.extend_from_slice(&self.stamp.load());
             let message = Message {
                 topic: &topic.config.topic_name,
                 queue_id: queue.id(),

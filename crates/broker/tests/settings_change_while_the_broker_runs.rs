@@ -40,15 +40,76 @@ async fn a_live_key_acts_at_once() {
 
 #[tokio::test]
 async fn a_key_of_the_start_waits_and_says_so() {
-    let world = World::start_with(&[("maxMessageSize", "1000")]).await;
-    let (code, remark) = update(&world, "maxMessageSize=2000").await;
+    let world = World::start_with(&[("messageDelayLevel", "1s 5s")]).await;
+    let (code, remark) = update(&world, "messageDelayLevel=1s").await;
     assert_eq!(code, response::SUCCESS);
-    assert!(remark.contains("maxMessageSize acts at a start only"), "{remark}");
-    assert_eq!(shown(&world, "maxMessageSize").await.as_deref(), Some("2000"));
-    assert_eq!(world.me.try_send("T", 0, &[b'x'; 1500], &[]).await.code, response::MESSAGE_ILLEGAL);
-    // The store has its own copy of these.
-    let (_, remark) = update(&world, "fileReservedTime=1").await;
-    assert!(remark.contains("fileReservedTime acts at a start only"), "{remark}");
+    assert!(remark.contains("messageDelayLevel acts at a start only"), "{remark}");
+    assert_eq!(shown(&world, "messageDelayLevel").await.as_deref(), Some("1s"));
+}
+
+#[tokio::test]
+async fn what_the_store_and_the_senders_hold_changes_too() {
+    let world = World::start_with(&[("maxMessageSize", "1000")]).await;
+    world.create_topic("T", 1).await;
+    let large = || async { world.me.try_send("T", 0, &[b'x'; 1500], &[]).await.code };
+    assert_eq!(large().await, response::MESSAGE_ILLEGAL);
+    update(&world, "maxMessageSize=2000").await;
+    assert_eq!(large().await, response::SUCCESS);
+    world.send("T", 0, "small").await;
+
+    assert_eq!(world.pull("g", "T", 0, 0).await.messages.len(), 2);
+    update(&world, "maxTransferCountOnMessageInMemory=1").await;
+    assert_eq!(world.pull("g", "T", 0, 0).await.messages.len(), 1);
+
+    let traced = |number: usize| {
+        let world = &world;
+        async move {
+            let message = world.pull("g", "T", 0, number as i64).await.messages.remove(0);
+            (
+                message.property("TRACE_ON").map(str::to_owned),
+                message.property("MSG_REGION").map(str::to_owned),
+            )
+        }
+    };
+    assert_eq!(traced(1).await.0.as_deref(), Some("true"));
+    update(&world, "traceOn=false\nregionId=elsewhere").await;
+    let answer = world.me.try_send("T", 0, b"untraced", &[]).await;
+    assert_eq!((answer.field("TRACE_ON"), answer.field("MSG_REGION")), (Some("false"), Some("elsewhere")));
+    assert_eq!(traced(2).await, (Some("false".to_owned()), Some("elsewhere".to_owned())));
+}
+
+#[tokio::test]
+async fn changes_are_kept_in_the_file_that_the_broker_was_started_with() {
+    let world = World::start().await;
+    let path = world.directory().join("broker.conf");
+    std::fs::write(&path, "# mine\nfileReservedTime=48\n").unwrap();
+    let overridden = vec!["longPollingEnable"];
+    world.broker.keep_settings_in(broker::SettingsFile { path: path.clone(), overridden });
+    let (code, remark) = update(&world, "fileReservedTime=24\nmessageDelayLevel=1s 2s").await;
+    assert_eq!(code, response::SUCCESS);
+    assert!(remark.contains("fileReservedTime in force and kept in broker.conf"), "{remark}");
+    assert!(remark.contains("messageDelayLevel acts at a start only and is kept in broker.conf"), "{remark}");
+    let text = || std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text(), "# mine\nfileReservedTime=24\nmessageDelayLevel=1s 2s\n");
+    let (_, remark) = update(&world, "longPollingEnable=false").await;
+    assert!(remark.contains("longPollingEnable is given on the command line too"), "{remark}");
+    // Whatever is refused, and whatever has no effect, does not get there.
+    for refused in ["storePathRootDir=/etc", "rocketmqHome=/x", "fileReservedTime=1\nbrokerConfigPath=/x"] {
+        assert_eq!(update(&world, refused).await.0, response::NO_PERMISSION);
+    }
+    update(&world, "fileReservedTime=x").await;
+    update(&world, "noSuchKey=1\nsendMessageThreadPoolNums=9\nfileReservedTime=24").await;
+    assert_eq!(text(), "# mine\nfileReservedTime=24\nmessageDelayLevel=1s 2s\nlongPollingEnable=false\n");
+    // A file that cannot be written does not keep the operator from acting.
+    std::fs::remove_file(&path).unwrap();
+    let (code, remark) = update(&world, "fileReservedTime=12").await;
+    assert_eq!(code, response::SUCCESS);
+    assert!(
+        remark.contains("fileReservedTime in force until the broker stops (broker.conf cannot"),
+        "{remark}"
+    );
+    assert_eq!(shown(&world, "fileReservedTime").await.as_deref(), Some("12"));
+    assert!(!path.exists());
 }
 
 #[tokio::test]
@@ -56,6 +117,7 @@ async fn what_a_client_may_not_change_stays() {
     let world = World::start_with(&[("configBlackList", "traceOn")]).await;
     for text in [
         "storePathRootDir=/etc",
+        "mappedFileSizeCommitLog=4096",
         "namesrvAddr=evil:1",
         "rocketmqHome=/x",
         "brokerConfigPath=/x",

@@ -44,7 +44,7 @@ settings! {
         /// What the whole broker allows: 2 write, 4 read, 6 both. 4 drains a broker before maintenance.
         broker_permission: i32 = 6, "brokerPermission", live, within 0, 15;
         /// Region that answers and traces carry.
-        region_id: String = "DefaultRegion".to_owned(), "regionId", restart;
+        region_id: String = "DefaultRegion".to_owned(), "regionId", live;
     }
 
     "Addresses" {
@@ -78,16 +78,16 @@ settings! {
         store_path_commit_log: Option<PathBuf> = None,
             "storePathCommitLog", locked, shown "storePathRootDir/commitlog";
         /// Bytes of one commit log file.
-        mapped_file_size_commit_log: u64 = 1 << 30, "mappedFileSizeCommitLog", restart, within 4096, INT_MAX;
+        mapped_file_size_commit_log: u64 = 1 << 30, "mappedFileSizeCommitLog", locked, within 4096, INT_MAX;
         /// Bytes of one consume queue file, rounded up to a multiple of 20.
         mapped_file_size_consume_queue: u64 = 6_000_000,
-            "mappedFileSizeConsumeQueue", restart, within 20, INT_MAX;
+            "mappedFileSizeConsumeQueue", locked, within 20, INT_MAX;
         /// Build the index that finds messages by key.
         message_index_enable: bool = true, "messageIndexEnable", restart;
         /// Hash slots of one index file.
-        max_hash_slot_num: u32 = 5_000_000, "maxHashSlotNum", restart, within 1, 100_000_000;
+        max_hash_slot_num: u32 = 5_000_000, "maxHashSlotNum", locked, within 1, 100_000_000;
         /// Entries of one index file.
-        max_index_num: u32 = 20_000_000, "maxIndexNum", restart, within 2, 100_000_000;
+        max_index_num: u32 = 20_000_000, "maxIndexNum", locked, within 2, 100_000_000;
     }
 
     "When data is safe" {
@@ -95,21 +95,21 @@ settings! {
         flush_disk_type: FlushDiskType = FlushDiskType::Async, "flushDiskType", restart;
         /// Time between two flushes of the commit log with ASYNC_FLUSH: what a power cut can take.
         flush_interval_commit_log: Duration as Millis = ms(500),
-            "flushIntervalCommitLog", restart, within ms(1), DAY;
+            "flushIntervalCommitLog", live, within ms(1), DAY;
         /// Longest wait of a send for SYNC_FLUSH before it is answered FLUSH_DISK_TIMEOUT.
-        sync_flush_timeout: Duration as Millis = ms(5000), "syncFlushTimeout", restart, within ms(1), DAY;
+        sync_flush_timeout: Duration as Millis = ms(5000), "syncFlushTimeout", live, within ms(1), DAY;
         /// Time between two flushes of the consume queues.
         flush_interval_consume_queue: Duration as Millis = ms(1000),
-            "flushIntervalConsumeQueue", restart, within ms(1), DAY;
+            "flushIntervalConsumeQueue", live, within ms(1), DAY;
         /// Time after which a consume queue is flushed however little is new.
         flush_consume_queue_thorough_interval: Duration as Millis = ms(60_000),
-            "flushConsumeQueueThoroughInterval", restart, within ms(1), DAY;
+            "flushConsumeQueueThoroughInterval", live, within ms(1), DAY;
         /// Time between two saves of consumer offsets.
         flush_consumer_offset_interval: Duration as Millis = ms(5000),
-            "flushConsumerOffsetInterval", restart, within ms(1), DAY;
+            "flushConsumerOffsetInterval", live, within ms(1), DAY;
         /// Time between two saves of the progress of the delay levels.
         flush_delay_offset_interval: Duration as Millis = ms(10_000),
-            "flushDelayOffsetInterval", restart, within ms(1), DAY;
+            "flushDelayOffsetInterval", live, within ms(1), DAY;
         /// Offset commits after which the version of the offset table moves on.
         consumer_offset_update_version_step: u64 = 500,
             "consumerOffsetUpdateVersionStep", live, within 1, u64::MAX;
@@ -123,22 +123,22 @@ settings! {
 
     "How long data is kept" {
         /// Hours that a commit log file is kept after its last message.
-        file_reserved_time: Duration as Hours = secs(72 * 3600), "fileReservedTime", restart;
+        file_reserved_time: Duration as Hours = secs(72 * 3600), "fileReservedTime", live;
         /// Hours of the day, local time, at which expired files are deleted.
-        delete_when: Vec<u8> as HoursOfDay = vec![4], "deleteWhen", restart;
+        delete_when: Vec<u8> as HoursOfDay = vec![4], "deleteWhen", live;
         /// Percent of the disk in use from which expired files are deleted at any hour.
-        disk_max_used_space_ratio: u32 = 75, "diskMaxUsedSpaceRatio", restart, clamped 10, 95;
+        disk_max_used_space_ratio: u32 = 75, "diskMaxUsedSpaceRatio", live, clamped 10, 95;
         /// Percent of the disk in use from which the oldest files are deleted even if not expired.
-        disk_space_clean_forcibly_ratio: u32 = 85, "diskSpaceCleanForciblyRatio", restart, clamped 30, 85;
+        disk_space_clean_forcibly_ratio: u32 = 85, "diskSpaceCleanForciblyRatio", live, clamped 30, 85;
         /// Percent of the disk in use from which sends are refused.
-        disk_space_warning_level_ratio: u32 = 90, "diskSpaceWarningLevelRatio", restart, clamped 35, 90;
+        disk_space_warning_level_ratio: u32 = 90, "diskSpaceWarningLevelRatio", live, clamped 35, 90;
         /// Allow that deletion of files that are not expired.
-        clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", restart;
+        clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable", live;
         /// Time between two looks for files to delete.
         clean_resource_interval: Duration as Millis = ms(10_000),
-            "cleanResourceInterval", restart, within ms(100), DAY;
+            "cleanResourceInterval", live, within ms(100), DAY;
         /// Most files deleted in one look.
-        delete_file_batch_max: usize = 10, "deleteFileBatchMax", restart, within 1, 100_000;
+        delete_file_batch_max: usize = 10, "deleteFileBatchMax", live, within 1, 100_000;
     }
 
     "Topics and groups" {
@@ -152,13 +152,15 @@ settings! {
         cluster_topic_enable: bool = true, "clusterTopicEnable", restart;
         /// Have a topic named after the broker.
         broker_topic_enable: bool = true, "brokerTopicEnable", restart;
+        /// Allow topics of the type MIXED, which take messages of all kinds.
+        enable_mixed_message_type: bool = false, "enableMixedMessageType", live;
         /// Refuse to create or change a topic that has the name of a system topic.
         validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic", live;
     }
 
     "Sending" {
         /// Most bytes of one message. The limits of clients and proxies are to be raised with it.
-        max_message_size: usize = 4 << 20, "maxMessageSize", restart, within 1, INT_MAX as usize;
+        max_message_size: usize = 4 << 20, "maxMessageSize", live, within 1, INT_MAX as usize;
         /// Refuse sends until this time, in milliseconds since 1970.
         start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp", live;
         /// Delays of the levels 1, 2, 3 … of delayed and retried messages.
@@ -190,20 +192,20 @@ settings! {
             "shortPollingTimeMills", live, within ms(1), DAY;
         /// Most bytes that one pull takes from memory.
         max_transfer_bytes_on_message_in_memory: usize = 256 << 10,
-            "maxTransferBytesOnMessageInMemory", restart, within 1, INT_MAX as usize;
+            "maxTransferBytesOnMessageInMemory", live, within 1, INT_MAX as usize;
         /// Most messages that one pull takes from memory.
         max_transfer_count_on_message_in_memory: usize = 32,
-            "maxTransferCountOnMessageInMemory", restart, within 1, 65536;
+            "maxTransferCountOnMessageInMemory", live, within 1, 65536;
         /// Most bytes that one pull takes from the disk.
         max_transfer_bytes_on_message_in_disk: usize = 64 << 10,
-            "maxTransferBytesOnMessageInDisk", restart, within 1, INT_MAX as usize;
+            "maxTransferBytesOnMessageInDisk", live, within 1, INT_MAX as usize;
         /// Most messages that one pull takes from the disk.
         max_transfer_count_on_message_in_disk: usize = 8,
-            "maxTransferCountOnMessageInDisk", restart, within 1, 65536;
+            "maxTransferCountOnMessageInDisk", live, within 1, 65536;
         /// Percent of the machine's memory that the newest messages are taken to be in.
-        access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", restart, within 0, 100;
+        access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", live, within 0, 100;
         /// Most bytes of a consume queue, 20 for each message, that one pull with a filter passes over.
-        max_filter_message_size: usize = 16_000, "maxFilterMessageSize", restart, within 1, INT_MAX as usize;
+        max_filter_message_size: usize = 16_000, "maxFilterMessageSize", live, within 1, INT_MAX as usize;
         /// Let consumers filter by properties, with SQL92 expressions.
         enable_property_filter: bool = false, "enablePropertyFilter", live;
         /// How long the filter of a consumer group that has left is remembered.
@@ -242,7 +244,7 @@ settings! {
         /// Tell clients on stop to go elsewhere before connections are closed.
         enable_shutdown_gracefully: bool = false, "enableShutdownGracefully", live;
         /// Tell clients that traces are wanted.
-        trace_on: bool = true, "traceOn", restart;
+        trace_on: bool = true, "traceOn", live;
         /// Have the topic for traces on this broker.
         trace_topic_enable: bool = false, "traceTopicEnable", restart;
         /// Name of that topic.

@@ -32,8 +32,10 @@ of that name.
 
 **Changing a value while running** (`mqadmin updateBrokerConfig`, `updateNamesrvConfig`): the column says whether
 a change acts at *once* or from the next *start*; *file* means that a client is refused (NO_PERMISSION), because
-the key names a path, an address, an identity or a limit that protects the process. What `configBlackList` names
-is refused too.
+the key names a path, an address, an identity, a size that the files on disk have, or a limit that protects the
+process. What `configBlackList` names is refused too. Changed values are written into the file given with `-c`, in
+place of the old ones; everything else in it stays, comments and order too. Without `-c`, or when the file cannot be
+written, they last until the process stops, and the answer says so.
 ";
 
 /// The text of `docs/configuration.md`.

@@ -56,7 +56,12 @@ fn the_black_list_of_the_user_is_obeyed_and_cannot_unlock_anything() {
     broker.set("configBlackList", "flushDiskType; fileReservedTime;").unwrap();
     let refusal = updatable(&broker, "fileReservedTime").unwrap_err();
     assert_eq!(refusal, Refusal::BlackListed { key: "fileReservedTime".into() });
-    assert_eq!(updatable(&broker, "deleteWhen"), Ok(Some(Change::Restart)));
+    assert_eq!(updatable(&broker, "deleteWhen"), Ok(Some(Change::Live)));
+    assert_eq!(
+        updatable(&broker, "flushDiskType"),
+        Err(Refusal::BlackListed { key: "flushDiskType".into() })
+    );
+    assert_eq!(updatable(&broker, "messageDelayLevel"), Ok(Some(Change::Restart)));
     assert!(updatable(&broker, "configBlackList").unwrap_err().is_forbidden());
 }
 

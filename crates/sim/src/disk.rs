@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use store::{Clock, Disk, Entry, File, Lock, Map, Space, Stat};
 
 use crate::clock::SimClock;
@@ -63,6 +63,20 @@ impl Fault {
 pub struct SimDisk {
     world: Arc<Mutex<World>>,
     clock: SimClock,
+    hold: Arc<Hold>,
+}
+
+/// Holds syncs up while it is closed.
+#[derive(Default)]
+struct Hold {
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Hold {
+    fn pass(&self) {
+        self.opened.wait_while(&mut self.closed.lock(), |closed| *closed);
+    }
 }
 
 struct World {
@@ -187,7 +201,7 @@ impl SimDisk {
             operations: 0,
             full_syncs: 0,
         };
-        SimDisk { world: Arc::new(Mutex::new(world)), clock }
+        SimDisk { world: Arc::new(Mutex::new(world)), clock, hold: Arc::default() }
     }
 
     /// The disk after a power cut at this moment, as one of the many that may be. This one goes on as it was.
@@ -239,7 +253,7 @@ impl SimDisk {
             operations: 0,
             full_syncs: 0,
         };
-        SimDisk { world: Arc::new(Mutex::new(world)), clock: self.clock.clone() }
+        SimDisk { world: Arc::new(Mutex::new(world)), clock: self.clock.clone(), hold: Arc::default() }
     }
 
     /// A copy that shares nothing with this disk: to look at what a recovery changes.
@@ -258,7 +272,7 @@ impl SimDisk {
             operations: 0,
             full_syncs: 0,
         };
-        SimDisk { world: Arc::new(Mutex::new(world)), clock: self.clock.clone() }
+        SimDisk { world: Arc::new(Mutex::new(world)), clock: self.clock.clone(), hold: Arc::default() }
     }
 
     /// Lets something fail from now on.
@@ -269,6 +283,12 @@ impl SimDisk {
     /// Heals the disk.
     pub fn heal(&self) {
         self.world.lock().faults.clear();
+    }
+
+    /// Lets syncs of files hang, as on a disk that does not answer, or go on.
+    pub fn hold_syncs(&self, held: bool) {
+        *self.hold.closed.lock() = held;
+        self.hold.opened.notify_all();
     }
 
     /// Sets what the file system says about its space.
@@ -571,6 +591,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.hold.pass();
         self.with(Operation::Sync, |inode, outcome| {
             outcome.map_err(|(error, _)| error)?;
             inode.sync();

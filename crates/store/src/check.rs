@@ -89,7 +89,7 @@ impl Store {
 
     /// Whether the bytes at an offset came from the disk, or may come from there when they are read.
     fn may_have_changed(&self, at: u64) -> bool {
-        at < self.opened_end || self.log.end().saturating_sub(at) > self.options.in_memory_bytes
+        at < self.opened_end || !self.is_in_memory(at)
     }
 
     /// Whether a neighbour of an entry is numbered as far off as the entry itself. Java's broker shifts the rest of a

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, BrokerError, FastPort, MainPort};
+use broker::{Broker, BrokerError, FastPort, MainPort, SettingsFile};
 use nameserver::{Nameserver, NameserverError};
 use remoting::{Limits, Listener, Server, ServerError};
-use settings::{Loaded, SettingError};
+use settings::{Loaded, Place, SettingError};
 use store::{RealClock, RealDisk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -104,6 +104,8 @@ struct BrokerPlan {
     listen: SocketAddr,
     /// Where clients are told to connect; the port follows once the socket has one.
     advertised: std::net::IpAddr,
+    /// The file of `-c`, which keeps what clients change.
+    file: Option<SettingsFile>,
 }
 
 impl Plan {
@@ -279,6 +281,9 @@ impl BrokerPlan {
             what: "open the store",
             cause: std::io::Error::other(cause),
         })??;
+        if let Some(file) = self.file {
+            broker.keep_settings_in(file);
+        }
         let mut servers = vec![main.serve(limits.clone(), Arc::new(MainPort(Arc::clone(&broker))))];
         if let Some(fast) = fast {
             servers.push(fast.serve(limits, Arc::new(FastPort(Arc::clone(&broker)))));
@@ -318,7 +323,10 @@ impl Asked<'_> {
         let advertised = self.advertise.or(settings.broker_ip1.as_deref());
         let advertised = address::advertised_ip(advertised, ip)?;
         let listen = SocketAddr::new(ip, settings.listen_port);
-        Ok(BrokerPlan { loaded, listen, advertised })
+        let keys = settings.entries().into_iter().map(|(key, _)| key);
+        let overridden = keys.filter(|key| loaded.place_of(key) == Some(Place::Override)).collect();
+        let file = self.config.map(|path| SettingsFile { path: path.to_owned(), overridden });
+        Ok(BrokerPlan { loaded, listen, advertised, file })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Reading and changing settings while the broker runs (25, 26; broker.md §18).
 //!
-//! What may be changed is decided in `settings::update`. A change lives in memory: the file stays the user's, and the
-//! answer says so.
+//! What may be changed is decided in `settings::update`. Changed values go into the file that the broker was started
+//! with, as Java's do; where there is none, or it cannot be written, the answer says that they end with the process.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use settings::{Change, Changed, properties};
@@ -11,30 +11,14 @@ use wire::body::DataVersion;
 use wire::code::response;
 
 use super::json::text;
-use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
-
-/// Keys that the store has taken over when it was opened; a change of them waits for the next start, though their
-/// table calls them live.
-const TAKEN_BY_STORE: [&str; 13] = [
-    "accessMessageInMemoryMaxRatio",
-    "cleanFileForciblyEnable",
-    "deleteFileBatchMax",
-    "deleteWhen",
-    "diskMaxUsedSpaceRatio",
-    "diskSpaceCleanForciblyRatio",
-    "diskSpaceWarningLevelRatio",
-    "fileReservedTime",
-    "maxFilterMessageSize",
-    "maxTransferBytesOnMessageInDisk",
-    "maxTransferBytesOnMessageInMemory",
-    "maxTransferCountOnMessageInDisk",
-    "maxTransferCountOnMessageInMemory",
-];
+use crate::settings_file::SettingsFile;
+use crate::{Broker, send, store_options};
 
 /// What clients have made of the settings.
 pub(crate) struct Configuration {
     state: Mutex<State>,
+    file: OnceLock<SettingsFile>,
 }
 
 struct State {
@@ -46,7 +30,10 @@ struct State {
 impl Configuration {
     pub fn new(settings: &settings::Broker, now_ms: i64) -> Configuration {
         let version = DataVersion { counter: 0, state_version: 0, timestamp: now_ms };
-        Configuration { state: Mutex::new(State { wanted: settings.clone(), version }) }
+        Configuration {
+            state: Mutex::new(State { wanted: settings.clone(), version }),
+            file: OnceLock::new(),
+        }
     }
 }
 
@@ -69,14 +56,22 @@ impl Broker {
             state.version.next(self.now_ms());
         }
         let permission_changed = in_force.broker_permission != self.settings.load().broker_permission;
-        self.settings.store(Arc::new(in_force));
-        let remark = in_words(&update.changed, &update.without_effect);
+        let kept = self.configuration.keep(&update.changed);
+        self.take_over(in_force);
+        let remark = in_words(&update.changed, &update.without_effect, &kept);
         state.wanted = update.settings;
         drop(state);
         if permission_changed {
             self.tell_new_permission()?;
         }
         exchange.answer(response::SUCCESS, remark.as_deref(), |writer| writer.empty())
+    }
+
+    /// Lets settings act, also where somebody holds what was made of them.
+    fn take_over(&self, settings: settings::Broker) {
+        self.store.adjust(&store_options::of(&settings));
+        self.stamp.store(Arc::new(send::stamp(&settings)));
+        self.settings.store(Arc::new(settings));
     }
 
     /// Nameservers compare versions, so the topics get a new one, and then hear of what is allowed now.
@@ -99,25 +94,75 @@ impl Broker {
     }
 }
 
+/// What became of the file.
+enum Kept {
+    /// The values are in it; these keys stand on the command line too.
+    In { file: String, overridden: Vec<&'static str> },
+    /// They are not, for this reason.
+    Nowhere(String),
+}
+
+impl Configuration {
+    /// Names the file that changed values are kept in. The first one counts.
+    pub fn keep_in(&self, file: SettingsFile) {
+        // The command line is read once.
+        let _ = self.file.set(file);
+    }
+
+    fn keep(&self, changed: &[Changed]) -> Kept {
+        let Some(file) = self.file.get() else {
+            return Kept::Nowhere("the broker was started without -c".to_owned());
+        };
+        let values: Vec<_> = changed.iter().map(|changed| (changed.key, &*changed.to)).collect();
+        if !values.is_empty()
+            && let Err(error) = file.write(&values)
+        {
+            tracing::error!(file = %file.path.display(), "changed settings cannot be kept: {error}");
+            return Kept::Nowhere(format!("{} cannot be written: {error}", file.name()));
+        }
+        let keys = changed.iter().map(|changed| changed.key);
+        let overridden = keys.filter(|key| file.overridden.contains(key)).collect();
+        Kept::In { file: file.name(), overridden }
+    }
+}
+
 fn acts_at_once(changed: &Changed) -> bool {
-    changed.change == Change::Live && !TAKEN_BY_STORE.contains(&changed.key)
+    changed.change == Change::Live
 }
 
 /// What the answer tells a reader who looks further than the code.
-fn in_words(changed: &[Changed], without_effect: &[(String, &'static str)]) -> Option<String> {
+fn in_words(changed: &[Changed], without_effect: &[(String, &'static str)], kept: &Kept) -> Option<String> {
     let mut sentences = Vec::new();
     let (now, later): (Vec<&Changed>, Vec<_>) = changed.iter().partition(|changed| acts_at_once(changed));
     let keys =
         |changed: &[&Changed]| changed.iter().map(|changed| changed.key).collect::<Vec<_>>().join(", ");
-    if !now.is_empty() {
-        sentences.push(format!(
-            "{} in force until the broker stops; write it into broker.conf to keep it",
-            keys(&now)
-        ));
-    }
-    if !later.is_empty() {
-        sentences
-            .push(format!("{} acts at a start only; write it into broker.conf and restart", keys(&later)));
+    let (now, later) = (keys(&now), keys(&later));
+    match kept {
+        Kept::In { file, overridden } => {
+            if !now.is_empty() {
+                sentences.push(format!("{now} in force and kept in {file}"));
+            }
+            if !later.is_empty() {
+                sentences.push(format!("{later} acts at a start only and is kept in {file}; restart"));
+            }
+            if !overridden.is_empty() {
+                let keys = overridden.join(", ");
+                sentences
+                    .push(format!("{keys} is given on the command line too, which wins at the next start"));
+            }
+        }
+        Kept::Nowhere(reason) => {
+            if !now.is_empty() {
+                sentences.push(format!(
+                    "{now} in force until the broker stops ({reason}); write it into broker.conf to keep it"
+                ));
+            }
+            if !later.is_empty() {
+                sentences.push(format!(
+                    "{later} acts at a start only and was not kept ({reason}); write it into broker.conf and restart"
+                ));
+            }
+        }
     }
     sentences.extend(without_effect.iter().map(|(key, reason)| format!("{key} has no effect: {reason}")));
     (!sentences.is_empty()).then(|| sentences.join("; "))

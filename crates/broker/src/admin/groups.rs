@@ -7,6 +7,7 @@ use wire::code::response;
 use wire::names;
 
 use crate::Broker;
+use crate::attributes;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_group;
 
@@ -30,14 +31,16 @@ impl Broker {
     fn store_groups(
         &self,
         exchange: &mut Exchange<'_, '_>,
-        configs: Vec<SubscriptionGroupConfig>,
+        mut configs: Vec<SubscriptionGroupConfig>,
     ) -> Outcome {
-        for config in &configs {
+        for config in &mut configs {
             names::check_group(&config.group_name)
                 .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
-            if let Some(key) = config.attributes.keys().next() {
-                return Err(Refusal::system(format!("unsupported key: {key}")));
-            }
+            let edits = std::mem::take(&mut config.attributes);
+            let edits = edits.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let old = self.groups.get(&config.group_name);
+            let old = old.as_ref().map(|group| &group.attributes);
+            config.attributes = attributes::edit(attributes::OF_GROUPS, old, edits)?;
         }
         self.groups.update(configs, self.now_ms())?;
         exchange.ok()

@@ -11,26 +11,13 @@ use wire::header::FrameWriter;
 use wire::names;
 
 use crate::Broker;
+use crate::attributes::{self, Attributes};
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_topic;
 use crate::topics::QUEUES_MAX;
 
 /// How long the answer to a new topic waits for the nameservers, so that a route asked for next is there.
 const SETTLE: Duration = Duration::from_secs(3);
-
-/// Attributes of a topic: name, whether it can change later, accepted values (broker.md §2.2; since-5.3.md §1.5).
-const ATTRIBUTES: [(&str, bool, &[&str]); 4] = [
-    ("queue.type", false, &["SimpleCQ", "BatchCQ"]),
-    ("cleanup.policy", false, &["DELETE", "COMPACTION"]),
-    (
-        "message.type",
-        true,
-        &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY", "LITE"],
-    ),
-    ("reserve.time", true, &[]),
-];
-/// Values that stand for a kind of topic that is not served yet.
-const UNSERVED: [(&str, &str); 2] = [("queue.type", "BatchCQ"), ("cleanup.policy", "COMPACTION")];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,25 +41,52 @@ impl Broker {
             order: exchange.flag("order"),
             attributes: BTreeMap::new(),
         };
-        let old = self.topics.get(name);
-        let old = old.as_ref().map(|topic| &topic.config);
-        config.attributes = edit_attributes(old, exchange.request.field("attributes").unwrap_or_default())?;
+        let edits = exchange.request.field("attributes").unwrap_or_default();
+        self.edit_attributes(&mut config, attributes::edits_of(edits))?;
         self.check_new_topic(&config)?;
-        self.topics.update(vec![config], self.now_ms())?;
+        self.store_topics(vec![config])?;
         self.ok_when_registered(exchange)
     }
 
     pub(crate) fn update_topics(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let mut list: TopicConfigList = exchange.body()?;
         for config in &mut list.topic_config_list {
-            let edits: Vec<_> =
-                config.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let old = self.topics.get(&config.topic_name);
-            config.attributes = edit_attributes(old.as_ref().map(|topic| &topic.config), &edits.join(","))?;
+            let edits = std::mem::take(&mut config.attributes);
+            let edits = edits.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            self.edit_attributes(config, edits)?;
             self.check_new_topic(config)?;
         }
-        self.topics.update(list.topic_config_list, self.now_ms())?;
+        self.store_topics(list.topic_config_list)?;
         self.ok_when_registered(exchange)
+    }
+
+    /// Gives a topic the attributes it has already, changed by edits.
+    fn edit_attributes<'a>(
+        &self,
+        config: &mut TopicConfig,
+        edits: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Outcome {
+        let old = self.topics.get(&config.topic_name);
+        let old = old.as_ref().map(|topic| &topic.config.attributes);
+        config.attributes = attributes::edit(attributes::OF_TOPICS, old, edits)?;
+        let settings = self.settings.load();
+        // What was accepted once does not stand in the way of other changes.
+        let changed = |name| config.attributes.get(name) != old.and_then(|old| old.get(name));
+        if changed(attributes::RETENTION) {
+            check_retention(&config.attributes, settings.file_reserved_time)?;
+        }
+        let mixed = config.attributes.get(attributes::MESSAGE_TYPE).is_some_and(|kind| kind == "MIXED");
+        if mixed && changed(attributes::MESSAGE_TYPE) && !settings.enable_mixed_message_type {
+            let remark = "MIXED message type is not supported. (enableMixedMessageType=false)";
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        Ok(())
+    }
+
+    fn store_topics(&self, configs: Vec<TopicConfig>) -> Outcome {
+        self.topics.update(configs.clone(), self.now_ms())?;
+        configs.iter().for_each(|config| self.keep_messages_of(config));
+        Ok(())
     }
 
     fn check_new_topic(&self, config: &TopicConfig) -> Outcome {
@@ -133,6 +147,7 @@ impl Broker {
             if self.topics.remove(&name, self.now_ms())? {
                 self.offsets.remove_topic(&name);
                 self.transactions.remove_topic(&name);
+                self.store.keep_messages(&name, None);
                 self.store.delete_topic(&name)?;
                 self.stats.forget_topic(&name);
             }
@@ -170,52 +185,20 @@ impl Broker {
     }
 }
 
-/// Applies `+key=value,-key` to the attributes of a topic, or refuses all of it (broker.md §2.2).
-fn edit_attributes(old: Option<&TopicConfig>, edits: &str) -> Result<BTreeMap<String, String>, Refusal> {
-    let mut attributes = old.map(|config| config.attributes.clone()).unwrap_or_default();
-    let mut touched = Vec::new();
-    for edit in edits.split(',').map(str::trim).filter(|edit| !edit.is_empty()) {
-        let (key, value) = match edit.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (edit, None),
-        };
-        let (adds, key) = match (key.strip_prefix('+'), key.strip_prefix('-')) {
-            (Some(key), _) => (true, key),
-            (_, Some(key)) => (false, key),
-            _ => return Err(Refusal::system(format!("attribute {key} must begin with + or -"))),
-        };
-        let Some((_, mutable, accepted)) = ATTRIBUTES.iter().find(|(known, ..)| *known == key) else {
-            return Err(Refusal::system(format!("unsupported key: {key}")));
-        };
-        if touched.contains(&key) {
-            return Err(Refusal::system(format!("key duplication: {key}")));
-        }
-        touched.push(key);
-        if old.is_some() && !mutable && attributes.get(key).map(String::as_str) != value {
-            return Err(Refusal::system(format!("attempt to update an unchangeable attribute. key: {key}")));
-        }
-        match (adds, value) {
-            (true, Some(value)) => {
-                if UNSERVED.contains(&(key, value)) {
-                    return Err(Refusal::system(format!("topics with {key}={value} are not served yet")));
-                }
-                let number_wanted = accepted.is_empty();
-                let legal = if number_wanted {
-                    value.parse::<i64>().is_ok_and(|time| time >= -1)
-                } else {
-                    accepted.contains(&value)
-                };
-                if !legal {
-                    return Err(Refusal::system(format!(
-                        "value {value} of attribute {key} is invalid, accepted: {accepted:?}"
-                    )));
-                }
-                attributes.insert(key.to_owned(), value.to_owned());
-            }
-            (false, None) if attributes.contains_key(key) => drop(attributes.remove(key)),
-            (false, _) => return Err(Refusal::system(format!("attempt to delete a nonexistent key: {key}"))),
-            (true, None) => return Err(Refusal::system(format!("attribute {key} has no value"))),
-        }
+/// A topic may keep its messages for a shorter time than the log, never for a longer one: the log is shared.
+fn check_retention(attributes: &Attributes, log: Duration) -> Outcome {
+    let Some(wanted) = attributes::retention(attributes) else { return Ok(()) };
+    if wanted.is_zero() {
+        return Err(Refusal::system("retention.ms=0 would keep nothing; -1 keeps what the log keeps"));
     }
-    Ok(attributes)
+    if wanted > log {
+        return Err(Refusal::system(format!(
+            "retention.ms={} is longer than this broker keeps its log (fileReservedTime, {} hours, {} ms): all topics \
+             share the log, so one alone cannot be kept longer; raise fileReservedTime",
+            wanted.as_millis(),
+            log.as_secs() / 3600,
+            log.as_millis()
+        )));
+    }
+    Ok(())
 }

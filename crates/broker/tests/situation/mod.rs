@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use broker::{Broker, BrokerError, MainPort};
 use remoting::{Limits, Listener, Server};
 use sim::{SimClock, SimDisk};
-use store::{Disk, RealClock};
+use store::{Clock, Disk, RealClock};
 
 pub use peer::Peer;
 
@@ -24,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// What a broker is started with: a disk and keys of `broker.conf`.
 pub struct Situation {
     pub disk: SimDisk,
+    /// The disk's clock; that of the broker too with [`Situation::start_in_its_time`].
+    pub clock: SimClock,
     keys: Vec<(String, String)>,
 }
 
@@ -39,7 +41,7 @@ impl Situation {
             ("messageIndexEnable", "false"),
         ];
         let keys = small.iter().chain(keys).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Situation { disk: SimDisk::new(clock), keys: keys.collect() }
+        Situation { disk: SimDisk::new(clock.clone()), clock, keys: keys.collect() }
     }
 
     /// Starts a broker on it. One at a time.
@@ -49,10 +51,19 @@ impl Situation {
 
     /// Starts a broker on another disk than its own, and with other limits for connections.
     pub async fn start_on(&self, disk: Arc<dyn Disk>, limits: Limits) -> House {
+        self.start_with(disk, Arc::new(RealClock::default()), limits).await
+    }
+
+    /// Starts it in a time that stands still until the test moves it.
+    pub async fn start_in_its_time(&self) -> House {
+        let disk = Arc::new(self.disk.clone());
+        self.start_with(disk, Arc::new(self.clock.clone()), Limits::default()).await
+    }
+
+    async fn start_with(&self, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, limits: Limits) -> House {
         let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let settings = settings::load_broker("", &self.keys).unwrap().settings;
-        let broker =
-            Broker::open(settings, listener.address(), disk, Arc::new(RealClock::default())).unwrap();
+        let broker = Broker::open(settings, listener.address(), disk, clock).unwrap();
         let server = listener.serve(limits, Arc::new(MainPort(Arc::clone(&broker))));
         broker.start().await;
         House { broker, server }
@@ -60,7 +71,7 @@ impl Situation {
 
     /// The same keys on the disk as it is now, as a process finds it that follows one killed at this moment.
     pub fn after_kill(&self) -> Situation {
-        Situation { disk: self.disk.copy(), keys: self.keys.clone() }
+        Situation { disk: self.disk.copy(), clock: self.clock.clone(), keys: self.keys.clone() }
     }
 
     /// With another value of a key.

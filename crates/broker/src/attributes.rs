@@ -1,0 +1,194 @@
+//! Attributes of topics and consumer groups: which there are, what they may say, and how a request edits them
+//! (broker.md §2.2; since-5.3.md §1.5).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::exchange::Refusal;
+
+/// How long the messages of a topic can be read, in milliseconds: ours, on the log that all topics share.
+pub(crate) const RETENTION: &str = "retention.ms";
+/// What a topic's messages are.
+pub(crate) const MESSAGE_TYPE: &str = "message.type";
+
+/// Attributes by name.
+pub(crate) type Attributes = BTreeMap<String, String>;
+
+/// One attribute that is known.
+pub(crate) struct Attribute {
+    name: &'static str,
+    /// Whether it can change once the topic or group exists.
+    mutable: bool,
+    form: Form,
+}
+
+enum Form {
+    /// One of these words; those of the second list stand for what is not served yet.
+    Words(&'static [&'static str], &'static [&'static str]),
+    /// A number within bounds.
+    Number(i64, i64),
+    /// Java knows it; here it would have no effect, and the text says what to do.
+    Unserved(&'static str),
+}
+
+const fn fixed(name: &'static str, form: Form) -> Attribute {
+    Attribute { name, mutable: false, form }
+}
+
+const fn mutable(name: &'static str, form: Form) -> Attribute {
+    Attribute { name, mutable: true, form }
+}
+
+const LITE: Form = Form::Unserved("lite topics come later");
+
+/// Attributes that a topic may have.
+pub(crate) const OF_TOPICS: &[Attribute] = &[
+    fixed("queue.type", Form::Words(&["SimpleCQ"], &["BatchCQ"])),
+    fixed("cleanup.policy", Form::Words(&["DELETE"], &["COMPACTION"])),
+    mutable(
+        MESSAGE_TYPE,
+        Form::Words(
+            &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY"],
+            &["LITE"],
+        ),
+    ),
+    mutable(RETENTION, Form::Number(-1, i64::MAX)),
+    // Hours in Java's tiered storage; without that Java refuses it too.
+    mutable(
+        "reserve.time",
+        Form::Unserved("it belongs to tiered storage, which comes later; use retention.ms"),
+    ),
+    mutable("lite.topic.expiration", LITE),
+];
+
+/// Attributes that a consumer group may have: none has an effect yet.
+pub(crate) const OF_GROUPS: &[Attribute] = &[
+    mutable("priority.factor", Form::Unserved("messages with priorities come later")),
+    mutable("lite.bind.topic", LITE),
+    mutable("lite.sub.model", LITE),
+    mutable("lite.sub.reset.offset.exclusive", LITE),
+    mutable("lite.sub.reset.offset.unsubscribe", LITE),
+    mutable("lite.sub.client.quota", LITE),
+    mutable("lite.sub.client.max.event.cnt", LITE),
+    mutable("lite.sub.wildcard", LITE),
+];
+
+/// The edits of a header field: `+key=value,-key`.
+pub(crate) fn edits_of(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|edit| !edit.is_empty())
+        .map(|edit| edit.split_once('=').unwrap_or((edit, "")))
+}
+
+/// Applies edits to the attributes of a topic or group, or refuses all of them. `old` is `None` for one that is made.
+pub(crate) fn edit<'a>(
+    known: &[Attribute],
+    old: Option<&Attributes>,
+    edits: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Attributes, Refusal> {
+    let mut attributes = old.cloned().unwrap_or_default();
+    let mut touched = Vec::new();
+    for (edit, value) in edits {
+        let (adds, key) = match (edit.strip_prefix('+'), edit.strip_prefix('-')) {
+            (Some(key), _) => (true, key),
+            (_, Some(key)) => (false, key),
+            _ => return Err(Refusal::system(format!("attribute {edit} must begin with + or -"))),
+        };
+        let Some(attribute) = known.iter().find(|known| known.name == key) else {
+            return Err(Refusal::system(format!("unsupported key: {key}")));
+        };
+        if touched.contains(&key) {
+            return Err(Refusal::system(format!("key duplication: {key}")));
+        }
+        touched.push(key);
+        let present = attributes.get(key).map(String::as_str);
+        if old.is_some() && !attribute.mutable && !(adds && present == Some(value)) {
+            return Err(Refusal::system(format!("attempt to update an unchangeable attribute. key: {key}")));
+        }
+        if adds {
+            attribute.check(value)?;
+            attributes.insert(key.to_owned(), value.to_owned());
+        } else if attributes.remove(key).is_none() {
+            return Err(Refusal::system(format!("attempt to delete a nonexistent key: {key}")));
+        }
+    }
+    Ok(attributes)
+}
+
+impl Attribute {
+    fn check(&self, value: &str) -> Result<(), Refusal> {
+        let name = self.name;
+        let accepted = match &self.form {
+            Form::Words(words, _) if words.contains(&value) => return Ok(()),
+            Form::Words(_, later) if later.contains(&value) => {
+                return Err(Refusal::system(format!("topics with {name}={value} are not served yet")));
+            }
+            Form::Words(words, _) => words.join(", "),
+            Form::Number(lowest, highest) => {
+                if value.parse().is_ok_and(|number: i64| (*lowest..=*highest).contains(&number)) {
+                    return Ok(());
+                }
+                format!("a number from {lowest} to {highest}")
+            }
+            Form::Unserved(remedy) => {
+                return Err(Refusal::system(format!("attribute {name} has no effect here: {remedy}")));
+            }
+        };
+        Err(Refusal::system(format!(
+            "value \"{value}\" of attribute {name} is invalid, accepted: {accepted}"
+        )))
+    }
+}
+
+/// How long a topic with these attributes keeps its messages; `None` for as long as the log does.
+pub(crate) fn retention(attributes: &Attributes) -> Option<Duration> {
+    let millis: u64 = attributes.get(RETENTION)?.parse().ok()?;
+    Some(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(old: Option<&Attributes>, text: &str) -> Result<Attributes, String> {
+        edit(OF_TOPICS, old, edits_of(text)).map_err(|refusal| refusal.remark.into_owned())
+    }
+
+    #[test]
+    fn edits_are_taken_as_a_whole_or_not_at_all() {
+        let made = edited(None, "+message.type=FIFO, +retention.ms=1000").unwrap();
+        assert_eq!(retention(&made), Some(Duration::from_secs(1)));
+        let changed = edited(Some(&made), "-retention.ms,+queue.type=SimpleCQ");
+        assert!(changed.unwrap_err().contains("unchangeable"));
+        let changed = edited(Some(&made), "-retention.ms,+message.type=NORMAL").unwrap();
+        assert_eq!(changed, Attributes::from([(MESSAGE_TYPE.to_owned(), "NORMAL".to_owned())]));
+        assert_eq!(edited(Some(&made), "").unwrap(), made);
+        assert_eq!(retention(&edited(None, "+retention.ms=-1").unwrap()), None);
+        let fixed = edited(None, "+queue.type=SimpleCQ").unwrap();
+        assert_eq!(edited(Some(&fixed), "+queue.type=SimpleCQ").unwrap(), fixed, "what it is already");
+        assert!(edited(Some(&fixed), "-queue.type").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, part) in [
+            ("message.type=FIFO", "must begin with"),
+            ("+colour=red", "unsupported key: colour"),
+            ("+message.type=fifo", "is invalid, accepted: UNSPECIFIED"),
+            ("+message.type=FIFO,-message.type", "key duplication"),
+            ("-message.type", "nonexistent"),
+            ("+message.type", "is invalid"),
+            ("+message.type=LITE", "not served yet"),
+            ("+cleanup.policy=COMPACTION", "not served yet"),
+            ("+retention.ms=-2", "a number from -1"),
+            ("+retention.ms=1h", "a number from -1"),
+            ("+reserve.time=72", "use retention.ms"),
+        ] {
+            let refused = edited(None, text).unwrap_err();
+            assert!(refused.contains(part), "{text}: {refused}");
+        }
+        let refused = edit(OF_GROUPS, None, edits_of("+lite.sub.model=Shared")).unwrap_err();
+        assert!(refused.remark.contains("lite topics come later"));
+    }
+}

@@ -1,0 +1,65 @@
+//! A disk that hangs, a segment that cannot be made, a broker that stops: what senders are told.
+
+mod situation;
+
+use std::io::ErrorKind;
+
+use sim::{Fault, Operation};
+use situation::messages::{bodies, text};
+use situation::peer::{number, remark};
+use situation::{Situation, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_hanging_disk_is_told_that_the_message_is_stored_and_not_flushed() {
+    let situation = Situation::new(&[("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "100")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    assert_eq!(peer.store("orders", 0, "durable").await, 0);
+    assert_eq!(peer.read_all("orders", 0).await.len(), 1, "and the group of readers is written down");
+    situation.disk.hold_syncs(true);
+    let slow = peer.send("orders", 0, "slow").await;
+    assert_eq!((slow.code, number(&slow, "queueOffset")), (10, 1), "{slow:?}");
+    // Who does not want to wait is not told to; nobody sees either message yet.
+    let hasty = peer.send_with("orders", 0, b"hasty", &text(&[("WAIT", "false")])).await;
+    assert_eq!((hasty.code, number(&hasty, "queueOffset")), (0, 2), "{hasty:?}");
+    assert_eq!(bodies(&peer.read_all("orders", 0).await), ["durable"]);
+    situation.disk.hold_syncs(false);
+    eventually("everything is on the disk", async || peer.read_all("orders", 0).await.len() == 3).await;
+    assert_eq!(bodies(&peer.read_all("orders", 0).await), ["durable", "slow", "hasty"]);
+    assert_eq!(peer.store("orders", 0, "next").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_next_segment_the_answer_says_so_and_the_next_one_may_succeed() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    situation.disk.inject(Fault::from_now(Operation::Create, "commitlog", ErrorKind::PermissionDenied));
+    let large = "x".repeat(60_000);
+    let mut stored = 0;
+    let refused = loop {
+        let answer = peer.send("orders", 0, &large).await;
+        if answer.code != 0 {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 10);
+    };
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(remark(&refused).starts_with("create mapped file failed, "), "{refused:?}");
+    situation.disk.heal();
+    assert_eq!(peer.store("orders", 0, "next").await, stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_closed_takes_nothing_more() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    assert_eq!(peer.store("orders", 0, "first").await, 0);
+    let broker = std::sync::Arc::clone(&house.broker);
+    tokio::task::spawn_blocking(move || broker.finish()).await.unwrap().unwrap();
+    let refused = peer.send("orders", 0, "late").await;
+    assert_eq!(refused.code, 14, "{refused:?}");
+    assert!(remark(&refused).contains("store is stopped"), "{refused:?}");
+}

@@ -1,0 +1,64 @@
+//! A sync that does not come back: appends go on, and those who wait for the disk are told in time.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use store::Flushed;
+use support::{World, letter, send, sync_options};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn an_append_does_not_wait_for_the_sync_of_zeros_ahead() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "first")).unwrap();
+    world.disk.hold_syncs(true);
+    let zeroing = std::thread::spawn({
+        let store = store.clone();
+        move || store.zero_step()
+    });
+    // Far enough to meet the zeros that are under way, if they are.
+    let (done, is_done) = channel();
+    let appending = std::thread::spawn({
+        let store = store.clone();
+        move || {
+            for _ in 0..4 {
+                send(&store, &letter("t", 0, &"x".repeat(1500))).unwrap();
+            }
+            done.send(()).unwrap();
+        }
+    });
+    is_done.recv_timeout(PATIENCE).expect("appends go on while a sync hangs");
+    world.disk.hold_syncs(false);
+    appending.join().unwrap();
+    zeroing.join().unwrap().unwrap();
+    store.flush_step().unwrap();
+    assert_eq!(support::bodies(&store, "t", 0).len(), 5);
+}
+
+#[test]
+fn while_a_flush_hangs_waiters_are_told_that_their_time_is_over() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    let appended = send(&store, &letter("t", 0, "slow")).unwrap();
+    world.disk.hold_syncs(true);
+    let flushing = std::thread::spawn({
+        let store = store.clone();
+        move || store.flush_step()
+    });
+    let outcome = Arc::new(Mutex::new(Vec::new()));
+    let seen = outcome.clone();
+    store.when_flushed(appended.until, Box::new(move |flushed| seen.lock().push(flushed)));
+    world.clock.advance(Duration::from_secs(6));
+    store.deadline_step();
+    assert_eq!(*outcome.lock(), [Flushed::Timeout]);
+    world.disk.hold_syncs(false);
+    flushing.join().unwrap().unwrap();
+    assert_eq!(outcome.lock().len(), 1);
+    assert_eq!(store.queue("t", 0).max_offset(), 1);
+}
