@@ -41,6 +41,7 @@ impl Broker {
             code::UPDATE_BROKER_CONFIG => self.update_config(exchange),
             code::GET_BROKER_CONFIG => self.config(exchange),
             code::GET_BROKER_RUNTIME_INFO => self.runtime_info(exchange),
+            code::GET_BROKER_HA_STATUS => self.ha_status(exchange),
             code::GET_ALL_CONSUMER_OFFSET => self.all_consumer_offsets(exchange),
             code::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(exchange),
             code::GET_ALL_MESSAGE_REQUEST_MODE => self.request_modes(exchange),

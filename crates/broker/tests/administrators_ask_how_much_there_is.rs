@@ -264,3 +264,14 @@ fn now_ms() -> i64 {
     use store::Clock;
     store::RealClock::default().now_millis()
 }
+
+#[tokio::test]
+async fn a_master_without_slaves_says_so() {
+    let world = World::start().await;
+    world.create_topic("Orders", 1).await;
+    world.send("Orders", 0, "m").await;
+    let status = body(&world.me.ok(request::GET_BROKER_HA_STATUS, &[]).await);
+    assert_eq!(status["master"], true);
+    assert_eq!((&status["inSyncSlaveNums"], &status["haConnectionInfo"]), (&0.into(), &json!([])));
+    assert!(status["masterCommitLogMaxOffset"].as_i64().unwrap() > 0);
+}

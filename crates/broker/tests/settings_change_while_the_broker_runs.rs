@@ -191,7 +191,7 @@ async fn requests_of_later_capabilities_are_answered_with_their_name() {
         (request::POP_MESSAGE, "POP_MESSAGE"),
         (request::GET_TIMER_METRICS, "GET_TIMER_METRICS"),
         (request::AUTH_LIST_USER, "AUTH_LIST_USER"),
-        (request::GET_BROKER_HA_STATUS, "GET_BROKER_HA_STATUS"),
+        (request::GET_BROKER_EPOCH_CACHE, "GET_BROKER_EPOCH_CACHE"),
         (request::CONTROLLER_GET_METADATA_INFO, "CONTROLLER_GET_METADATA_INFO"),
     ];
     for (code, name) in named {

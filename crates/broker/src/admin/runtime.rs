@@ -1,9 +1,10 @@
-//! The broker about itself: figures, positions, clean-ups (28, 43, 45, 402, 306, 316, 329; broker.md §18).
+//! The broker about itself: figures, positions, clean-ups (28, 43, 45, 402, 306, 316, 329, 907; broker.md §18).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use wire::body::KvTable;
 use wire::code::response;
 use wire::names;
@@ -28,6 +29,24 @@ impl Broker {
         self.describe_traffic(&mut table);
         self.describe_store(&mut table);
         exchange.ok_json(&KvTable { table })
+    }
+
+    /// A master that no slave copies (907): what the tools show of replication.
+    pub(super) fn ha_status(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        exchange.ok_json(&json!({
+            "haClientRuntimeInfo": {
+                "activated": false,
+                "lastReadTimestamp": 0,
+                "lastWriteTimestamp": 0,
+                "masterFlushOffset": 0,
+                "maxOffset": 0,
+                "transferredByteInSecond": 0,
+            },
+            "haConnectionInfo": [],
+            "inSyncSlaveNums": 0,
+            "master": true,
+            "masterCommitLogMaxOffset": self.store.log_end(),
+        }))
     }
 
     fn describe_broker(&self, table: &mut BTreeMap<String, String>) {

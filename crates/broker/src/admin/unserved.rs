@@ -15,7 +15,7 @@ const CONTROLLER: &str = "there is no controller in this process";
 const CONTAINER: &str = "there is no broker container; start another process";
 const ACL: &str = "users and permissions come later; let a firewall protect this port";
 
-const UNSERVED: [(i32, &str); 63] = [
+const UNSERVED: [(i32, &str); 62] = [
     (code::RECALL_MESSAGE, TIMERS),
     (code::GET_TIMER_CHECK_POINT, TIMERS),
     (code::GET_TIMER_METRICS, TIMERS),
@@ -47,7 +47,6 @@ const UNSERVED: [(i32, &str); 63] = [
     (code::EXPORT_ROCKSDB_CONFIG_TO_JSON, ROCKSDB),
     (code::NOTIFY_MIN_BROKER_ID_CHANGE, REPLICATION),
     (code::EXCHANGE_BROKER_HA_INFO, REPLICATION),
-    (code::GET_BROKER_HA_STATUS, REPLICATION),
     (code::RESET_MASTER_FLUSH_OFFSET, REPLICATION),
     (code::GET_BROKER_EPOCH_CACHE, REPLICATION),
     (code::NOTIFY_BROKER_ROLE_CHANGED, REPLICATION),
