@@ -1,4 +1,4 @@
-//! `consumerOffset.json` as a Java broker of 5.5 leaves it: what means nothing here is still there when Java comes back.
+//! `consumerOffset.json` as a Java broker of 5.5 leaves it: what means nothing here is there when Java comes back.
 
 mod support;
 

@@ -12,7 +12,8 @@ pub enum Change {
     /// May be changed by a client; the next start reads it.
     Restart,
     /// Never changed by a client: it names a path, an address, an identity, a limit that protects this process, a
-    /// size that the files on disk have, or says what clients may change. CVE-2023-33246 and CVE-2023-37582 began with such keys.
+    /// size that the files on disk have, or says what clients may change. CVE-2023-33246 and CVE-2023-37582 began with
+    /// such keys.
     Locked,
 }
 
