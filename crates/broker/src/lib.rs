@@ -30,6 +30,7 @@ mod state_file;
 mod stats;
 mod store_options;
 mod tasks;
+mod timer;
 mod topics;
 mod transaction;
 mod unique_key;
@@ -56,6 +57,7 @@ use crate::registration::Registration;
 use crate::schedule::Schedule;
 use crate::state_file::StateFile;
 use crate::stats::Stats;
+use crate::timer::TimerRates;
 use crate::topics::Topics;
 use crate::transaction::Transactions;
 use crate::unique_key::UniqueKeys;
@@ -102,6 +104,7 @@ pub struct Broker {
     readers: Arc<Readers>,
     schedule: Arc<Schedule>,
     transactions: Transactions,
+    timer_rates: TimerRates,
     registration: Arc<Registration>,
     unique_keys: UniqueKeys,
     stats: Stats,
@@ -161,11 +164,13 @@ impl Broker {
             readers: Arc::new(Readers::new()),
             schedule,
             transactions,
+            timer_rates: TimerRates::default(),
             registration,
             stopping: watch::Sender::new(false),
         });
         broker.hold.attach(Arc::downgrade(&broker));
         broker.topics.all().iter().for_each(|topic| broker.keep_messages_of(&topic.config));
+        broker.count_timer_deliveries();
         Ok(broker)
     }
 

@@ -15,12 +15,14 @@ use wire::header::FrameWriter;
 use wire::ids::OffsetId;
 use wire::names;
 use wire::properties as props;
+use wire::recall;
 use wire::record::{self, Message};
 use wire::sys_flag;
 
 use crate::Broker;
 use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::retry::max_reconsume;
+use crate::timer;
 use crate::topics::{Topic, Wanted};
 use crate::transaction;
 
@@ -53,7 +55,8 @@ impl Outgoing {
     pub(crate) fn answer_plainly(&mut self, reply_to: ReplyTo) {
         let key = self.keys.len()..self.keys.len();
         let first = self.batch.len();
-        self.answers.push(Answer { reply_to, first, count: 0, queue_id: 0, key, _held: None });
+        let recall = key.clone();
+        self.answers.push(Answer { reply_to, first, count: 0, queue_id: 0, key, recall, _held: None });
     }
 }
 
@@ -67,6 +70,8 @@ struct Answer {
     queue_id: u32,
     /// Where its unique key stands in `keys`.
     key: std::ops::Range<usize>,
+    /// Where the handle that takes it back stands in `keys`; empty if nothing can.
+    recall: std::ops::Range<usize>,
     /// Gives its place back when the answer is gone.
     _held: Option<Held>,
 }
@@ -146,7 +151,9 @@ struct Seen<'a> {
     delay: i32,
     no_wait: bool,
     half: bool,
+    /// Carries a timer property, and no sign that it was in the timer wheel before.
     timer: bool,
+    timed: bool,
     inner_batch: bool,
     /// Something is there that must not be stored as it came.
     rewrite: bool,
@@ -166,10 +173,12 @@ impl<'a> Seen<'a> {
                 props::POP_CK | props::MSG_REGION | props::TRACE_ON | props::CLUSTER | props::CRC32 => {
                     seen.rewrite = true;
                 }
+                props::TIMER_OUT_MS => seen.timed = true,
                 name if props::TIMER.contains(&name) => seen.timer = true,
                 _ => (),
             }
         }
+        seen.timer &= !seen.timed;
         seen
     }
 }
@@ -193,6 +202,15 @@ struct Target {
     queue_id: u32,
     /// Redirected to the dead letters: no delay any more.
     dead: bool,
+}
+
+/// Where a message waits before it goes to its queue, if it does.
+#[derive(Clone, Copy)]
+struct Parking {
+    /// Delay level; 0 or less means none.
+    delay: i32,
+    /// Slot of the timer wheel.
+    out_ms: Option<i64>,
 }
 
 /// Lends the batch of this thread's turn.
@@ -241,20 +259,26 @@ impl Broker {
         }
         let target = self.target(&header, topic, request.header.version)?;
         let seen = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&seen, &header, || self.now_ms())?;
+        refuse_unserved(&seen, &header)?;
         let half = seen.half && !(header.reconsume_times > 0 && seen.delay > 0);
         if half {
             self.check_half_send(header.properties.as_bytes(), &settings)?;
         }
         // A half message waits for its commit first; its delay counts from there.
         let delay = if target.dead || half { 0 } else { seen.delay };
-        let key = self.fill_properties(&header, &seen, &target, delay, outgoing);
+        let out_ms = if seen.timer && !target.dead && self.schedule.level(delay).is_none() {
+            self.timer_slot(header.properties.as_bytes(), &settings)?.filter(|_| !half)
+        } else {
+            None
+        };
+        let key = self.fill_properties(&header, &seen, &target, Parking { delay, out_ms }, outgoing);
+        let recall = self.recall_handle(exchange, &target.topic, out_ms, &key, outgoing);
         let queue_id = target.queue_id;
         let (topic, queue_id_stored) = if half {
             let unique_key = std::str::from_utf8(&outgoing.keys[key.clone()]).unwrap_or_default();
             (self.make_half(&target.topic, queue_id, unique_key, &mut outgoing.properties)?, 0)
         } else {
-            self.parked(&target.topic, queue_id, delay)
+            self.parked_until(&target.topic, queue_id, Parking { delay, out_ms })
         };
         let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
             Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
@@ -281,7 +305,8 @@ impl Broker {
             target.topic.put.add(1, message.body.len() as u64);
         }
         outgoing.waits |= !seen.no_wait;
-        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count: 1, queue_id, key, _held });
+        let reply_to = request.reply_to();
+        outgoing.answers.push(Answer { reply_to, first, count: 1, queue_id, key, recall, _held });
         Ok(())
     }
 
@@ -401,13 +426,43 @@ impl Broker {
         }
     }
 
+    /// The same for a message that may wait in the timer wheel instead.
+    fn parked_until(&self, topic: &Arc<Topic>, queue_id: u32, parking: Parking) -> (Arc<Topic>, u32) {
+        match (parking.out_ms, self.topics.get(names::TIMER_TOPIC)) {
+            (Some(_), Some(timer)) => (timer, 0),
+            _ => self.parked(topic, queue_id, parking.delay),
+        }
+    }
+
+    /// Writes the handle that takes a timer message back into `outgoing.keys` (broker.md §8.5).
+    fn recall_handle(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        topic: &Topic,
+        out_ms: Option<i64>,
+        key: &std::ops::Range<usize>,
+        outgoing: &mut Outgoing,
+    ) -> std::ops::Range<usize> {
+        let start = outgoing.keys.len();
+        let topic = &topic.config.topic_name;
+        if let Some(out_ms) = out_ms
+            && exchange.request.header.code != code::SEND_BATCH_MESSAGE
+            && !topic.starts_with(names::RETRY_PREFIX)
+        {
+            let unique_key = String::from_utf8_lossy(&outgoing.keys[key.clone()]).into_owned();
+            let broker_name = &self.settings.load().broker_name;
+            recall::write(topic, broker_name, out_ms, &unique_key, &mut outgoing.keys);
+        }
+        start..outgoing.keys.len()
+    }
+
     /// Writes the properties to store into `outgoing.properties`; returns where the unique key stands in `keys`.
     fn fill_properties(
         &self,
         header: &SendHeader<'_>,
         seen: &Seen<'_>,
         target: &Target,
-        delay: i32,
+        parking: Parking,
         outgoing: &mut Outgoing,
     ) -> std::ops::Range<usize> {
         let text = header.properties.as_bytes();
@@ -418,12 +473,16 @@ impl Broker {
             let removed = [&BROKER_PROPERTIES[..], &[props::DELAY]].concat();
             props::copy_without(text, &removed, out);
             props::push(out, props::DELAY, "-1");
-        } else if let Some(level) = self.schedule.level(delay) {
+        } else if let Some(level) = self.schedule.level(parking.delay) {
             let removed =
                 [&BROKER_PROPERTIES[..], &[props::DELAY, props::REAL_TOPIC, props::REAL_QID], &props::TIMER]
                     .concat();
             props::copy_without(text, &removed, out);
             push_parking(out, level, &target.topic.config.topic_name, target.queue_id);
+        } else if let Some(out_ms) = parking.out_ms {
+            let removed = [&BROKER_PROPERTIES[..], &[props::REAL_TOPIC, props::REAL_QID]].concat();
+            props::copy_without(text, &removed, out);
+            timer::push_timed(out, out_ms, &target.topic.config.topic_name, target.queue_id);
         } else if seen.rewrite {
             props::copy_without(text, &BROKER_PROPERTIES, out);
         } else {
@@ -466,8 +525,12 @@ impl Broker {
             return Err(illegal(format!("batches may not be sent to topic {}", header.topic)));
         }
         let shared = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&shared, header, || self.now_ms())?;
-        if shared.delay > 0 || shared.half || header.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
+        refuse_unserved(&shared, header)?;
+        if shared.delay > 0
+            || shared.timer
+            || shared.half
+            || header.sys_flag & sys_flag::TRANSACTION_MASK != 0
+        {
             return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
         }
         let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(topic));
@@ -490,7 +553,16 @@ impl Broker {
         let _held = self.place(exchange.channel, !shared.no_wait)?;
         topic.put.add(count as u64, request.body.len() as u64);
         outgoing.waits |= !shared.no_wait;
-        outgoing.answers.push(Answer { reply_to: request.reply_to(), first, count, queue_id, key, _held });
+        let recall = key.end..key.end;
+        outgoing.answers.push(Answer {
+            reply_to: request.reply_to(),
+            first,
+            count,
+            queue_id,
+            key,
+            recall,
+            _held,
+        });
         Ok(())
     }
 
@@ -667,6 +739,11 @@ impl AnswerWriter {
         {
             writer.field("transactionId", key);
         }
+        if let Some(handle) = keys.get(answer.recall.clone()).and_then(|key| std::str::from_utf8(key).ok())
+            && !handle.is_empty()
+        {
+            writer.field("recallHandle", handle);
+        }
         writer.empty();
     }
 }
@@ -679,7 +756,7 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 }
 
 /// Kinds of messages that are not served yet are refused, never stored as something else.
-fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: impl FnOnce() -> i64) -> Outcome {
+fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>) -> Outcome {
     if !seen.half && header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED {
         let remark = "a message whose sysFlag says it is a half message must have the property TRAN_MSG=true";
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
@@ -687,19 +764,7 @@ fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>, now_ms: impl FnOnce
     if seen.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0 {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, "inner batches are not served yet"));
     }
-    if seen.timer && seen.delay <= 0 && is_due_later(header.properties.as_bytes(), now_ms()) {
-        let remark =
-            "accurate timer message is not enabled: timer messages are not served yet; use a delay level";
-        return Err(Refusal::new(response::SYSTEM_ERROR, remark));
-    }
     Ok(())
-}
-
-/// Whether a timer property names a time to come; a malformed one counts as such and is refused with it.
-fn is_due_later(properties: &[u8], now_ms: i64) -> bool {
-    let value = |name| props::find(properties, name).map(|text| text.parse::<i64>().unwrap_or(i64::MAX));
-    let [seconds, millis, at] = props::TIMER.map(value);
-    seconds.or(millis).map_or_else(|| at.is_some_and(|at| at > now_ms), |delay| delay > 0)
 }
 
 /// Pop retry topics have one character that no other topic may have (wire.md §15.1).

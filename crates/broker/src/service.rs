@@ -101,6 +101,7 @@ impl Broker {
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(exchange),
             code::GET_EARLIEST_MSG_STORETIME => self.earliest_store_time(exchange),
             code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2 => self.reply(exchange),
+            code::RECALL_MESSAGE => self.recall_message(exchange),
             code::QUERY_MESSAGE => self.query_message(exchange),
             code::VIEW_MESSAGE_BY_ID => self.view_message(exchange),
             _ => self.administer(exchange).unwrap_or_else(|| Err(unsupported(exchange.request))),

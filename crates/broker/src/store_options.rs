@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use settings::{Broker as Settings, BrokerRole, FlushDiskType};
-use store::{FlushMode, Options, Transfer};
+use store::{FlushMode, Options, TimerOptions, Transfer};
 
 use crate::BrokerError;
 
@@ -52,6 +52,7 @@ pub(crate) fn of(settings: &Settings) -> Options {
         clean_interval: settings.clean_resource_interval,
         examined_entries_min: settings.max_filter_message_size as u64 / 20,
         delay_levels: delay_levels(settings),
+        timer: settings.timer_wheel_enable.then(|| timer(settings)),
         in_memory_bytes: machine_memory_bytes() / 100
             * u64::from(settings.access_message_in_memory_max_ratio),
         transfer_in_memory: transfer(
@@ -63,6 +64,23 @@ pub(crate) fn of(settings: &Settings) -> Options {
             settings.max_transfer_count_on_message_in_disk,
         ),
         ..Options::default()
+    }
+}
+
+fn timer(settings: &Settings) -> TimerOptions {
+    // Java rounds down to one of these.
+    let precision_ms = match settings.timer_precision_ms {
+        1000.. => 1000,
+        500.. => 500,
+        200.. => 200,
+        _ => 100,
+    };
+    TimerOptions {
+        precision_ms,
+        roll_window_slots: settings.timer_roll_window_slot,
+        log_file_bytes: settings.mapped_file_size_timer_log,
+        flush_interval: settings.timer_flush_interval_ms,
+        ..TimerOptions::default()
     }
 }
 

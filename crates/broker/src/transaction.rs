@@ -40,6 +40,7 @@ use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::offsets::ConsumerOffsets;
 use crate::send::{self, Outgoing};
 use crate::state_file::StateFile;
+use crate::timer;
 use crate::topics::Topic;
 
 use counts::Counts;
@@ -339,11 +340,19 @@ impl Broker {
         if let Some(level) = level {
             send::push_parking(&mut properties, level, topic_name, queue_id);
         }
+        let out_ms = match level {
+            None => self.timer_slot_of_final(half)?,
+            Some(_) => None,
+        };
+        if let Some(out_ms) = out_ms {
+            timer::push_timed(&mut properties, out_ms, topic_name, queue_id);
+        }
         if ending.checks > 0 {
             props::push(&mut properties, queues::CHECK_TIMES, itoa::Buffer::new().format(ending.checks));
         }
         let (stored_topic, stored_queue) = match level {
             Some(level) => (names::SCHEDULE_TOPIC, level as u32 - 1),
+            None if out_ms.is_some() => (names::TIMER_TOPIC, 0),
             None => (topic_name, queue_id),
         };
         let message = Message {
@@ -360,6 +369,15 @@ impl Broker {
             topic.put.add(1, half.body.len() as u64);
         }
         Ok(())
+    }
+
+    /// The slot of the timer wheel that a committed message waits in; a delay counts from its commit.
+    fn timer_slot_of_final(&self, half: &Record<'_>) -> Result<Option<i64>, Refusal> {
+        let has = |name: &&str| half.property(name).is_some();
+        if half.property(props::TIMER_OUT_MS).is_some() || !props::TIMER.iter().any(has) {
+            return Ok(None);
+        }
+        self.timer_slot(half.properties, &self.settings.load())
     }
 
     /// A queue of a topic that may have been deleted in the meantime.

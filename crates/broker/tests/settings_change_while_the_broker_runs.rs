@@ -189,7 +189,7 @@ async fn requests_of_later_capabilities_are_answered_with_their_name() {
     let world = World::start().await;
     let named = [
         (request::POP_MESSAGE, "POP_MESSAGE"),
-        (request::GET_TIMER_METRICS, "GET_TIMER_METRICS"),
+        (request::SWITCH_TIMER_ENGINE, "SWITCH_TIMER_ENGINE"),
         (request::AUTH_LIST_USER, "AUTH_LIST_USER"),
         (request::GET_BROKER_EPOCH_CACHE, "GET_BROKER_EPOCH_CACHE"),
         (request::CONTROLLER_GET_METADATA_INFO, "CONTROLLER_GET_METADATA_INFO"),

@@ -184,6 +184,33 @@ settings! {
             "transactionMetricFlushInterval", live, within ms(1), DAY;
     }
 
+    "Timer messages" {
+        /// Serve messages with a time of delivery (`setDeliverTimeMs`, `setDelayTimeMs`, `setDelayTimeSec`).
+        timer_wheel_enable: bool = true, "timerWheelEnable", restart;
+        /// Longest delay, in seconds; a message that is due later is refused.
+        timer_max_delay_sec: Duration as Seconds = secs(259_200),
+            "timerMaxDelaySec", live, within secs(1), secs(INT_MAX);
+        /// Milliseconds of a slot of the timer wheel, rounded down to 1000, 500, 200 or 100. Messages are delivered at
+        /// their own millisecond whatever it is.
+        timer_precision_ms: u32 = 1000, "timerPrecisionMs", restart, within 1, INT_MAX as u32;
+        /// A message due later than this many slots is put into the timer topic again on the way.
+        timer_roll_window_slot: u32 = 172_800, "timerRollWindowSlot", restart, within 0, INT_MAX as u32;
+        /// Bytes of one timer log file.
+        mapped_file_size_timer_log: u64 = 104_857_600,
+            "mappedFileSizeTimerLog", restart, within 4096, INT_MAX;
+        /// Time between two checkpoints of the timer.
+        timer_flush_interval_ms: Duration as Millis = ms(1000),
+            "timerFlushIntervalMs", restart, within ms(1), DAY;
+        /// Messages in one slot from which further ones for it are refused now and then, from twice as many on always.
+        timer_congest_num_each_slot: i32 = i32::MAX, "timerCongestNumEachSlot", live, within 1, i32::MAX;
+        /// Let producers take back timer messages that are not due yet (code 370).
+        recall_message_enable: bool = false, "recallMessageEnable", live;
+        /// Let them do so also while `brokerPermission` forbids writing.
+        allow_recall_when_broker_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable", live;
+        /// Name a message that is taken back by topic and id, as brokers before 5.4 do; both are understood here.
+        append_topic_for_timer_delete_key: bool = false, "appendTopicForTimerDeleteKey", live;
+    }
+
     "Pulling" {
         /// Hold a pull that finds nothing until a message comes or the client's time is over.
         long_polling_enable: bool = true, "longPollingEnable", live;

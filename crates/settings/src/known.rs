@@ -41,7 +41,7 @@ pub(crate) const CLASSES: [Class; 35] = [
     class("replication", "replication is not served yet"),
     class("controller", "controller mode is not served yet"),
     class("dledger", "DLedger mode is not served yet"),
-    class("timer", "timed messages are not served yet; delay levels are"),
+    class("timer", "the timer has one thread, delivers until it succeeds and counts by itself what waits"),
     class("pop", "pop consumption is not served yet"),
     class("balance", "assigning queues on the broker is not served yet"),
     class("light", "light and lite topics are not served yet"),

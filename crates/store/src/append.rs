@@ -263,6 +263,15 @@ impl Store {
         }
     }
 
+    /// Wakes the timer if any of these queues is the one it reads.
+    pub(crate) fn tell_timer<'a>(&self, mut queues: impl Iterator<Item = &'a Arc<Queue>>) {
+        if let Some(timer) = &self.timer
+            && queues.any(|queue| queue.followed.load(Ordering::Relaxed))
+        {
+            timer.signal.raise();
+        }
+    }
+
     /// What follows an append outside its lock: waking those who wait for it.
     fn after_append(&self, batch: &Batch, until: u64) {
         self.flush.dirty.raise();
@@ -279,6 +288,7 @@ impl Store {
         // Pairs with the fence of a reader that starts to watch: one of us sees the other.
         fence(Ordering::SeqCst);
         debug_assert!(until <= self.log.end());
+        self.tell_timer(batch.entries.iter().map(|entry| &entry.queue));
         let mut told: Option<&Arc<Queue>> = None;
         for entry in batch.entries.iter().filter(|entry| entry.queued) {
             let queue = &entry.queue;

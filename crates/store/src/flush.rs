@@ -144,6 +144,7 @@ impl Store {
         }
         // Pairs with the fence of a reader that starts to watch: one of us sees the other.
         fence(Ordering::SeqCst);
+        self.tell_timer(seen.iter().map(|entry| &entry.queue));
         let mut told: Option<&Arc<Queue>> = None;
         for UnseenEntry { queue, .. } in &seen {
             if queue.watched.load(Ordering::Acquire) && told.is_none_or(|told| !Arc::ptr_eq(told, queue)) {

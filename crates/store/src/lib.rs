@@ -42,6 +42,7 @@ mod signal;
 mod store;
 mod time_search;
 mod time_zone;
+mod timer;
 mod zeros;
 
 pub use batch::{Appended, Batch};
@@ -58,3 +59,4 @@ pub use records::{Reach, Records};
 pub use runtime::Runtime;
 pub use store::{OnArrival, Store};
 pub use time_search::Boundary;
+pub use timer::{OnDelivered, TimerFigures, TimerNext, TimerOptions};

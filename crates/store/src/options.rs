@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::timer::TimerOptions;
+
 /// When appended bytes become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
@@ -91,6 +93,8 @@ pub struct Options {
     pub queue_tail_bytes_max: u64,
     /// From this many queues on a clean stop leaves a table of them; with fewer the next start looks into their files.
     pub queue_table_rows_min: usize,
+    /// How timer messages are served (`timerWheelEnable`); `None` leaves those that wait alone.
+    pub timer: Option<TimerOptions>,
 }
 
 /// The part of [`Options`] that may change while the store is open, see [`Store::adjust`](crate::Store::adjust).
@@ -186,6 +190,7 @@ impl Default for Options {
             open_queue_files_max: 512,
             queue_tail_bytes_max: 256 << 20,
             queue_table_rows_min: 1000,
+            timer: Some(TimerOptions::default()),
         }
     }
 }

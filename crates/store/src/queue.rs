@@ -78,6 +78,8 @@ pub struct Queue {
     pub(crate) files: Arc<QueueFiles>,
     /// Set by the broker while someone waits for new messages here; the store then tells of arrivals.
     pub watched: AtomicBool,
+    /// Set while the timer reads this queue; it is told of arrivals.
+    pub(crate) followed: AtomicBool,
     /// Offset of the next message. Changed only under the append lock.
     pub(crate) next: AtomicU64,
     visible: AtomicU64,
@@ -114,6 +116,7 @@ impl Queue {
             serial: files.next_serial(),
             files,
             watched: AtomicBool::new(false),
+            followed: AtomicBool::new(false),
             next: AtomicU64::new(next),
             visible: AtomicU64::new(next),
             min: AtomicU64::new(first),

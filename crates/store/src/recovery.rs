@@ -116,10 +116,10 @@ pub(crate) fn recover(
         // Also what the killed process wrote and did not sync is ours to sync now.
         queues.files.note_all();
     }
-    if queues.find(names::TIMER_TOPIC, 0).is_some_and(|queue| queue.next.load(Ordering::Acquire) > 0) {
-        tracing::warn!(
-            "Java's timer has messages in this store; those that are not delivered yet wait until Java has the store again"
-        );
+    let timed =
+        queues.find(names::TIMER_TOPIC, 0).is_some_and(|queue| queue.next.load(Ordering::Acquire) > 0);
+    if timed && options.timer.is_none() {
+        tracing::warn!("there are timer messages in this store; they wait until timerWheelEnable is true");
     }
     log.set_end(end);
     let flushed = if start.ours_clean { end } else { start.promised.unwrap_or(log.min()).min(end) };

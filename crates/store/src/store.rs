@@ -27,6 +27,7 @@ use crate::queues::Queues;
 use crate::recovery;
 use crate::retention::Retention;
 use crate::signal::Signal;
+use crate::timer::Timer;
 use crate::zeros::Zeros;
 
 /// Called when new messages of a watched queue can be read; must not block.
@@ -48,6 +49,7 @@ pub struct Store {
     pub(crate) unseen: Mutex<Unseen>,
     pub(crate) flush: Flush,
     pub(crate) index: Option<Index>,
+    pub(crate) timer: Option<Timer>,
     pub(crate) checkpoint: Mutex<CheckpointFile>,
     pub(crate) retention: Mutex<Retention>,
     /// Topics that keep their messages for a shorter time than the log.
@@ -100,6 +102,10 @@ impl Store {
         let queues = Queues::new(files);
         let mut recovered = recovery::recover(&*disk, &*clock, &options, &log, &queues, leftovers)?;
         let index = Index::open(&*disk, &options, &mut recovered, log.end())?;
+        let timer = match &options.timer {
+            Some(timer) => Some(Timer::open(&disk, &root, timer, clock.now_millis(), &queues, &log)?),
+            None => None,
+        };
         let flush = Flush::default();
         flush.until.store(recovered.flushed, Ordering::Release);
         let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
@@ -112,6 +118,7 @@ impl Store {
             unseen: Mutex::default(),
             flush,
             index,
+            timer,
             checkpoint: Mutex::new(recovered.checkpoint),
             retention: Mutex::default(),
             expiry: Mutex::default(),
@@ -142,6 +149,7 @@ impl Store {
             // Everything is durable, so it also counts in this run of the machine.
             store.move_checkpoint(false, |_, _| {})?;
         }
+        store.timer_flush_step()?;
         if store.flushed_until() < store.log_end() {
             store.flush.dirty.raise();
         }
@@ -164,6 +172,10 @@ impl Store {
         }
         if self.index.is_some() {
             work.push(("store-index", Store::index_loop));
+        }
+        if self.timer.is_some() {
+            work.push(("store-timer", Store::timer_loop));
+            work.push(("store-timer-disk", Store::timer_flush_loop));
         }
         let mut workers = self.workers.lock();
         for (name, run) in work {
@@ -197,6 +209,7 @@ impl Store {
         self.queue_step(true)?;
         self.index_stop()?;
         self.save_queue_table();
+        self.timer_stop()?;
         self.log.drop_ready().map_err(StoreError::io("tidy", &self.log.dir))?;
         self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
         let abort = self.options.root.join("abort");
@@ -229,6 +242,10 @@ impl Store {
         }
         if let Some(index) = &self.index {
             index.signal.stop();
+        }
+        if let Some(timer) = &self.timer {
+            timer.signal.stop();
+            timer.flush_signal.stop();
         }
         for worker in self.workers.lock().drain(..) {
             if worker.join().is_err() {

@@ -47,6 +47,34 @@ impl DataVersion {
     }
 }
 
+/// How many messages wait in the timer wheel: `config/timermetrics`, and the answer to 61.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TimerMetrics {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// By topic.
+    #[serde(deserialize_with = "or_default")]
+    pub timing_count: std::collections::BTreeMap<String, TimerMetric>,
+}
+
+/// Timer messages of one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TimerMetric {
+    /// Messages that wait, less those that take others back.
+    pub count: i64,
+    /// Unix milliseconds of the last change.
+    pub time_stamp: i64,
+}
+
+impl TimerMetrics {
+    /// As JSON, on one line.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
 /// A table of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KvTable {

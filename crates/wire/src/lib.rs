@@ -16,5 +16,6 @@ pub mod loose_json;
 pub mod names;
 pub mod prop_crc;
 pub mod properties;
+pub mod recall;
 pub mod record;
 pub mod sys_flag;

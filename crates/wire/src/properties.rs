@@ -56,8 +56,26 @@ pub const CORRELATION_ID: &str = "CORRELATION_ID";
 pub const MSG_TYPE: &str = "MSG_TYPE";
 /// Id of a transaction.
 pub const TRANSACTION_ID: &str = "__transactionId__";
-/// Timer properties: a message carrying any of them is due later.
-pub const TIMER: [&str; 3] = ["TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS"];
+/// Seconds after which a message is due.
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// Milliseconds after which a message is due.
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// Unix milliseconds at which a message is due.
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+/// Timer properties: a message carrying any of them is due later. The first of them that is there counts.
+pub const TIMER: [&str; 3] = [TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS];
+/// Beginning of the slot of the timer wheel that a message waits in, Unix milliseconds.
+pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+/// When a message was put into the timer wheel.
+pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+/// When a message was taken out of the timer wheel.
+pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+/// How often a message was put into the timer topic again, being due beyond the wheel.
+pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+/// Unique key of a timer message that this one takes back.
+pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+/// When the client that recalls a message did so.
+pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
 
 /// Walks over `(name, value)` pairs in order.
 pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {

@@ -67,11 +67,8 @@ impl Broker {
         }
         put("EndTransactionQueueSize", "0".to_owned());
         put("EndTransactionThreadPoolQueueCapacity", capacity.to_string());
-        for name in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-            put(name, "0".to_owned());
-        }
-        for name in ["timerEnqueueTps", "timerDequeueTps"] {
-            put(name, "0.0".to_owned());
+        for (name, value) in self.timer_rows() {
+            put(name, value);
         }
     }
 

@@ -4,7 +4,6 @@ use wire::code::{request as code, response};
 
 use crate::exchange::Refusal;
 
-const TIMERS: &str = "timer messages come later; use delay levels";
 const POP: &str = "consumption by pop comes later; consume by pull or push, as clients do by default";
 const LITE: &str = "lite topics come later";
 const STATIC_TOPICS: &str = "static topics come later; create an ordinary one";
@@ -15,11 +14,8 @@ const CONTROLLER: &str = "there is no controller in this process";
 const CONTAINER: &str = "there is no broker container; start another process";
 const ACL: &str = "users and permissions come later; let a firewall protect this port";
 
-const UNSERVED: [(i32, &str); 62] = [
-    (code::RECALL_MESSAGE, TIMERS),
-    (code::GET_TIMER_CHECK_POINT, TIMERS),
-    (code::GET_TIMER_METRICS, TIMERS),
-    (code::SWITCH_TIMER_ENGINE, TIMERS),
+const UNSERVED: [(i32, &str); 59] = [
+    (code::SWITCH_TIMER_ENGINE, ROCKSDB),
     (code::SET_MESSAGE_REQUEST_MODE, POP),
     (code::POP_MESSAGE, POP),
     (code::ACK_MESSAGE, POP),

@@ -1,0 +1,257 @@
+//! Timer messages: they wait in one queue of the timer topic and are put into their real queue when they are due
+//! (store.md §15).
+//!
+//! The timer is a follower of that queue. For each message it writes a unit to the timer log and chains it to a slot of
+//! the wheel, in Java's files; of what waits, memory holds the messages of the present slot alone. Java delivers a slot
+//! when it is over; here each message of it is delivered at its own millisecond, never before.
+//!
+//! Nothing is lost and nothing is delivered twice, whenever the process or the machine stops: a checkpoint names a
+//! state of queue, wheel and timer log that is durable, and what was delivered after it stands in the commit log, each copy
+//! with the position of the message it was made of. Recovery goes back to the checkpoint, looks for those copies and
+//! goes on without them (see `recovery`).
+
+mod checkpoint;
+mod deliver;
+mod enqueue;
+mod figures;
+mod flush;
+mod log;
+mod metrics;
+mod recovery;
+mod slot;
+mod wheel;
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use wire::properties;
+use wire::record::Record;
+
+use crate::commit_log::CommitLog;
+use crate::error::StoreError;
+use crate::queue::Queue;
+use crate::signal::Signal;
+use crate::store::Store;
+
+use checkpoint::{Checkpoint, CheckpointFile};
+use log::UnitLog;
+use metrics::Metrics;
+use slot::Present;
+use wheel::Wheel;
+
+pub use figures::TimerFigures;
+
+/// Told of what was delivered: topic, messages, bytes.
+pub type OnDelivered = Box<dyn Fn(&str, u64, u64) + Send + Sync>;
+
+/// What shapes the timer; the sizes are not recorded on disk (store.md §23).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimerOptions {
+    /// Milliseconds of a slot (`timerPrecisionMs`).
+    pub precision_ms: u32,
+    /// Slots that the wheel turns through: seven days of seconds in Java, whatever the precision.
+    pub slots: u32,
+    /// A message due later than this many slots from now is put back into the timer topic on the way
+    /// (`timerRollWindowSlot`).
+    pub roll_window_slots: u32,
+    /// Bytes of one file of the timer log (`mappedFileSizeTimerLog`).
+    pub log_file_bytes: u64,
+    /// Between two checkpoints while something changes (`timerFlushIntervalMs`).
+    pub flush_interval: Duration,
+}
+
+impl Default for TimerOptions {
+    fn default() -> Self {
+        TimerOptions {
+            precision_ms: 1000,
+            slots: 7 * 86_400,
+            roll_window_slots: 172_800,
+            log_file_bytes: 100 << 20,
+            flush_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Slots that Java keeps free between the end of the wheel and its beginning.
+const BLANK_SLOTS: u32 = 60;
+
+impl TimerOptions {
+    fn precision(&self) -> i64 {
+        i64::from(self.precision_ms.max(1))
+    }
+
+    /// The beginning of the slot that holds a moment.
+    fn slot_of(&self, millis: i64) -> i64 {
+        millis.div_euclid(self.precision()) * self.precision()
+    }
+
+    /// Java's bounds of the window (store.md §15.5).
+    fn roll_window(&self) -> u32 {
+        let most = self.slots.saturating_sub(BLANK_SLOTS).max(2);
+        if (2..=most).contains(&self.roll_window_slots) { self.roll_window_slots } else { most }
+    }
+}
+
+/// When the timer wants to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimerNext {
+    /// There is more to do.
+    AtOnce,
+    /// After this time, or when a message comes.
+    After(Duration),
+    /// When a message comes.
+    OnArrival,
+}
+
+/// The timer of a store.
+pub(crate) struct Timer {
+    pub options: TimerOptions,
+    /// Raised when a message has come.
+    pub signal: Signal,
+    /// Raised when there is something to checkpoint.
+    pub flush_signal: Signal,
+    pub state: Mutex<State>,
+    /// Held by the one flush that runs.
+    files: Mutex<CheckpointFile>,
+    pub on_delivered: OnceLock<OnDelivered>,
+    enqueued: AtomicU64,
+    delivered: AtomicU64,
+}
+
+/// How far the timer has come.
+pub(crate) struct State {
+    queue: Arc<Queue>,
+    wheel: Wheel,
+    log: UnitLog,
+    metrics: Metrics,
+    /// Milliseconds of a slot.
+    precision: i64,
+    /// First message of the timer topic that is not in the timer log.
+    queue_offset: u64,
+    /// Beginning of the present slot; everything before it is delivered. It never goes back: while the clock is behind
+    /// it, what is due earlier waits in this slot.
+    read_time: i64,
+    present: Present,
+    /// Messages, by position, that recovery found delivered already and that are still to be met.
+    done: HashSet<u64>,
+    /// Where the copies of those stand in the commit log, from here on.
+    done_from: u64,
+    /// Of messages before this offset of the queue, those of slots before this time were delivered: the wheel is
+    /// being built anew.
+    skipped: Option<(u64, i64)>,
+    /// Nothing is delivered before the queue is read up to here: what takes messages back may stand there.
+    catch_up: u64,
+    /// The present slot is not left before the queue is read up to here.
+    rolled_until: u64,
+    /// Whether anything is not in the checkpoint.
+    changed: bool,
+    checkpoint: Checkpoint,
+}
+
+impl Store {
+    /// Tells of deliveries from now on; the first caller is told.
+    pub fn on_timer_delivered(&self, told: OnDelivered) {
+        if let Some(timer) = &self.timer {
+            // A second listener would count twice what the first has counted.
+            let _ = timer.on_delivered.set(told);
+        }
+    }
+
+    /// Takes in what has come and delivers what is due.
+    pub fn timer_step(&self) -> Result<TimerNext, StoreError> {
+        let Some(timer) = &self.timer else { return Ok(TimerNext::OnArrival) };
+        // Before the queue is looked at: what takes a message back was there before that message is due.
+        let now = self.clock.now_millis();
+        let mut state = timer.state.lock();
+        let more = self.timer_enqueue(timer, &mut state, now)?;
+        if state.queue_offset >= state.catch_up {
+            state.skipped = None;
+        } else if more {
+            return Ok(TimerNext::AtOnce);
+        }
+        let next = self.timer_deliver(timer, &mut state, now)?;
+        if state.changed {
+            timer.flush_signal.raise();
+        }
+        Ok(if more { TimerNext::AtOnce } else { next })
+    }
+
+    /// The thread that takes in and delivers.
+    pub(crate) fn timer_loop(&self) {
+        /// Messages that come or are due within this time are handled together.
+        const GATHER: Duration = Duration::from_millis(5);
+        const AFTER_ERROR: Duration = Duration::from_secs(1);
+        let Some(timer) = &self.timer else { return };
+        while !timer.signal.is_stopped() {
+            timer.signal.take();
+            let next = self.timer_step().unwrap_or_else(|error| {
+                tracing::error!(%error, "timer messages wait");
+                TimerNext::After(AFTER_ERROR)
+            });
+            match next {
+                TimerNext::AtOnce => continue,
+                TimerNext::After(pause) => timer.signal.wait(Some(pause)),
+                TimerNext::OnArrival => timer.signal.wait(None),
+            };
+            timer.signal.pause(GATHER);
+        }
+    }
+}
+
+/// What a copy says of the message it was made of, in a field that only transactions use otherwise: recovery knows by
+/// it what was delivered. 0 is what every other message has there.
+fn source_mark(offset: u64) -> i64 {
+    offset as i64 + 1
+}
+
+/// The offset that a mark stands for.
+fn source_of(mark: i64) -> Option<u64> {
+    u64::try_from(mark).ok()?.checked_sub(1)
+}
+
+/// A record of the commit log, read beside its map: what waits for days shall not fill memory. `None` if it is gone.
+fn read_record<'a>(
+    log: &CommitLog,
+    at: u64,
+    size: u32,
+    scratch: &'a mut Vec<u8>,
+) -> io::Result<Option<Record<'a>>> {
+    let Some(segment) = log.segment_at(at) else { return Ok(None) };
+    if at + u64::from(size) > log.end().min(segment.until()) {
+        return Ok(None);
+    }
+    scratch.resize(size as usize, 0);
+    segment.file.read_at(scratch, at - segment.base)?;
+    Ok(Record::parse(scratch)
+        .ok()
+        .filter(|record| record.physical_offset as u64 == at && record.bytes.len() == size as usize))
+}
+
+/// The millisecond at which a message is due, given its slot (`TIMER_OUT_MS`), which begins before that.
+///
+/// A delay counts from when the message was stored; the copy of a rolled one says when that was.
+fn due_of(record: &Record<'_>, out_ms: i64, precision: i64) -> i64 {
+    let [mut seconds, mut millis, mut at] = [None; 3];
+    let mut rolled = false;
+    for (name, value) in properties::iter(record.properties) {
+        match name {
+            properties::TIMER_DELAY_SEC => seconds = value.parse::<i64>().ok(),
+            properties::TIMER_DELAY_MS => millis = value.parse::<i64>().ok(),
+            properties::TIMER_DELIVER_MS => at = value.parse::<i64>().ok(),
+            properties::TIMER_ROLL_TIMES => rolled = true,
+            _ => (),
+        }
+    }
+    let delay = seconds.map(|seconds| seconds.saturating_mul(1000)).or(millis);
+    let due = match delay {
+        Some(delay) if !rolled => Some(record.store_timestamp.saturating_add(delay)),
+        _ => at,
+    };
+    let last = out_ms.saturating_add(precision);
+    due.map_or(last, |due| due.clamp(out_ms.saturating_add(1), last))
+}

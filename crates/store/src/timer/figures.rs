@@ -1,0 +1,79 @@
+//! Figures about the timer, for administrators and metrics.
+
+use std::sync::atomic::Ordering;
+
+use wire::body::TimerMetrics;
+
+use super::State;
+use crate::store::Store;
+
+/// A snapshot of figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimerFigures {
+    /// How far the present slot is behind the clock.
+    pub behind_ms: i64,
+    /// Messages of the timer topic that are not in the wheel yet.
+    pub queue_behind: u64,
+    /// Messages in the wheel.
+    pub pending: i64,
+    /// Messages put into the wheel since the start.
+    pub enqueued: u64,
+    /// Messages taken out of it since the start.
+    pub delivered: u64,
+}
+
+impl State {
+    /// Messages that wait. The present slot keeps its number until it is over.
+    fn pending(&self) -> i64 {
+        let slot = self.wheel.get(self.read_time).filter(|_| self.present.loaded);
+        match slot {
+            Some(slot) => {
+                (self.wheel.pending() - i64::from(slot.num)).max(0) + self.present.waiting.len() as i64
+            }
+            None => self.wheel.pending(),
+        }
+    }
+}
+
+impl Store {
+    /// Whether timer messages are served.
+    pub fn has_timer(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// Figures as of now.
+    pub fn timer_figures(&self) -> TimerFigures {
+        let Some(timer) = &self.timer else { return TimerFigures::default() };
+        let now = self.clock.now_millis();
+        let state = timer.state.lock();
+        // A slot that has nothing is over with the clock, though nobody has looked at it.
+        let behind = if state.wheel.next_from(state.read_time).is_some_and(|first| first < now) {
+            now - state.read_time
+        } else {
+            0
+        };
+        TimerFigures {
+            behind_ms: behind.max(0),
+            queue_behind: state.queue.max_offset().saturating_sub(state.queue_offset),
+            pending: state.pending(),
+            enqueued: timer.enqueued.load(Ordering::Relaxed),
+            delivered: timer.delivered.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Java's fields of `config/timercheck` as last saved, big-endian; `None` without a timer.
+    pub fn timer_checkpoint(&self) -> Option<[u8; 56]> {
+        Some(self.timer.as_ref()?.state.lock().checkpoint.java_bytes())
+    }
+
+    /// How many messages wait for each topic; `None` without a timer.
+    pub fn timer_metrics(&self) -> Option<TimerMetrics> {
+        Some(self.timer.as_ref()?.state.lock().metrics.table.clone())
+    }
+
+    /// Messages in the slot that begins at `out_ms`.
+    pub fn timer_slot_count(&self, out_ms: i64) -> i32 {
+        let slot = self.timer.as_ref().and_then(|timer| timer.state.lock().wheel.get(out_ms));
+        slot.map_or(0, |slot| slot.num)
+    }
+}

@@ -1,0 +1,254 @@
+//! Timer messages on a clock that a test moves: each at its own millisecond, across clock steps, rolls and recalls.
+
+mod support;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use store::{Options, TimerNext, TimerOptions};
+use support::{World, small_options};
+use timer::{TIMER_TOPIC, after, arrived, at, bodies, now, park, run, small_timer, with_small_timer};
+
+fn world() -> World {
+    World::new(with_small_timer(Options { segment_bytes: 256 * 1024, ..small_options() }))
+}
+
+#[test]
+fn each_message_of_a_slot_comes_at_its_own_millisecond() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let due: BTreeMap<String, i64> =
+        [3, 1000, 1001, 1499, 1500, 1999, 2000, 2001, 7777].map(|ms| (format!("m{ms}"), start + ms)).into();
+    let messages: Vec<_> = due.iter().rev().map(|(body, due)| at("orders", body, *due)).collect();
+    park(&store, &messages);
+    for _ in 0..9000 {
+        run(&store);
+        world.clock.advance(Duration::from_millis(1));
+    }
+    let got = arrived(&store, "orders", 0);
+    assert_eq!(got.len(), due.len());
+    for arrived in &got {
+        assert_eq!(arrived.delivered_ms, due[&arrived.body], "{}", arrived.body);
+    }
+    assert!(got.is_sorted_by_key(|arrived| arrived.delivered_ms));
+    assert_eq!(run(&store), TimerNext::OnArrival, "nothing is left to wait for");
+    let copy = &got[0].properties;
+    assert_eq!(
+        (copy["REAL_TOPIC"].as_str(), copy["REAL_QID"].as_str(), copy["TAGS"].as_str()),
+        ("orders", "0", "tag")
+    );
+    assert!(copy.contains_key("TIMER_ENQUEUE_MS") && copy.contains_key("TIMER_OUT_MS"));
+}
+
+#[test]
+fn the_timer_says_how_long_it_wants_to_sleep() {
+    let world = world();
+    let store = world.open();
+    assert_eq!(run(&store), TimerNext::OnArrival);
+    let start = now(&world.clock);
+    park(&store, &[after("orders", "soon", start, 120), after("orders", "later", start, 60_000)]);
+    assert_eq!(run(&store), TimerNext::After(Duration::from_millis(120)));
+    world.clock.advance(Duration::from_millis(120));
+    // The clock may be set while it sleeps.
+    assert_eq!(run(&store), TimerNext::After(Duration::from_millis(500)));
+    assert_eq!(bodies(&store, "orders"), ["soon"]);
+}
+
+#[test]
+fn a_jump_of_the_clock_delivers_what_is_due_once_and_a_step_back_repeats_nothing() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    park(&store, &[at("orders", "a", start + 5000), at("orders", "b", start + 100_000)]);
+    run(&store);
+    world.clock.set_wall(start + 50_000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a"]);
+    world.clock.set_wall(start - 20_000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a"]);
+    // Due by the clock of now, though the wheel has been turned past it.
+    park(&store, &[after("orders", "c", start - 20_000, 3000)]);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a"], "not early");
+    drop(store);
+    let store = world.open();
+    world.clock.advance(Duration::from_millis(2999));
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a"], "not early after a restart either");
+    world.clock.advance(Duration::from_millis(1));
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a", "c"]);
+    world.clock.set_wall(start + 200_000);
+    for _ in 0..5 {
+        run(&store);
+    }
+    assert_eq!(bodies(&store, "orders"), ["a", "c", "b"]);
+}
+
+#[test]
+fn what_is_due_beyond_the_window_is_rolled_and_keeps_its_millisecond() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    park(&store, &[after("orders", "far", start, 90_123), at("orders", "too", start + 77_007)]);
+    for _ in 0..90_124 {
+        run(&store);
+        world.clock.advance(Duration::from_millis(1));
+    }
+    let got = arrived(&store, "orders", 0);
+    assert_eq!(got.iter().map(|arrived| arrived.delivered_ms - start).collect::<Vec<_>>(), [77_007, 90_123]);
+    assert!(got[1].properties["TIMER_ROLL_TIMES"].parse::<i32>().unwrap() >= 2);
+    let parked = arrived(&store, TIMER_TOPIC, 0);
+    assert!(parked.len() > 4, "copies went through the timer topic");
+    assert!(parked.iter().all(|parked| parked.properties["TIMER_OUT_MS"].ends_with("000")));
+}
+
+#[test]
+fn a_message_that_is_taken_back_in_time_does_not_come() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let [near, far, kept] = [
+        at("orders", "near", start + 4321),
+        at("orders", "far", start + 60_500),
+        at("orders", "kept", start + 4322),
+    ];
+    park(&store, &[near.clone(), far.clone(), kept]);
+    run(&store);
+    park(&store, &[near.recall(1000), far.recall(1000)]);
+    // Another topic's message with the same key as one that names its topic too stays.
+    let mut other = at("orders", "named", start + 9000);
+    park(&store, &[other.clone(), at("payments", "named", start + 9000)]);
+    other = other.recall(1000);
+    other.takes_back = "orders+named".into();
+    park(&store, &[other]);
+    for _ in 0..140 {
+        run(&store);
+        world.clock.advance(Duration::from_millis(500));
+    }
+    assert_eq!(bodies(&store, "orders"), ["kept"]);
+    assert_eq!(bodies(&store, "payments"), ["named"]);
+    assert!(store.timer_metrics().unwrap().timing_count.values().all(|metric| metric.count == 0));
+}
+
+#[test]
+fn a_refused_append_delays_and_loses_nothing() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    park(&store, &[at("orders", "a", start + 1000), at("orders", "b", start + 1001)]);
+    run(&store);
+    world.clock.advance(Duration::from_secs(2));
+    let refusal = sim::Fault::from_now(sim::Operation::Write, "commitlog", std::io::ErrorKind::StorageFull);
+    world.disk.inject(refusal);
+    assert_eq!(run(&store), TimerNext::After(Duration::from_millis(100)));
+    assert_eq!(bodies(&store, "orders"), [""; 0]);
+    world.disk.heal();
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a", "b"]);
+}
+
+#[test]
+fn counts_of_what_waits_are_right_after_a_kill() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let messages: Vec<_> = (0..30).map(|i| at("orders", &format!("m{i}"), start + 1 + i * 400)).collect();
+    park(&store, &messages);
+    park(&store, &[at("payments", "p", start + 70_000)]);
+    run(&store);
+    store.timer_flush_step().unwrap();
+    world.clock.advance(Duration::from_millis(4001));
+    run(&store);
+    let count = |store: &store::Store, topic: &str| store.timer_metrics().unwrap().timing_count[topic].count;
+    assert_eq!((count(&store, "orders"), count(&store, "payments")), (19, 1));
+    drop(store);
+    let store = world.open();
+    run(&store);
+    assert_eq!((count(&store, "orders"), count(&store, "payments")), (19, 1));
+    assert_eq!(store.timer_figures().pending, 20);
+}
+
+#[test]
+fn a_lost_wheel_is_built_anew_from_the_timer_topic() {
+    for lost in ["timerwheel", "timerlog"] {
+        let world = world();
+        let store = world.open();
+        let start = now(&world.clock);
+        park(&store, &[at("orders", "past", start + 1000), at("orders", "later", start + 9500)]);
+        run(&store);
+        world.clock.advance(Duration::from_millis(4000));
+        run(&store);
+        store.stop().unwrap();
+        drop(store);
+        for path in world.disk.files().into_keys().filter(|path| path.starts_with(world.path(lost))) {
+            store::Disk::remove(&world.disk, &path).unwrap();
+        }
+        let store = world.open();
+        run(&store);
+        assert_eq!(bodies(&store, "orders"), ["past"], "without {lost}");
+        world.clock.advance(Duration::from_millis(5500));
+        run(&store);
+        assert_eq!(bodies(&store, "orders"), ["past", "later"], "without {lost}");
+    }
+}
+
+#[test]
+fn another_precision_finds_what_waits() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    park(&store, &[at("orders", "a", start + 5432)]);
+    run(&store);
+    store.stop().unwrap();
+    drop(store);
+    let timer = TimerOptions { precision_ms: 200, ..small_timer() };
+    let world = World { options: Options { timer: Some(timer), ..world.options.clone() }, ..world };
+    let store = world.open();
+    for _ in 0..60 {
+        run(&store);
+        world.clock.advance(Duration::from_millis(100));
+    }
+    assert_eq!(bodies(&store, "orders"), ["a"]);
+    // Its slot was rounded for seconds, its own time is exact all the same, as far as that is in the slot.
+    assert!(arrived(&store, "orders", 0)[0].delivered_ms > start + 5000);
+}
+
+#[test]
+fn java_finds_in_the_present_slot_only_what_was_not_delivered() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let first = start + 1000;
+    park(&store, &[at("orders", "early", first + 100), at("orders", "late", first + 900)]);
+    world.clock.advance(Duration::from_millis(1500));
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["early"]);
+    store.stop().unwrap();
+    drop(store);
+    // What Java reads: its own fields of the checkpoint, that slot of the wheel, and the chain it leads to.
+    let files = world.disk.files();
+    let long = |bytes: &[u8], at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+    let check = &files[&world.path("config/timercheck")];
+    assert_eq!(long(check, 0), first, "the slot is not over");
+    assert_eq!((long(check, 16), long(check, 24)), (2, 2));
+    let wheel = &files[&world.path("timerwheel")];
+    let slot = (first / 1000 % 400) as usize * 32;
+    assert_eq!(long(wheel, slot), first / 1000);
+    let (head, last) = (long(wheel, slot + 8), long(wheel, slot + 16));
+    assert_eq!(head, last, "one unit is left");
+    let log = &files[&world.path("timerlog/00000000000000000000")];
+    let unit = &log[last as usize..last as usize + 52];
+    assert_eq!((long(unit, 4), long(unit, 28) > 0), (-1, true));
+    assert_eq!(long(check, 8), last + 52);
+    assert!(log[last as usize + 52..].iter().all(|byte| *byte == 0));
+    // And a broker that reads as Java does delivers the rest, once.
+    world.disk.damage(&world.path("config/timercheck"), |bytes| bytes[48..56].fill(9));
+    let store = world.open();
+    world.clock.advance(Duration::from_millis(3000));
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["early", "late"]);
+}
