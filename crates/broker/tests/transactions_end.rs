@@ -91,6 +91,17 @@ async fn committed_once_and_seen_only_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_transactions_nothing_is_written_about_them() {
+    let world = World::start_with(&QUICK).await;
+    world.create_topic("orders", 2).await;
+    world.send("orders", 0, "x").await;
+    // Some rounds of checks, if there were any.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(world.committed("CID_RMQ_SYS_TRANS", HALVES, 0).await, None);
+    assert!(!world.directory().join("config/transactionChecks.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rolled_back_and_never_seen() {
     let world = World::start_with(&QUICK).await;
     world.create_topic("orders", 2).await;

@@ -71,11 +71,10 @@ impl Broker {
         queues::follow(&self.store, &transactions.halves, &mut transactions.table.lock());
     }
 
-    /// Positions by topic, as they stand in the table of consumer offsets.
+    /// Whether a restart would read from here: what the table of consumer offsets says, or the beginning.
     fn keeps(&self, positions: Positions) -> bool {
-        let kept = |topic| self.offsets.get(GROUP, topic, 0);
-        kept(names::HALF_TOPIC) == Some(positions.half as i64)
-            && kept(names::OP_HALF_TOPIC) == Some(positions.op as i64)
+        let start = |queue| queues::start_of(queue, self.offsets.get(GROUP, queue.topic(), 0));
+        start(&self.transactions.halves) == positions.half && start(&self.transactions.ops) == positions.op
     }
 
     fn commit_positions(&self, positions: Positions) {
@@ -100,11 +99,21 @@ impl Broker {
             }
             tokio::task::yield_now().await;
         }
-        let stragglers = self.transactions.table.lock().stragglers(usize::MAX);
-        for (offset, physical) in stragglers {
-            self.look_at(offset, |broker| broker.move_to_end(offset, physical));
-        }
+        self.move_stragglers().await;
         self.save_changed_checks(&before);
+    }
+
+    async fn move_stragglers(&self) {
+        let mut next = 0;
+        loop {
+            let stragglers = self.transactions.table.lock().stragglers(next, AT_ONCE);
+            let Some((last, _)) = stragglers.last() else { return };
+            next = last + 1;
+            for (offset, physical) in stragglers {
+                self.look_at(offset, |broker| broker.move_to_end(offset, physical));
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     fn look_at(&self, offset: u64, work: impl FnOnce(&Broker) -> Result<(), Postponed>) {

@@ -269,10 +269,10 @@ impl Table {
         range.take(count).map(|(offset, open)| (*offset, open.physical)).collect()
     }
 
-    /// Open half messages so far behind the end that they are to be moved there, at most `count`.
-    pub fn stragglers(&self, count: usize) -> Vec<(u64, u64)> {
+    /// Open half messages from `from` on, so far behind the end that they are to be moved there, at most `count`.
+    pub fn stragglers(&self, from: u64, count: usize) -> Vec<(u64, u64)> {
         let window = WINDOW.max(self.open.len() as u64 * WINDOW_PER_OPEN);
-        let behind = self.open.range(..self.followed.saturating_sub(window));
+        let behind = self.open.range(from..self.followed.saturating_sub(window).max(from));
         behind
             .filter(|(_, open)| !open.ending)
             .take(count)
@@ -408,6 +408,6 @@ mod tests {
         for offset in 1..WINDOW + 10 {
             table.ended(offset);
         }
-        assert_eq!(table.stragglers(9), [(0, 0)]);
+        assert_eq!(table.stragglers(0, 9), [(0, 0)]);
     }
 }
