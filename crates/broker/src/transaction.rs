@@ -16,6 +16,8 @@ mod check;
 mod counts;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod moving;
 mod queues;
 mod table;
 

@@ -31,7 +31,7 @@ const UNREAD_MAX: usize = 1 << 20;
 
 /// Why a half message was not dealt with in this round.
 #[derive(Debug, thiserror::Error)]
-enum Postponed {
+pub(super) enum Postponed {
     #[error("{0}")]
     Store(#[from] store::StoreError),
     #[error("{0}")]
@@ -66,7 +66,7 @@ impl Broker {
         }
     }
 
-    fn follow_halves(&self) {
+    pub(super) fn follow_halves(&self) {
         let transactions = &self.transactions;
         queues::follow(&self.store, &transactions.halves, &mut transactions.table.lock());
     }
@@ -232,7 +232,7 @@ impl Broker {
     }
 
     /// Copies a half message to the end of its queue, so that what a restart reads stays short.
-    fn move_to_end(&self, offset: u64, physical: u64) -> Result<(), Postponed> {
+    pub(super) fn move_to_end(&self, offset: u64, physical: u64) -> Result<(), Postponed> {
         let Some(bytes) = self.store.record_at(physical)? else { return Ok(()) };
         let half = Record::parse(&bytes)?;
         let checks = self.transactions.table.lock().get(offset).map_or(0, |open| open.checks);
@@ -253,7 +253,7 @@ impl Broker {
     }
 
     /// Stores the batch with an op record that closes the half message; `None` if somebody else decides about it.
-    fn close(
+    pub(super) fn close(
         &self,
         offset: u64,
         batch: &mut Batch,
