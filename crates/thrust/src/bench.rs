@@ -128,6 +128,12 @@ pub struct PullArgs {
     /// Messages that must be there; what is missing is sent before.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     fill: u64,
+    /// Pull by tags. What is sent before has the tag `bench`. Messages that the filter passes over count too.
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "sql")]
+    tags: Option<String>,
+    /// Pull by properties, if the broker has enablePropertyFilter=true. What is sent before has a property `n`, from 0 to 9 in turn.
+    #[arg(long, value_name = "EXPRESSION")]
+    sql: Option<String>,
 }
 
 /// `thrust bench transact`

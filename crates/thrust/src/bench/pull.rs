@@ -15,6 +15,7 @@ use super::report::{Report, Setting};
 use super::run::{self, Plan};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
+use super::template::Shape;
 use super::{PullArgs, send};
 
 const INFLIGHT: u32 = 1;
@@ -52,11 +53,16 @@ pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     if missing > 0 {
         eprintln!("note: sending {missing} messages to {target} first");
         let filling = Plan { warmup: Duration::ZERO, length: FILL_TIMEOUT, ..plan };
-        send::fill(load, queues, target, filling, missing)?;
+        send::fill(&Shape { marked: true, ..send::shape(load, queues) }, target, filling, missing)?;
         backlogs = wait_for(&mut client, args, queues)?;
     }
     backlogs.retain(|backlog| backlog.max > backlog.min);
-    let shape = PullShape { topic: load.topic.clone(), dialect, batch: args.batch };
+    let (expression, kind) = match (&args.tags, &args.sql) {
+        (_, Some(sql)) => (sql.as_str(), "SQL92"),
+        (tags, None) => (tags.as_deref().unwrap_or("*"), "TAG"),
+    };
+    let (topic, batch, expression) = (load.topic.clone(), args.batch, expression.to_owned());
+    let shape = PullShape { topic, dialect, batch, expression, kind };
     let outcome = run::run(target, plan, pids, |conn, window| {
         PullTraffic::new(shape.clone(), cursors(&backlogs, conn, plan.conns, inflight as usize), window)
     })?;
@@ -124,6 +130,14 @@ struct PullShape {
     topic: String,
     dialect: Dialect,
     batch: u32,
+    expression: String,
+    kind: &'static str,
+}
+
+impl PullShape {
+    fn is_filtered(&self) -> bool {
+        self.expression != "*"
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -187,9 +201,9 @@ impl Traffic for PullTraffic {
                 .number("sysFlag", SYS_FLAG_SUBSCRIPTION)
                 .field("commitOffset", "0")
                 .field("suspendTimeoutMillis", "0")
-                .field("subscription", "*")
+                .field("subscription", &self.shape.expression)
                 .field("subVersion", "0")
-                .field("expressionType", "TAG");
+                .field("expressionType", self.shape.kind);
             writer.empty();
         }
     }
@@ -219,7 +233,18 @@ impl Traffic for PullTraffic {
             if next.is_none_or(|next| next <= place.next) {
                 return Err(format!("{count} records but nextBeginOffset {next:?} after {}", place.next));
             }
+            // With a filter, what it did not want counts too: the server has looked at it.
+            let passed = next.unwrap_or_default() - place.next;
+            let count = if self.shape.is_filtered() { passed } else { count };
             tally.success(now_ns, now_ns.saturating_sub(since_ns), count, frame.body.len() as u64);
+            cursor.advance(next);
+            return Ok(());
+        }
+        if header.code == response::PULL_RETRY_IMMEDIATELY
+            && let Some(passed) =
+                next.and_then(|next| next.checked_sub(cursor.place().next)).filter(|passed| *passed > 0)
+        {
+            tally.success(now_ns, now_ns.saturating_sub(since_ns), passed, 0);
             cursor.advance(next);
             return Ok(());
         }

@@ -83,19 +83,23 @@ pub fn shape(load: &Load, queues: u32) -> Shape {
         unique_key: true,
         wait: true,
         half: false,
+        marked: false,
     }
 }
 
 /// Sends `count` messages as fast as it goes, for at most `plan.length`.
-pub fn fill(load: &Load, queues: u32, target: &Target, plan: Plan, count: u64) -> Result<(), BenchError> {
-    let shape = shape(load, queues);
+pub fn fill(shape: &Shape, target: &Target, plan: Plan, count: u64) -> Result<(), BenchError> {
     let share = count.div_ceil(plan.conns as u64);
     let outcome = run::run(target, plan, &[], |conn, window| SendTraffic {
         left: Some(share),
-        ..SendTraffic::new(&shape, INFLIGHT, conn, plan.conns, window)
+        ..SendTraffic::new(shape, INFLIGHT, conn, plan.conns, window)
     })?;
-    Report::new(target, Setting { topics: 1, queues, inflight: INFLIGHT, batch: 1, rate: None }, &outcome)
-        .map(|_| ())
+    Report::new(
+        target,
+        Setting { topics: 1, queues: shape.queues, inflight: INFLIGHT, batch: 1, rate: None },
+        &outcome,
+    )
+    .map(|_| ())
 }
 
 /// Sends over one connection.

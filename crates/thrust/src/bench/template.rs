@@ -35,6 +35,8 @@ pub struct Shape {
     pub wait: bool,
     /// Half messages of transactions.
     pub half: bool,
+    /// The tag `bench` and a property `n`, which is 0 to 9 in turn, for readers that filter. Not in batches.
+    pub marked: bool,
 }
 
 /// Name of the topic with that number among `topics`: the plain name if there is but one.
@@ -59,6 +61,7 @@ struct Sample<'a> {
     queue: &'a str,
     born: &'a str,
     key_tail: &'a str,
+    mark: &'a str,
 }
 
 /// One request with the places of its numbers.
@@ -71,6 +74,8 @@ pub struct Template {
     queue: Range<usize>,
     born: Range<usize>,
     keys: Vec<Range<usize>>,
+    /// Empty unless messages are marked.
+    mark: Range<usize>,
 }
 
 impl Template {
@@ -88,6 +93,7 @@ impl Template {
             queue: &zeros,
             born: "0000000000000",
             key_tail: "000000000000",
+            mark: "0",
         };
         let bytes = frame(shape, &plain);
         // A place is where two frames differ that differ in one number: no knowledge of either dialect needed.
@@ -105,12 +111,14 @@ impl Template {
         let queue = single(place(&Sample { queue: &ones, ..plain }));
         let born = single(place(&Sample { born: "1111111111111", ..plain }));
         let keys = place(&Sample { key_tail: "FFFFFFFFFFFF", ..plain });
+        let mark =
+            if shape.marked { single(place(&Sample { mark: "1", ..plain })) } else { Range::default() };
         assert_eq!(
             keys.len(),
             if shape.unique_key { shape.batch } else { 0 },
             "each message has its own key"
         );
-        Template { dialect: shape.dialect, opaque, topic, queue, born, keys, bytes }
+        Template { dialect: shape.dialect, opaque, topic, queue, born, keys, mark, bytes }
     }
 
     pub fn len(&self) -> usize {
@@ -167,7 +175,7 @@ fn differences(one: &[u8], other: &[u8]) -> Vec<Range<usize>> {
 }
 
 fn frame(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
-    let message = message_properties(shape, sample.key_tail);
+    let message = message_properties(shape, sample);
     let body: Vec<u8> = (0..shape.size).map(|at| b'a' + (at % 26) as u8).collect();
     let is_batch = shape.batch > 1;
     let code = if is_batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
@@ -198,19 +206,23 @@ fn frame(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
     out
 }
 
-fn message_properties(shape: &Shape, key_tail: &str) -> Vec<u8> {
+fn message_properties(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
     let mut text = Vec::new();
     if shape.unique_key {
         let mut key = Vec::new();
         ids::write_unique_key(Ipv4Addr::LOCALHOST, std::process::id() as u16, 0, 0, &mut key);
         key.truncate(key.len() - KEY_DIGITS);
-        key.extend_from_slice(key_tail.as_bytes());
+        key.extend_from_slice(sample.key_tail.as_bytes());
         properties::push(&mut text, "UNIQ_KEY", std::str::from_utf8(&key).expect("hex is ASCII"));
     }
     text.extend_from_slice(&wait_property(shape.wait));
     if shape.half {
         properties::push(&mut text, "TRAN_MSG", "true");
         properties::push(&mut text, "PGROUP", GROUP);
+    }
+    if shape.marked {
+        properties::push(&mut text, "n", sample.mark);
+        properties::push(&mut text, "TAGS", "bench");
     }
     text
 }
@@ -229,6 +241,8 @@ pub struct Ring {
     bytes: Vec<u8>,
     staged: usize,
     written: usize,
+    /// Requests staged so far.
+    turns: u32,
 }
 
 impl Ring {
@@ -236,7 +250,7 @@ impl Ring {
     pub fn new(template: Template, requests: usize) -> Ring {
         let count = (RING_BYTES / template.len()).clamp(1, requests.max(1));
         let bytes = template.bytes.repeat(count);
-        Ring { template, bytes, staged: 0, written: 0 }
+        Ring { template, bytes, staged: 0, written: 0, turns: 0 }
     }
 
     pub fn is_full(&self) -> bool {
@@ -254,6 +268,8 @@ impl Ring {
         let template = &self.template;
         let frame = &mut self.bytes[self.staged..self.staged + template.len()];
         template.number(frame, opaque, (topic, queue), born, next_key);
+        write_decimal(&mut frame[template.mark.clone()], self.turns);
+        self.turns = self.turns.wrapping_add(1);
         self.staged += template.len();
     }
 
@@ -302,6 +318,24 @@ mod tests {
             unique_key: true,
             wait: true,
             half: false,
+            marked: false,
+        }
+    }
+
+    #[test]
+    fn marks_count_from_0_to_9_in_turn() {
+        let mut ring = Ring::new(Template::new(&Shape { marked: true, ..shape(Dialect::Json, 1) }), 12);
+        for n in 0..12 {
+            ring.stage(OPAQUE_BASE + n, (0, 0), b"1700000000000", || 1);
+        }
+        let mut rest = ring.outgoing();
+        for n in 0..12 {
+            let frame = frame::split(rest, FRAME_MAX).unwrap().unwrap();
+            rest = &rest[frame.size..];
+            let header = header::parse(frame.dialect, frame.header).unwrap();
+            let text = header.fields.get("i").unwrap();
+            assert_eq!(properties::find(text.as_bytes(), "n"), Some((n % 10).to_string().as_str()));
+            assert_eq!(properties::find(text.as_bytes(), "TAGS"), Some("bench"));
         }
     }
 
