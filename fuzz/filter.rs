@@ -1,5 +1,5 @@
-//! What must hold for any expression and any properties. Shared by the fuzz target and by the plain test that replays its
-//! corpus (`crates/broker/tests/fuzz_corpus.rs`).
+//! What must hold for any expression and any properties. Shared by the fuzz target and by the plain test that replays
+//! its corpus (`crates/broker/tests/fuzz_corpus.rs`).
 
 use broker::filter::sql::Expression;
 

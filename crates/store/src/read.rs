@@ -83,7 +83,8 @@ pub trait MessageFilter {
     /// Whether the message of an entry may be wanted; `tags_code` is `None` where the entry does not tell it.
     fn wants_entry(&self, tags_code: Option<i64>) -> bool;
 
-    /// Whether a record is asked for. Reading one costs more than its entry, so this is `false` where the entry tells all.
+    /// Whether a record is asked for. Reading one costs more than its entry, so this is `false` where the entry tells
+    /// all.
     fn looks_into_record(&self, tags_code: Option<i64>) -> bool;
 
     /// Whether the message is wanted, by its whole record as it is stored.

@@ -131,7 +131,8 @@ pub struct PullArgs {
     /// Pull by tags. What is sent before has the tag `bench`. Messages that the filter passes over count too.
     #[arg(long, value_name = "EXPRESSION", conflicts_with = "sql")]
     tags: Option<String>,
-    /// Pull by properties, if the broker has enablePropertyFilter=true. What is sent before has a property `n`, from 0 to 9 in turn.
+    /// Pull by properties, if the broker has enablePropertyFilter=true. What is sent before has a property `n`, from 0
+    /// to 9 in turn.
     #[arg(long, value_name = "EXPRESSION")]
     sql: Option<String>,
 }

@@ -5,6 +5,9 @@ macro_rules! codes {
     ($($name:ident = $value:literal,)*) => {
         $(pub const $name: i32 = $value;)*
 
+        /// All of them with their names.
+        pub const ALL: &[(i32, &str)] = &[$(($value, stringify!($name)),)*];
+
         /// RocketMQ's name of `code`, if it has one.
         pub fn name(code: i32) -> Option<&'static str> {
             #[allow(unreachable_patterns)]
