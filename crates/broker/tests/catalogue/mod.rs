@@ -104,6 +104,7 @@ const TESTED: &[Family] = &[
             GET_BROKER_CONSUME_STATS,
             QUERY_CONSUME_TIME_SPAN,
             VIEW_BROKER_STATS_DATA,
+            GET_BROKER_HA_STATUS,
             QUERY_CONSUME_QUEUE,
         ],
         &[

@@ -19,6 +19,8 @@ final class Brokers {
         plan.check("updateBrokerConfig", Brokers::updateConfig);
         plan.check("statsAll", house -> Console.run("statsAll", "-t", house.topic).fine()
             .matches("^" + house.topic + " +" + house.consumerGroup + " +0 +[0-9.]+ +[0-9.]+ +\\d+ +\\d+"));
+        plan.check("haStatus", house -> Console.run("haStatus", "-b", house.broker).fine().matches("^#MasterAddr\\s+" + house.broker + "$")
+            .matches("^#MasterCommitLogMaxOffset\\s+[1-9]\\d*$").matches("^#SlaveNum\\s+0$").matches("^#InSyncSlaveNum\\s+0$"));
         plan.check("exportMetadata", Brokers::exportMetadata);
         plan.check("exportConfigs", Brokers::exportConfigs);
         plan.check("exportMetrics", Brokers::exportMetrics);

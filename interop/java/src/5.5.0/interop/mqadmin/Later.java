@@ -19,7 +19,6 @@ final class Later {
     }
 
     static void plan(Plan plan) {
-        refused(plan, REPLICATION, "haStatus", "-b", ADDRESS);
         refused(plan, REPLICATION, "resetMasterFlushOffset", "-b", ADDRESS, "-o", 0);
         refused(plan, REPLICATION, "getBrokerEpoch", "-b", BROKER);
 
