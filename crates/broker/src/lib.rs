@@ -64,6 +64,7 @@ use crate::unique_key::UniqueKeys;
 
 pub use crate::service::{FastPort, MainPort};
 pub use crate::settings_file::SettingsFile;
+pub use crate::store_options::of as store_options;
 
 /// Why a broker cannot start.
 #[derive(Debug, thiserror::Error)]

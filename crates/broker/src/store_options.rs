@@ -22,7 +22,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), BrokerError> {
 }
 
 /// Options of the store.
-pub(crate) fn of(settings: &Settings) -> Options {
+pub fn of(settings: &Settings) -> Options {
     let flush = match settings.flush_disk_type {
         FlushDiskType::Async => FlushMode::Async { interval: settings.flush_interval_commit_log },
         FlushDiskType::Sync => FlushMode::Sync { timeout: settings.sync_flush_timeout },

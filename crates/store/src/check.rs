@@ -11,6 +11,7 @@ use std::io;
 use wire::prop_crc;
 use wire::record::{Prefix, Record};
 
+use crate::dispatch;
 use crate::queue::Queue;
 use crate::segment::Segment;
 use crate::store::Store;
@@ -111,6 +112,9 @@ impl Store {
         let record = Record::parse(bytes).map_err(|error| error.to_string())?;
         if record.physical_offset != at as i64 {
             return Err(format!("record says it stands at {}", record.physical_offset));
+        }
+        if dispatch::is_filler(&record) {
+            return Err("a repair has put this record in the place of lost ones".into());
         }
         let verified = if self.options.force_verify_prop_crc {
             prop_crc::verify(record.bytes)

@@ -20,14 +20,16 @@ const CRC_AT: usize = OWN_AT + 8 + 16 + 6 * 8;
 /// A position of the log, with the number of queue entries that all records before it made. The number tells
 /// whether the queue files that are there are all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Mark {
+pub struct Mark {
+    /// Offset in the log.
     pub position: u64,
+    /// Queue entries that the records before it made.
     pub entries: u64,
 }
 
 /// The file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
     /// Store time of the newest durable message.
     pub physic_timestamp: i64,
     /// Store time of the newest message whose queue entry is durable.
@@ -36,7 +38,7 @@ pub(crate) struct Checkpoint {
     pub index_timestamp: i64,
     /// Kept for replication.
     pub master_flushed: i64,
-    /// Kept for replication.
+    /// Kept for replication too.
     pub confirm: i64,
     /// Queue entries of records before this offset are durable.
     pub logics_offset: i64,
@@ -46,7 +48,7 @@ pub(crate) struct Checkpoint {
 
 /// What only we write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Own {
+pub struct Own {
     /// Run of the machine in which `written` counts.
     pub boot_id: [u8; 16],
     /// The log is durable up to here.
@@ -131,6 +133,15 @@ pub(crate) struct CheckpointFile {
 }
 
 impl CheckpointFile {
+    /// Only reads the file: its content, and whether something stands in our own fields that does not fit to the rest.
+    pub fn read(disk: &dyn Disk, root: &Path) -> io::Result<Option<(Checkpoint, bool)>> {
+        let Some(bytes) = disk::read_all(disk, &root.join("checkpoint"))? else { return Ok(None) };
+        let content = Checkpoint::decode(&bytes);
+        let has_own = bytes.get(OWN_AT..CRC_AT + 4).is_some_and(|own| own.iter().any(|&byte| byte != 0));
+        let unsure = has_own && content.own.is_none();
+        Ok(Some((content, unsure)))
+    }
+
     /// Opens or creates the file; a missing one reads as all zeros. The second result tells whether it was there.
     pub fn open(disk: &dyn Disk, root: &Path) -> io::Result<(CheckpointFile, bool)> {
         let path = root.join("checkpoint");

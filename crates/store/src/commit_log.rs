@@ -241,7 +241,7 @@ pub(crate) struct Walk<'a> {
 }
 
 /// A stretch of a segment in memory.
-struct Window {
+pub(crate) struct Window {
     bytes: Vec<u8>,
     from: u64,
     /// Nothing behind this is read ahead: it may still be changing.
@@ -249,8 +249,13 @@ struct Window {
 }
 
 impl Window {
+    /// A window in which nothing is yet.
+    pub fn new(limit: u64) -> Window {
+        Window { bytes: Vec::new(), from: 0, limit }
+    }
+
     /// `len` bytes from `at` on, which must all be in the segment.
-    fn bytes(&mut self, segment: &Segment, at: u64, len: usize) -> io::Result<&[u8]> {
+    pub fn bytes(&mut self, segment: &Segment, at: u64, len: usize) -> io::Result<&[u8]> {
         if at < self.from || at + len as u64 > self.from + self.bytes.len() as u64 {
             let ahead = self.limit.min(segment.until()).saturating_sub(at).min(WINDOW_BYTES as u64) as usize;
             // A bad spot of the disk further on is no reason to miss what is before it.
@@ -276,7 +281,7 @@ impl Window {
 impl<'a> Walk<'a> {
     /// Over records that begin below `limit`.
     pub fn new(log: &'a CommitLog, limit: u64) -> Walk<'a> {
-        Walk { log, segment: None, window: Window { bytes: Vec::new(), from: 0, limit } }
+        Walk { log, segment: None, window: Window::new(limit) }
     }
 
     /// What stands at `at`.
@@ -285,31 +290,36 @@ impl<'a> Walk<'a> {
             self.segment = self.log.segment_at(at);
         }
         let Some(segment) = self.segment.as_deref() else { return Ok(Look::Nothing) };
-        let remaining = segment.until() - at;
-        if remaining < record::BLANK_SIZE as u64 {
-            return Ok(Look::Bad("fewer than eight bytes are left in the segment".into()));
-        }
-        let Some(prefix) = Prefix::parse(self.window.bytes(segment, at, 8)?) else {
-            return Ok(Look::Bad("no record prefix".into()));
-        };
-        if prefix.magic == record::MAGIC_BLANK {
-            if u64::from(prefix.size) == remaining {
-                return Ok(Look::Blank { next: segment.until() });
-            }
-            return Ok(Look::Bad(format!("blank of {} bytes where {remaining} are left", prefix.size)));
-        }
-        if prefix.size == 0 && prefix.magic == 0 {
-            return Ok(Look::Bad("nothing was written".into()));
-        }
-        if u64::from(prefix.size) + record::BLANK_SIZE as u64 > remaining {
-            return Ok(Look::Bad(format!("record of {} bytes where {remaining} are left", prefix.size)));
-        }
-        let bytes = self.window.bytes(segment, at, prefix.size as usize)?;
-        Ok(match Record::parse(bytes) {
-            Ok(record) if record.physical_offset as u64 == at => Look::Record(record),
-            // A record that lost its place is a leftover of an earlier life of this file (store.md §24 T1).
-            Ok(record) => Look::Bad(format!("record says it stands at {}", record.physical_offset)),
-            Err(error) => Look::Bad(error.to_string()),
-        })
+        look_in(segment, at, &mut self.window)
     }
+}
+
+/// What stands at `at`, which is in `segment`.
+pub(crate) fn look_in<'w>(segment: &Segment, at: u64, window: &'w mut Window) -> io::Result<Look<'w>> {
+    let remaining = segment.until() - at;
+    if remaining < record::BLANK_SIZE as u64 {
+        return Ok(Look::Bad("fewer than eight bytes are left in the segment".into()));
+    }
+    let Some(prefix) = Prefix::parse(window.bytes(segment, at, 8)?) else {
+        return Ok(Look::Bad("no record prefix".into()));
+    };
+    if prefix.magic == record::MAGIC_BLANK {
+        if u64::from(prefix.size) == remaining {
+            return Ok(Look::Blank { next: segment.until() });
+        }
+        return Ok(Look::Bad(format!("blank of {} bytes where {remaining} are left", prefix.size)));
+    }
+    if prefix.size == 0 && prefix.magic == 0 {
+        return Ok(Look::Bad("nothing was written".into()));
+    }
+    if u64::from(prefix.size) + record::BLANK_SIZE as u64 > remaining {
+        return Ok(Look::Bad(format!("record of {} bytes where {remaining} are left", prefix.size)));
+    }
+    let bytes = window.bytes(segment, at, prefix.size as usize)?;
+    Ok(match Record::parse(bytes) {
+        Ok(record) if record.physical_offset as u64 == at => Look::Record(record),
+        // A record that lost its place is a leftover of an earlier life of this file (store.md §24 T1).
+        Ok(record) => Look::Bad(format!("record says it stands at {}", record.physical_offset)),
+        Err(error) => Look::Bad(error.to_string()),
+    })
 }

@@ -5,9 +5,20 @@ use std::time::Duration;
 use wire::hash;
 use wire::properties;
 use wire::record::Record;
+use wire::sys_flag;
 
 /// Topic in which delayed messages wait; entries of its queues carry the time of delivery.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// Topic of the records that a repair puts in the place of damaged ones; shortened where there is no room for it.
+pub(crate) const REPAIR_TOPIC: &str = "THRUST_REPAIR";
+
+/// Whether a record stands for no message but for bytes that were lost.
+pub(crate) fn is_filler(record: &Record<'_>) -> bool {
+    record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK
+        && !record.topic.is_empty()
+        && REPAIR_TOPIC.starts_with(record.topic)
+}
 
 /// The tags code of a scheduled message's entry: when it is due (store.md §4.1). `None` for levels that mean no delay.
 pub(crate) fn due_time(level: i32, store_timestamp: i64, levels: &[Duration]) -> Option<i64> {

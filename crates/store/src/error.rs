@@ -12,6 +12,22 @@ pub enum StoreError {
         /// Directory of the store.
         root: PathBuf,
     },
+    /// There is nothing to look at.
+    #[error("{} is no store: {} does not exist; give the directory that broker.conf calls storePathRootDir", root.display(), log_dir.display())]
+    NoStore {
+        /// Directory that was given.
+        root: PathBuf,
+        /// Where the commit log would be.
+        log_dir: PathBuf,
+    },
+    /// A repair that needs a decision, or cannot be made.
+    #[error("{what}; nothing was changed: {remedy}")]
+    Unrepairable {
+        /// Why.
+        what: String,
+        /// What the operator can do.
+        remedy: &'static str,
+    },
     /// A kind of store that cannot be served.
     #[error("{} holds {what}, which cannot be served yet; nothing was touched: {remedy}", path.display())]
     Unsupported {

@@ -165,24 +165,8 @@ impl Store {
     }
 
     fn index_record(&self, index: &Index, state: &mut State, record: &Record<'_>) -> Result<(), StoreError> {
-        if record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK {
-            return Ok(());
-        }
-        let (mut unique, mut keys, mut tags) = (None, None, None);
-        for (name, value) in properties::iter(record.properties) {
-            match name {
-                properties::UNIQ_KEY => unique = Some(value),
-                properties::KEYS => keys = Some(value),
-                properties::TAGS => tags = Some(value),
-                _ => {}
-            }
-        }
-        let topic = JavaHash::default().update(record.topic).update("#");
-        let tag = tags.map(|tags| topic.update("T#").update(tags));
-        let keys = keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
-        let hashes = unique.into_iter().chain(keys).map(|key| topic.update(key)).chain(tag);
-        for hash in hashes {
-            self.index_put(index, state, fold(hash), record)?;
+        for (hash, _) in hashes_of(record) {
+            self.index_put(index, state, hash, record)?;
         }
         Ok(())
     }
@@ -311,6 +295,27 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+/// The hashes under which a record is indexed, in order; the flag marks the one of its tags, which Java's broker does
+/// not index before 5.4.
+pub(crate) fn hashes_of<'a>(record: &Record<'a>) -> impl Iterator<Item = (u32, bool)> + use<'a> {
+    let (mut unique, mut keys, mut tags) = (None, None, None);
+    let rolled_back = record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK;
+    let properties = if rolled_back { &[] } else { record.properties };
+    for (name, value) in properties::iter(properties) {
+        match name {
+            properties::UNIQ_KEY => unique = Some(value),
+            properties::KEYS => keys = Some(value),
+            properties::TAGS => tags = Some(value),
+            _ => {}
+        }
+    }
+    let topic = JavaHash::default().update(record.topic).update("#");
+    let tag = tags.map(|tags| (topic.update("T#").update(tags), true));
+    let keys = keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
+    let hashes = unique.into_iter().chain(keys).map(move |key| (topic.update(key), false)).chain(tag);
+    hashes.map(|(hash, is_tag)| (fold(hash), is_tag))
 }
 
 /// Java's index hash: the absolute value, with the one number that has none becoming 0.

@@ -67,7 +67,7 @@ impl Shape {
         HEADER_BYTES + u64::from(self.slots) * SLOT_BYTES + u64::from(self.entries) * ENTRY_BYTES as u64
     }
 
-    fn entry_at(&self, index: u32) -> u64 {
+    pub fn entry_at(&self, index: u32) -> u64 {
         HEADER_BYTES + u64::from(self.slots) * SLOT_BYTES + u64::from(index) * ENTRY_BYTES as u64
     }
 }

@@ -18,6 +18,7 @@ pub mod config_file;
 mod disk;
 mod dispatch;
 mod error;
+pub mod examine;
 mod expiry;
 mod flush;
 mod foreign;

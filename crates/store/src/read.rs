@@ -212,16 +212,16 @@ impl Store {
             let mut seen = 0;
             for bytes in buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES) {
                 seen += 1;
+                let records = &result.records;
+                if records.len() >= max_count || records.byte_len() as u64 >= max_bytes {
+                    break 'all;
+                }
                 let Some(entry) = QueueEntry::decode(bytes) else {
                     // Entries below the maximum were all written.
                     report(queue, next, None, "the entry's bytes are none");
                     next += 1;
                     continue;
                 };
-                let records = &result.records;
-                if records.len() >= max_count || records.byte_len() as u64 >= max_bytes {
-                    break 'all;
-                }
                 farthest = entry.physical_offset;
                 let tags_code = entry.known_tags_code();
                 if !entry.is_pre_blank() && filter.wants_entry(tags_code) {

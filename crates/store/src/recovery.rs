@@ -153,6 +153,16 @@ fn load_queues(
     queues.load(start.position)
 }
 
+/// From where recovery would read the log.
+pub(crate) fn start_position(
+    disk: &dyn Disk,
+    log: &CommitLog,
+    checkpoint: &Checkpoint,
+    clean: bool,
+) -> Result<u64, StoreError> {
+    Ok(choose_start(disk, log, checkpoint, clean)?.position)
+}
+
 fn choose_start(
     disk: &dyn Disk,
     log: &CommitLog,

@@ -50,6 +50,7 @@ impl Original {
             queue_segment_entries: 8,
             index_slots: 12,
             index_entries: 20,
+            queue_table_rows_min: 1,
             append_prop_crc: prop_crc,
             force_verify_prop_crc: prop_crc,
             ..small_options()
@@ -278,7 +279,7 @@ fn in_the_files_that_follow_the_log() {
         let original = Original::new(false, stopped);
         let mut tried: BTreeMap<&str, BTreeSet<Outcome>> = BTreeMap::new();
         for (path, bytes) in original.world.disk.files() {
-            let kinds = ["consumequeue", "index", "checkpoint", "abort"];
+            let kinds = ["consumequeue", "queuetable", "index", "checkpoint", "abort"];
             let name = path.strip_prefix("/store").unwrap();
             let Some(kind) = kinds.into_iter().find(|kind| name.starts_with(kind)) else { continue };
             // Behind its fields the checkpoint is never read.
@@ -301,6 +302,10 @@ fn in_the_files_that_follow_the_log() {
         only("index", &[Outcome::Same, Outcome::NotFound]);
         only("checkpoint", &[Outcome::Same]);
         assert_eq!(tried.contains_key("abort"), !stopped);
+        assert_eq!(tried.contains_key("queuetable"), stopped);
+        if stopped {
+            only("queuetable", &[Outcome::Same]);
+        }
     }
 }
 

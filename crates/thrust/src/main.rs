@@ -3,6 +3,7 @@
 mod bench;
 mod logging;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 
@@ -32,12 +33,16 @@ enum Command {
     /// Measure a RocketMQ-compatible broker with raw pipelined frames.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Look at the files of a store that no broker works on, check them, repair them.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let run = match &cli.command {
         Command::Bench(bench) => return bench::run(bench),
+        Command::Store(command) => return store::run(command),
         Command::Serve(args) => serve::Plan::serve(args),
         Command::Nameserver(args) => serve::Plan::nameserver(args),
         Command::Broker(args) => serve::Plan::broker(args),

@@ -21,7 +21,7 @@ use store::{RealClock, RealDisk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-pub use args::{BrokerArgs, NameserverArgs, ServeArgs};
+pub use args::{BrokerArgs, NameserverArgs, ServeArgs, key_value};
 
 /// How long connections may take to end once their answers are written.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);

@@ -67,7 +67,8 @@ pub struct BrokerArgs {
     pub set: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// One `KEY=VALUE` of a command line.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err(format!("\"{text}\" is not KEY=VALUE")),

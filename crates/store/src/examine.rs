@@ -1,0 +1,194 @@
+//! Looking at the files of a store that no broker works on: what is in them, whether it is sound, and making it so.
+//!
+//! Everything here is lenient where opening a store is strict: a stray file, a damaged record or a queue that does not
+//! fit becomes a [`Finding`] and the look goes on. Nothing is changed except by [`StoreFiles::repair`].
+
+mod config_check;
+mod finding;
+mod index_check;
+mod log_files;
+mod overview;
+mod queue_check;
+mod repair;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub use crate::checkpoint::{Checkpoint, Mark, Own};
+pub use finding::{Area, Finding, Findings};
+pub use overview::{ConfigView, IndexHeader, IndexView, Overview, QueueView, SegmentView};
+pub use repair::{LogChoice, Plan, Repaired};
+pub use verify::{Progress, Stretch, Verified};
+
+use crate::commit_log::{self, Look, Window};
+use crate::disk::{Disk, Lock};
+use crate::error::StoreError;
+use crate::foreign;
+use crate::options::Options;
+use crate::queue::{ENTRY_BYTES, QueueEntry};
+use crate::queue_files::QueueFiles;
+use crate::queues::Queues;
+
+use crate::segment;
+use log_files::LogFiles;
+
+/// The files of a store, held by its lock so that no broker starts on them meanwhile.
+pub struct StoreFiles {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    lock: Box<dyn Lock>,
+}
+
+/// An entry of a queue with its number; `None` where nothing was written.
+pub type NumberedEntry = (u64, Option<QueueEntry>);
+
+/// What stands at an offset of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A record of a sound shape that belongs there; its checksums are for the caller to compare.
+    Record(Vec<u8>),
+    /// The rest of a segment; the log goes on at `next`.
+    Blank {
+        /// Where the next segment begins.
+        next: u64,
+    },
+    /// Nothing that could be read, with the reason.
+    Bad(String),
+    /// No segment holds the offset.
+    Nothing,
+}
+
+/// How large the files of a store are, as far as they tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of a segment of the commit log; `None` if there is none.
+    pub segment_bytes: Option<u64>,
+    /// Entries of a file of a consume queue; `None` if there is none.
+    pub queue_segment_entries: Option<u32>,
+}
+
+/// Reads the sizes of files off their names and lengths.
+pub fn sizes(disk: &dyn Disk, root: &Path, log_dir: &Path) -> Result<Sizes, StoreError> {
+    let queues = root.join("consumequeue");
+    let mut queue_bytes = None;
+    'all: for topic in dirs_in(disk, &queues)? {
+        for queue in dirs_in(disk, &topic)? {
+            queue_bytes = size_in(disk, &queue)?;
+            if queue_bytes.is_some() {
+                break 'all;
+            }
+        }
+    }
+    let entries = queue_bytes.map(|bytes| bytes / ENTRY_BYTES as u64);
+    Ok(Sizes {
+        segment_bytes: size_in(disk, log_dir)?,
+        queue_segment_entries: entries.and_then(|entries| u32::try_from(entries).ok()).filter(|n| *n > 0),
+    })
+}
+
+fn dirs_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = disk.list(dir).map_err(StoreError::io("list", dir))?;
+    Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| dir.join(entry.name)).collect())
+}
+
+fn size_in(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>, StoreError> {
+    let entries = disk.list(dir).map_err(StoreError::io("list", dir))?;
+    let named: Vec<_> = entries
+        .iter()
+        .filter(|entry| !entry.is_dir)
+        .filter_map(|entry| Some((segment::base_of(&entry.name)?, entry.len)))
+        .collect();
+    // The distance of two names says more than a length, which may be the damaged one.
+    Ok(match named.as_slice() {
+        [] => None,
+        [(first, _), (second, _), ..] => Some(second - first),
+        [(_, len)] => Some(*len).filter(|len| *len > 0),
+    })
+}
+
+impl StoreFiles {
+    /// Takes the lock of the store below `options.root`, which must be there.
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<StoreFiles, StoreError> {
+        let root = &options.root;
+        let log_dir = options.log_dir();
+        let is_there = |dir: &Path| disk.stat(dir).map_err(StoreError::io("look at", dir));
+        if !is_there(root)?.is_some_and(|stat| stat.is_dir) || is_there(&log_dir)?.is_none() {
+            return Err(StoreError::NoStore { root: root.clone(), log_dir });
+        }
+        foreign::refuse(&*disk, root)?;
+        let lock_path = root.join("lock");
+        let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => StoreError::Locked { root: root.clone() },
+            _ => StoreError::Io { what: "lock", path: lock_path.clone(), source },
+        })?;
+        Ok(StoreFiles { disk, options, lock })
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What stands at an offset of the log.
+    pub fn look_at(&self, offset: u64) -> Result<Found, StoreError> {
+        let log = LogFiles::load(&*self.disk, &self.options, &mut Findings::default())?;
+        let Some(segment) = log.segment_at(offset) else { return Ok(Found::Nothing) };
+        let mut window = Window::new(0);
+        let look = commit_log::look_in(segment, offset, &mut window)
+            .map_err(StoreError::io("read", &segment.path))?;
+        Ok(match look {
+            Look::Record(record) => Found::Record(record.bytes.to_vec()),
+            Look::Blank { next } => Found::Blank { next },
+            Look::Bad(reason) => Found::Bad(reason),
+            Look::Nothing => Found::Nothing,
+        })
+    }
+
+    /// At most `count` entries of a queue from `from` on (or from its first one that counts), with their numbers.
+    /// `None` if there is no such queue.
+    pub fn entries(
+        &self,
+        topic: &str,
+        id: u32,
+        from: Option<u64>,
+        count: u64,
+    ) -> Result<Option<Vec<NumberedEntry>>, StoreError> {
+        let queues = self.queues()?;
+        queues.load(u64::MAX)?;
+        let Some(queue) = queues.find(topic, id) else { return Ok(None) };
+        let from = from.unwrap_or_else(|| queue.min_offset());
+        let dir = queues.files.dir_of(topic, id);
+        let numbers = from..queue.max_offset().min(from.saturating_add(count));
+        let entry = |number| queue.entry(number).map(|entry| (number, entry));
+        numbers.map(entry).collect::<Result<_, _>>().map(Some).map_err(StoreError::io("read", &dir))
+    }
+
+    /// The queues below the root; not loaded yet.
+    fn queues(&self) -> Result<Queues, StoreError> {
+        let log = LogFiles::load(&*self.disk, &self.options, &mut Findings::default())?;
+        Ok(Queues::new(Arc::new(QueueFiles::new(
+            self.disk.clone(),
+            self.queue_dir(),
+            u64::from(self.options.queue_segment_entries),
+            self.options.open_queue_files_max,
+            Arc::new(AtomicU64::new(log.min())),
+            false,
+        ))))
+    }
+
+    fn queue_dir(&self) -> PathBuf {
+        self.options.root.join("consumequeue")
+    }
+
+    fn index_dir(&self) -> PathBuf {
+        self.options.root.join("index")
+    }
+
+    /// Whether the store was stopped cleanly.
+    fn is_clean(&self) -> Result<bool, StoreError> {
+        let abort = self.options.root.join("abort");
+        Ok(self.disk.stat(&abort).map_err(StoreError::io("look at", &abort))?.is_none())
+    }
+}

@@ -1,0 +1,324 @@
+//! The key index against the log: every entry leads to a record with such a key, every record is found by its keys, and
+//! the chains hold together.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wire::record::Record;
+
+use super::finding::{Area, Findings};
+use crate::disk::{Disk, File};
+use crate::error::StoreError;
+use crate::index;
+use crate::index_file::{Header, Shape};
+use crate::options::Options;
+
+const REBUILD: &str = "`thrust store repair` rebuilds the index from the log";
+const SHAPE: &str = "give the right maxHashSlotNum and maxIndexNum if they are others; otherwise `thrust store repair` rebuilds the index";
+const HEADER_BYTES: u64 = 40;
+const ENTRY_BYTES: usize = 20;
+const READ_AHEAD: u32 = 4096;
+
+/// The check of all index files, fed with the records of the log in order.
+pub(crate) struct IndexCheck {
+    shape: Shape,
+    waiting: VecDeque<(PathBuf, Arc<dyn File>, Header)>,
+    current: Option<Walk>,
+    previous_end: Option<i64>,
+    /// Records from `.0` up to before `.1` must be in the index with all their keys.
+    covered: Option<(u64, u64)>,
+    pub files: usize,
+    pub entries: u64,
+}
+
+/// One index file, read from its first entry to its last.
+struct Walk {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    header: Header,
+    /// The slots as the entries so far make them.
+    slots: Vec<u32>,
+    slots_used: i32,
+    /// Where the file before ended, in Unix milliseconds, if it is there.
+    previous_end: Option<i64>,
+    next: u32,
+    last_offset: u64,
+    /// Store time of the record that the last entry leads to, if it leads to one.
+    last_timestamp: Option<i64>,
+    read: Vec<u8>,
+    read_from: u32,
+}
+
+#[derive(Clone, Copy)]
+struct IndexEntry {
+    hash: u32,
+    offset: i64,
+    seconds: i32,
+    previous: i32,
+}
+
+impl IndexCheck {
+    /// `trusted` tells of a header whether the file counts when the store is opened next.
+    pub fn new(
+        disk: &dyn Disk,
+        options: &Options,
+        clean: bool,
+        trusted: &dyn Fn(&Header) -> bool,
+        findings: &mut Findings,
+    ) -> Result<IndexCheck, StoreError> {
+        let dir = options.root.join("index");
+        let shape = Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) };
+        let mut waiting = VecDeque::new();
+        for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
+            let path = dir.join(&entry.name);
+            if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
+                continue;
+            }
+            if entry.len != shape.bytes() {
+                let what = format!("has {} bytes where index files have {}", entry.len, shape.bytes());
+                findings.add(Area::Index, &path, None, what, SHAPE);
+                continue;
+            }
+            let file = disk.open(&path).map_err(StoreError::io("open", &path))?;
+            let mut bytes = [0; HEADER_BYTES as usize];
+            file.read_at(&mut bytes, 0).map_err(StoreError::io("read", &path))?;
+            let header = Header::decode(&bytes);
+            if header.count as u32 > shape.entries {
+                let what =
+                    format!("says that it has {} entries, at most {} fit", header.count, shape.entries);
+                findings.add(Area::Index, &path, 36, what, REBUILD);
+            } else if trusted(&header) {
+                waiting.push_back((path, file, header));
+            } else if clean {
+                let what = format!("header ends at {}, where the index did not come to", header.end_offset);
+                findings.add(Area::Index, &path, 24, what, REBUILD);
+            }
+        }
+        let ends = waiting.front().zip(waiting.back());
+        let covered = ends.map(|((_, _, first), (_, _, last))| {
+            (first.begin_offset.max(0) as u64, last.end_offset.max(0) as u64)
+        });
+        let files = waiting.len();
+        Ok(IndexCheck { shape, waiting, current: None, previous_end: None, covered, files, entries: 0 })
+    }
+
+    /// Compares the next record of the log with its entries.
+    pub fn record(&mut self, record: &Record<'_>, findings: &mut Findings) -> Result<(), StoreError> {
+        let at = record.physical_offset as u64;
+        let Some((from, until)) = self.covered else { return Ok(()) };
+        if at < from {
+            return Ok(());
+        }
+        let mut hashes: Vec<(u32, bool)> = index::hashes_of(record).collect();
+        while let Some((entry, number)) = self.next_until(at, findings)? {
+            let Some(walk) = &mut self.current else { break };
+            self.entries += 1;
+            walk.last_timestamp = (entry.offset == at as i64).then_some(record.store_timestamp);
+            if entry.offset != at as i64 {
+                let what = format!("leads to {}, where no record is in its turn", entry.offset);
+                findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
+                continue;
+            }
+            let known = index::hashes_of(record).any(|(hash, _)| hash == entry.hash);
+            if !known {
+                let what = format!("leads to the record at {at}, which has no key with hash {}", entry.hash);
+                findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
+            }
+            hashes.retain(|(hash, _)| *hash != entry.hash);
+            let begin = walk.header.begin_timestamp;
+            if number == 1 && entry.offset == at as i64 && begin != record.store_timestamp {
+                let what = format!(
+                    "header begins at time {begin} and its first record was stored at {}",
+                    record.store_timestamp
+                );
+                findings.add(Area::Index, &walk.path, 0, what, REBUILD);
+            }
+            if !walk.is_time_of(&entry, number, record.store_timestamp) {
+                let seconds = entry.seconds;
+                let what = format!(
+                    "says that the record at {at} was stored {seconds} s after {begin}, not at {}",
+                    record.store_timestamp
+                );
+                findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
+            }
+        }
+        let missing = hashes.iter().filter(|(_, is_tag)| !is_tag).count();
+        // A file may have become full between two keys of its last record.
+        if missing > 0 && at < until {
+            let path = match (&self.current, self.waiting.front()) {
+                (Some(walk), _) => walk.path.clone(),
+                (None, Some((path, _, _))) => path.clone(),
+                (None, None) => return Ok(()),
+            };
+            let what = format!("the record at {at} is not found by {missing} of its keys");
+            findings.add(Area::Index, &path, None, what, REBUILD);
+        }
+        Ok(())
+    }
+
+    /// Reports what is left when all records are through.
+    pub fn finish(&mut self, log_end: u64, findings: &mut Findings) -> Result<(), StoreError> {
+        let mut left = 0;
+        let mut place = None;
+        while let Some((entry, number)) = self.next_until(u64::MAX, findings)? {
+            left += 1;
+            let path = self.current.as_ref().map(|walk| walk.path.clone());
+            place = place.or(path.map(|path| (path, number, entry.offset)));
+        }
+        if let Some((path, number, offset)) = place {
+            let what = format!(
+                "leads to {offset}, no record up to the end at {log_end} is there ({left} such entries)"
+            );
+            findings.add(Area::Index, &path, u64::from(number), what, REBUILD);
+        }
+        Ok(())
+    }
+
+    /// The next entry, if it leads to `at` or before. One that is followed by such an entry is out of its order and
+    /// comes too.
+    fn next_until(
+        &mut self,
+        at: u64,
+        findings: &mut Findings,
+    ) -> Result<Option<(IndexEntry, u32)>, StoreError> {
+        loop {
+            if self.current.is_none() {
+                let Some((path, file, header)) = self.waiting.pop_front() else { return Ok(None) };
+                let previous_end = self.previous_end;
+                self.current = Some(Walk { previous_end, ..Walk::new(path, file, header, self.shape) });
+            }
+            let Some(walk) = &mut self.current else { return Ok(None) };
+            if walk.next >= walk.header.count as u32 {
+                walk.check_end(self.shape, findings)?;
+                self.previous_end = Some(walk.header.end_timestamp);
+                self.current = None;
+                continue;
+            }
+            let number = walk.next;
+            let entry = walk.entry(self.shape, number)?;
+            if entry.offset > at as i64 && at < i64::MAX as u64 {
+                let follows = number + 1 < walk.header.count as u32;
+                if !follows || walk.entry(self.shape, number + 1)?.offset > at as i64 {
+                    return Ok(None);
+                }
+            }
+            walk.take(entry, self.shape, findings);
+            return Ok(Some((entry, number)));
+        }
+    }
+}
+
+impl Walk {
+    fn new(path: PathBuf, file: Arc<dyn File>, header: Header, shape: Shape) -> Walk {
+        Walk {
+            path,
+            file,
+            header,
+            slots: vec![0; shape.slots as usize],
+            slots_used: 0,
+            previous_end: None,
+            next: 1,
+            last_offset: 0,
+            last_timestamp: None,
+            read: Vec::new(),
+            read_from: 0,
+        }
+    }
+
+    fn entry(&mut self, shape: Shape, number: u32) -> Result<IndexEntry, StoreError> {
+        let held = (self.read.len() / ENTRY_BYTES) as u32;
+        if number < self.read_from || number >= self.read_from + held {
+            let count = READ_AHEAD.min(shape.entries - number) as usize;
+            self.read.resize(count * ENTRY_BYTES, 0);
+            self.file
+                .read_at(&mut self.read, shape.entry_at(number))
+                .map_err(StoreError::io("read", &self.path))?;
+            self.read_from = number;
+        }
+        let at = (number - self.read_from) as usize * ENTRY_BYTES;
+        let bytes = self.read.get(at..).unwrap_or_default();
+        let int = |at: usize| {
+            bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| i32::from_be_bytes(*chunk))
+        };
+        let offset =
+            bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| i64::from_be_bytes(*chunk));
+        Ok(IndexEntry { hash: int(0) as u32, offset, seconds: int(12), previous: int(16) })
+    }
+
+    /// Whether an entry has the time of its record.
+    fn is_time_of(&self, entry: &IndexEntry, number: u32, stored: i64) -> bool {
+        let fits =
+            |begin: i64| i64::from(entry.seconds) == ((stored - begin) / 1000).clamp(0, i64::from(i32::MAX));
+        // Java counts the first entry of a file from the end of the file before, which may have expired.
+        fits(self.header.begin_timestamp) || number == 1 && self.previous_end.is_none_or(fits)
+    }
+
+    /// Follows an entry: its chain must lead to the one before it in its slot.
+    fn take(&mut self, entry: IndexEntry, shape: Shape, findings: &mut Findings) {
+        let number = self.next;
+        self.next += 1;
+        self.last_offset = entry.offset.max(0) as u64;
+        let slot = &mut self.slots[(entry.hash % shape.slots) as usize];
+        if entry.previous as u32 != *slot {
+            let what = format!("its chain goes on at {} and not at {slot}", entry.previous);
+            findings.add(Area::Index, &self.path, u64::from(number), what, REBUILD);
+        }
+        if *slot == 0 {
+            self.slots_used += 1;
+        }
+        *slot = number;
+    }
+
+    /// The header and the slots must say what the entries say.
+    fn check_end(&mut self, shape: Shape, findings: &mut Findings) -> Result<(), StoreError> {
+        let header = self.header;
+        if self.next > 1 && header.end_offset != self.last_offset as i64 {
+            let what =
+                format!("header ends at {} and the entries at {}", header.end_offset, self.last_offset);
+            findings.add(Area::Index, &self.path, 24, what, REBUILD);
+        }
+        if let Some(last) = self.last_timestamp.filter(|last| *last != header.end_timestamp) {
+            let what = format!(
+                "header ends at time {} and its last record was stored at {last}",
+                header.end_timestamp
+            );
+            findings.add(Area::Index, &self.path, 8, what, REBUILD);
+        }
+        if self.next > 1 {
+            let first = self.entry(shape, 1)?;
+            if header.begin_offset != first.offset {
+                let what =
+                    format!("header begins at {} and the entries at {}", header.begin_offset, first.offset);
+                findings.add(Area::Index, &self.path, 16, what, REBUILD);
+            }
+        }
+        if header.slots_used != self.slots_used {
+            let what =
+                format!("header counts {} slots in use, there are {}", header.slots_used, self.slots_used);
+            findings.add(Area::Index, &self.path, 32, what, REBUILD);
+        }
+        if self.next < shape.entries && self.entry(shape, self.next)?.offset != 0 {
+            let what = format!("header counts {} entries, and there are more", header.count - 1);
+            findings.add(Area::Index, &self.path, 36, what, REBUILD);
+        }
+        self.check_slots(findings)
+    }
+
+    fn check_slots(&self, findings: &mut Findings) -> Result<(), StoreError> {
+        let mut bytes = vec![0; 4 * 65_536.min(self.slots.len())];
+        for (piece, slots) in self.slots.chunks(65_536).enumerate() {
+            let bytes = &mut bytes[..slots.len() * 4];
+            let at = HEADER_BYTES + piece as u64 * 4 * 65_536;
+            self.file.read_at(bytes, at).map_err(StoreError::io("read", &self.path))?;
+            for (i, (stored, expected)) in bytes.chunks_exact(4).zip(slots).enumerate() {
+                let stored = stored.first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
+                if stored as u32 != *expected {
+                    let what = format!("slot leads to entry {stored} and not to {expected}");
+                    findings.add(Area::Index, &self.path, at + 4 * i as u64, what, REBUILD);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading a whole store and comparing all of it with the log.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::StoreFiles;
+use super::config_check::{check_checkpoint, check_config};
+use super::finding::{Area, Findings};
+use super::index_check::IndexCheck;
+use super::log_files::{Event, LogFiles};
+use super::queue_check::QueueCheck;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::CheckpointFile;
+use crate::commit_log::CommitLog;
+use crate::dispatch;
+use crate::error::StoreError;
+use crate::index_file::Header;
+use crate::recovery;
+
+/// How far a look at a store has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the log that were read.
+    pub done: u64,
+    /// Bytes of the log in all; what is behind its end is not read.
+    pub total: u64,
+}
+
+/// Progress is told each time this many bytes were read.
+const TOLD_BYTES: u64 = 16 << 20;
+
+/// Bytes of the log that are no sound records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Where they begin.
+    pub from: u64,
+    /// Where the next sound record, blank or segment begins; `None` if there is none, and the log's end was lost.
+    pub until: Option<u64>,
+    /// Store time of the last sound record before them, Unix milliseconds; 0 if there is none.
+    pub stored_before: i64,
+}
+
+/// What a look at the whole store gave.
+#[derive(Debug, Clone, Default)]
+pub struct Verified {
+    /// What is wrong.
+    pub findings: Findings,
+    /// What is worth knowing and is not wrong.
+    pub notes: Vec<String>,
+    /// Whether the store was stopped cleanly; otherwise what follows the log is brought up to it when it is opened.
+    pub clean: bool,
+    /// First offset of the log.
+    pub log_min: u64,
+    /// Offset behind its last sound record.
+    pub log_end: u64,
+    /// Sound records.
+    pub records: u64,
+    /// Damaged parts of the log, in order.
+    pub damage: Vec<Stretch>,
+    /// Queues that have files.
+    pub queues: usize,
+    /// Queue entries that were compared with their records.
+    pub queue_entries: u64,
+    /// Index files that were compared.
+    pub index_files: usize,
+    /// Index entries that were compared.
+    pub index_entries: u64,
+}
+
+impl StoreFiles {
+    /// Reads everything and compares it; changes nothing. `progress` is called now and then.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Verified, StoreError> {
+        let (disk, options) = (&*self.disk, &self.options);
+        let root = &options.root;
+        let mut findings = Findings::default();
+        let log = LogFiles::load(disk, options, &mut findings)?;
+        let clean = self.is_clean()?;
+        let checkpoint_path = root.join("checkpoint");
+        let read = CheckpointFile::read(disk, root).map_err(StoreError::io("read", &checkpoint_path))?;
+        let (checkpoint, unsure) = read.unwrap_or_default();
+        let mut verified = Verified { clean, log_min: log.min(), ..Verified::default() };
+        if unsure {
+            verified.notes.push(
+                "the checkpoint was last written by Java's broker, or is damaged; the log is read from an older place at the next start".into(),
+            );
+        }
+        let topics = check_config(disk, root, &mut findings)?;
+        let dispatched_from = if clean { u64::MAX } else { self.dispatched_from(&checkpoint, log.min()) };
+        let mut queues = QueueCheck::new(disk, options, dispatched_from, &mut findings)?;
+        let mut index = IndexCheck::new(
+            disk,
+            options,
+            clean,
+            &|header| is_trusted(header, &checkpoint, clean),
+            &mut findings,
+        )?;
+
+        let total = log.files_end() - log.min();
+        let mut told = 0;
+        let mut last_timestamp = 0;
+        let promised = checkpoint.own.map(|own| own.flushed);
+        let end = log.walk(promised, &mut |segment, event| {
+            let record = match event {
+                Event::Record(record) => record,
+                Event::Blank => return Ok(()),
+                Event::Damage { from, until, reason } => {
+                    let what = match until {
+                        Some(until) => format!("{reason}; the next sound record or segment is at {until}"),
+                        None => {
+                            format!("{reason}; nothing sound follows, but the log had been flushed further")
+                        }
+                    };
+                    let remedy =
+                        "restore the segment from a backup, or see what `thrust store repair` offers";
+                    findings.add(Area::Log, &segment.path, from, what, remedy);
+                    verified.damage.push(Stretch { from, until, stored_before: last_timestamp });
+                    return Ok(());
+                }
+            };
+            let at = record.physical_offset as u64;
+            verified.records += 1;
+            if record.store_timestamp < last_timestamp {
+                let what = format!(
+                    "record was stored at {}, the one before it at {last_timestamp}",
+                    record.store_timestamp
+                );
+                let remedy = "harmless if the clock was set back; searching by time is not exact here";
+                findings.add(Area::Log, &segment.path, at, what, remedy);
+            }
+            last_timestamp = record.store_timestamp;
+            if !dispatch::is_safe_topic(record.topic) {
+                let remedy = "the message cannot be consumed; nothing else is touched by this";
+                findings.add(
+                    Area::Log,
+                    &segment.path,
+                    at,
+                    format!("topic {:?} is none", record.topic),
+                    remedy,
+                );
+            }
+            queues.record(record, &mut findings)?;
+            index.record(record, &mut findings)?;
+            if at - log.min() >= told + TOLD_BYTES {
+                told = at - log.min();
+                progress(Progress { done: told, total });
+            }
+            Ok(())
+        })?;
+        progress(Progress { done: total, total });
+
+        verified.log_end = end;
+        verified.queues = queues.count();
+        verified.queue_entries = queues.entries;
+        let deleted = queues.finish(log.min(), topics.as_ref(), &mut findings)?;
+        if deleted > 0 {
+            verified.notes.push(format!("{deleted} messages in the log belong to topics that were deleted"));
+        }
+        index.finish(end, &mut findings)?;
+        (verified.index_files, verified.index_entries) = (index.files, index.entries);
+        check_checkpoint(&checkpoint, &checkpoint_path, end, last_timestamp, &mut findings);
+        verified.findings = findings;
+        Ok(verified)
+    }
+
+    /// From where on queue entries are made anew when this store, not stopped cleanly, is opened.
+    fn dispatched_from(&self, checkpoint: &Checkpoint, log_min: u64) -> u64 {
+        let options = &self.options;
+        let log = CommitLog::load(
+            self.disk.clone(),
+            options.log_dir(),
+            options.segment_bytes,
+            Arc::new(AtomicU64::new(0)),
+        );
+        let start = log.and_then(|(log, _)| recovery::start_position(&*self.disk, &log, checkpoint, false));
+        // Where it does not open there are findings about the log, and its followers come second.
+        start.unwrap_or(log_min)
+    }
+}
+
+/// The rule by which opening keeps an index file.
+fn is_trusted(header: &Header, checkpoint: &Checkpoint, clean: bool) -> bool {
+    match &checkpoint.own {
+        Some(own) => header.end_offset < own.index as i64,
+        None => clean || header.end_timestamp <= checkpoint.index_timestamp,
+    }
+}

@@ -1,0 +1,365 @@
+//! `thrust store inspect`.
+
+use ::store::QueueEntry;
+use ::store::examine::{Checkpoint, Found, Overview, StoreFiles};
+use clap::Args;
+use serde_json::{Value, json};
+use wire::ids::OffsetId;
+use wire::prop_crc;
+use wire::properties;
+use wire::record::Record;
+
+use super::args::Place;
+use super::table::Table;
+use super::{CommandError, Verdict, findings_json, grouped, print_findings, time};
+
+/// `thrust store inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// Count the records of all segments, not only of the last one.
+    #[arg(long)]
+    pub records: bool,
+    /// Show the record that begins at this offset of the log.
+    #[arg(long, value_name = "N", conflicts_with = "topic")]
+    pub offset: Option<u64>,
+    /// Show entries of the queues of a topic.
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Only of this queue.
+    #[arg(long, value_name = "N", requires = "topic")]
+    pub queue: Option<u32>,
+    /// First entry to show [default: the first that is still in the log].
+    #[arg(long, value_name = "N", requires = "topic")]
+    pub from: Option<u64>,
+    /// Entries to show of each queue.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub count: u64,
+}
+
+/// Most bytes of a body that are shown.
+const SHOWN_BYTES: usize = 256;
+
+pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
+    let files = super::open(&args.place)?;
+    if let Some(offset) = args.offset {
+        return show_record(&files, offset, args.place.json);
+    }
+    if let Some(topic) = &args.topic {
+        return show_entries(&files, topic, args);
+    }
+    let overview = files.overview(args.records)?;
+    if args.place.json {
+        println!("{:#}", overview_json(&overview, &files));
+    } else {
+        print_overview(&overview, &files);
+    }
+    Ok(if overview.findings.is_empty() { Verdict::Sound } else { Verdict::Findings })
+}
+
+fn print_overview(overview: &Overview, files: &StoreFiles) {
+    let options = files.options();
+    match &overview.abort {
+        None => println!("{}: stopped cleanly", options.root.display()),
+        Some(pid) => println!("{}: not stopped cleanly, abort says {pid:?}", options.root.display()),
+    }
+    println!(
+        "segments of {} bytes in {}\n",
+        grouped(options.segment_bytes),
+        options.commit_log_dir.display()
+    );
+    print_findings(&overview.findings, &options.root);
+
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let mut table = Table::new(&["SEGMENT", "FIRST STORED", "LAST STORED", ">RECORDS", ">USED BYTES"]);
+    for segment in &overview.segments {
+        table.row([
+            format!("{:020}", segment.base),
+            or_dash(segment.first_time.map(time)),
+            or_dash(segment.last_time.map(time)),
+            or_dash(segment.records.map(grouped)),
+            or_dash(segment.used.map(grouped)),
+        ]);
+    }
+    table.print();
+
+    let mut table = Table::new(&["TOPIC", ">QUEUE", ">MIN", ">MAX", ">MESSAGES", ">FILES"]);
+    for queue in &overview.queues {
+        let messages = queue.max.saturating_sub(queue.min);
+        let [id, files] = [queue.id.to_string(), queue.files.to_string()];
+        table.row([
+            queue.topic.clone(),
+            id,
+            queue.min.to_string(),
+            queue.max.to_string(),
+            messages.to_string(),
+            files,
+        ]);
+    }
+    table.print();
+
+    let mut table = Table::new(&["INDEX FILE", "BEGIN", "END", ">BEGIN PHY", ">END PHY", ">SLOTS", ">COUNT"]);
+    for index in &overview.index {
+        let name = index.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let header = |value: fn(&::store::examine::IndexHeader) -> String| {
+            index.header.as_ref().map_or_else(|| "other size".into(), value)
+        };
+        table.row([
+            name,
+            header(|header| time(header.begin_timestamp)),
+            header(|header| time(header.end_timestamp)),
+            header(|header| header.begin_phy_offset.to_string()),
+            header(|header| header.end_phy_offset.to_string()),
+            header(|header| header.hash_slot_count.to_string()),
+            header(|header| header.index_count.to_string()),
+        ]);
+    }
+    table.print();
+
+    let mut table = Table::new(&["CHECKPOINT", ">VALUE", "MEANS"]);
+    for (name, value, meaning) in overview.checkpoint.iter().flat_map(checkpoint_fields) {
+        table.row([name.into(), value.to_string(), meaning]);
+    }
+    table.print();
+
+    let mut table = Table::new(&["CONFIG FILE", ">BYTES", "STATE"]);
+    for file in &overview.config {
+        table.row([file.name.clone(), file.bytes.to_string(), file.state.unwrap_or("-").into()]);
+    }
+    table.print();
+}
+
+/// Java's names, and ours behind them.
+fn checkpoint_fields(checkpoint: &Checkpoint) -> Vec<(&'static str, i64, String)> {
+    let at = |millis: i64| if millis == 0 { "never".to_owned() } else { time(millis) };
+    let mut fields = vec![
+        ("physicMsgTimestamp", checkpoint.physic_timestamp, at(checkpoint.physic_timestamp)),
+        ("logicsMsgTimestamp", checkpoint.logics_timestamp, at(checkpoint.logics_timestamp)),
+        ("indexMsgTimestamp", checkpoint.index_timestamp, at(checkpoint.index_timestamp)),
+        ("masterFlushedOffset", checkpoint.master_flushed, String::new()),
+        ("confirmPhyOffset", checkpoint.confirm, String::new()),
+        (
+            "logicsPhysicalOffset",
+            checkpoint.logics_offset,
+            "queue entries of records before are durable".into(),
+        ),
+    ];
+    if let Some(own) = &checkpoint.own {
+        fields.extend([
+            ("flushed", own.flushed as i64, "ours: the log is durable up to here".into()),
+            (
+                "written",
+                own.written.position as i64,
+                "ours: queue entries of records before are in files".into(),
+            ),
+            ("durable", own.durable.position as i64, "ours: and durable".into()),
+            ("entries", own.durable.entries as i64, "ours: so many of them".into()),
+            ("index", own.index as i64, "ours: index files of records before are durable".into()),
+        ]);
+    }
+    fields
+}
+
+fn overview_json(overview: &Overview, files: &StoreFiles) -> Value {
+    let segments = overview.segments.iter().map(|segment| {
+        json!({
+            "base": segment.base, "bytes": segment.bytes, "used": segment.used, "records": segment.records,
+            "firstStoreTimestamp": segment.first_time, "lastStoreTimestamp": segment.last_time,
+        })
+    });
+    let queues = overview.queues.iter().map(|queue| {
+        json!({
+            "topic": queue.topic, "queueId": queue.id, "minOffset": queue.min, "maxOffset": queue.max,
+            "files": queue.files,
+        })
+    });
+    let index = overview.index.iter().map(|index| {
+        let header = index.header.map(|header| {
+            json!({
+                "beginTimestamp": header.begin_timestamp, "endTimestamp": header.end_timestamp,
+                "beginPhyOffset": header.begin_phy_offset, "endPhyOffset": header.end_phy_offset,
+                "hashSlotCount": header.hash_slot_count, "indexCount": header.index_count,
+            })
+        });
+        json!({ "path": index.path, "header": header })
+    });
+    let checkpoint = overview.checkpoint.as_ref().map(|checkpoint| {
+        let fields = checkpoint_fields(checkpoint).into_iter();
+        Value::Object(fields.map(|(name, value, _)| (name.to_owned(), json!(value))).collect())
+    });
+    let config = overview
+        .config
+        .iter()
+        .map(|file| json!({ "name": file.name, "bytes": file.bytes, "state": file.state }));
+    let mut all = findings_json(&overview.findings);
+    all["storePathRootDir"] = json!(files.options().root);
+    all["mappedFileSizeCommitLog"] = json!(files.options().segment_bytes);
+    all["clean"] = json!(overview.abort.is_none());
+    all["segments"] = segments.collect();
+    all["queues"] = queues.collect();
+    all["index"] = index.collect();
+    all["checkpoint"] = json!(checkpoint);
+    all["config"] = config.collect();
+    all
+}
+
+fn show_record(files: &StoreFiles, offset: u64, json: bool) -> Result<Verdict, CommandError> {
+    let bytes = match files.look_at(offset)? {
+        Found::Record(bytes) => bytes,
+        Found::Blank { next } => {
+            println!("at {offset} the segment ends; the log goes on at {next}");
+            return Ok(Verdict::Sound);
+        }
+        Found::Bad(reason) => {
+            println!("at {offset} begins no record: {reason}");
+            return Ok(Verdict::Findings);
+        }
+        Found::Nothing => {
+            return Err(CommandError::Arguments(format!("no segment of the log holds offset {offset}")));
+        }
+    };
+    let record = Record::parse(&bytes).map_err(|error| CommandError::Arguments(error.to_string()))?;
+    let fields = record_fields(&record);
+    if json {
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+        println!("{:#}", Value::Object(fields.collect()));
+    } else {
+        for (name, value) in fields {
+            match value {
+                Value::String(text) => println!("{name:<26} {text}"),
+                Value::Object(entries) => entries.iter().for_each(|(key, value)| {
+                    println!("{name:<26} {key} = {}", value.as_str().unwrap_or_default());
+                }),
+                other => println!("{name:<26} {other}"),
+            }
+        }
+    }
+    let sound =
+        record.verify_crc().is_ok() && (!prop_crc::is_sealed(&bytes) || prop_crc::verify(&bytes).is_ok());
+    Ok(if sound { Verdict::Sound } else { Verdict::Findings })
+}
+
+/// All fields with Java's names, in the order in which they stand in the record.
+fn record_fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
+    let mut id = Vec::new();
+    OffsetId { store_host: record.store_host, offset: record.physical_offset as u64 }.write(&mut id);
+    let state = |result: Result<(), wire::record::RecordError>| match result {
+        Ok(()) => "agrees".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let prop_crc = if prop_crc::is_sealed(record.bytes) {
+        state(prop_crc::verify(record.bytes))
+    } else {
+        "none".to_owned()
+    };
+    let properties = properties::iter(record.properties).map(|(name, value)| (name.to_owned(), json!(value)));
+    let shown = &record.body[..record.body.len().min(SHOWN_BYTES)];
+    vec![
+        ("totalSize", json!(record.bytes.len())),
+        ("magic", json!(format!("{:08x}", record.magic))),
+        ("bodyCRC", json!(format!("{:08x}, {}", record.body_crc, state(record.verify_crc())))),
+        ("queueId", json!(record.queue_id)),
+        ("flag", json!(record.flag)),
+        ("queueOffset", json!(record.queue_offset)),
+        ("physicalOffset", json!(record.physical_offset)),
+        ("sysFlag", json!(record.sys_flag)),
+        ("bornTimestamp", json!(format!("{} {}", record.born_timestamp, time(record.born_timestamp)))),
+        ("bornHost", json!(record.born_host.to_string())),
+        ("storeTimestamp", json!(format!("{} {}", record.store_timestamp, time(record.store_timestamp)))),
+        ("storeHost", json!(record.store_host.to_string())),
+        ("reconsumeTimes", json!(record.reconsume_times)),
+        ("preparedTransactionOffset", json!(record.prepared_transaction_offset)),
+        ("topic", json!(record.topic)),
+        ("properties", Value::Object(properties.collect())),
+        ("CRC of the whole record", json!(prop_crc)),
+        ("offsetMsgId", json!(String::from_utf8_lossy(&id))),
+        ("bodyLength", json!(record.body.len())),
+        ("body", json!(printable(shown))),
+    ]
+}
+
+/// Text with everything that a terminal would act on taken out.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '.' } else { c }).collect()
+}
+
+fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<Verdict, CommandError> {
+    let overview = files.overview(false)?;
+    let ids = overview.queues.iter().filter(|queue| queue.topic == topic).map(|queue| queue.id);
+    let ids: Vec<u32> = ids.filter(|id| args.queue.is_none_or(|queue| queue == *id)).collect();
+    if ids.is_empty() {
+        let what = match args.queue {
+            Some(queue) => format!("queue {queue} of topic {topic:?}"),
+            None => format!("topic {topic:?}"),
+        };
+        return Err(CommandError::Arguments(format!("there are no files of {what}")));
+    }
+    let mut table = Table::new(&[
+        ">QUEUE",
+        ">OFFSET",
+        ">PHYSICAL OFFSET",
+        ">SIZE",
+        ">TAGS CODE",
+        "STORED",
+        "KEYS",
+        "TAGS",
+    ]);
+    let mut rows = Vec::new();
+    for id in ids {
+        for (number, entry) in files.entries(topic, id, args.from, args.count)?.unwrap_or_default() {
+            let described = entry.map(|entry| describe(files, &entry)).transpose()?;
+            let [stored, keys, tags] =
+                described.unwrap_or_else(|| ["empty".into(), String::new(), String::new()]);
+            let QueueEntry { physical_offset, size, tags_code } =
+                entry.unwrap_or(QueueEntry { physical_offset: 0, size: 0, tags_code: 0 });
+            rows.push(json!({
+                "queueId": id, "queueOffset": number, "physicalOffset": physical_offset, "size": size,
+                "tagsCode": tags_code, "stored": stored, "keys": keys, "tags": tags,
+            }));
+            table.row([
+                id.to_string(),
+                number.to_string(),
+                physical_offset.to_string(),
+                size.to_string(),
+                tags_code.to_string(),
+                stored,
+                keys,
+                tags,
+            ]);
+        }
+    }
+    if args.place.json {
+        println!("{:#}", Value::Array(rows));
+    } else {
+        table.print();
+    }
+    Ok(Verdict::Sound)
+}
+
+/// Store time, keys and tags of the record that an entry leads to.
+fn describe(files: &StoreFiles, entry: &QueueEntry) -> Result<[String; 3], CommandError> {
+    if entry.physical_offset == 0 && entry.size == i32::MAX as u32 {
+        return Ok(["filler".into(), String::new(), String::new()]);
+    }
+    let Found::Record(bytes) = files.look_at(entry.physical_offset)? else {
+        return Ok(["no record".into(), String::new(), String::new()]);
+    };
+    let Ok(record) = Record::parse(&bytes) else {
+        return Ok(["no record".into(), String::new(), String::new()]);
+    };
+    let property = |name| record.property(name).unwrap_or_default().to_owned();
+    Ok([time(record.store_timestamp), property(properties::KEYS), property(properties::TAGS)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_does_nothing_to_the_terminal() {
+        assert_eq!(printable("grüße\x1b[2J\n\0".as_bytes()), "grüße.[2J..");
+        assert_eq!(printable(&[0xFF, b'a']), ".a");
+    }
+}
