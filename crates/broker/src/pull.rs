@@ -254,11 +254,7 @@ impl Broker {
     /// How far the threads that serve connections go for messages. While somebody sends they leave those who are far
     /// behind to the readers, even for what is in memory: the two would wait for each other.
     fn reach(&self) -> Reach {
-        if self.readers.sends_go_on(self.now_ms()) {
-            Reach::Memory { behind_max: NEAR_BYTES }
-        } else {
-            Reach::MEMORY
-        }
+        if self.readers.sends_go_on() { Reach::Memory { behind_max: NEAR_BYTES } } else { Reach::MEMORY }
     }
 
     /// How long a pull that finds nothing waits.

@@ -242,7 +242,7 @@ impl Broker {
     pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
         OUTGOING.with_borrow_mut(|outgoing| {
             if !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
-                self.readers.note_send(self.now_ms());
+                self.readers.note_send();
                 self.append_outgoing(channel, outgoing, out);
             }
             outgoing.topic = None;
