@@ -148,34 +148,49 @@ impl Queue {
         self.log_min_offset().max(self.floor.load(Ordering::Acquire))
     }
 
+    /// As [`Queue::min_offset`]; `None` if finding it takes what is farther away than `reach`.
+    pub(crate) fn min_offset_within(&self, reach: Reach) -> Option<u64> {
+        let floor = self.floor.load(Ordering::Acquire);
+        self.log_min_offset_within(reach).map(|min| min.max(floor))
+    }
+
     /// Offset of the first message that is still in the log, whether its topic keeps it or not.
     ///
     /// Found again, lazily, when the log's beginning has moved since.
     pub(crate) fn log_min_offset(&self) -> u64 {
+        let found = self.log_min_offset_within(Reach::Disk);
+        found.unwrap_or_else(|| self.min.load(Ordering::Acquire))
+    }
+
+    fn log_min_offset_within(&self, reach: Reach) -> Option<u64> {
         let log_min = self.files.log_min();
         if self.min_for.load(Ordering::Acquire) == log_min {
-            return self.min.load(Ordering::Acquire);
+            return Some(self.min.load(Ordering::Acquire));
         }
-        match self.find_min(log_min) {
+        match self.find_min(reach, log_min) {
             Ok(min) => {
                 self.min.store(min, Ordering::Release);
                 self.min_for.store(log_min, Ordering::Release);
-                min
+                Some(min)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
                 tracing::warn!(topic = %self.topic, queue = self.id, %error, "cannot find a queue's first entry");
-                self.min.load(Ordering::Acquire)
+                Some(self.min.load(Ordering::Acquire))
             }
         }
     }
 
-    fn find_min(&self, log_min: u64) -> io::Result<u64> {
+    fn find_min(&self, reach: Reach, log_min: u64) -> io::Result<u64> {
         let first = self.tail.lock().first;
         let (mut low, mut high) =
             (first.max(self.min.load(Ordering::Acquire)), self.next.load(Ordering::Acquire));
         let alive = |index| -> io::Result<bool> {
-            let entry = self.entry(index)?;
-            Ok(entry.is_some_and(|entry| entry.physical_offset >= log_min && !entry.is_pre_blank()))
+            let mut bytes = [0; ENTRY_BYTES];
+            let count = self.raw_entries_within(reach, index, &mut bytes)?;
+            let count = count.ok_or(io::ErrorKind::WouldBlock)?;
+            let entry = QueueEntry::decode(&bytes).filter(|entry| !entry.is_pre_blank());
+            Ok(count == 1 && entry.is_some_and(|entry| entry.physical_offset >= log_min))
         };
         if low < high && alive(low)? {
             return Ok(low);

@@ -157,7 +157,8 @@ impl Store {
     ) -> Result<Option<ReadResult>, StoreError> {
         // The maximum first: a minimum read later may only be too high, and then says so.
         let max = queue.max_offset() as i64;
-        let min = (queue.min_offset() as i64).min(max);
+        let Some(min) = queue.min_offset_within(reach) else { return Ok(None) };
+        let min = (min as i64).min(max);
         let mut result = ReadResult {
             status: ReadStatus::Found,
             next_offset: offset,
