@@ -1,6 +1,7 @@
 //! Reading a queue: from a consumer's offset to records, which are not copied until they are sent.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use wire::record::Prefix;
@@ -110,6 +111,8 @@ impl MessageFilter for ByTagsCode<'_> {
 
 /// Entries fetched from a queue at a time.
 const FETCHED: usize = 64;
+/// Bytes of the log that are looked up at once, whether they are in memory, for a filter that looks into records.
+const LOOKED_AT_ONCE: u64 = 256 << 10;
 /// Bounds of `ReadLimits::max_bytes` (store.md §12.1).
 const BYTES_MIN: u64 = 100;
 const BYTES_MAX: u64 = 128 << 20;
@@ -205,6 +208,7 @@ impl Store {
         let mut farthest = 0;
         let mut removing = false;
         let mut segment: Option<Arc<Segment>> = None;
+        let mut known = 0..0;
         'all: while next < examined_until {
             let wanted = FETCHED.min((examined_until - next) as usize).min(max_count.max(8));
             let read = queue.raw_entries_within(reach, next, &mut buffer[..wanted * ENTRY_BYTES]);
@@ -241,7 +245,7 @@ impl Store {
                         Some(segment) => {
                             let asked = filter.looks_into_record(tags_code);
                             let wanted = if asked {
-                                self.is_wanted(reach, segment, queue, next, &entry, filter)?
+                                self.is_wanted(&mut known, reach, segment, queue, next, &entry, filter)?
                             } else {
                                 Some(true)
                             };
@@ -279,9 +283,12 @@ impl Store {
         Ok(Some((status, next as i64)))
     }
 
-    /// Whether a filter that looks into records wants this one; `None` if it is farther away than `reach`.
+    /// Whether a filter that looks into records wants this one; `None` if it is farther away than `reach`. `known` are
+    /// the physical offsets between which the log was found in memory a moment ago.
+    #[expect(clippy::too_many_arguments, reason = "one step of `collect`, with what that has at hand")]
     fn is_wanted(
         &self,
+        known: &mut Range<u64>,
         reach: Reach,
         segment: &Arc<Segment>,
         queue: &Queue,
@@ -289,6 +296,28 @@ impl Store {
         entry: &QueueEntry,
         filter: &dyn MessageFilter,
     ) -> Result<Option<bool>, StoreError> {
+        let (at, until) = (entry.physical_offset, entry.physical_offset + u64::from(entry.size));
+        let near = match reach {
+            Reach::Memory { behind_max } => at >= self.log.end().saturating_sub(behind_max),
+            Reach::Disk => true,
+        };
+        if near && !(known.contains(&at) && until <= known.end) {
+            let looked = until.max(at + LOOKED_AT_ONCE).min(segment.until());
+            *known = if segment.is_in_memory(at, looked) { at..looked } else { 0..0 };
+        }
+        if near
+            && known.contains(&at)
+            && let Some(bytes) = segment.mapped(at, entry.size as usize)
+        {
+            let reason = self.unsound(bytes, queue, index, at);
+            return Ok(match reason.map_err(|source| self.queue_error(queue, source))? {
+                None => Some(filter.wants_record(bytes)),
+                Some(reason) => {
+                    report(queue, index, Some(at), &reason);
+                    Some(false)
+                }
+            });
+        }
         let mut one = Records::default();
         one.push(segment, entry, index);
         if !one.settle(reach, self.log.end())? {
