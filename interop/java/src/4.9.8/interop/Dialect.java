@@ -4,6 +4,8 @@ import java.util.List;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.common.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -14,6 +16,17 @@ public final class Dialect {
     public static final List<String> COMPRESSIONS = List.of("ZLIB");
 
     public static void compressWith(DefaultMQProducer producer, String compression) {
+    }
+
+    /** Whether this client knows messages with a time of delivery. */
+    public static final boolean TIMERS = false;
+
+    public static void timer(Message message, String kind, long millis) {
+        throw new UnsupportedOperationException();
+    }
+
+    public static String recall(DefaultMQProducer producer, String topic, SendResult sent) {
+        throw new UnsupportedOperationException();
     }
 
     public static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {

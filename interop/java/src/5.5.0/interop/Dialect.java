@@ -4,7 +4,9 @@ import java.util.List;
 import java.util.Map;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.compression.CompressionType;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -16,6 +18,23 @@ public final class Dialect {
 
     public static void compressWith(DefaultMQProducer producer, String compression) {
         producer.setCompressType(CompressionType.valueOf(compression));
+    }
+
+    /** Whether this client knows messages with a time of delivery. */
+    public static final boolean TIMERS = true;
+
+    /** Asks for delivery in that many milliseconds, in one of the three ways. */
+    public static void timer(Message message, String kind, long millis) {
+        switch (kind) {
+            case "DELIVER_MS" -> message.setDeliverTimeMs(System.currentTimeMillis() + millis);
+            case "DELAY_MS" -> message.setDelayTimeMs(millis);
+            default -> message.setDelayTimeSec(millis / 1000);
+        }
+    }
+
+    /** Takes a message back; gives its id. */
+    public static String recall(DefaultMQProducer producer, String topic, SendResult sent) throws Exception {
+        return producer.recallMessage(topic, sent.getRecallHandle());
     }
 
     public static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {

@@ -34,6 +34,7 @@ public final class Runner {
         new BroadcastStartsFirstLastOrAtATime(),
         new YoungTopicIsReadFromItsBeginning(),
         new DelayLevelIsNotEarly(),
+        new TimerMessagesAreExact(),
         new SyncAsyncAndOneWaySend(),
         new EverythingOnAMessageRoundTrips(),
         new BatchBecomesSingleMessages(),
