@@ -129,7 +129,10 @@ fn queues_of_deleted_topics_stay_deleted() {
     world.disk.damage(Path::new("/store/consumequeue/orders/0/00000000000000000000"), |bytes| bytes[0] ^= 1);
     repair(&world, None).unwrap();
     let store = open(&world);
-    assert_eq!(store.topics().iter().map(|topic| &**topic).collect::<Vec<_>>(), ["orders"]);
+    let topics = store.topics();
+    assert!(
+        topics.iter().any(|topic| &**topic == "orders") && !topics.iter().any(|topic| &**topic == "gone")
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use wire::names;
 use wire::record::Record;
 use wire::sys_flag;
 
@@ -212,7 +213,8 @@ impl<'a> QueueCheck<'a> {
             for (id, mut state) in queues {
                 let dir = || self.dir.join(&topic).join(id.to_string());
                 if state.files.is_empty() {
-                    let is_known = topics.is_none_or(|topics| topics.contains(&topic));
+                    let is_known =
+                        topics.is_none_or(|topics| topics.contains(&topic)) || names::is_system_topic(&topic);
                     if state.wrong > 0 && is_known {
                         let what = format!("has no files, but {} messages in the log", state.wrong);
                         findings.add(Area::Queue, &dir(), None, what, REBUILD);

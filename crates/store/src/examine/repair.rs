@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use wire::names;
 use wire::prop_crc;
 use wire::record::{self, BLANK_SIZE, MAGIC_BLANK, Message};
 use wire::sys_flag;
@@ -166,7 +167,8 @@ impl StoreFiles {
         let store = Store::open(disk, clock, options, Arc::new(|_| {}))?;
         for topic in store.topics() {
             // The log still has messages of deleted topics; their queues are not to come back.
-            let was_deleted = topics.as_ref().is_some_and(|topics| !topics.contains(&*topic));
+            let was_deleted = topics.as_ref().is_some_and(|topics| !topics.contains(&*topic))
+                && !names::is_system_topic(&topic);
             if was_deleted && !before.contains(&*topic) {
                 store.delete_topic(&topic)?;
             }
