@@ -8,8 +8,13 @@ use crate::exchange::Refusal;
 
 /// How long the messages of a topic can be read, in milliseconds: ours, on the log that all topics share.
 pub(crate) const RETENTION: &str = "retention.ms";
+/// How long a unique key is remembered, in milliseconds, so that a repeated send is stored once: ours.
+pub(crate) const DEDUP_WINDOW: &str = "dedup.window.ms";
 /// What a topic's messages are.
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
+
+/// A day: the window is read from the log at start.
+const DEDUP_WINDOW_MAX_MS: i64 = 86_400_000;
 
 /// Attributes by name.
 pub(crate) type Attributes = BTreeMap<String, String>;
@@ -53,6 +58,7 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
         ),
     ),
     mutable(RETENTION, Form::Number(-1, i64::MAX)),
+    mutable(DEDUP_WINDOW, Form::Number(0, DEDUP_WINDOW_MAX_MS)),
     // Hours in Java's tiered storage; without that Java refuses it too.
     mutable(
         "reserve.time",
@@ -145,6 +151,12 @@ impl Attribute {
 pub(crate) fn retention(attributes: &Attributes) -> Option<Duration> {
     let millis: u64 = attributes.get(RETENTION)?.parse().ok()?;
     Some(Duration::from_millis(millis))
+}
+
+/// How long a topic with these attributes knows a unique key again; `None` if it does not.
+pub(crate) fn dedup_window(attributes: &Attributes) -> Option<Duration> {
+    let millis: u64 = attributes.get(DEDUP_WINDOW)?.parse().ok()?;
+    (millis > 0).then(|| Duration::from_millis(millis))
 }
 
 #[cfg(test)]

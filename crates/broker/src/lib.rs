@@ -20,6 +20,7 @@ mod pull;
 mod query;
 mod readers;
 mod registration;
+mod repeats;
 mod reply;
 mod retry;
 mod schedule;
@@ -54,6 +55,7 @@ use crate::locks::QueueLocks;
 use crate::offsets::ConsumerOffsets;
 use crate::readers::Readers;
 use crate::registration::Registration;
+use crate::repeats::Repeats;
 use crate::schedule::Schedule;
 use crate::state_file::StateFile;
 use crate::stats::Stats;
@@ -107,6 +109,7 @@ pub struct Broker {
     transactions: Transactions,
     timer_rates: TimerRates,
     registration: Arc<Registration>,
+    repeats: Repeats,
     unique_keys: UniqueKeys,
     stats: Stats,
     /// Properties that every stored message gets behind its own.
@@ -167,10 +170,15 @@ impl Broker {
             transactions,
             timer_rates: TimerRates::default(),
             registration,
+            repeats: Repeats::default(),
             stopping: watch::Sender::new(false),
         });
         broker.hold.attach(Arc::downgrade(&broker));
-        broker.topics.all().iter().for_each(|topic| broker.keep_messages_of(&topic.config));
+        let entries_max = broker.settings.load().dedup_entries_max;
+        for topic in broker.topics.all() {
+            broker.keep_messages_of(&topic.config);
+            broker.repeats.load(&broker.store, &topic, entries_max, broker.now_ms());
+        }
         broker.count_timer_deliveries();
         Ok(broker)
     }

@@ -3,6 +3,8 @@
 //! All sends of one read are checked and encoded into one [`Outgoing`] batch, appended together and answered
 //! together; with synchronous flush the answers follow when the disk has the whole batch.
 
+mod answer;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -12,15 +14,16 @@ use store::{AppendError, Appended, Batch, Flushed, Queue};
 use wire::code::{request as code, response};
 use wire::hash;
 use wire::header::FrameWriter;
-use wire::ids::OffsetId;
 use wire::names;
 use wire::properties as props;
 use wire::recall;
 use wire::record::{self, Message};
 use wire::sys_flag;
 
+use self::answer::{Answer, AnswerWriter};
 use crate::Broker;
 use crate::exchange::{self, Exchange, Outcome, Refusal};
+use crate::repeats::{Repeat, TurnRepeats};
 use crate::retry::max_reconsume;
 use crate::timer;
 use crate::topics::{Topic, Wanted};
@@ -46,6 +49,8 @@ pub(crate) struct Outgoing {
     properties: Vec<u8>,
     /// Whether any message wants to wait for the disk.
     waits: bool,
+    /// What was sent before, and what may be sent again.
+    repeats: TurnRepeats,
     /// Topic of the last send, which is most often that of the next.
     topic: Option<Arc<Topic>>,
 }
@@ -53,27 +58,9 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Answers a request with SUCCESS and nothing else once the batch is stored.
     pub(crate) fn answer_plainly(&mut self, reply_to: ReplyTo) {
-        let key = self.keys.len()..self.keys.len();
         let first = self.batch.len();
-        let recall = key.clone();
-        self.answers.push(Answer { reply_to, first, count: 0, queue_id: 0, key, recall, _held: None });
+        self.answers.push(Answer::new(reply_to, first, 0, 0));
     }
-}
-
-/// What it takes to answer one send once its records have their offsets.
-struct Answer {
-    reply_to: ReplyTo,
-    /// First record in the batch.
-    first: usize,
-    /// Records; more than one for a batch request, none for the end of a transaction.
-    count: usize,
-    queue_id: u32,
-    /// Where its unique key stands in `keys`.
-    key: std::ops::Range<usize>,
-    /// Where the handle that takes it back stands in `keys`; empty if nothing can.
-    recall: std::ops::Range<usize>,
-    /// Gives its place back when the answer is gone.
-    _held: Option<Held>,
 }
 
 /// The header of a send under one set of names (wire.md §11.1).
@@ -241,7 +228,7 @@ impl Broker {
     /// Stores and answers what [`Broker::send`] gathered.
     pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
         OUTGOING.with_borrow_mut(|outgoing| {
-            if !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
+            if !outgoing.answers.is_empty() || !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
                 self.readers.note_send();
                 self.append_outgoing(channel, outgoing, out);
             }
@@ -280,6 +267,12 @@ impl Broker {
         } else {
             self.parked_until(&target.topic, queue_id, Parking { delay, out_ms })
         };
+        let unique = seen.unique_key.filter(|_| Arc::ptr_eq(&topic, &target.topic));
+        if let Some(repeat) =
+            outgoing.repeats.find(&self.repeats, &topic, unique.into_iter(), || self.now_ms())
+        {
+            return self.answer_repeat(exchange, repeat, 1, key, !seen.no_wait, outgoing);
+        }
         let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
             Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
         })?;
@@ -297,16 +290,40 @@ impl Broker {
             properties: &outgoing.properties,
         };
         let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
-        let _held = self.place(exchange.channel, !seen.no_wait)?;
+        let held = self.place(exchange.channel, !seen.no_wait)?;
         if half {
             topic.put.add(1, message.body.len() as u64);
             outgoing.share.add_half(&target.topic);
         } else {
             target.topic.put.add(1, message.body.len() as u64);
         }
+        if let Some(unique) = unique {
+            outgoing.repeats.note(&topic, unique, first, queue_id);
+        }
         outgoing.waits |= !seen.no_wait;
-        let reply_to = request.reply_to();
-        outgoing.answers.push(Answer { reply_to, first, count: 1, queue_id, key, recall, _held });
+        let answer = Answer::new(request.reply_to(), first, 1, queue_id);
+        outgoing.answers.push(Answer { key, recall, _held: held, ..answer });
+        Ok(())
+    }
+
+    /// Answers what was sent before with the ids of the first, as soon as those are as safe as this sender wants.
+    fn answer_repeat(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        repeat: Repeat,
+        count: usize,
+        key: std::ops::Range<usize>,
+        waits: bool,
+        outgoing: &mut Outgoing,
+    ) -> Outcome {
+        let held = self.place(exchange.channel, waits)?;
+        let (first, queue_id, stored) = match repeat {
+            Repeat::Stored(stored) => (0, stored[0].queue_id, stored),
+            Repeat::InBatch { first, queue_id } => (first, queue_id, Vec::new()),
+        };
+        outgoing.waits |= waits;
+        let answer = Answer::new(exchange.request.reply_to(), first, count, queue_id);
+        outgoing.answers.push(Answer { key, stored, _held: held, ..answer });
         Ok(())
     }
 
@@ -539,6 +556,15 @@ impl Broker {
                 .queue(&self.store, queue_id)
                 .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id}", header.topic)))?,
         );
+        let unique = unique_keys_of(topic, request.body);
+        if let Some(repeat) =
+            outgoing.repeats.find(&self.repeats, topic, unique.iter().copied(), || self.now_ms())
+        {
+            let start = outgoing.keys.len();
+            outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
+            let key = start..outgoing.keys.len();
+            return self.answer_repeat(exchange, repeat, unique.len(), key, !shared.no_wait, outgoing);
+        }
         let first = outgoing.batch.len();
         outgoing.batch.begin_group();
         let pushed = self.push_entries(exchange, header, topic, &queue, outgoing);
@@ -550,19 +576,14 @@ impl Broker {
         let start = outgoing.keys.len();
         outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
         let key = start..outgoing.keys.len();
-        let _held = self.place(exchange.channel, !shared.no_wait)?;
+        let held = self.place(exchange.channel, !shared.no_wait)?;
         topic.put.add(count as u64, request.body.len() as u64);
+        for (number, unique) in unique.into_iter().enumerate() {
+            outgoing.repeats.note(topic, unique, first + number, queue_id);
+        }
         outgoing.waits |= !shared.no_wait;
-        let recall = key.end..key.end;
-        outgoing.answers.push(Answer {
-            reply_to: request.reply_to(),
-            first,
-            count,
-            queue_id,
-            key,
-            recall,
-            _held,
-        });
+        let answer = Answer::new(request.reply_to(), first, count, queue_id);
+        outgoing.answers.push(Answer { key, _held: held, ..answer });
         Ok(())
     }
 
@@ -620,6 +641,9 @@ impl Broker {
         let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
             self.stats.put(outgoing.batch.len() as u64, outgoing.batch.bytes_len() as u64);
         });
+        let place = |index| outgoing.batch.appended(index);
+        let stored = appended.is_ok().then_some(&place as &dyn Fn(usize) -> Appended);
+        outgoing.repeats.finish(self.settings.load().dedup_entries_max, stored);
         if !outgoing.share.is_empty() {
             match appended {
                 Ok(()) => {
@@ -641,7 +665,7 @@ impl Broker {
                 let writer = AnswerWriter::of(self);
                 for answer in outgoing.answers.drain(..) {
                     let batch = &outgoing.batch;
-                    let ids = (answer.first..answer.first + answer.count).map(|index| batch.appended(index));
+                    let ids = answer.places(|index| batch.appended(index));
                     writer.write(&answer, ids, &outgoing.keys, response::SUCCESS, out);
                 }
             }
@@ -657,6 +681,8 @@ impl Broker {
         let keys = std::mem::take(&mut outgoing.keys);
         let offsets: Vec<Appended> =
             (0..outgoing.batch.len()).map(|index| outgoing.batch.appended(index)).collect();
+        let before = answers.iter().flat_map(|answer| &answer.stored).map(|first| first.appended.until);
+        let until = before.fold(outgoing.batch.until(), u64::max);
         let channel = Arc::clone(channel);
         let writer = AnswerWriter::of(self);
         let finish = move |flushed: Flushed| {
@@ -667,12 +693,12 @@ impl Broker {
             };
             let mut out = Vec::with_capacity(answers.len() * 256);
             for answer in &answers {
-                let ids = offsets[answer.first..answer.first + answer.count].iter().copied();
+                let ids = answer.places(|index| offsets[index]);
                 writer.write(answer, ids, &keys, code, &mut out);
             }
             channel.send(&out);
         };
-        self.store.when_flushed(outgoing.batch.until(), Box::new(finish));
+        self.store.when_flushed(until, Box::new(finish));
     }
 
     /// Refusals of sends carry region and trace flag too (broker.md §5.2, row 0).
@@ -684,66 +710,6 @@ impl Broker {
         let mut writer = FrameWriter::new(out, &reply_to.head(refusal.code, Some(&refusal.remark)));
         writer.field("MSG_REGION", &settings.region_id);
         writer.field("TRACE_ON", if settings.trace_on { "true" } else { "false" });
-        writer.empty();
-    }
-}
-
-/// Writes answers of sends that were stored.
-struct AnswerWriter {
-    region: String,
-    trace_on: &'static str,
-    address: std::net::SocketAddr,
-}
-
-impl AnswerWriter {
-    fn of(broker: &Broker) -> AnswerWriter {
-        let settings = broker.settings.load();
-        AnswerWriter {
-            region: settings.region_id.clone(),
-            trace_on: if settings.trace_on { "true" } else { "false" },
-            address: broker.address,
-        }
-    }
-
-    fn write(
-        &self,
-        answer: &Answer,
-        offsets: impl Iterator<Item = Appended> + Clone,
-        keys: &[u8],
-        code: i32,
-        out: &mut Vec<u8>,
-    ) {
-        if answer.reply_to.oneway {
-            return;
-        }
-        if answer.count == 0 {
-            // A decision that is not durable yet is made again after a crash; it waits for nothing.
-            answer.reply_to.write(out, response::SUCCESS, None);
-            return;
-        }
-        let mut writer = FrameWriter::new(out, &answer.reply_to.head(code, None));
-        writer.field("MSG_REGION", &self.region);
-        writer.field("TRACE_ON", self.trace_on);
-        writer.field_with("msgId", |out| {
-            for (number, offset) in offsets.clone().enumerate() {
-                if number > 0 {
-                    out.push(b',');
-                }
-                OffsetId { store_host: self.address, offset: offset.offset }.write(out);
-            }
-        });
-        writer.number("queueId", answer.queue_id);
-        writer.number("queueOffset", offsets.clone().next().map_or(0, |offset| offset.queue_offset));
-        if let Some(key) = keys.get(answer.key.clone()).and_then(|key| std::str::from_utf8(key).ok())
-            && !key.is_empty()
-        {
-            writer.field("transactionId", key);
-        }
-        if let Some(handle) = keys.get(answer.recall.clone()).and_then(|key| std::str::from_utf8(key).ok())
-            && !handle.is_empty()
-        {
-            writer.field("recallHandle", handle);
-        }
         writer.empty();
     }
 }
@@ -765,6 +731,15 @@ fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>) -> Outcome {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, "inner batches are not served yet"));
     }
     Ok(())
+}
+
+/// Keys of all messages of a batch request, if the topic knows keys again and each message has one.
+fn unique_keys_of<'b>(topic: &Topic, body: &'b [u8]) -> Vec<&'b str> {
+    if topic.dedup_window.is_none() {
+        return Vec::new();
+    }
+    let keys = wire::batch::entries(body).map(|entry| props::find(entry.ok()?.properties, props::UNIQ_KEY));
+    keys.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Pop retry topics have one character that no other topic may have (wire.md §15.1).

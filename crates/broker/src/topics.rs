@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use settings::Broker as Settings;
@@ -11,6 +12,7 @@ use store::{Queue, Store};
 use wire::body::{DataVersion, PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, TopicConfigWrapper};
 use wire::names;
 
+use crate::attributes;
 use crate::state_file::StateFile;
 
 /// Unit flag of a retry topic (wire.md §13.5).
@@ -27,6 +29,8 @@ pub struct Topic {
     pub config: TopicConfig,
     /// Messages and bytes stored since start.
     pub put: Arc<Counter>,
+    /// How long a unique key is known again; `None` if it is not.
+    pub dedup_window: Option<Duration>,
     queues: Box<[OnceLock<Arc<Queue>>]>,
 }
 
@@ -50,7 +54,8 @@ impl Counter {
 impl Topic {
     fn new(config: TopicConfig, put: Arc<Counter>) -> Topic {
         let count = config.read_queue_nums.max(config.write_queue_nums).clamp(0, QUEUES_MAX) as usize;
-        Topic { config, put, queues: (0..count).map(|_| OnceLock::new()).collect() }
+        let dedup_window = attributes::dedup_window(&config.attributes);
+        Topic { config, put, dedup_window, queues: (0..count).map(|_| OnceLock::new()).collect() }
     }
 
     /// Queue `id`, or `None` beyond the larger of read and write queues.
