@@ -1,8 +1,8 @@
 //! A disk in memory that knows, for every file and directory, what was synced and what was only written.
 //!
 //! [`SimDisk::crash`] gives a disk as it may look after a power cut: of what was not synced, any subset of 512-byte
-//! sectors is there, and of each directory's changes any number of the first ones. Simply dropping a store and opening
-//! it again on the same disk is a `kill -9`: everything written stays.
+//! sectors is there, in any of the states they were in, and of each directory's changes the first ones or any of them.
+//! Simply dropping a store and opening it again on the same disk is a `kill -9`: everything written stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -13,50 +13,10 @@ use parking_lot::{Condvar, Mutex};
 use store::{Clock, Disk, Entry, File, Lock, Map, Space, Stat};
 
 use crate::clock::SimClock;
+use crate::content::Content;
+use crate::fault::{Failure, Fault, Log, Operation, Trace};
+use crate::names::{self, Change, Names};
 use crate::random::Random;
-
-const SECTOR: usize = 512;
-
-/// An operation of the disk that can be made to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Anything that changes or syncs.
-    Any,
-    /// `write_at`.
-    Write,
-    /// `read_at`.
-    Read,
-    /// `sync_data` and `sync_tree`.
-    Sync,
-    /// `create`.
-    Create,
-    /// `allocate`.
-    Allocate,
-}
-
-/// A failure to come.
-#[derive(Debug, Clone)]
-pub struct Fault {
-    /// What fails.
-    pub on: Operation,
-    /// Only files whose path contains this.
-    pub path_part: String,
-    /// How many such operations succeed first.
-    pub after: u64,
-    /// How many fail then.
-    pub times: u64,
-    /// With what.
-    pub error: io::ErrorKind,
-    /// Of a failing write, this many bytes are written all the same.
-    pub bytes_written: usize,
-}
-
-impl Fault {
-    /// The next operation of a kind on files whose path contains `path_part` fails, and all that follow.
-    pub fn from_now(on: Operation, path_part: &str, error: io::ErrorKind) -> Fault {
-        Fault { on, path_part: path_part.into(), after: 0, times: u64::MAX, error, bytes_written: 0 }
-    }
-}
 
 /// The disk. Clones share it.
 #[derive(Clone)]
@@ -86,103 +46,16 @@ struct World {
     durable: Names,
     /// Changes of names since the last sync of their directory, in order.
     changes: Vec<Change>,
-    faults: Vec<Fault>,
     locked: BTreeSet<PathBuf>,
     boot_id: [u8; 16],
     space: Space,
-    operations: u64,
-    full_syncs: u64,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Names {
-    files: BTreeMap<PathBuf, u64>,
-    dirs: BTreeSet<PathBuf>,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    File { path: PathBuf, inode: Option<u64> },
-    Rename { from: PathBuf, to: PathBuf, inode: u64 },
-    Dir { path: PathBuf, there: bool },
-}
-
-impl Change {
-    fn dir(&self) -> &Path {
-        let (Change::File { path, .. } | Change::Rename { to: path, .. } | Change::Dir { path, .. }) = self;
-        path.parent().unwrap_or(Path::new(""))
-    }
-
-    fn apply(&self, names: &mut Names) {
-        match self {
-            Change::File { path, inode: Some(inode) } => {
-                names.files.insert(path.clone(), *inode);
-            }
-            Change::File { path, inode: None } => {
-                names.files.remove(path);
-            }
-            Change::Rename { from, to, inode } => {
-                names.files.remove(from);
-                names.files.insert(to.clone(), *inode);
-            }
-            Change::Dir { path, there: true } => {
-                names.dirs.insert(path.clone());
-            }
-            Change::Dir { path, there: false } => {
-                names.dirs.remove(path);
-            }
-        }
-    }
+    log: Log,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Inode {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
+    content: Content,
     modified: i64,
-}
-
-impl Inode {
-    fn write(&mut self, bytes: &[u8], at: usize) {
-        let end = at + bytes.len();
-        if end > self.live.len() {
-            self.live.resize(end, 0);
-        }
-        self.live[at..end].copy_from_slice(bytes);
-        if !bytes.is_empty() {
-            self.dirty.extend(at / SECTOR..=(end - 1) / SECTOR);
-        }
-    }
-
-    fn sync(&mut self) {
-        if self.durable.len() == self.live.len() {
-            for sector in std::mem::take(&mut self.dirty) {
-                let from = (sector * SECTOR).min(self.live.len());
-                let until = (from + SECTOR).min(self.live.len());
-                self.durable[from..until].copy_from_slice(&self.live[from..until]);
-            }
-        } else {
-            self.durable = self.live.clone();
-            self.dirty.clear();
-        }
-    }
-
-    /// As it may look after a power cut; `kept` percent of the unsynced sectors survive.
-    fn crash(&self, random: &mut Random, kept: u64) -> Inode {
-        let mut content = self.durable.clone();
-        if self.live.len() != self.durable.len() && random.chance(kept.max(20)) {
-            content.resize(self.live.len(), 0);
-        }
-        for &sector in &self.dirty {
-            let from = sector * SECTOR;
-            let until = (from + SECTOR).min(content.len()).min(self.live.len());
-            if from < until && random.chance(kept) {
-                content[from..until].copy_from_slice(&self.live[from..until]);
-            }
-        }
-        Inode { live: content.clone(), durable: content, dirty: BTreeSet::new(), modified: self.modified }
-    }
 }
 
 impl SimDisk {
@@ -194,12 +67,10 @@ impl SimDisk {
             live: Names::default(),
             durable: Names::default(),
             changes: Vec::new(),
-            faults: Vec::new(),
             locked: BTreeSet::new(),
             boot_id: [1; 16],
             space: Space { total: 1000, free: 900, available: 900 },
-            operations: 0,
-            full_syncs: 0,
+            log: Log::default(),
         };
         SimDisk { world: Arc::new(Mutex::new(world)), clock, hold: Arc::default() }
     }
@@ -209,33 +80,15 @@ impl SimDisk {
         let world = self.world.lock();
         // Crashes that keep everything and crashes that lose everything find different faults than mixed ones.
         let kept = [0, 10, 50, 90, 100][random.below(5) as usize];
-        let mut names = world.durable.clone();
-        let mut budget: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        for change in &world.changes {
-            *budget.entry(change.dir().to_path_buf()).or_default() += 1;
-        }
-        for count in budget.values_mut() {
-            *count = random.below(*count + 1);
-        }
-        for change in &world.changes {
-            let left = budget.entry(change.dir().to_path_buf()).or_default();
-            if *left > 0 {
-                *left -= 1;
-                change.apply(&mut names);
-            }
-        }
-        // What stands in a directory that did not survive is gone.
-        let dirs = names.dirs.clone();
-        let reachable = |path: &Path| {
-            path.ancestors()
-                .skip(1)
-                .all(|dir| dir.parent().is_none() || dir.as_os_str().is_empty() || dirs.contains(dir))
-        };
-        names.files.retain(|path, _| reachable(path));
-        names.dirs.retain(|path| reachable(path));
+        let names = names::crash(&world.durable, &world.changes, random, kept);
         let mut inodes = HashMap::new();
-        for inode in names.files.values() {
-            inodes.insert(*inode, world.inodes[inode].crash(random, kept));
+        for number in names.files.values() {
+            let Inode { content, modified } = &world.inodes[number];
+            // A file may have two names when a rename survived and what came before it did not.
+            if !inodes.contains_key(number) {
+                let content = content.crash(random, kept);
+                inodes.insert(*number, Inode { content, modified: *modified });
+            }
         }
         let mut boot_id = [0; 16];
         boot_id[..8].copy_from_slice(&random.next_u64().to_be_bytes());
@@ -246,12 +99,10 @@ impl SimDisk {
             live: names.clone(),
             durable: names,
             changes: Vec::new(),
-            faults: Vec::new(),
             locked: BTreeSet::new(),
             boot_id,
             space: world.space,
-            operations: 0,
-            full_syncs: 0,
+            log: Log { trace: world.log.trace, ..Log::default() },
         };
         SimDisk { world: Arc::new(Mutex::new(world)), clock: self.clock.clone(), hold: Arc::default() }
     }
@@ -265,24 +116,27 @@ impl SimDisk {
             live: world.live.clone(),
             durable: world.durable.clone(),
             changes: world.changes.clone(),
-            faults: Vec::new(),
             locked: BTreeSet::new(),
             boot_id: world.boot_id,
             space: world.space,
-            operations: 0,
-            full_syncs: 0,
+            log: Log { trace: world.log.trace, ..Log::default() },
         };
         SimDisk { world: Arc::new(Mutex::new(world)), clock: self.clock.clone(), hold: Arc::default() }
     }
 
     /// Lets something fail from now on.
     pub fn inject(&self, fault: Fault) {
-        self.world.lock().faults.push(fault);
+        self.world.lock().log.faults.push(fault);
     }
 
     /// Heals the disk.
     pub fn heal(&self) {
-        self.world.lock().faults.clear();
+        self.world.lock().log.faults.clear();
+    }
+
+    /// Operations that failed so far, not counting those before a crash.
+    pub fn failures(&self) -> u64 {
+        self.world.lock().log.struck
     }
 
     /// Lets syncs of files hang, as on a disk that does not answer, or go on.
@@ -298,56 +152,51 @@ impl SimDisk {
 
     /// Operations so far that changed or synced something.
     pub fn operations(&self) -> u64 {
-        self.world.lock().operations
+        self.world.lock().log.operations
     }
 
     /// Syncs of files so far.
     pub fn syncs(&self) -> u64 {
-        self.world.lock().full_syncs
+        self.world.lock().log.syncs
+    }
+
+    /// One number for all operations so far, those before a crash included.
+    pub fn trace(&self) -> Trace {
+        self.world.lock().log.trace
     }
 
     /// Every file with its content.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let world = self.world.lock();
-        world
-            .live
-            .files
-            .iter()
-            .map(|(path, inode)| (path.clone(), world.inodes[inode].live.clone()))
-            .collect()
+        let content = |inode: &u64| world.inodes[inode].content.live().to_vec();
+        world.live.files.iter().map(|(path, inode)| (path.clone(), content(inode))).collect()
+    }
+
+    /// Every file of which both name and directories are durable, with the content that is.
+    pub fn durable_files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let world = self.world.lock();
+        let names = names::crash(&world.durable, &[], &mut Random::new(0), 0);
+        let content = |inode: &u64| world.inodes[inode].content.durable().to_vec();
+        names.files.iter().map(|(path, inode)| (path.clone(), content(inode))).collect()
     }
 
     /// Changes bytes of a file behind everybody's back, durably.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world.lock();
         let inode = world.live.files[path];
-        if let Some(inode) = world.inodes.get_mut(&inode) {
-            change(&mut inode.live);
-            inode.sync();
+        if let Some(Inode { content, .. }) = world.inodes.get_mut(&inode) {
+            let mut bytes = content.live().to_vec();
+            change(&mut bytes);
+            content.set_len(0);
+            content.write(&bytes, 0);
+            content.sync();
         }
     }
 }
 
 impl World {
-    /// Counts an operation and fails it if its time has come; gives the bytes that a failing write still writes.
-    fn operate(&mut self, on: Operation, path: &Path) -> Result<(), (io::Error, usize)> {
-        if on != Operation::Read {
-            self.operations += 1;
-        }
-        let path = path.to_string_lossy();
-        for fault in &mut self.faults {
-            let concerned = fault.on == on || (fault.on == Operation::Any && on != Operation::Read);
-            if !concerned || fault.times == 0 || !path.contains(&fault.path_part) {
-                continue;
-            }
-            if fault.after > 0 {
-                fault.after -= 1;
-                continue;
-            }
-            fault.times -= 1;
-            return Err((io::Error::new(fault.error, "injected"), fault.bytes_written));
-        }
-        Ok(())
+    fn operate(&mut self, on: Operation, path: &Path) -> io::Result<()> {
+        self.log.operate(on, path).map_err(|failure| failure.error)
     }
 
     fn change(&mut self, change: Change) {
@@ -363,9 +212,17 @@ fn missing() -> io::Error {
 impl Disk for SimDisk {
     fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
         let mut world = self.world.lock();
-        world.operate(Operation::Create, path).map_err(|(error, _)| error)?;
+        let outcome = world.log.operate(Operation::Create, path);
+        let len = match &outcome {
+            Ok(()) => size as usize,
+            Err(Failure { bytes_done: 0, .. }) => 0,
+            Err(failure) => failure.bytes_done.min(size as usize),
+        };
         if !path.parent().is_some_and(|dir| world.live.dirs.contains(dir)) {
             return Err(missing());
+        }
+        if let Err(Failure { error, bytes_done: 0 }) = outcome {
+            return Err(error);
         }
         let inode = match world.live.files.get(path) {
             Some(inode) => *inode,
@@ -378,28 +235,29 @@ impl Disk for SimDisk {
             }
         };
         let modified = self.clock.now_millis();
-        if let Some(content) = world.inodes.get_mut(&inode) {
-            let old = content.live.len();
-            content.live.clear();
-            content.live.resize(size as usize, 0);
-            content.dirty.extend(0..old.min(size as usize).div_ceil(SECTOR));
-            content.modified = modified;
+        if let Some(inode) = world.inodes.get_mut(&inode) {
+            inode.content.set_len(0);
+            inode.content.set_len(len);
+            inode.modified = modified;
         }
+        outcome.map_err(|failure| failure.error)?;
         Ok(Arc::new(SimFile { disk: self.clone(), inode, path: path.to_path_buf() }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let inode = *self.world.lock().live.files.get(path).ok_or_else(missing)?;
+        let mut world = self.world.lock();
+        world.operate(Operation::Read, path)?;
+        let inode = *world.live.files.get(path).ok_or_else(missing)?;
         Ok(Arc::new(SimFile { disk: self.clone(), inode, path: path.to_path_buf() }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        world.operate(Operation::Read, dir)?;
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let files =
-            world.live.files.iter().filter(|(path, _)| path.parent() == Some(dir)).map(|(path, inode)| {
-                Entry { name: name(path), is_dir: false, len: world.inodes[inode].live.len() as u64 }
-            });
+        let len = |inode: &u64| world.inodes[inode].content.live().len() as u64;
+        let files = world.live.files.iter().filter(|(path, _)| path.parent() == Some(dir));
+        let files = files.map(|(path, inode)| Entry { name: name(path), is_dir: false, len: len(inode) });
         let dirs = world.live.dirs.iter().filter(|path| path.parent() == Some(dir));
         let dirs = dirs.map(|path| Entry { name: name(path), is_dir: true, len: 0 });
         let mut entries: Vec<_> = files.chain(dirs).collect();
@@ -409,15 +267,19 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        world.operate(Operation::Any, from).map_err(|(error, _)| error)?;
+        world.operate(Operation::Rename, from)?;
+        world.log.trace.add(to.as_os_str().as_encoded_bytes());
         let inode = *world.live.files.get(from).ok_or_else(missing)?;
+        if !to.parent().is_some_and(|dir| world.live.dirs.contains(dir)) {
+            return Err(missing());
+        }
         world.change(Change::Rename { from: from.to_path_buf(), to: to.to_path_buf(), inode });
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        world.operate(Operation::Any, path).map_err(|(error, _)| error)?;
+        world.operate(Operation::Remove, path)?;
         if world.live.files.contains_key(path) {
             world.change(Change::File { path: path.to_path_buf(), inode: None });
         }
@@ -429,7 +291,7 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         let mut world = self.world.lock();
-        world.operate(Operation::Any, dir).map_err(|(error, _)| error)?;
+        world.operate(Operation::Remove, dir)?;
         if !world.live.dirs.contains(dir) {
             return Err(missing());
         }
@@ -442,7 +304,7 @@ impl Disk for SimDisk {
         let above: Vec<_> = dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()).collect();
         for dir in above.into_iter().rev() {
             if dir.parent().is_some() && !world.live.dirs.contains(dir) {
-                world.operate(Operation::Any, dir).map_err(|(error, _)| error)?;
+                world.operate(Operation::CreateDir, dir)?;
                 world.change(Change::Dir { path: dir.to_path_buf(), there: true });
             }
         }
@@ -451,14 +313,20 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        world.operate(Operation::Any, dir).map_err(|(error, _)| error)?;
+        world.operate(Operation::SyncDir, dir)?;
         if dir.parent().is_some() && !world.live.dirs.contains(dir) {
             return Err(missing());
         }
-        let (synced, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut world.changes).into_iter().partition(|change| change.dir() == dir);
-        for change in &synced {
+        let mut rest: Vec<Change> = Vec::new();
+        for change in std::mem::take(&mut world.changes) {
+            if change.dir() != dir {
+                rest.push(change);
+                continue;
+            }
             change.apply(&mut world.durable);
+            if let Change::Dir { path, there: false } = &change {
+                rest = rest.into_iter().filter_map(|earlier| earlier.without(path)).collect();
+            }
         }
         world.changes = rest;
         Ok(())
@@ -466,16 +334,23 @@ impl Disk for SimDisk {
 
     fn sync_tree(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
-        world.operate(Operation::Sync, dir).map_err(|(error, _)| error)?;
-        world.full_syncs += 1;
+        let outcome = world.operate(Operation::Sync, dir);
+        if outcome.is_ok() && dir.parent().is_some() && !world.live.dirs.contains(dir) {
+            return Err(missing());
+        }
         // Like syncfs: the whole file system.
-        for change in std::mem::take(&mut world.changes) {
-            change.apply(&mut world.durable);
+        if outcome.is_ok() {
+            for change in std::mem::take(&mut world.changes) {
+                change.apply(&mut world.durable);
+            }
         }
         for inode in world.inodes.values_mut() {
-            inode.sync();
+            match outcome {
+                Ok(()) => inode.content.sync(),
+                Err(_) => inode.content.fail_sync(),
+            }
         }
-        Ok(())
+        outcome
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
@@ -483,13 +358,14 @@ impl Disk for SimDisk {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        world.operate(Operation::Read, path)?;
         if world.live.dirs.contains(path) {
             return Ok(Some(Stat { len: 0, modified_millis: 0, is_dir: true }));
         }
         let inode = world.live.files.get(path).map(|inode| &world.inodes[inode]);
         Ok(inode.map(|inode| Stat {
-            len: inode.live.len() as u64,
+            len: inode.content.live().len() as u64,
             modified_millis: inode.modified,
             is_dir: false,
         }))
@@ -527,80 +403,87 @@ struct SimFile {
 }
 
 impl SimFile {
+    /// Counts the operation and lets `act` do it, given how it is to fail.
     fn with<R>(
         &self,
         on: Operation,
-        act: impl FnOnce(&mut Inode, Result<(), (io::Error, usize)>) -> io::Result<R>,
+        detail: &[u64],
+        act: impl FnOnce(&mut Inode, Result<(), Failure>) -> io::Result<R>,
     ) -> io::Result<R> {
         let mut world = self.disk.world.lock();
-        let outcome = world.operate(on, &self.path);
-        if on == Operation::Sync {
-            world.full_syncs += 1;
+        let outcome = world.log.operate(on, &self.path);
+        for number in detail {
+            world.log.trace.add(&number.to_be_bytes());
         }
         match world.inodes.get_mut(&self.inode) {
             Some(inode) => act(inode, outcome),
             None => Err(missing()),
         }
     }
+
+    fn change(&self, bytes: &[u8], at: usize) -> io::Result<()> {
+        let modified = self.disk.clock.now_millis();
+        let content = Trace::of(bytes);
+        self.with(Operation::Write, &[at as u64, bytes.len() as u64, content], |inode, outcome| {
+            let done = outcome.as_ref().err().map_or(bytes.len(), |failure| failure.bytes_done);
+            inode.content.write(&bytes[..done.min(bytes.len())], at);
+            inode.modified = modified;
+            outcome.map_err(|failure| failure.error)
+        })
+    }
 }
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.with(Operation::Read, |inode, outcome| {
-            outcome.map_err(|(error, _)| error)?;
+        self.with(Operation::Read, &[], |inode, outcome| {
+            outcome.map_err(|failure| failure.error)?;
             let from = offset as usize;
-            let bytes = inode.live.get(from..from + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-            buffer.copy_from_slice(bytes);
+            let bytes = inode.content.live().get(from..from + buffer.len());
+            buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         })
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let modified = self.disk.clock.now_millis();
-        self.with(Operation::Write, |inode, outcome| {
-            let len = outcome.as_ref().err().map_or(bytes.len(), |(_, written)| (*written).min(bytes.len()));
-            inode.write(&bytes[..len], offset as usize);
-            inode.modified = modified;
-            outcome.map_err(|(error, _)| error)
-        })
+        self.change(bytes, offset as usize)
     }
 
-    fn allocate(&self, _from: u64, _until: u64) -> io::Result<()> {
-        self.with(Operation::Allocate, |_, outcome| outcome.map_err(|(error, _)| error))
+    fn allocate(&self, from: u64, until: u64) -> io::Result<()> {
+        self.with(Operation::Allocate, &[from, until], |_, outcome| outcome.map_err(|failure| failure.error))
     }
 
     fn zero(&self, from: u64, until: u64) -> io::Result<()> {
         if from >= until {
             return Ok(());
         }
-        self.with(Operation::Write, |inode, outcome| {
-            outcome.map_err(|(error, _)| error)?;
-            let until = (until as usize).min(inode.live.len());
-            let zeros = vec![0; until.saturating_sub(from as usize)];
-            inode.write(&zeros, from as usize);
-            Ok(())
-        })
+        let until = until.min(self.len()?);
+        self.change(&vec![0; until.saturating_sub(from) as usize], from as usize)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(Operation::Write, |inode, outcome| {
-            outcome.map_err(|(error, _)| error)?;
-            inode.live.resize(len as usize, 0);
+        self.with(Operation::Truncate, &[len], |inode, outcome| {
+            outcome.map_err(|failure| failure.error)?;
+            inode.content.set_len(len as usize);
             Ok(())
         })
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.hold.pass();
-        self.with(Operation::Sync, |inode, outcome| {
-            outcome.map_err(|(error, _)| error)?;
-            inode.sync();
-            Ok(())
+        self.with(Operation::Sync, &[], |inode, outcome| {
+            match outcome {
+                Ok(()) => inode.content.sync(),
+                Err(_) => inode.content.fail_sync(),
+            }
+            outcome.map_err(|failure| failure.error)
         })
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.with(Operation::Read, |inode, _| Ok(inode.live.len() as u64))
+        self.with(Operation::Read, &[], |inode, outcome| {
+            outcome.map_err(|failure| failure.error)?;
+            Ok(inode.content.live().len() as u64)
+        })
     }
 
     fn map(&self) -> io::Result<Option<Map>> {

@@ -3,9 +3,14 @@
 #![deny(missing_docs)]
 
 mod clock;
+mod content;
 mod disk;
+mod fault;
+mod names;
 mod random;
+pub mod reader;
 
 pub use clock::SimClock;
-pub use disk::{Fault, Operation, SimDisk};
+pub use disk::SimDisk;
+pub use fault::{Fault, Operation, Trace};
 pub use random::Random;

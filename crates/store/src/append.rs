@@ -1,7 +1,7 @@
 //! Appending: records to the log under one lock, queue entries to the tails in memory, one write for a batch.
 //!
 //! Invariant: nothing of a batch is visible, and no counter has moved, unless its write succeeded. What a failed
-//! write may have left behind the end is overwritten by the next append, so that it cannot come to life in a crash.
+//! write may have left behind the end is cleared before the next append, so that it cannot come to life in a crash.
 
 use std::io;
 use std::ops::Range;
@@ -228,38 +228,43 @@ impl Store {
         }
     }
 
-    /// Writes at the end of the log, and zeros over what an earlier failure may have left behind that.
+    /// Writes at the end of the log, where nothing is left of an earlier failure.
     fn write(&self, segment: &Segment, appender: &mut Appender, bytes: &[u8]) -> Result<(), AppendError> {
+        self.clear_rests(segment, appender)?;
         let until = appender.end + bytes.len() as u64;
-        let dirty = appender.dirty_until.min(segment.until());
-        let at = appender.end - segment.base;
-        self.zeros.wait_for_range(appender, until.max(dirty));
-        let written = if dirty > until {
-            let mut covering = Vec::with_capacity((dirty - appender.end) as usize);
-            covering.extend_from_slice(bytes);
-            covering.resize((dirty - appender.end) as usize, 0);
-            segment.file.write_at(&covering, at)
-        } else {
-            segment.file.write_at(bytes, at)
-        };
-        match written {
-            Ok(()) => {
-                appender.dirty_until = 0;
-                Ok(())
-            }
-            Err(source) => {
-                appender.dirty_until = dirty.max(until);
-                Err(write_error(segment, source))
-            }
-        }
+        self.zeros.wait_for_range(appender, until);
+        segment.file.write_at(bytes, appender.end - segment.base).map_err(|source| {
+            appender.dirty_until = until;
+            write_error(segment, source)
+        })
     }
 
-    /// Clears what a failed write may have left behind the end, before a clean stop.
+    /// Clears what a failed write may have left behind the end, durably. Were it only overwritten, a power cut could
+    /// still bring back parts of it among the records that are written now, and the CRC covers no more than bodies.
+    fn clear_rests(&self, segment: &Segment, appender: &mut Appender) -> Result<(), AppendError> {
+        let until = appender.dirty_until.min(segment.until());
+        if until <= appender.end {
+            return Ok(());
+        }
+        self.zeros.wait_for_range(appender, until);
+        let zeros = vec![0; (until - appender.end) as usize];
+        let cleared = segment.file.write_at(&zeros, appender.end - segment.base);
+        cleared.map_err(|source| write_error(segment, source))?;
+        segment.file.sync_data().map_err(|source| {
+            let cause = format!("cannot sync {}: {source}", segment.path.display());
+            self.sync_failed(cause.clone());
+            AppendError::ReadOnly { cause }
+        })?;
+        appender.dirty_until = 0;
+        Ok(())
+    }
+
+    /// Clears what a failed write may have left, before a clean stop: the next start would count it as a record.
     pub(crate) fn clear_dirty(&self) -> Result<(), AppendError> {
         let mut appender = self.appender.lock();
         match appender.segment.clone() {
-            Some(segment) if appender.dirty_until > appender.end => self.write(&segment, &mut appender, &[]),
-            _ => Ok(()),
+            Some(segment) => self.clear_rests(&segment, &mut appender),
+            None => Ok(()),
         }
     }
 

@@ -17,6 +17,9 @@ const OWN_AT: usize = 64;
 const OWN_MAGIC: &[u8; 8] = b"ThrustM1";
 const CRC_AT: usize = OWN_AT + 8 + 16 + 6 * 8;
 
+/// Stands for no run of the machine, so that nothing that was only written is counted on.
+pub(crate) const NO_RUN: [u8; 16] = [0; 16];
+
 /// A position of the log, with the number of queue entries that all records before it made. The number tells
 /// whether the queue files that are there are all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,7 +52,7 @@ pub struct Checkpoint {
 /// What only we write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Own {
-    /// Run of the machine in which `written` counts.
+    /// Run of the machine in which `written` counts; all zeros after a failed sync.
     pub boot_id: [u8; 16],
     /// The log is durable up to here.
     pub flushed: u64,

@@ -135,7 +135,10 @@ impl CommitLog {
         };
         if ready.as_ref().is_none_or(|segment| segment.base != next) {
             let segment = self.create(next)?;
-            prepare(&segment)?;
+            if let Err(error) = prepare(&segment) {
+                let _ = self.disk.remove(&segment.path);
+                return Err(error);
+            }
             *ready = Some(segment);
         }
         Ok(())
@@ -184,7 +187,14 @@ impl CommitLog {
             *segments = Arc::new(list);
             first.path.clone()
         };
-        self.disk.remove(&path)
+        self.remove(&path)
+    }
+
+    /// Removes a segment's file durably. One at a time: a power cut may keep later changes of a directory and lose
+    /// earlier ones, and what is left must not have a hole.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)?;
+        self.disk.sync_dir(&self.dir)
     }
 
     /// Forgets and removes all segments from `base` on. Recovery only.
@@ -196,7 +206,7 @@ impl CommitLog {
             removed
         };
         for segment in removed.iter().rev() {
-            self.disk.remove(&segment.path)?;
+            self.remove(&segment.path)?;
         }
         Ok(())
     }

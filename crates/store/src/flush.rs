@@ -121,7 +121,7 @@ impl Store {
                 }
                 if let Err(source) = segment.file.sync_data() {
                     let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
-                    self.set_fault(error.to_string());
+                    self.sync_failed(error.to_string());
                     self.answer_waiters();
                     return Err(error);
                 }

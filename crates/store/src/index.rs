@@ -203,7 +203,11 @@ impl Store {
         if let Some(full) = state.files.last_mut() {
             let synced =
                 full.flush().and_then(|()| full.sync()).and_then(|()| self.disk.sync_dir(&index.dir));
-            synced.map_err(StoreError::io("sync", &full.path))?;
+            if let Err(source) = synced {
+                let error = StoreError::Io { what: "sync", path: full.path.clone(), source };
+                self.sync_failed(error.to_string());
+                return Err(error);
+            }
             let (end_offset, timestamp) = (full.header.end_offset as u64, full.header.end_timestamp);
             self.move_checkpoint(false, |checkpoint, own| {
                 own.index = end_offset + 1;

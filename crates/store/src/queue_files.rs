@@ -3,7 +3,7 @@
 //! Only a bounded number of them is open at a time. A segment is created when its first entry is written and never
 //! before: Java takes an all-zero segment for one entry (store.md §24 T3).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +51,8 @@ struct OpenFiles {
 /// Files written since the last sync.
 #[derive(Default)]
 pub(crate) struct Unsynced {
-    files: HashMap<PathBuf, bool>,
+    /// By path, with whether it is new; in an order that a test can repeat.
+    files: BTreeMap<PathBuf, bool>,
     /// More than are worth syncing one by one.
     many: bool,
 }
@@ -345,6 +346,21 @@ impl QueueFiles {
     pub fn is_blank_at(&self, queue: &Queue, index: u64) -> io::Result<bool> {
         let mut entry = [0; ENTRY_BYTES];
         Ok(self.read(Reach::Disk, queue, index, 1, &mut entry)? == Some(0) || entry == [0; ENTRY_BYTES])
+    }
+
+    /// Removes the directory of a topic whose queues were removed, and makes all that durable: queues that come back
+    /// after a power cut would be too many for the checkpoint, and all queues would be built from the log again.
+    pub fn remove_topic(&self, topic: &str) -> io::Result<()> {
+        let dir = self.root.join(topic);
+        if self.disk.stat(&dir)?.is_none() {
+            return Ok(());
+        }
+        self.sync_dir(&dir)?;
+        // It may hold directories that are no queues.
+        if self.disk.list(&dir)?.is_empty() {
+            self.disk.remove_dir(&dir)?;
+        }
+        self.sync_dir(&self.root)
     }
 
     /// Clears whatever the files of a queue hold from entry `from` on.

@@ -36,7 +36,7 @@ impl Store {
             // As with the log, what a failed sync has left is unknown. Queues can be rebuilt, so the store goes on
             // being readable, but nothing may ever count on them again in this run.
             let error = StoreError::Io { what: "sync", path: files.root.clone(), source };
-            self.set_fault(error.to_string());
+            self.sync_failed(error.to_string());
             return Err(error);
         }
         self.move_checkpoint(true, |checkpoint, own| {
@@ -83,11 +83,12 @@ impl Store {
         sync: bool,
         change: impl FnOnce(&mut Checkpoint, &mut Own),
     ) -> Result<(), StoreError> {
+        let moment = *self.flush.moment.lock();
+        let mut checkpoint = self.checkpoint.lock();
+        // Looked at under the lock: what a failed sync has written there must stay.
         if self.fault().is_some() {
             return Ok(());
         }
-        let moment = *self.flush.moment.lock();
-        let mut checkpoint = self.checkpoint.lock();
         let mut own = checkpoint.content.own.unwrap_or_default();
         own.boot_id = self.disk.boot_id().unwrap_or_default();
         own.flushed = self.flushed_until();

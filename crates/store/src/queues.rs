@@ -134,8 +134,12 @@ impl Queues {
         topics
     }
 
+    /// All queues, by topic and number: what is done to all of them is done in an order that a test can repeat.
     pub fn all(&self) -> Vec<Arc<Queue>> {
-        self.topics.read().values().flat_map(|queues| queues.values().cloned()).collect()
+        let topics = self.topics.read();
+        let mut queues: Vec<_> = topics.values().flat_map(|queues| queues.values().cloned()).collect();
+        queues.sort_by(|a, b| (a.topic(), a.id()).cmp(&(b.topic(), b.id())));
+        queues
     }
 
     pub fn count(&self) -> usize {

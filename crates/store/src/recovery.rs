@@ -16,7 +16,7 @@ use wire::prop_crc;
 use wire::record::Record;
 use wire::sys_flag;
 
-use crate::checkpoint::{Checkpoint, CheckpointFile};
+use crate::checkpoint::{Checkpoint, CheckpointFile, NO_RUN};
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::Disk;
@@ -52,6 +52,9 @@ struct Start {
     promised: Option<u64>,
     /// The machine has not restarted since: everything that was written is there.
     same_run: bool,
+    /// Records from here on are written again. Within one run of the machine they may be there to read and still never
+    /// come to the disk: if a sync failed, the kernel takes its pages to be clean.
+    write_again_from: u64,
     /// The store had been stopped by this program, cleanly.
     ours_clean: bool,
 }
@@ -100,6 +103,7 @@ pub(crate) fn recover(
         scan.rebuild(end, all)?;
     }
     cut_log(disk, log, &start, end, &leftovers)?;
+    write_again(log, start.write_again_from, end)?;
     // After a power cut there may be rests behind holes, which loading does not see.
     let trimmed = if start.ours_clean || start.same_run { loaded.with_more } else { queues.all() };
     for queue in &trimmed {
@@ -172,7 +176,16 @@ fn choose_start(
     let segments = log.segments();
     let Some(own) = &checkpoint.own else {
         let position = if clean { last_started(log)? } else { java_start(log, checkpoint)? };
-        return Ok(Start { position, entries: None, promised: None, same_run: false, ours_clean: false });
+        // Java notes times as soon as it has flushed; without them this is the first run of a store of our own.
+        let is_new = !clean && checkpoint.physic_timestamp == 0;
+        return Ok(Start {
+            position,
+            entries: None,
+            promised: None,
+            same_run: false,
+            write_again_from: if is_new { position } else { u64::MAX },
+            ours_clean: false,
+        });
     };
     let same_run = disk.boot_id().is_some_and(|id| id == own.boot_id);
     let mark = if same_run && !clean { own.written } else { own.durable };
@@ -194,6 +207,7 @@ fn choose_start(
         entries: (!before_min).then_some(mark.entries),
         promised: Some(own.flushed),
         same_run,
+        write_again_from: if !clean && (same_run || own.boot_id == NO_RUN) { own.flushed } else { u64::MAX },
         ours_clean: clean,
     })
 }
@@ -482,17 +496,15 @@ fn cut_log(
 ) -> Result<(), StoreError> {
     for path in leftovers {
         disk.remove(path).map_err(StoreError::io("remove", path))?;
-    }
-    let next_base = end.div_ceil(log.segment_bytes) * log.segment_bytes;
-    // An unused segment at exactly the end stays only if it is the first one of all.
-    let removes = log.segments().iter().any(|segment| segment.base >= next_base);
-    if removes {
-        log.remove_from(next_base).map_err(StoreError::io("remove segments of", &log.dir))?;
-    }
-    if removes || !leftovers.is_empty() {
         disk.sync_dir(&log.dir).map_err(StoreError::io("sync", &log.dir))?;
     }
-    let Some(segment) = log.segment_at(end).filter(|segment| end > segment.base) else { return Ok(()) };
+    // An unused segment at exactly the end stays only if it is the first one of all: without any, the log would begin
+    // anew at 0.
+    let first_unused = end.div_ceil(log.segment_bytes) * log.segment_bytes;
+    let keeps_first = log.segments().first().is_some_and(|first| first.base == first_unused);
+    let from = if keeps_first { first_unused + log.segment_bytes } else { first_unused };
+    log.remove_from(from).map_err(StoreError::io("remove segments of", &log.dir))?;
+    let Some(segment) = log.segment_at(end) else { return Ok(()) };
     if start.ours_clean {
         return Ok(());
     }
@@ -511,4 +523,26 @@ fn cut_log(
         tracing::warn!(%error, "cannot reserve the rest of the last segment");
     }
     segment.file.sync_data().map_err(error("sync"))
+}
+
+/// Bytes that are written again at a time.
+const WRITTEN_AGAIN: u64 = 1 << 20;
+
+/// Writes records again as they are, so that the sync to come includes them.
+fn write_again(log: &CommitLog, from: u64, end: u64) -> Result<(), StoreError> {
+    let mut piece = Vec::new();
+    for segment in log.segments().iter() {
+        let (mut at, until) = (from.max(segment.base), end.min(segment.until()));
+        while at < until {
+            let count = WRITTEN_AGAIN.min(until - at);
+            piece.resize(count as usize, 0);
+            let copied = segment
+                .file
+                .read_at(&mut piece, at - segment.base)
+                .and_then(|()| segment.file.write_at(&piece, at - segment.base));
+            copied.map_err(StoreError::io("write again", &segment.path))?;
+            at += count;
+        }
+    }
+    Ok(())
 }

@@ -112,13 +112,26 @@ impl Store {
                     break;
                 }
             }
+            if !self.queues_are_durable(first.until())? {
+                break;
+            }
             self.log.remove_first().map_err(StoreError::io("remove", &first.path))?;
             deleted += 1;
         }
-        if deleted > 0 {
-            self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
-        }
         Ok(deleted)
+    }
+
+    /// Makes the queue entries of records before `until` durable, if they are not; false if they cannot be.
+    ///
+    /// Once its segment is gone, nothing but the entry says which number a message had. A queue that lost it in a crash
+    /// would give that number again, to a message that consumers then take for one they have seen.
+    fn queues_are_durable(&self, until: u64) -> Result<bool, StoreError> {
+        let durable = || self.checkpoint.lock().content.own.is_some_and(|own| own.durable.position >= until);
+        if !durable() && self.fault().is_none() {
+            self.flush_step()?;
+            self.queue_step(true)?;
+        }
+        Ok(durable())
     }
 
     /// Removes queue segments all of whose entries point to deleted segments; the last one of a queue stays.

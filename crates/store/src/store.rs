@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::append::Appender;
-use crate::checkpoint::CheckpointFile;
+use crate::checkpoint::{CheckpointFile, NO_RUN};
 use crate::clock::Clock;
 use crate::commit_log::CommitLog;
 use crate::disk::{self, Disk, Lock};
@@ -356,11 +356,7 @@ impl Store {
                     .remove_all(queue)
                     .map_err(StoreError::io("remove", &files.dir_of(topic, queue.id())))?;
             }
-            let dir = files.root.join(topic);
-            if files.disk.list(&dir).is_ok_and(|entries| entries.is_empty()) {
-                // It may hold directories that are no queues, or not be there at all.
-                let _ = files.disk.remove_dir(&dir);
-            }
+            files.remove_topic(topic).map_err(StoreError::io("remove", &files.root.join(topic)))?;
         }
         // From here on recovery must not dispatch the topic's old messages again.
         self.flush_step()?;
@@ -403,6 +399,18 @@ impl Store {
     /// Why the store is read-only, if it is.
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().clone()
+    }
+
+    /// A sync failed. It is not tried again and nothing more is written: the kernel may hold what it was given, show
+    /// it to everybody who reads, and never write it (it takes the pages to be clean). So the next start, if the
+    /// machine still runs, must not count on what was not synced either, but write it again.
+    pub(crate) fn sync_failed(&self, cause: String) {
+        self.set_fault(cause);
+        let mut checkpoint = self.checkpoint.lock();
+        checkpoint.content.own.get_or_insert_default().boot_id = NO_RUN;
+        if let Err(error) = checkpoint.write() {
+            tracing::error!(%error, "the checkpoint cannot be told that a sync failed");
+        }
     }
 
     pub(crate) fn set_fault(&self, cause: String) {

@@ -90,7 +90,7 @@ impl Store {
         self.appender.lock().zeroing = None;
         if let Err(source) = synced {
             let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
-            self.set_fault(error.to_string());
+            self.sync_failed(error.to_string());
             self.answer_waiters();
             return Err(error);
         }

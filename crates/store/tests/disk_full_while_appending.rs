@@ -5,7 +5,7 @@ mod support;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use sim::{Fault, Operation};
+use sim::{Fault, Operation, Random};
 use store::{AppendError, Options, Space};
 use support::{World, bodies, letter, send, send_all, small_options};
 
@@ -150,4 +150,23 @@ fn no_queue_segment_is_left_without_entries() {
     world.disk.heal();
     store.queue_step(false).unwrap();
     assert_eq!(segments().count(), 2);
+}
+
+/// The rest of a failed write is cleared before a clean stop, and that is durable: the next start reads on there.
+#[test]
+fn what_a_failed_write_left_does_not_come_to_life_after_a_clean_stop_and_a_power_cut() {
+    let mut world = World::new(small_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "kept")).unwrap();
+    store.flush_step().unwrap();
+    let fault = Fault::from_now(Operation::Write, "commitlog", ErrorKind::Other);
+    world.disk.inject(Fault { times: 1, bytes_written: usize::MAX, ..fault });
+    send(&store, &letter("t", 0, "failed")).unwrap_err();
+    store.stop().unwrap();
+    drop(store);
+    let cut = world.disk.copy();
+    for seed in 0..40 {
+        world.disk = cut.crash(&mut Random::new(seed));
+        assert_eq!(bodies(&world.open(), "t", 0), ["kept"], "seed {seed}");
+    }
 }

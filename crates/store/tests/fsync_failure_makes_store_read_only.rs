@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sim::{Fault, Operation};
+use sim::{Fault, Operation, Random};
 use store::{AppendError, Flushed, Store};
 use support::{World, bodies, letter, send, sync_options};
 
@@ -61,6 +61,40 @@ fn a_failure_that_only_the_zeros_ahead_were_told_of_counts_too() {
     assert_eq!(*waiting.lock(), [Flushed::Failed]);
     store.flush_step().unwrap_err();
     assert!(!store.is_writable());
+}
+
+/// After a failed sync the kernel shows what it was given to everybody and never writes it: who starts again on the same
+/// machine, finds everything and syncs it once more, has still not got it on the disk.
+#[test]
+fn what_a_failed_sync_left_is_written_again_by_the_next_start() {
+    for (part, seed) in [("commitlog", 0), ("consumequeue", 100)] {
+        let mut world = World::new(sync_options());
+        let store = world.open();
+        send(&store, &letter("t", 0, "durable")).unwrap();
+        store.flush_step().unwrap();
+        store.queue_step(true).unwrap();
+        for i in 0..20 {
+            send(&store, &letter("t", 0, &format!("{i}{}", "x".repeat(1000)))).unwrap();
+        }
+        store.queue_step(false).unwrap();
+        world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Sync, part, ErrorKind::Other) });
+        let _ = store.flush_step();
+        let _ = store.queue_step(true);
+        assert!(!store.is_writable());
+        drop(store);
+        let store = world.open();
+        send(&store, &letter("t", 0, "after")).unwrap();
+        store.flush_step().unwrap();
+        store.queue_step(true).unwrap();
+        let expected = bodies(&store, "t", 0);
+        assert_eq!(expected.len(), 22);
+        drop(store);
+        let cut = world.disk.copy();
+        for seed in seed..seed + 20 {
+            world.disk = cut.crash(&mut Random::new(seed));
+            assert_eq!(bodies(&world.open(), "t", 0), expected, "{part}, seed {seed}");
+        }
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sim::{Fault, Operation, Random};
 use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Space, Store};
 use support::{World, bodies, letter, open_on, send, small_options};
 
@@ -81,6 +83,87 @@ fn a_queue_all_of_whose_messages_expired_keeps_its_numbering() {
     assert_eq!((queue.min_offset(), queue.max_offset()), (1, 1));
     assert_eq!(send(&store, &letter("light", 0, "next")).unwrap().queue_offset, 1);
     assert_eq!(bodies(&store, "light", 0), ["next"]);
+}
+
+/// The queue entries were still in memory only, and nothing but them knew the number once the log was deleted.
+#[test]
+fn numbers_of_expired_messages_are_not_used_again_after_a_crash() {
+    for seed in 0..20 {
+        let mut world = World::new(small_options());
+        let store = world.open();
+        send(&store, &letter("light", 0, "only")).unwrap();
+        for _ in 0..40 {
+            send(&store, &letter("heavy", 0, &"x".repeat(800))).unwrap();
+        }
+        store.flush_step().unwrap();
+        world.clock.advance(HOUR * 80);
+        store.clean_soon();
+        assert!(store.clean_step().unwrap() > 0);
+        drop(store);
+        if seed > 0 {
+            world.disk = world.disk.crash(&mut Random::new(seed));
+        }
+        let store = world.open();
+        assert_eq!(send(&store, &letter("light", 0, "next")).unwrap().queue_offset, 1, "seed {seed}");
+    }
+}
+
+/// Of two names that went, a power cut may bring back the first alone.
+#[test]
+fn a_power_cut_while_segments_go_leaves_no_hole() {
+    for after in 0..12 {
+        let world = World::new(small_options());
+        let store = world.open();
+        fill(&store);
+        world.clock.advance(HOUR * 80);
+        store.clean_soon();
+        world.disk.inject(Fault { after, ..Fault::from_now(Operation::Any, "", ErrorKind::Other) });
+        let _ = store.clean_step();
+        let end = store.log_end();
+        drop(store);
+        world.disk.heal();
+        for seed in 0..20 {
+            let disk = world.disk.crash(&mut Random::new(seed));
+            let store = World { disk, clock: world.clock.clone(), options: small_options() }.open();
+            assert_eq!(store.log_end(), end, "after {after}, seed {seed}");
+        }
+    }
+}
+
+/// All that is left of the log is a segment whose records are lost: the log goes on there and does not begin anew.
+#[test]
+fn the_last_segment_stays_when_everything_before_it_expired_and_everything_in_it_was_lost() {
+    let mut seen = 0;
+    for seed in 0..100 {
+        let mut random = Random::new(seed);
+        let mut world = World::new(small_options());
+        let store = world.open();
+        let segment = store.options().segment_bytes;
+        while store.log_end() < segment {
+            store.flush_step().unwrap();
+            send(&store, &letter("t", 0, &"x".repeat(800))).unwrap();
+        }
+        drop(store);
+        // The segment's end survives and the record behind it does not, in some of the cases.
+        world.disk = world.disk.crash(&mut random);
+        let store = world.open();
+        if store.log_end() != segment {
+            continue;
+        }
+        let next = send(&store, &letter("t", 0, "lost")).unwrap().queue_offset;
+        world.clock.advance(HOUR * 80);
+        store.clean_soon();
+        let flushed = store.flushed_until();
+        assert_eq!(store.clean_step().unwrap(), u32::from(flushed == segment));
+        drop(store);
+        world.disk = world.disk.crash(&mut random);
+        drop(world.open());
+        let store = world.open();
+        assert!(store.log_min() + segment >= store.log_end());
+        seen += u32::from(store.log_end() == segment && store.log_min() == segment);
+        assert!(send(&store, &letter("t", 0, "after")).unwrap().queue_offset >= next);
+    }
+    assert!(seen > 0, "no seed came to the situation");
 }
 
 /// A log that has just got its second segment and then rests: the first must go all the same.

@@ -111,10 +111,19 @@ impl Socket {
         self.next().expect("an answer")
     }
 
+    /// The same, `None` when the other end is gone.
+    pub fn try_pull(&mut self, topic: &str, queue: u32, offset: i64, suspend_ms: u32) -> Option<Answer> {
+        self.write(&pull_frame(0, topic, queue, offset, suspend_ms)).then(|| self.next())?
+    }
+
     /// Everything in a queue, by following offsets from 0.
     pub fn read_all(&mut self, topic: &str, queue: u32) -> Vec<Got> {
+        self.read_from(topic, queue, 0)
+    }
+
+    /// Everything in a queue from an offset on.
+    pub fn read_from(&mut self, topic: &str, queue: u32, mut offset: i64) -> Vec<Got> {
         let mut all = Vec::new();
-        let mut offset = 0;
         loop {
             let answer = self.pull(topic, queue, offset, 0);
             match answer.code {
