@@ -1,0 +1,85 @@
+//! Topics and groups that administrators create in lists, look at and delete.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{World, body, number};
+use wire::code::{request, response};
+
+fn topic(name: &str, queues: i32) -> Value {
+    json!({"attributes": {}, "order": false, "perm": 6, "readQueueNums": queues, "topicFilterType": "SINGLE_TAG",
+           "topicName": name, "topicSysFlag": 0, "writeQueueNums": queues})
+}
+
+#[tokio::test]
+async fn topics_come_and_go() {
+    let world = World::start().await;
+    let before = number(&world.me.ok(request::GET_ALL_TOPIC_CONFIG, &[]).await, "totalTopicNum");
+    let list = json!({"topicConfigList": [topic("Orders", 2), topic("Returns", 3)]}).to_string();
+    let answer = world.me.ask_with(request::UPDATE_AND_CREATE_TOPIC_LIST, &[], list.as_bytes()).await;
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+
+    let returns = body(&world.me.ok(request::GET_TOPIC_CONFIG, &[("topic", "Returns")]).await);
+    assert_eq!((&returns["topicName"], &returns["readQueueNums"]), (&json!("Returns"), &json!(3)));
+    let nowhere = world.me.ask(request::GET_TOPIC_CONFIG, &[("topic", "Nowhere")]).await;
+    assert_eq!(nowhere.code, response::TOPIC_NOT_EXIST);
+    let all = world.me.ok(request::GET_ALL_TOPIC_CONFIG, &[]).await;
+    assert_eq!(number(&all, "totalTopicNum"), before + 2);
+    assert_eq!(body(&all)["topicConfigTable"]["Orders"]["writeQueueNums"], 2);
+
+    world.me.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "Returns")]).await;
+    let gone = world.me.ask(request::GET_TOPIC_CONFIG, &[("topic", "Returns")]).await;
+    assert_eq!(gone.code, response::TOPIC_NOT_EXIST);
+
+    let system = body(&world.me.ok(request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER, &[]).await);
+    let system = system["topicList"].as_array().unwrap();
+    assert!(system.contains(&json!("TBW102")) && !system.contains(&json!("Orders")), "{system:?}");
+    let kept = world.me.ask(request::DELETE_TOPIC_IN_BROKER, &[("topic", "TBW102")]).await;
+    assert_eq!(kept.code, response::INVALID_PARAMETER);
+}
+
+#[tokio::test]
+async fn groups_come_and_go_with_their_offsets_or_without() {
+    let world = World::start().await;
+    world.create_topic("Orders", 1).await;
+    let list = json!({"groupConfigList": [
+        {"groupName": "billing"}, {"groupName": "audit", "consumeEnable": false}, {"groupName": "third"}
+    ]});
+    let answer = world
+        .me
+        .ask_with(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, &[], list.to_string().as_bytes())
+        .await;
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    let audit = body(&world.me.ok(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", "audit")]).await);
+    assert_eq!(audit["consumeEnable"], false);
+    assert_eq!(world.pull("audit", "Orders", 0, 0).await.code, response::NO_PERMISSION);
+    let allowed = json!({"groupName": "audit", "consumeEnable": true}).to_string();
+    world.me.ask_with(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], allowed.as_bytes()).await;
+    assert_ne!(world.pull("audit", "Orders", 0, 0).await.code, response::NO_PERMISSION);
+
+    for group in ["billing", "audit"] {
+        assert_eq!(world.commit(group, "Orders", 0, 7).await.code, response::SUCCESS);
+    }
+    world.me.ok(request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "billing")]).await;
+    let fields = [("groupName", "audit"), ("cleanOffset", "true")];
+    world.me.ok(request::DELETE_SUBSCRIPTIONGROUP, &fields).await;
+    let all = body(&world.me.ok(request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, &[]).await);
+    let table = all["subscriptionGroupTable"].as_object().unwrap();
+    assert!(table.contains_key("third") && !table.contains_key("billing") && !table.contains_key("audit"));
+    assert_eq!(world.committed("billing", "Orders", 0).await, Some(7));
+    assert_eq!(world.committed("audit", "Orders", 0).await, None);
+}
+
+#[tokio::test]
+async fn a_group_is_forbidden_one_topic() {
+    let world = World::start().await;
+    let ask = async |readable: Option<&str>| {
+        let mut fields = vec![("group", "billing"), ("topic", "Orders")];
+        fields.extend(readable.map(|readable| ("readable", readable)));
+        body(&world.me.ok(request::UPDATE_AND_GET_GROUP_FORBIDDEN, &fields).await)["readable"] == true
+    };
+    assert!(ask(None).await);
+    assert!(!ask(Some("false")).await);
+    assert!(!ask(None).await);
+    assert!(ask(Some("true")).await);
+}
