@@ -7,6 +7,7 @@
 
 mod admin;
 mod attributes;
+mod broadcast;
 mod clients;
 mod exchange;
 pub mod filter;
@@ -47,6 +48,7 @@ use wire::body::TopicConfig;
 use wire::names;
 
 use crate::admin::Configuration;
+use crate::broadcast::BroadcastOffsets;
 use crate::clients::Clients;
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
@@ -100,6 +102,7 @@ pub struct Broker {
     topics: Topics,
     groups: Groups,
     offsets: ConsumerOffsets,
+    broadcast: BroadcastOffsets,
     clients: Clients,
     filters: ConsumerFilters,
     locks: QueueLocks,
@@ -161,6 +164,7 @@ impl Broker {
             topics,
             groups,
             offsets,
+            broadcast: BroadcastOffsets::default(),
             clients: Clients::default(),
             filters,
             locks: QueueLocks::default(),

@@ -31,7 +31,7 @@ impl Broker {
 
     /// A new group on a young topic starts at 0 whatever it is set to: when nothing has been deleted and the first
     /// message is still in memory, in Java by the page cache, here by its distance from the end of the log.
-    fn begins_in_memory(&self, topic: &str, queue_id: i32) -> bool {
+    pub(crate) fn begins_in_memory(&self, topic: &str, queue_id: i32) -> bool {
         let queue = u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id));
         let Some(queue) = queue.filter(|queue| queue.min_offset() == 0 && queue.max_offset() > 0) else {
             return false;

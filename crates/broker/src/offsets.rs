@@ -160,12 +160,12 @@ impl ConsumerOffsets {
         self.groups.read().get(group).map(|topics| topics.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Groups that have offsets on a topic.
+    /// Groups that have offsets on a topic. The common offsets of broadcast groups belong to no group that could be named.
     pub fn groups_of(&self, topic: &str) -> HashSet<String> {
         let groups = self.groups.read();
         groups
             .iter()
-            .filter(|(_, topics)| topics.contains_key(topic))
+            .filter(|(group, topics)| topics.contains_key(topic) && !group.contains('@'))
             .map(|(group, _)| group.clone())
             .collect()
     }

@@ -15,6 +15,7 @@ use wire::header::FrameWriter;
 use wire::names;
 
 use crate::Broker;
+use crate::broadcast::{Place, Reader};
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::filter::{Filter, SQL92, is_tag_type};
 use crate::readers;
@@ -43,6 +44,8 @@ struct Pull {
     limits: ReadLimits,
     filter: Filter,
     group_sys_flag: i32,
+    /// Who pulls, if its group reads in broadcast.
+    reader: Option<Reader>,
 }
 
 /// A pull, with what it takes to answer it.
@@ -75,6 +78,12 @@ impl Broker {
             self.offsets.commit(&pull.group, pull.queue.topic(), queue_id, offset, step, self.now_ms());
         }
         if let Some(offset) = self.offsets.take_reset(&pull.group, pull.queue.topic(), queue_id) {
+            return self.answer_reset(exchange, &pull, offset);
+        }
+        let reader = pull.reader.as_ref();
+        if let Some(offset) =
+            reader.and_then(|reader| self.broadcast_start(pull.place(), reader, pull.offset))
+        {
             return self.answer_reset(exchange, &pull, offset);
         }
         let suspend = (flags & SUSPEND != 0).then(|| self.suspend_time(exchange));
@@ -158,6 +167,7 @@ impl Broker {
             limits: ReadLimits { max_count, max_bytes: u64::try_from(max_bytes).unwrap_or(u64::MAX) },
             filter,
             group_sys_flag: group.group_sys_flag,
+            reader: self.broadcast_reader(exchange, group_name),
             topic,
         })
     }
@@ -269,6 +279,7 @@ impl Broker {
 
     fn suspend(&self, asked: Asked, held: Held) {
         let Asked { pull, reply_to, suspend } = asked;
+        self.note_broadcast(&pull, pull.offset);
         let deadline = Instant::now() + suspend.unwrap_or_default();
         let asked = pull.offset;
         if let Some(waiter) = self.park(Waiter { deadline, pull, asked, reply_to, held }) {
@@ -344,6 +355,8 @@ impl Broker {
         }
         let start = out.len();
         let code = response_code(result.status, pull.offset);
+        let moved = code == response::PULL_OFFSET_MOVED;
+        self.note_broadcast(pull, if moved { result.next_offset } else { pull.offset });
         let mut writer = FrameWriter::new(out, &reply_to.head(code, Some(result.status.name())));
         write_fields(&mut writer, pull, result.next_offset, result.min_offset, result.max_offset);
         let mut copied = Ok(());
@@ -369,13 +382,28 @@ impl Broker {
         self.stats.got(&pull.group, pull.queue.topic(), messages, bytes);
     }
 
-    /// An administrator moved the group's offset: the client drops what it has and starts there.
+    /// Notes how far a member of a broadcast group has come.
+    fn note_broadcast(&self, pull: &Pull, offset: i64) {
+        if let Some(reader) = &pull.reader {
+            self.broadcast.note(pull.place(), reader, offset, self.now_ms());
+        }
+    }
+
+    /// The group's offset was moved by an administrator, or a member's by its coming from elsewhere: the client drops
+    /// what it has and starts there.
     fn answer_reset(&self, exchange: &mut Exchange<'_, '_>, pull: &Pull, offset: i64) -> Outcome {
+        self.note_broadcast(pull, offset);
         let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);
         exchange.answer(response::PULL_OFFSET_MOVED, Some("OFFSET_RESET"), |mut writer| {
             write_fields(&mut writer, pull, offset, min, max);
             writer.empty();
         })
+    }
+}
+
+impl Pull {
+    fn place(&self) -> Place<'_> {
+        Place { topic: self.queue.topic(), group: &self.group, queue: self.queue.id() as i32 }
     }
 }
 

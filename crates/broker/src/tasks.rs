@@ -25,6 +25,7 @@ impl Broker {
         self.spawn(|broker| async move { broker.run_transaction_check().await });
         self.spawn(|broker| async move { broker.run_registration().await });
         self.spawn(|broker| async move { broker.run_client_expiry().await });
+        self.spawn(|broker| async move { broker.run_broadcast_commits().await });
         self.spawn(|broker| async move { broker.stats.run(&broker.topics).await });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_consumer_offset_interval;
@@ -78,6 +79,7 @@ impl Broker {
     pub fn finish(&self) -> Result<(), BrokerError> {
         self.readers.close();
         self.readers.join();
+        self.commit_broadcast_offsets();
         self.offsets.save()?;
         self.schedule.save()?;
         self.transactions.save_counts()?;

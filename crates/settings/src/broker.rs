@@ -246,6 +246,14 @@ settings! {
         reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live;
         /// Answer the pulls of lite pull consumers (code 361).
         lite_pull_message_enable: bool = true, "litePullMessageEnable", live;
+        /// Keep the offsets of broadcast consumers that move between the broker and a proxy.
+        enable_broadcast_offset_store: bool = true, "enableBroadcastOffsetStore", live;
+        /// How long those of a consumer are kept that pulls no more and is not connected.
+        broadcast_offset_expire_second: Duration as Seconds = secs(120),
+            "broadcastOffsetExpireSecond", live, within secs(1), DAY;
+        /// How long those of a consumer are kept that pulls no more and is connected.
+        broadcast_offset_expire_max_second: Duration as Seconds = secs(300),
+            "broadcastOffsetExpireMaxSecond", live, within secs(1), DAY;
         /// Messages that a query by unique key answers.
         default_query_max_num: usize = 32, "defaultQueryMaxNum", live, within 1, 65536;
         /// Most messages that any query by key answers.

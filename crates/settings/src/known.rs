@@ -17,7 +17,7 @@ const fn class(name: &'static str, reason: &'static str) -> Class {
 }
 
 /// In the order of the documentation.
-pub(crate) const CLASSES: [Class; 35] = [
+pub(crate) const CLASSES: [Class; 34] = [
     class("threads", "the server has no thread pools or request queues to size"),
     class(
         "queueing",
@@ -48,7 +48,6 @@ pub(crate) const CLASSES: [Class; 35] = [
     class("compaction", "compaction topics are not served yet"),
     class("batchqueue", "batch consume queues are not served yet"),
     class("filter", "filters read the messages themselves; bitmaps beside the queues are not written"),
-    class("offsets", "offsets of broadcast consumers are kept by the clients"),
     class("cold", "there is no throttle for cold reads"),
     class("tiered", "tiered storage is not served yet"),
     class("metrics", "metrics are not served yet"),

@@ -8,6 +8,7 @@ use wire::names;
 
 use crate::Broker;
 use crate::attributes;
+use crate::broadcast;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_group;
 
@@ -74,6 +75,8 @@ impl Broker {
         // 4.9 tools say removeOffset, 5.x cleanOffset (wire.md §16).
         if exchange.flag("cleanOffset") || exchange.flag("removeOffset") {
             self.offsets.remove_group(name);
+            self.offsets.remove_group(&broadcast::committed_group(name));
+            self.broadcast.remove_group(name);
         }
         exchange.ok()
     }

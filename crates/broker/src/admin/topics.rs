@@ -147,6 +147,7 @@ impl Broker {
             if self.topics.remove(&name, self.now_ms())? {
                 self.offsets.remove_topic(&name);
                 self.repeats.forget(&name);
+                self.broadcast.remove_topic(&name);
                 self.transactions.remove_topic(&name);
                 self.store.keep_messages(&name, None);
                 self.store.delete_topic(&name)?;
