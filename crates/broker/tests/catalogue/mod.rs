@@ -23,6 +23,7 @@ const TESTED: &[Family] = &[
     (
         &[SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE],
         &[
+            (BROKER, "clients_that_ask_in_other_ways.rs"),
             (BROKER, "bad_input_is_refused.rs"),
             (BROKER, "disk_full_while_sending.rs"),
             (JAVA, "SyncAsyncAndOneWaySend.java"),
@@ -32,6 +33,8 @@ const TESTED: &[Family] = &[
         &[PULL_MESSAGE, LITE_PULL_MESSAGE],
         &[
             (BROKER, "long_poll_wakes_only_its_queue.rs"),
+            (BROKER, "broadcast_readers_move_between_proxy_and_broker.rs"),
+            (BROKER, "clients_that_ask_in_other_ways.rs"),
             (BROKER, "consumers_filter_by_properties.rs"),
             (JAVA, "PullByQueueOffset.java"),
             (JAVA, "LitePullSubscribe.java"),
@@ -45,7 +48,10 @@ const TESTED: &[Family] = &[
         &[END_TRANSACTION, RESUME_CHECK_HALF_MESSAGE],
         &[(BROKER, "transactions_end.rs"), (BROKER, "killed_broker_forgets_no_decision.rs")],
     ),
-    (&[SEND_REPLY_MESSAGE, SEND_REPLY_MESSAGE_V2], &[(BROKER, "replies_reach_who_asked.rs")]),
+    (
+        &[SEND_REPLY_MESSAGE, SEND_REPLY_MESSAGE_V2],
+        &[(BROKER, "replies_reach_who_asked.rs"), (BROKER, "clients_that_ask_in_other_ways.rs")],
+    ),
     (
         &[HEART_BEAT, UNREGISTER_CLIENT, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ, UNLOCK_BATCH_MQ],
         &[(BROKER, "members_hear_of_changes.rs"), (JAVA, "GroupGrowsToThreeAndShrinksToTwo.java")],
@@ -53,7 +59,7 @@ const TESTED: &[Family] = &[
     (&[CHECK_CLIENT_CONFIG], &[(BROKER, "consumers_filter_by_properties.rs"), (JAVA, "SqlFilter.java")]),
     (
         &[QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE, GET_ALL_MESSAGE_REQUEST_MODE],
-        &[(BROKER, "members_hear_of_changes.rs"), (MQADMIN, "Groups.java")],
+        &[(BROKER, "clients_that_ask_in_other_ways.rs"), (MQADMIN, "Groups.java")],
     ),
     (
         &[QUERY_CONSUMER_OFFSET, UPDATE_CONSUMER_OFFSET, GET_ALL_CONSUMER_OFFSET],
@@ -63,7 +69,14 @@ const TESTED: &[Family] = &[
         &[GET_MAX_OFFSET, GET_MIN_OFFSET, SEARCH_OFFSET_BY_TIMESTAMP, GET_EARLIEST_MSG_STORETIME],
         &[(BROKER, "administrators_ask_how_much_there_is.rs"), (JAVA, "OffsetsByTime.java")],
     ),
-    (&[QUERY_MESSAGE, VIEW_MESSAGE_BY_ID], &[(JAVA, "QueryByKeyAndById.java"), (MQADMIN, "Messages.java")]),
+    (
+        &[QUERY_MESSAGE, VIEW_MESSAGE_BY_ID],
+        &[
+            (BROKER, "clients_that_ask_in_other_ways.rs"),
+            (JAVA, "QueryByKeyAndById.java"),
+            (MQADMIN, "Messages.java"),
+        ],
+    ),
     (
         &[
             UPDATE_AND_CREATE_TOPIC,
@@ -73,7 +86,11 @@ const TESTED: &[Family] = &[
             GET_TOPIC_CONFIG,
             GET_SYSTEM_TOPIC_LIST_FROM_BROKER,
         ],
-        &[(BROKER, "bad_input_is_refused.rs"), (JAVA, "AdminBasics.java"), (MQADMIN, "Topics.java")],
+        &[
+            (BROKER, "topics_and_groups_are_listed_and_deleted.rs"),
+            (JAVA, "AdminBasics.java"),
+            (MQADMIN, "Topics.java"),
+        ],
     ),
     (
         &[
@@ -84,7 +101,11 @@ const TESTED: &[Family] = &[
             DELETE_SUBSCRIPTIONGROUP,
             UPDATE_AND_GET_GROUP_FORBIDDEN,
         ],
-        &[(JAVA, "AdminBasics.java"), (MQADMIN, "Groups.java")],
+        &[
+            (BROKER, "topics_and_groups_are_listed_and_deleted.rs"),
+            (JAVA, "AdminBasics.java"),
+            (MQADMIN, "Groups.java"),
+        ],
     ),
     (
         &[
@@ -109,6 +130,7 @@ const TESTED: &[Family] = &[
         ],
         &[
             (BROKER, "administrators_ask_how_much_there_is.rs"),
+            (BROKER, "lag_is_told_in_messages_and_in_time.rs"),
             (MQADMIN, "Brokers.java"),
             (MQADMIN, "Groups.java"),
         ],
