@@ -2,6 +2,7 @@ package interop;
 
 import java.util.List;
 import java.util.Set;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.Message;
@@ -27,6 +28,12 @@ public final class Dialect {
 
     public static String recall(DefaultMQProducer producer, String topic, SendResult sent) {
         throw new UnsupportedOperationException();
+    }
+
+    /** Whether a namespace can stand in header fields and leave names alone. */
+    public static final boolean HAS_NAMESPACE_IN_FIELDS = false;
+
+    public static void namespaceInFields(ClientConfig client, String namespace) {
     }
 
     public static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {

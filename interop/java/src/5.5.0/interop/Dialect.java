@@ -2,6 +2,7 @@ package interop;
 
 import java.util.List;
 import java.util.Map;
+import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -35,6 +36,13 @@ public final class Dialect {
     /** Takes a message back; gives its id. */
     public static String recall(DefaultMQProducer producer, String topic, SendResult sent) throws Exception {
         return producer.recallMessage(topic, sent.getRecallHandle());
+    }
+
+    /** Whether a namespace can stand in header fields and leave names alone. */
+    public static final boolean HAS_NAMESPACE_IN_FIELDS = true;
+
+    public static void namespaceInFields(ClientConfig client, String namespace) {
+        client.setNamespaceV2(namespace);
     }
 
     public static void createTopic(DefaultMQProducer producer, String topic, int queues) throws Exception {

@@ -23,6 +23,7 @@ public final class Runner {
         new OrderKeptWhileMembersJoinAndLeave(),
         new GroupGrowsToThreeAndShrinksToTwo(),
         new RetryThenDeadLetter(),
+        new NamespacesKeepClientsApart(),
         new TagFilter(),
         new SqlFilter(),
         new OrderlyRetryHoldsTheQueueThenDeadLetter(),
