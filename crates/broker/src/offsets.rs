@@ -160,7 +160,7 @@ impl ConsumerOffsets {
         self.groups.read().get(group).map(|topics| topics.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Groups that have offsets on a topic. The common offsets of broadcast groups belong to no group that could be named.
+    /// Groups that have offsets on a topic, without the names that common offsets of broadcast groups stand under.
     pub fn groups_of(&self, topic: &str) -> HashSet<String> {
         let groups = self.groups.read();
         groups

@@ -6,9 +6,9 @@
 //! when it is over; here each message of it is delivered at its own millisecond, never before.
 //!
 //! Nothing is lost and nothing is delivered twice, whenever the process or the machine stops: a checkpoint names a
-//! state of queue, wheel and timer log that is durable, and what was delivered after it stands in the commit log, each copy
-//! with the position of the message it was made of. Recovery goes back to the checkpoint, looks for those copies and
-//! goes on without them (see `recovery`).
+//! state of queue, wheel and timer log that is durable, and what was delivered after it stands in the commit log,
+//! each copy with the position of the message it was made of. Recovery goes back to the checkpoint, looks for those
+//! copies and goes on without them (see `recovery`).
 
 mod checkpoint;
 mod deliver;
