@@ -294,7 +294,7 @@ settings! {
         /// Most requests of one connection that wait for their answer; then it is not read from.
         max_in_flight_per_connection: usize = 4096,
             "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
-        /// Most unique keys that the window of a topic with the attribute `dedup.window.ms` holds; older ones are forgotten.
+        /// Most unique keys known per topic with the attribute `dedup.window.ms`; older ones are forgotten.
         dedup_entries_max: usize = 1_000_000, "thrust.dedupEntriesMax", live, within 1, 100_000_000;
         /// Threads that read from disk for consumers that are far behind, and for queries.
         disk_read_threads: usize = 4, "thrust.diskReadThreads", restart, within 1, 256;

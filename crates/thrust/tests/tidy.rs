@@ -64,8 +64,9 @@ fn texts() -> Vec<Text> {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for path in entries.flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // `.git` is a file in a second working tree.
             match path.is_dir() {
-                true if SKIPPED.contains(&name.as_str()) => (),
+                _ if SKIPPED.contains(&name.as_str()) => (),
                 true => folders.push(path),
                 false => paths.push(path),
             }
