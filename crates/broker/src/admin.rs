@@ -46,7 +46,6 @@ impl Broker {
             code::GET_ALL_DELAY_OFFSET => self.all_delay_offsets(exchange),
             code::GET_TIMER_CHECK_POINT => self.timer_check_point(exchange),
             code::GET_TIMER_METRICS => self.timer_metrics(exchange),
-            code::GET_ALL_MESSAGE_REQUEST_MODE => self.request_modes(exchange),
             code::CLEAN_EXPIRED_CONSUMEQUEUE => self.clean_queues(exchange),
             code::CLEAN_UNUSED_TOPIC => self.clean_unused_topics(exchange),
             code::DELETE_EXPIRED_COMMITLOG => self.delete_expired_log(exchange),

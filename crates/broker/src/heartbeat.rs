@@ -2,7 +2,6 @@
 
 use remoting::Channel;
 use serde::Deserialize;
-use serde_json::json;
 use wire::body::{ConsumerIdList, HeartbeatData, LockBatch, LockedQueues, SubscriptionData};
 use wire::code::response;
 use wire::names;
@@ -135,64 +134,5 @@ impl Broker {
             .of_request(Some(&data.sub_string), Some(&data.expression_type))
             .map_err(|error| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, error.to_string()))?;
         exchange.ok()
-    }
-
-    /// Which queues a client of the group shall read, decided here (400). Pull mode only.
-    pub(crate) fn query_assignment(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let asked: serde_json::Value = exchange.body()?;
-        let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
-        let (topic_name, group, client_id) = (text("topic"), text("consumerGroup"), text("clientId"));
-        let Some(topic) = self.topics.get(&topic_name) else {
-            return exchange.ok_json(&json!({}));
-        };
-        let queues = 0..topic.config.read_queue_nums;
-        let clients = self.clients.consumer_ids(&group);
-        let mine: Vec<i32> = if text("messageModel") == "BROADCASTING" {
-            queues.collect()
-        } else {
-            match (clients.iter().position(|id| *id == client_id), text("strategyName").as_str()) {
-                (_, name) if !matches!(name, "AVG" | "AVG_BY_CIRCLE") => return exchange.ok_json(&json!({})),
-                (None, _) if clients.is_empty() => return exchange.ok_json(&json!({})),
-                (None, _) => Vec::new(),
-                (Some(index), "AVG") => {
-                    average(topic.config.read_queue_nums, clients.len() as i32, index as i32)
-                }
-                (Some(index), _) => queues.skip(index).step_by(clients.len()).collect(),
-            }
-        };
-        let broker_name = self.settings.load().broker_name.clone();
-        let assignments: Vec<_> = mine
-            .into_iter()
-            .map(|queue_id| {
-                json!({
-                    "messageQueue": {"brokerName": broker_name, "queueId": queue_id, "topic": topic_name},
-                    "mode": "PULL"
-                })
-            })
-            .collect();
-        exchange.ok_json(&json!({"messageQueueAssignments": assignments}))
-    }
-}
-
-/// Contiguous shares; the first clients get one more when it does not come out even.
-fn average(queues: i32, clients: i32, index: i32) -> Vec<i32> {
-    let (share, rest) = (queues / clients, queues % clients);
-    let count = share + i32::from(index < rest);
-    let start = index * share + index.min(rest);
-    (start..start + count).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::average;
-
-    #[test]
-    fn shares_are_contiguous_and_complete() {
-        for queues in 0..20 {
-            for clients in 1..9 {
-                let all: Vec<i32> = (0..clients).flat_map(|index| average(queues, clients, index)).collect();
-                assert_eq!(all, (0..queues).collect::<Vec<_>>());
-            }
-        }
     }
 }

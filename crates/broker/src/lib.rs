@@ -5,7 +5,9 @@
 //! disk; what takes its time (long polls, flushes, relays, reads of [`readers`]) keeps its channel and answers later.
 #![forbid(unsafe_code)]
 
+mod ack;
 mod admin;
+mod assignment;
 mod attributes;
 mod broadcast;
 mod clients;
@@ -14,9 +16,13 @@ pub mod filter;
 mod groups;
 mod heartbeat;
 mod hold;
+mod invisible;
 mod locks;
+mod notification;
 mod offset_requests;
 mod offsets;
+mod peek;
+mod pop;
 mod pull;
 mod query;
 mod readers;
@@ -48,6 +54,7 @@ use wire::body::TopicConfig;
 use wire::names;
 
 use crate::admin::Configuration;
+use crate::assignment::RequestModes;
 use crate::broadcast::BroadcastOffsets;
 use crate::clients::Clients;
 use crate::filter::ConsumerFilters;
@@ -55,6 +62,10 @@ use crate::groups::Groups;
 use crate::hold::Hold;
 use crate::locks::QueueLocks;
 use crate::offsets::ConsumerOffsets;
+use crate::pop::Pop;
+use crate::pop::order::Orders;
+use crate::pop::revive_log::ReviveLog;
+use crate::pop::waits::Waits;
 use crate::readers::Readers;
 use crate::registration::Registration;
 use crate::repeats::Repeats;
@@ -103,6 +114,8 @@ pub struct Broker {
     groups: Groups,
     offsets: ConsumerOffsets,
     broadcast: BroadcastOffsets,
+    pop: Pop,
+    request_modes: RequestModes,
     clients: Clients,
     filters: ConsumerFilters,
     locks: QueueLocks,
@@ -133,6 +146,8 @@ impl Broker {
         let config_dir = settings.store_path_root_dir.join("config");
         let file = |name: &str| StateFile::new(Arc::clone(&disk), &config_dir, name);
         let hold = Arc::new(Hold::new(tokio::runtime::Handle::current()));
+        let waits = Arc::new(Waits::new(tokio::runtime::Handle::current()));
+        let revive_arrived = Arc::new(Notify::new());
         let schedule = Arc::new(Schedule::new());
         let halves_arrived = Arc::new(Notify::new());
         let registration = Arc::new(Registration::default());
@@ -142,7 +157,13 @@ impl Broker {
             Arc::clone(&disk),
             Arc::clone(&clock),
             store_options::of(&settings),
-            on_arrival(Arc::clone(&hold), Arc::clone(&schedule), Arc::clone(&halves_arrived)),
+            on_arrival(Arrivals {
+                hold: Arc::clone(&hold),
+                schedule: Arc::clone(&schedule),
+                halves: Arc::clone(&halves_arrived),
+                waits: Arc::clone(&waits),
+                revive: Arc::clone(&revive_arrived),
+            }),
         )?;
         // Topics and groups are read behind the store's lock, so that two brokers never share them.
         let topics = Topics::load(file("topics.json"), &settings, on_change)?;
@@ -151,6 +172,10 @@ impl Broker {
         let filters = ConsumerFilters::load(file("consumerFilter.json"), &settings, clock.now_millis())?;
         schedule.load(file("delayOffset.json"), &settings, &store)?;
         let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;
+        let orders = Orders::load(file("consumerOrderInfo.json"))?;
+        let log = ReviveLog::new(&settings, address, &store, revive_arrived);
+        let pop = Pop::new(log, orders, waits);
+        let request_modes = RequestModes::load(file("messageRequestMode.json"))?;
         let broker = Arc::new(Broker {
             unique_keys: UniqueKeys::new(address.ip()),
             stamp: ArcSwap::from_pointee(send::stamp(&settings)),
@@ -165,6 +190,8 @@ impl Broker {
             groups,
             offsets,
             broadcast: BroadcastOffsets::default(),
+            pop,
+            request_modes,
             clients: Clients::default(),
             filters,
             locks: QueueLocks::default(),
@@ -178,6 +205,8 @@ impl Broker {
             stopping: watch::Sender::new(false),
         });
         broker.hold.attach(Arc::downgrade(&broker));
+        broker.pop.waits.attach(Arc::downgrade(&broker));
+        broker.recover_pop()?;
         let entries_max = broker.settings.load().dedup_entries_max;
         for topic in broker.topics.all() {
             broker.keep_messages_of(&topic.config);
@@ -220,15 +249,29 @@ impl Broker {
     }
 }
 
-/// What the store calls when a watched queue has something new: the delay service, the transaction check, or those
-/// who wait for a pull.
-fn on_arrival(hold: Arc<Hold>, schedule: Arc<Schedule>, halves: Arc<Notify>) -> store::OnArrival {
+/// Who hears of what arrives.
+struct Arrivals {
+    hold: Arc<Hold>,
+    schedule: Arc<Schedule>,
+    halves: Arc<Notify>,
+    waits: Arc<Waits>,
+    revive: Arc<Notify>,
+}
+
+/// What the store calls when a watched queue has something new: the delay service, the transaction check, those who
+/// bring back what was not acknowledged, those who wait for a pull, those who wait for a pop.
+fn on_arrival(arrivals: Arrivals) -> store::OnArrival {
+    let Arrivals { hold, schedule, halves, waits, revive } = arrivals;
     Arc::new(move |queue| {
         if &**queue.topic() == names::SCHEDULE_TOPIC {
             schedule.arrived.notify_one();
         } else if &**queue.topic() == names::HALF_TOPIC {
             halves.notify_one();
+        } else if queue.topic().starts_with(pop::revive_log::TOPIC_PREFIX) {
+            revive.notify_one();
         }
         hold.arrived(queue);
+        // Behind the one that stops the watching: whoever of these waits on has the queue watched again.
+        waits.arrived(queue);
     })
 }

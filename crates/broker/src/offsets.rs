@@ -199,13 +199,14 @@ impl ConsumerOffsets {
         }
     }
 
-    /// Writes the file if anything has changed since the last time.
-    pub fn save(&self) -> Result<(), io::Error> {
+    /// Writes the file if anything has changed since the last time. `take` gives what is written, and makes durable
+    /// what that relies on.
+    pub fn save(&self, take: impl FnOnce() -> Result<OffsetsBody, io::Error>) -> Result<(), io::Error> {
         let _one_at_a_time = self.saving.lock();
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let saved = self.file.save(&self.body());
+        let saved = take().and_then(|body| self.file.save(&body));
         if saved.is_err() {
             self.dirty.store(true, Ordering::Release);
         }

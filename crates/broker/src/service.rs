@@ -69,8 +69,13 @@ impl Broker {
                 self.end_transaction(&mut exchange);
                 continue;
             }
-            // What was sent before is stored before anything else is looked at.
+            if matches!(request.header.code, code::ACK_MESSAGE | code::BATCH_ACK_MESSAGE) {
+                self.ack(&mut exchange);
+                continue;
+            }
+            // What was sent and acknowledged before is stored before anything else is looked at.
             self.flush_sends(channel, exchange.out);
+            self.flush_acks(channel, exchange.out);
             let outcome = if served(request.header.code) {
                 self.dispatch(&mut exchange)
             } else {
@@ -81,6 +86,7 @@ impl Broker {
             }
         }
         self.flush_sends(channel, turn.out);
+        self.flush_acks(channel, turn.out);
     }
 
     fn dispatch(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -94,6 +100,13 @@ impl Broker {
             code::LOCK_BATCH_MQ => self.lock_queues(exchange),
             code::UNLOCK_BATCH_MQ => self.unlock_queues(exchange),
             code::QUERY_ASSIGNMENT => self.query_assignment(exchange),
+            code::SET_MESSAGE_REQUEST_MODE => self.set_request_mode(exchange),
+            code::GET_ALL_MESSAGE_REQUEST_MODE => self.all_request_modes(exchange),
+            code::POP_MESSAGE => self.pop_message(exchange),
+            code::CHANGE_MESSAGE_INVISIBLETIME => self.change_invisible_time(exchange),
+            code::PEEK_MESSAGE => self.peek_message(exchange),
+            code::NOTIFICATION => self.notification(exchange),
+            code::POLLING_INFO => self.polling_info(exchange),
             code::QUERY_CONSUMER_OFFSET => self.query_consumer_offset(exchange),
             code::UPDATE_CONSUMER_OFFSET => self.update_consumer_offset(exchange),
             code::GET_MAX_OFFSET => self.max_offset(exchange),

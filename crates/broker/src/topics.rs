@@ -294,7 +294,11 @@ fn built_in(settings: &Settings) -> Vec<TopicConfig> {
             both,
         ),
         TopicConfig::new(&format!("{cluster}_REPLY_TOPIC"), 1, both),
-        TopicConfig::new(&format!("rmq_sys_REVIVE_LOG_{cluster}"), 8, both),
+        TopicConfig::new(
+            &format!("{}{cluster}", crate::pop::revive_log::TOPIC_PREFIX),
+            settings.revive_queue_num as i32,
+            both,
+        ),
         TopicConfig::new(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.broker_name), 1, PERM_INHERIT),
         TopicConfig::new(names::HALF_TOPIC, 1, both),
         TopicConfig::new(names::OP_HALF_TOPIC, 1, both),

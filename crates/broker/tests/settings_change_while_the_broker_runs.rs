@@ -188,7 +188,7 @@ async fn clean_ups_take_what_nobody_knows_and_nothing_else() {
 async fn requests_of_later_capabilities_are_answered_with_their_name() {
     let world = World::start().await;
     let named = [
-        (request::POP_MESSAGE, "POP_MESSAGE"),
+        (request::POP_LITE_MESSAGE, "POP_LITE_MESSAGE"),
         (request::SWITCH_TIMER_ENGINE, "SWITCH_TIMER_ENGINE"),
         (request::AUTH_LIST_USER, "AUTH_LIST_USER"),
         (request::GET_BROKER_EPOCH_CACHE, "GET_BROKER_EPOCH_CACHE"),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::error::shorten;
 use crate::form::{
-    Addresses, BrokerRole, Bytes, DelayLevels, FlushDiskType, Form, Hours, HoursOfDay, List, Millis, Seconds,
+    Addresses, BrokerRole, Bytes, DelayLevels, FlushDiskType, Form, Hours, HoursOfDay, List,
+    MessageRequestMode, Millis, Seconds,
 };
 use crate::table::{Change, Row, Table, bounds, clamp, form, outside, settings};
 use crate::{Place, Remark, SettingError, Surroundings};
@@ -263,6 +264,38 @@ settings! {
     "Request-reply" {
         /// Store replies beside pushing them to the client that asked.
         store_reply_message_enable: bool = true, "storeReplyMessageEnable", live;
+    }
+
+    "Popping" {
+        /// Whether groups without a mode of their own, whose clients ask for it, consume by PULL or by POP.
+        default_message_request_mode: MessageRequestMode = MessageRequestMode::Pull,
+            "defaultMessageRequestMode", live;
+        /// With POP as that mode, how many other members share the queues of one; below 1 all share all.
+        default_pop_share_queue_num: i32 = -1, "defaultPopShareQueueNum", live;
+        /// Share queues out among the members that ask. When false each gets all.
+        server_load_balancer_enable: bool = true, "serverLoadBalancerEnable", live;
+        /// Queues of the log of deliveries and acknowledgements.
+        revive_queue_num: u32 = 8, "reviveQueueNum", restart, within 1, 256;
+        /// Deliveries without acknowledgement that are held in memory; more wait in their log until there is room.
+        pop_ck_max_buffer_size: usize = 200_000, "popCkMaxBufferSize", restart, within 1, 100_000_000;
+        /// Percent of the pops that look for failed messages before new ones.
+        pop_from_retry_probability: u32 = 20, "popFromRetryProbability", live, within 0, 100;
+        /// Put failed messages into topics called %RETRY%group+topic instead of %RETRY%group_topic.
+        enable_retry_topic_v2: bool = false, "enableRetryTopicV2", live;
+        /// With that, still deliver what is in the topics of the older name.
+        retrieve_message_from_pop_retry_topic_v1: bool = true, "retrieveMessageFromPopRetryTopicV1", live;
+        /// Show failed messages with their retry topic instead of the topic they were sent to.
+        pop_response_return_actual_retry_topic: bool = false, "popResponseReturnActualRetryTopic", live;
+        /// Start a new group of a young topic at its first message even if it asked for the last.
+        init_pop_offset_by_check_msg_in_mem: bool = true, "initPopOffsetByCheckMsgInMem", live;
+        /// Most pops, and most notifications, that wait for messages.
+        max_pop_polling_size: usize = 100_000, "maxPopPollingSize", live, within 0, 10_000_000;
+        /// Most of them for one group, topic and queue.
+        pop_polling_size: usize = 1024, "popPollingSize", live, within 0, 1_000_000;
+        /// Deliver nothing from a queue of which a group has more than `popInflightMessageThreshold` unacknowledged.
+        enable_pop_message_threshold: bool = false, "enablePopMessageThreshold", live;
+        /// How many that may be.
+        pop_inflight_message_threshold: i64 = 10_000, "popInflightMessageThreshold", live, within 0, i64::MAX;
     }
 
     "Clients" {

@@ -326,6 +326,15 @@ words! {
 }
 
 words! {
+    /// How a group gets its messages.
+    MessageRequestMode, "PULL or POP",
+    /// Clients choose the messages by offset.
+    Pull = "PULL",
+    /// The broker chooses them.
+    Pop = "POP",
+}
+
+words! {
     /// The part this broker plays among the brokers of its name.
     BrokerRole, "ASYNC_MASTER, SYNC_MASTER or SLAVE",
     /// Takes messages, does not wait for slaves.

@@ -42,8 +42,11 @@ pub(crate) const CLASSES: [Class; 34] = [
     class("controller", "controller mode is not served yet"),
     class("dledger", "DLedger mode is not served yet"),
     class("timer", "the timer has one thread, delivers until it succeeds and counts by itself what waits"),
-    class("pop", "pop consumption is not served yet"),
-    class("balance", "assigning queues on the broker is not served yet"),
+    class(
+        "pop",
+        "deliveries and acknowledgements are written at once, in one way; there is no buffer before them to tune",
+    ),
+    class("balance", "queues are assigned from this broker's own topics; no routes are kept here"),
     class("light", "light and lite topics are not served yet"),
     class("compaction", "compaction topics are not served yet"),
     class("batchqueue", "batch consume queues are not served yet"),

@@ -32,7 +32,7 @@ mod update;
 
 pub use broker::Broker;
 pub use error::{Place, SettingError};
-pub use form::{BrokerRole, DelayLevels, FlushDiskType};
+pub use form::{BrokerRole, DelayLevels, FlushDiskType, MessageRequestMode};
 pub use load::{Ignored, Loaded, Remark, Superseded, Unknown, load_broker, load_in, load_nameserver};
 pub use nameserver::Nameserver;
 pub use page::configuration_page;

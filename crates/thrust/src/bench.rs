@@ -9,6 +9,7 @@ mod echo;
 mod error;
 mod lane;
 mod pace;
+mod pop;
 mod process;
 mod pull;
 mod report;
@@ -35,6 +36,8 @@ pub enum Bench {
     Pull(PullArgs),
     /// Send half messages and commit each: transactions, with both requests answered.
     Transact(TransactArgs),
+    /// Pop a backlog and acknowledge every message; fills it first when there is too little.
+    Pop(PopArgs),
     /// Serve a bare echo that answers each frame as a send: what this machine can do at most.
     Echo(EchoArgs),
 }
@@ -144,6 +147,22 @@ pub struct TransactArgs {
     load: Load,
 }
 
+/// `thrust bench pop`
+#[derive(Debug, Clone, Args)]
+pub struct PopArgs {
+    #[command(flatten)]
+    load: Load,
+    /// Messages asked for per pop.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=32))]
+    batch: u32,
+    /// Acknowledge all messages of a pop with one request (code 200151) instead of each with its own.
+    #[arg(long)]
+    batch_ack: bool,
+    /// Messages that must be there; what is missing is sent before.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    fill: u64,
+}
+
 /// `thrust bench echo`
 #[derive(Debug, Clone, Args)]
 pub struct EchoArgs {
@@ -173,6 +192,7 @@ pub fn run(bench: &Bench) -> ExitCode {
         Bench::Transact(args) => {
             measure(&args.load, "transact", |target, pids| transact::run(args, target, pids))
         }
+        Bench::Pop(args) => measure(&args.load, "pop", |target, pids| pop::run(args, target, pids)),
         Bench::Echo(args) => echo::run(args),
     };
     match outcome {

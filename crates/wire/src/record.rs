@@ -165,6 +165,12 @@ pub fn properties_of(bytes: &[u8]) -> Option<&[u8]> {
     cursor.take(length).ok()
 }
 
+/// Queue offset of a stored record, without looking at the rest of it; `None` if the bytes end before it.
+pub fn queue_offset(record: &[u8]) -> Option<i64> {
+    let bytes = record.get(AT_QUEUE_OFFSET..)?.first_chunk()?;
+    Some(i64::from_be_bytes(*bytes))
+}
+
 /// CRC-32 of a body with the sign bit cleared, as every record carries it.
 pub fn body_crc(body: &[u8]) -> u32 {
     crc32fast::hash(body) & 0x7FFF_FFFF

@@ -155,11 +155,6 @@ impl Broker {
         exchange.ok_body(body.as_bytes())
     }
 
-    /// Every group pulls: other modes cannot be set yet.
-    pub(super) fn request_modes(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        exchange.ok_body(br#"{"messageRequestModeMap":{}}"#)
-    }
-
     /// Queues are trimmed with the log they point into; there is never anything left to do.
     pub(super) fn clean_queues(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         exchange.ok()

@@ -14,6 +14,7 @@ use crate::Broker;
 use crate::attributes::{self, Attributes};
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_topic;
+use crate::send::append_refusal;
 use crate::topics::QUEUES_MAX;
 
 /// How long the answer to a new topic waits for the nameservers, so that a route asked for next is there.
@@ -140,6 +141,10 @@ impl Broker {
         // Pop retry topics of groups that read this topic go with it (broker.md §18).
         let mut doomed = vec![name.to_owned()];
         for group in self.offsets.groups_of(name) {
+            for queue in self.offsets.queues(&group, name).into_keys() {
+                // A topic of this name that comes later begins at 0, whatever was popped from this one.
+                self.note_move(&group, name, queue, 0).map_err(|error| append_refusal(&error))?;
+            }
             doomed.push(format!("{}{group}_{name}", names::RETRY_PREFIX));
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
         }

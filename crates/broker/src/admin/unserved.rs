@@ -4,7 +4,8 @@ use wire::code::{request as code, response};
 
 use crate::exchange::Refusal;
 
-const POP: &str = "consumption by pop comes later; consume by pull or push, as clients do by default";
+const POP_ROCKSDB: &str =
+    "the state of pops is in the revive log already, which is where this request would bring it";
 const LITE: &str = "lite topics come later";
 const STATIC_TOPICS: &str = "static topics come later; create an ordinary one";
 const COLD_DATA: &str = "cold reads never slow down others here, and their limits come later";
@@ -14,17 +15,9 @@ const CONTROLLER: &str = "there is no controller in this process";
 const CONTAINER: &str = "there is no broker container; start another process";
 const ACL: &str = "users and permissions come later; let a firewall protect this port";
 
-const UNSERVED: [(i32, &str); 59] = [
+const UNSERVED: [(i32, &str); 51] = [
     (code::SWITCH_TIMER_ENGINE, ROCKSDB),
-    (code::SET_MESSAGE_REQUEST_MODE, POP),
-    (code::POP_MESSAGE, POP),
-    (code::ACK_MESSAGE, POP),
-    (code::BATCH_ACK_MESSAGE, POP),
-    (code::PEEK_MESSAGE, POP),
-    (code::CHANGE_MESSAGE_INVISIBLETIME, POP),
-    (code::NOTIFICATION, POP),
-    (code::POLLING_INFO, POP),
-    (code::POP_ROLLBACK, POP),
+    (code::POP_ROLLBACK, POP_ROCKSDB),
     (code::POP_LITE_MESSAGE, LITE),
     (code::LITE_SUBSCRIPTION_CTL, LITE),
     (code::ACK_LITE_MESSAGE, LITE),
@@ -94,7 +87,7 @@ mod tests {
             assert!(code::name(*unserved).is_some(), "{unserved}");
             assert!(UNSERVED[..index].iter().all(|(other, _)| other != unserved), "{unserved} twice");
         }
-        assert!(refusal(code::POP_MESSAGE).is_some_and(|refusal| refusal.remark.contains("POP_MESSAGE")));
+        assert!(refusal(code::POP_ROLLBACK).is_some_and(|refusal| refusal.remark.contains("POP_ROLLBACK")));
         assert_eq!(refusal(code::SEND_MESSAGE), None);
     }
 }

@@ -157,6 +157,14 @@ impl Client {
         &self.addr
     }
 
+    /// The name of the broker, which receipt handles carry.
+    pub fn broker_name(&mut self) -> Result<String, BenchError> {
+        let answer = self.call(request::GET_BROKER_CONFIG, &[])?;
+        let text = String::from_utf8_lossy(&answer.body);
+        let name = text.lines().find_map(|line| line.strip_prefix("brokerName="));
+        name.map(|name| name.trim().to_owned()).ok_or_else(|| self.refused("tell its name", &answer))
+    }
+
     /// Lowest and highest offset of a queue.
     pub fn queue_range(&mut self, topic: &str, queue: u32) -> Result<(u64, u64), BenchError> {
         let queue = queue.to_string();

@@ -16,7 +16,7 @@ use super::run::{self, Plan};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::Shape;
-use super::{PullArgs, send};
+use super::{Load, PullArgs, send};
 
 const INFLIGHT: u32 = 1;
 const GROUP: &str = "thrust_bench_consumer";
@@ -28,7 +28,7 @@ const DISPATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Messages that a queue held when the round began.
 #[derive(Debug, Clone, Copy)]
-struct Backlog {
+pub struct Backlog {
     queue: u32,
     min: u64,
     max: u64,
@@ -47,15 +47,7 @@ pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     let dialect = send::dialect(load);
     let queues = target.prepare_topic(&load.topic, load.queues, dialect)?;
     let plan = Plan::of(load);
-    let mut client = Client::connect(broker, dialect)?;
-    let mut backlogs = backlogs(&mut client, &load.topic, queues)?;
-    let missing = args.fill.saturating_sub(messages(&backlogs));
-    if missing > 0 {
-        eprintln!("note: sending {missing} messages to {target} first");
-        let filling = Plan { warmup: Duration::ZERO, length: FILL_TIMEOUT, ..plan };
-        send::fill(&Shape { marked: true, ..send::shape(load, queues) }, target, filling, missing)?;
-        backlogs = wait_for(&mut client, args, queues)?;
-    }
+    let mut backlogs = filled(load, args.fill, target, broker, queues, plan)?;
     backlogs.retain(|backlog| backlog.max > backlog.min);
     let (expression, kind) = match (&args.tags, &args.sql) {
         (_, Some(sql)) => (sql.as_str(), "SQL92"),
@@ -69,6 +61,27 @@ pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     Report::new(target, Setting { topics: 1, queues, inflight, batch: args.batch, rate: None }, &outcome)
 }
 
+/// Sees to it that the topic holds as many messages as are wanted.
+pub fn filled(
+    load: &Load,
+    wanted: u64,
+    target: &Target,
+    broker: &str,
+    queues: u32,
+    plan: Plan,
+) -> Result<Vec<Backlog>, BenchError> {
+    let mut client = Client::connect(broker, send::dialect(load))?;
+    let backlogs = backlogs(&mut client, &load.topic, queues)?;
+    let missing = wanted.saturating_sub(messages(&backlogs));
+    if missing == 0 {
+        return Ok(backlogs);
+    }
+    eprintln!("note: sending {missing} messages to {target} first");
+    let filling = Plan { warmup: Duration::ZERO, length: FILL_TIMEOUT, ..plan };
+    send::fill(&Shape { marked: true, ..send::shape(load, queues) }, target, filling, missing)?;
+    wait_for(&mut client, &load.topic, wanted, queues)
+}
+
 fn backlogs(client: &mut Client, topic: &str, queues: u32) -> Result<Vec<Backlog>, BenchError> {
     (0..queues)
         .map(|queue| client.queue_range(topic, queue).map(|(min, max)| Backlog { queue, min, max }))
@@ -80,20 +93,20 @@ fn messages(backlogs: &[Backlog]) -> u64 {
 }
 
 /// Waits until the queues show what was sent: brokers may build them behind the log.
-fn wait_for(client: &mut Client, args: &PullArgs, queues: u32) -> Result<Vec<Backlog>, BenchError> {
+fn wait_for(client: &mut Client, topic: &str, wanted: u64, queues: u32) -> Result<Vec<Backlog>, BenchError> {
     let deadline = Instant::now() + DISPATCH_TIMEOUT;
     loop {
-        let now = backlogs(client, &args.load.topic, queues)?;
+        let now = backlogs(client, topic, queues)?;
         let found = messages(&now);
-        if found >= args.fill {
+        if found >= wanted {
             return Ok(now);
         }
         if Instant::now() >= deadline {
             return Err(BenchError::Backlog {
                 addr: client.addr().to_owned(),
-                topic: args.load.topic.clone(),
+                topic: topic.to_owned(),
                 found,
-                wanted: args.fill,
+                wanted,
             });
         }
         std::thread::park_timeout(Duration::from_millis(50));

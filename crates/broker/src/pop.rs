@@ -1,0 +1,708 @@
+//! Pops (200050): the broker chooses the messages, and delivers each again unless it is acknowledged in time
+//! (broker.md §15).
+//!
+//! What was delivered and not acknowledged is in the revive log ([`revive_log`]), which is written before the answer;
+//! [`revive`] puts what is due into the group's retry topic. A pop that finds nothing waits in [`polling`].
+
+mod busy;
+pub(crate) mod handle;
+#[cfg(test)]
+mod model;
+pub(crate) mod order;
+pub(crate) mod origin;
+pub(crate) mod outstanding;
+pub(crate) mod polling;
+mod record;
+mod revive;
+pub(crate) mod revive_log;
+pub(crate) mod waits;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use remoting::{Held, ReplyTo};
+use store::{AppendError, Queue, ReadLimits, ReadResult, ReadStatus, Records};
+use tokio::time::Instant;
+use wire::code::response;
+
+use self::busy::BusyQueues;
+use self::handle::ORDER_QUEUE;
+use self::order::{OrderKey, Orders};
+use self::origin::Origin;
+use self::outstanding::{Checkpoint, Named};
+use self::polling::{NoRoom, Place, Room};
+use self::record::CHECKPOINT_MAX;
+use self::revive_log::{REVIVE_GROUP, ReviveLog};
+use self::waits::Waits;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::filter::Filter;
+use crate::offsets::OffsetsBody;
+use crate::pull::{no_group, no_topic};
+use crate::send::append_refusal;
+use crate::topics::Topic;
+use crate::{Broker, BrokerError};
+
+/// How long after its time a request is answered that it came too late.
+const LATE_MS: i64 = 500;
+/// A request that has no more than this left does not wait.
+const HARDLY_WORTH_WAITING_MS: i64 = 50;
+/// Longest time that a client may ask to wait.
+const POLL_MAX_MS: i64 = 120_000;
+/// Longest time that messages can be hidden for: the reach of Java's timer, which a Java broker would need to take
+/// over.
+const INVISIBLE_MAX_MS: i64 = 3 * 86_400_000;
+/// The entry, among the offsets of the group of the revive log, that is the place in the commit log up to which the
+/// file of offsets reflects the revive log. Java asks for queues that exist, and passes over it.
+const MARK_QUEUE: i32 = -1;
+/// How often a pop that moves on without finding anything looks again at once.
+const LOOKS_MAX: u32 = 16;
+
+/// State of pop consumption.
+pub(crate) struct Pop {
+    pub log: ReviveLog,
+    pub orders: Orders,
+    pub waits: Arc<Waits>,
+    busy: BusyQueues,
+    /// Held, shared, by who appends to the revive log and moves an offset accordingly.
+    moving: RwLock<()>,
+    dice: AtomicU64,
+}
+
+impl Pop {
+    pub fn new(log: ReviveLog, orders: Orders, waits: Arc<Waits>) -> Pop {
+        Pop {
+            log,
+            orders,
+            waits,
+            busy: BusyQueues::default(),
+            moving: RwLock::default(),
+            dice: AtomicU64::new(0),
+        }
+    }
+
+    /// A number below 100.
+    fn roll(&self) -> u32 {
+        // The step of the golden ratio spreads consecutive values evenly, which is all that is wanted.
+        let value = self.dice.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        ((u128::from(value) * 100) >> 64) as u32
+    }
+}
+
+/// What a pop asks for, independent of its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct PopRequest {
+    pub group: String,
+    pub topic: Arc<Topic>,
+    /// Queue, or below 0 for any.
+    pub queue_id: i32,
+    pub max_count: usize,
+    pub invisible_ms: i64,
+    /// A group without an offset starts at the end.
+    pub from_end: bool,
+    pub filter: Filter,
+    pub is_orderly: bool,
+    pub attempt: Option<String>,
+}
+
+/// What a pop found.
+#[derive(Debug)]
+pub(crate) struct Popped {
+    pub pop_time: i64,
+    pub invisible_ms: i64,
+    /// Queue of the revive log, or [`ORDER_QUEUE`].
+    pub revive_queue: i32,
+    pub parts: Vec<Part>,
+    /// Messages that are left in the queues that were looked at.
+    pub rest: i64,
+    /// When the first queue that is blocked by an orderly delivery is free.
+    free_at_ms: Option<i64>,
+    /// Something was passed over that the filter does not want.
+    has_moved: bool,
+}
+
+/// The messages of one queue.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub origin: Origin,
+    pub queue: Arc<Queue>,
+    pub start: i64,
+    pub offsets: Vec<i64>,
+    pub records: Records,
+    /// For orderly pops, how often each has failed before.
+    pub failures: Vec<(i64, i32)>,
+}
+
+impl Popped {
+    /// Number of messages.
+    pub fn count(&self) -> usize {
+        self.parts.iter().map(|part| part.offsets.len()).sum()
+    }
+}
+
+/// A pop that waits.
+#[derive(Debug)]
+pub(crate) struct PopWaiter {
+    request: PopRequest,
+    reply_to: ReplyTo,
+    deadline: Instant,
+    held: Held,
+}
+
+impl Broker {
+    pub(crate) fn pop_message(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let now_ms = self.now_ms();
+        let born_ms = Some(exchange.number_or("bornTime", 0)).filter(|born| *born > 0).unwrap_or(now_ms);
+        let poll_ms: i64 = exchange.number("pollTime")?;
+        let left_ms = born_ms.saturating_add(poll_ms.min(POLL_MAX_MS)).saturating_sub(now_ms);
+        if left_ms < -LATE_MS {
+            let remark = format!("the broker[{}] pop message is timeout too much", self.address);
+            return Err(Refusal::new(response::POLLING_TIMEOUT, remark));
+        }
+        let request = self.check_pop(exchange)?;
+        let popped = self.pop(&request)?;
+        let reply_to = exchange.request.reply_to();
+        if !popped.parts.is_empty() {
+            self.write_popped(&request, &popped, reply_to, response::SUCCESS, exchange.out);
+            self.pass_on(&request, &popped);
+            return Ok(());
+        }
+        let refused = if poll_ms <= 0 || left_ms <= HARDLY_WORTH_WAITING_MS {
+            response::POLLING_TIMEOUT
+        } else if let Some(held) = exchange.channel.hold() {
+            let deadline = Instant::now() + Duration::from_millis(left_ms.unsigned_abs());
+            let waiter = PopWaiter { request: request.clone(), reply_to, deadline, held };
+            match self.wait_for_pop(waiter, popped.free_at_ms) {
+                Ok(()) => return Ok(()),
+                Err(NoRoom::Full) => response::POLLING_FULL,
+                Err(NoRoom::Closed) => response::POLLING_TIMEOUT,
+            }
+        } else {
+            response::POLLING_FULL
+        };
+        self.write_popped(&request, &popped, reply_to, refused, exchange.out);
+        Ok(())
+    }
+
+    /// Checks of broker.md §15.2, in their order.
+    fn check_pop(&self, exchange: &Exchange<'_, '_>) -> Result<PopRequest, Refusal> {
+        let max_count: i64 = exchange.number("maxMsgNums")?;
+        if max_count > CHECKPOINT_MAX as i64 {
+            let remark = format!("the broker[{}] pop message's num is greater than 32", self.address);
+            self.check_readable("pop message")?;
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        let (topic, group) = self.check_reader(exchange, "pop message")?;
+        let invisible_ms: i64 = exchange.number("invisibleTime")?;
+        check_invisible(invisible_ms)?;
+        let kind = exchange.request.field("expType");
+        let expression = exchange.request.field("exp").filter(|text| !text.is_empty());
+        let filter = self
+            .filters
+            .of_request(expression, kind.filter(|_| expression.is_some()))
+            .map_err(|error| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, error.to_string()))?;
+        Ok(PopRequest {
+            group,
+            topic,
+            queue_id: exchange.number("queueId")?,
+            max_count: max_count.clamp(1, CHECKPOINT_MAX as i64) as usize,
+            invisible_ms,
+            from_end: exchange.number_or("initMode", 0) == 1,
+            filter,
+            is_orderly: exchange.flag("order"),
+            attempt: exchange.request.field("attemptId").filter(|id| !id.is_empty()).map(str::to_owned),
+        })
+    }
+
+    fn check_readable(&self, verb: &str) -> Outcome {
+        if self.settings.load().broker_permission & wire::body::PERM_READ == 0 {
+            let remark = format!("the broker[{}] {verb} is forbidden", self.address);
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        Ok(())
+    }
+
+    /// What pop, peek and notification ask first: broker, topic, queue and group may be read.
+    pub(crate) fn check_reader(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        verb: &str,
+    ) -> Result<(Arc<Topic>, String), Refusal> {
+        let forbidden = |remark: String| Refusal::new(response::NO_PERMISSION, remark);
+        self.check_readable(verb)?;
+        let topic_name = exchange.text("topic")?;
+        let topic = self.topics.get(topic_name).ok_or_else(|| no_topic(topic_name))?;
+        if !topic.is_readable() {
+            return Err(forbidden(format!("the topic[{topic_name}] peeking message is forbidden")));
+        }
+        let queue_id: i32 = exchange.number("queueId")?;
+        if queue_id >= topic.config.read_queue_nums {
+            let remark = format!(
+                "queueId[{queue_id}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+                topic.config.read_queue_nums,
+                exchange.channel.peer()
+            );
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        let group_name = exchange.text("consumerGroup")?;
+        let group = self.groups.find_or_create(group_name, &self.settings.load(), self.now_ms())?;
+        let group = group.ok_or_else(|| no_group(group_name))?;
+        if !group.consume_enable {
+            return Err(forbidden(format!("subscription group no permission, {group_name}")));
+        }
+        Ok((topic, group_name.to_owned()))
+    }
+
+    /// Pops once. What a part holds is delivered from here on, whether the answer arrives or not.
+    pub(crate) fn pop(&self, request: &PopRequest) -> Result<Popped, Refusal> {
+        let roll = self.pop.roll();
+        let settings = self.settings.load();
+        let revive_queue = if request.is_orderly { ORDER_QUEUE } else { self.pop.log.next_queue() as i32 };
+        let mut popped = Popped {
+            pop_time: self.now_ms(),
+            invisible_ms: request.invisible_ms,
+            revive_queue,
+            parts: Vec::new(),
+            rest: 0,
+            free_at_ms: None,
+            has_moved: false,
+        };
+        let retries = (!request.is_orderly).then(|| self.retry_origin(roll));
+        let retries_first = roll < settings.pop_from_retry_probability;
+        let found = (|| {
+            if let Some(origin) = retries.filter(|_| retries_first) {
+                self.pop_retries(request, origin, roll, &mut popped)?;
+            }
+            self.pop_topic(request, &request.topic, Origin::Normal, roll, &mut popped)?;
+            match retries.filter(|_| !retries_first && popped.count() < request.max_count) {
+                Some(origin) => self.pop_retries(request, origin, roll, &mut popped),
+                None => Ok(()),
+            }
+        })();
+        match found {
+            // What was found before the failure is delivered already.
+            Err(refusal) if popped.parts.is_empty() => Err(refusal),
+            _ => Ok(popped),
+        }
+    }
+
+    /// Which of the retry topics this pop looks into. The older one is emptied while the newer one is used.
+    fn retry_origin(&self, roll: u32) -> Origin {
+        let settings = self.settings.load();
+        let both = settings.enable_retry_topic_v2 && settings.retrieve_message_from_pop_retry_topic_v1;
+        match settings.enable_retry_topic_v2 {
+            true if both && roll.is_multiple_of(2) => Origin::RetryV1,
+            true => Origin::RetryV2,
+            false => Origin::RetryV1,
+        }
+    }
+
+    fn pop_retries(&self, request: &PopRequest, origin: Origin, roll: u32, popped: &mut Popped) -> Outcome {
+        let name = origin.topic(&request.group, &request.topic.config.topic_name);
+        match self.topics.get(&name) {
+            Some(topic) => {
+                let any = PopRequest { queue_id: -1, ..request.clone() };
+                self.pop_topic(&any, &topic, origin, roll, popped)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn pop_topic(
+        &self,
+        request: &PopRequest,
+        topic: &Topic,
+        origin: Origin,
+        roll: u32,
+        popped: &mut Popped,
+    ) -> Outcome {
+        let queues = u32::try_from(topic.config.read_queue_nums).unwrap_or(0);
+        if let Ok(queue_id) = u32::try_from(request.queue_id) {
+            return self.pop_queue(request, topic, origin, queue_id, popped);
+        }
+        for index in 0..queues {
+            self.pop_queue(request, topic, origin, (roll + index) % queues, popped)?;
+        }
+        Ok(())
+    }
+
+    fn pop_queue(
+        &self,
+        request: &PopRequest,
+        topic: &Topic,
+        origin: Origin,
+        queue_id: u32,
+        popped: &mut Popped,
+    ) -> Outcome {
+        let Some(queue) = topic.queue(&self.store, queue_id) else { return Ok(()) };
+        let group = &request.group;
+        let behind = |from: i64| (queue.max_offset() as i64 - from).max(0);
+        let busy = self.pop.busy.take(group, queue.topic(), queue_id);
+        if busy.is_none() || self.has_too_many_in_flight(group, queue) {
+            if !request.is_orderly {
+                popped.rest += behind(self.offsets.get(group, queue.topic(), queue_id as i32).unwrap_or(0));
+            }
+            return Ok(());
+        }
+        let start = self.pop_position(request, queue, origin)?;
+        if request.is_orderly && self.is_blocked(request, queue, popped) {
+            return Ok(());
+        }
+        let wanted = request.max_count - popped.count();
+        if wanted == 0 {
+            popped.rest += behind(start);
+            return Ok(());
+        }
+        let (start, result) = self.read_from(request, queue, start, wanted)?;
+        let next = result.next_offset;
+        match result.status {
+            ReadStatus::Found => self.give_out(request, queue, origin, start, result, popped)?,
+            ReadStatus::NoMatchedMessage | ReadStatus::OffsetFoundNull | ReadStatus::MessageWasRemoving
+                if next > start =>
+            {
+                popped.has_moved = true;
+                self.commit_pop(group, queue, next);
+            }
+            _ => (),
+        }
+        popped.rest += behind(next.max(start));
+        Ok(())
+    }
+
+    fn has_too_many_in_flight(&self, group: &str, queue: &Queue) -> bool {
+        let settings = self.settings.load();
+        settings.enable_pop_message_threshold
+            && self.pop.log.in_flight(queue.topic(), group, queue.id() as i32)
+                > settings.pop_inflight_message_threshold
+    }
+
+    /// Whether an orderly delivery from the queue is not done with.
+    fn is_blocked(&self, request: &PopRequest, queue: &Queue, popped: &mut Popped) -> bool {
+        let until = self.pop.orders.blocked_until(
+            &order_key(&request.group, queue),
+            request.attempt.as_deref(),
+            request.invisible_ms,
+            popped.pop_time,
+        );
+        if let Some(until) = until {
+            popped.free_at_ms = Some(popped.free_at_ms.map_or(until, |earlier| earlier.min(until)));
+        }
+        until.is_some()
+    }
+
+    /// Reads from the queue; from its nearest end when `start` is outside of it.
+    fn read_from(
+        &self,
+        request: &PopRequest,
+        queue: &Queue,
+        start: i64,
+        wanted: usize,
+    ) -> Result<(i64, ReadResult), Refusal> {
+        let limits = ReadLimits { max_count: wanted as u32, max_bytes: u64::MAX };
+        let result = self.store.read_filtered(queue, start, limits, &request.filter)?;
+        if !matches!(
+            result.status,
+            ReadStatus::OffsetTooSmall | ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetFoundNull
+        ) {
+            return Ok((start, result));
+        }
+        let start = result.next_offset;
+        self.commit_pop(&request.group, queue, start);
+        Ok((start, self.store.read_filtered(queue, start, limits, &request.filter)?))
+    }
+
+    /// Notes that the messages of `result` are given away, durably, and adds them to what was found.
+    fn give_out(
+        &self,
+        request: &PopRequest,
+        queue: &Arc<Queue>,
+        origin: Origin,
+        start: i64,
+        result: ReadResult,
+        popped: &mut Popped,
+    ) -> Outcome {
+        let offsets = queue_offsets(&result.records)?;
+        let mut failures = Vec::new();
+        if request.is_orderly {
+            failures = self.pop.orders.delivered(
+                &order_key(&request.group, queue),
+                request.attempt.as_deref(),
+                popped.pop_time,
+                request.invisible_ms,
+                &offsets,
+            );
+            self.commit_pop(&request.group, queue, start);
+        } else {
+            let checkpoint = Checkpoint {
+                topic: Arc::clone(queue.topic()),
+                group: request.group.as_str().into(),
+                queue: queue.id() as i32,
+                start,
+                pop_time: popped.pop_time,
+                due_ms: popped.pop_time + request.invisible_ms,
+                offsets: offsets.as_slice().into(),
+                acked: 0,
+                suspended: false,
+            };
+            let revive_queue = popped.revive_queue as u32;
+            let next = Some(result.next_offset);
+            let _both = self.pop.moving.read();
+            self.pop
+                .log
+                .open(&self.store, revive_queue, checkpoint, next, popped.pop_time)
+                .map_err(|error| append_refusal(&error))?;
+            self.commit_pop(&request.group, queue, result.next_offset);
+        }
+        let records = result.records;
+        let part = Part { origin, queue: Arc::clone(queue), start, offsets, records, failures };
+        popped.parts.push(part);
+        Ok(())
+    }
+
+    /// Where the group goes on in the queue. For who has the queue.
+    fn pop_position(&self, request: &PopRequest, queue: &Queue, origin: Origin) -> Result<i64, Refusal> {
+        let (group, topic, queue_id) = (request.group.as_str(), queue.topic(), queue.id() as i32);
+        if let Some(offset) = self.offsets.take_reset(group, topic, queue_id) {
+            self.pop.orders.clear(&order_key(group, queue));
+            let _both = self.pop.moving.read();
+            self.note_move(group, topic, queue_id, offset).map_err(|error| append_refusal(&error))?;
+            self.commit_pop(group, queue, offset);
+            return Ok(offset);
+        }
+        if let Some(offset) = self.offsets.get(group, topic, queue_id).filter(|offset| *offset >= 0) {
+            return Ok(offset);
+        }
+        let offset = self.first_pop_position(request, queue, origin);
+        self.commit_pop(group, queue, offset);
+        Ok(offset)
+    }
+
+    fn first_pop_position(&self, request: &PopRequest, queue: &Queue, origin: Origin) -> i64 {
+        if !request.from_end || origin != Origin::Normal {
+            return queue.min_offset() as i64;
+        }
+        let from_first = self.settings.load().init_pop_offset_by_check_msg_in_mem
+            && self.begins_in_memory(queue.topic(), queue.id() as i32);
+        if from_first { 0 } else { (queue.max_offset() as i64 - 1).max(0) }
+    }
+
+    /// Tells the revive log that an administrator has moved a group, so that a replay does not move it back.
+    pub(crate) fn note_move(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: i32,
+        offset: i64,
+    ) -> Result<(), AppendError> {
+        let now_ms = self.now_ms();
+        let named = Named { topic, group, queue, start: offset, pop_time: now_ms };
+        self.pop.log.moved(&self.store, &named, now_ms)
+    }
+
+    /// The offsets of all groups, and up to where in the commit log the revive log is reflected in them.
+    pub(crate) fn offsets_with_mark(&self) -> OffsetsBody {
+        let _nobody_between = self.pop.moving.write();
+        let log_end = i64::try_from(self.store.log_end()).unwrap_or(i64::MAX);
+        let topic = self.pop.log.topic();
+        self.offsets.commit(REVIVE_GROUP, topic, MARK_QUEUE, log_end, u64::MAX, self.now_ms());
+        self.offsets.body()
+    }
+
+    fn commit_pop(&self, group: &str, queue: &Queue, offset: i64) {
+        let step = self.settings.load().consumer_offset_update_version_step;
+        let (topic, queue_id) = (queue.topic(), queue.id() as i32);
+        self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms());
+    }
+
+    /// One more of those who wait has something to take.
+    pub(crate) fn pass_on(&self, request: &PopRequest, popped: &Popped) {
+        if popped.rest > 0 {
+            self.pop.waits.arrived_for(&request.topic.config.topic_name, &request.group);
+        }
+    }
+
+    /// Lets a pop wait for something new, unless there is something already, which it then gets.
+    fn wait_for_pop(&self, mut waiter: PopWaiter, mut free_at_ms: Option<i64>) -> Result<(), NoRoom> {
+        for look in 0.. {
+            let Some((again, popped)) = self.park_pop(waiter, free_at_ms, look < LOOKS_MAX)? else {
+                return Ok(());
+            };
+            waiter = again;
+            match popped {
+                Ok(popped) if popped.parts.is_empty() => free_at_ms = popped.free_at_ms,
+                popped => {
+                    self.answer_pop(waiter, popped);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Parks a pop and looks once more, since what came between the last look and now told nobody. Gives the waiter
+    /// back with what it found, or with nothing when it should look again.
+    #[allow(clippy::type_complexity, reason = "used in one place")]
+    fn park_pop(
+        &self,
+        waiter: PopWaiter,
+        free_at_ms: Option<i64>,
+        may_look: bool,
+    ) -> Result<Option<(PopWaiter, Result<Popped, Refusal>)>, NoRoom> {
+        let request = waiter.request.clone();
+        let place = Place {
+            topic: request.topic.config.topic_name.as_str().into(),
+            group: request.group.as_str().into(),
+            queue: request.queue_id.max(-1),
+        };
+        let until = waiter.deadline.min(self.instant_of(free_at_ms).unwrap_or(waiter.deadline));
+        let ticket = match self.pop.waits.pops.add(place, until, self.polling_room(), waiter) {
+            Ok(ticket) => ticket,
+            // Nobody hears of this one any more; the answer is the caller's.
+            Err((no_room, _)) => return Err(no_room),
+        };
+        waits::watch(self.queues_to_watch(&request));
+        if !may_look || !self.has_something(&request) {
+            return Ok(None);
+        }
+        let Some(waiter) = self.pop.waits.pops.take(ticket) else { return Ok(None) };
+        let popped = self.pop(&request);
+        Ok(Some((waiter, popped)))
+    }
+
+    /// How many pops, or notifications, may wait.
+    pub(crate) fn polling_room(&self) -> Room {
+        let settings = self.settings.load();
+        Room { all: settings.max_pop_polling_size, place: settings.pop_polling_size }
+    }
+
+    /// The moment of a wall clock time.
+    pub(crate) fn instant_of(&self, at_ms: Option<i64>) -> Option<Instant> {
+        let left_ms = u64::try_from(at_ms? - self.now_ms()).unwrap_or(0);
+        // A moment later, so that what is free then is free.
+        Some(Instant::now() + Duration::from_millis(left_ms + 1))
+    }
+
+    /// Queues whose messages a pop waits for. Retries are told of by who puts them there.
+    pub(crate) fn queues_to_watch<'a>(
+        &'a self,
+        request: &'a PopRequest,
+    ) -> impl Iterator<Item = &'a Arc<Queue>> {
+        let all = u32::try_from(request.topic.config.read_queue_nums).unwrap_or(0);
+        let ids = match u32::try_from(request.queue_id) {
+            Ok(one) => one..one + 1,
+            Err(_) => 0..all,
+        };
+        ids.filter_map(|id| request.topic.queue(&self.store, id))
+    }
+
+    /// Whether any queue that a pop looks at holds messages behind the group's offset that nothing blocks.
+    pub(crate) fn has_something(&self, request: &PopRequest) -> bool {
+        let has_more = |queue: &Arc<Queue>| {
+            let (topic, id) = (queue.topic(), queue.id() as i32);
+            let from = self.offsets.get(&request.group, topic, id).unwrap_or(queue.min_offset() as i64);
+            queue.max_offset() as i64 > from && !self.is_order_blocked(request, queue)
+        };
+        if self.queues_to_watch(request).any(has_more) {
+            return true;
+        }
+        if request.is_orderly {
+            return false;
+        }
+        let settings = self.settings.load();
+        let (v2, v1_too) =
+            (settings.enable_retry_topic_v2, settings.retrieve_message_from_pop_retry_topic_v1);
+        let origins = [(Origin::RetryV2, v2), (Origin::RetryV1, !v2 || v1_too)];
+        origins.into_iter().filter(|(_, is_read)| *is_read).any(|(origin, _)| {
+            let topic = self.topics.get(&origin.topic(&request.group, &request.topic.config.topic_name));
+            topic.is_some_and(|topic| {
+                (0..topic.queue_count()).filter_map(|id| topic.queue(&self.store, id)).any(has_more)
+            })
+        })
+    }
+
+    fn is_order_blocked(&self, request: &PopRequest, queue: &Queue) -> bool {
+        let (key, attempt) = (order_key(&request.group, queue), request.attempt.as_deref());
+        request.is_orderly
+            && self.pop.orders.blocked_until(&key, attempt, request.invisible_ms, self.now_ms()).is_some()
+    }
+
+    /// Answers a pop that was woken, or lets it wait on.
+    pub(crate) fn resume_pop(&self, waiter: PopWaiter) {
+        if !waiter.held.channel().is_open() {
+            // What it was woken for is there for another.
+            self.pop.waits.arrived_for(&waiter.request.topic.config.topic_name, &waiter.request.group);
+            return;
+        }
+        let popped = self.pop(&waiter.request);
+        let is_over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
+        match popped {
+            Ok(popped) if popped.parts.is_empty() && !is_over => {
+                let (request, reply_to) = (waiter.request.clone(), waiter.reply_to);
+                let channel = Arc::clone(waiter.held.channel());
+                if self.wait_for_pop(waiter, popped.free_at_ms).is_err() {
+                    let mut out = Vec::new();
+                    self.write_popped(&request, &popped, reply_to, response::POLLING_FULL, &mut out);
+                    channel.send(&out);
+                }
+            }
+            popped => self.answer_pop(waiter, popped),
+        }
+    }
+
+    fn answer_pop(&self, waiter: PopWaiter, popped: Result<Popped, Refusal>) {
+        let mut out = Vec::new();
+        match popped {
+            Ok(popped) => {
+                let found = !popped.parts.is_empty();
+                let code = if found { response::SUCCESS } else { response::POLLING_TIMEOUT };
+                self.write_popped(&waiter.request, &popped, waiter.reply_to, code, &mut out);
+                self.pass_on(&waiter.request, &popped);
+            }
+            Err(refusal) => waiter.reply_to.write(&mut out, refusal.code, Some(&refusal.remark)),
+        }
+        waiter.held.channel().send(&out);
+    }
+
+    /// Puts the state right that a start finds: what the revive log knows and the file of offsets does not yet.
+    pub(crate) fn recover_pop(&self) -> Result<(), BrokerError> {
+        let now_ms = self.now_ms();
+        let topic = self.pop.log.topic();
+        let done = |queue| self.offsets.get(REVIVE_GROUP, topic, queue);
+        let mark = self.offsets.get(REVIVE_GROUP, topic, MARK_QUEUE).unwrap_or(0);
+        let positions = self.pop.log.recover(&self.store, now_ms, mark, done)?;
+        for ((topic, group, queue), position) in positions {
+            let known = self.offsets.get(&group, &topic, queue).unwrap_or(-1);
+            let is_there = self.topics.get(&topic).is_some() && self.groups.get(&group).is_some();
+            if is_there && (position.forced || position.next > known) {
+                self.offsets.commit(&group, &topic, queue, position.next, 1, now_ms);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long messages may be hidden (client and administrator would wait for ever beyond that).
+pub(crate) fn check_invisible(invisible_ms: i64) -> Outcome {
+    if (0..=INVISIBLE_MAX_MS).contains(&invisible_ms) {
+        return Ok(());
+    }
+    let remark = format!("invisibleTime is {invisible_ms} ms; from 0 to {INVISIBLE_MAX_MS} is possible");
+    Err(Refusal::new(response::INVALID_PARAMETER, remark))
+}
+
+pub(crate) fn order_key<'a>(group: &'a str, queue: &'a Queue) -> OrderKey<'a> {
+    OrderKey { topic: queue.topic(), group, queue: queue.id() as i32 }
+}
+
+/// The queue offset of each record, which stands at a fixed place in it.
+fn queue_offsets(records: &Records) -> Result<Vec<i64>, Refusal> {
+    let mut offsets = Vec::with_capacity(records.len());
+    for bytes in records.iter() {
+        let bytes = bytes?;
+        let offset = wire::record::queue_offset(&bytes);
+        offsets.push(offset.ok_or_else(|| Refusal::system("a record in the log is too short"))?);
+    }
+    Ok(offsets)
+}

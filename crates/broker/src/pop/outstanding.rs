@@ -1,0 +1,397 @@
+//! What is delivered and not yet acknowledged, as one queue of the revive log tells it.
+//!
+//! The log is the truth and this table follows it: every change here is the content of a record there. The pop that
+//! writes a checkpoint enters it at once; whatever else is written to the log (by a Java broker before us, by the
+//! timer) is read from it. Entering the same record twice changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Acknowledgements of checkpoints that have not shown up yet, kept at most.
+const EARLY_MAX: usize = 100_000;
+/// How long after its checkpoint is due such an acknowledgement is kept.
+const EARLY_SLACK_MS: i64 = 5_000;
+/// How far beyond the first record that is missing others are marked as entered. What lies farther is entered again
+/// when the log is read on.
+const AHEAD_MAX: u64 = 4096;
+
+/// Messages of one queue that one pop has delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Topic, a retry topic included.
+    pub topic: Arc<str>,
+    /// Consumer group.
+    pub group: Arc<str>,
+    /// Queue of the topic.
+    pub queue: i32,
+    /// Where the pop began.
+    pub start: i64,
+    /// When it was, Unix milliseconds.
+    pub pop_time: i64,
+    /// When its messages come back, Unix milliseconds.
+    pub due_ms: i64,
+    /// Offsets of its messages; at most 64.
+    pub offsets: Box<[i64]>,
+    /// Bit by bit, which of them are acknowledged.
+    pub acked: u64,
+    /// The coming back does not count as a failed consumption.
+    pub suspended: bool,
+}
+
+impl Checkpoint {
+    /// Offsets that are not acknowledged.
+    pub fn open_offsets(&self) -> impl Iterator<Item = i64> {
+        let open = |index: &usize| self.acked & (1 << index) == 0;
+        (0..self.offsets.len()).filter(open).map(|index| self.offsets[index])
+    }
+
+    /// Number of messages that are not acknowledged.
+    fn open_count(&self) -> i64 {
+        self.offsets.len() as i64 - i64::from(self.acked.count_ones())
+    }
+
+    fn ack(&mut self, offsets: &[i64]) {
+        for offset in offsets {
+            if let Some(index) = self.offsets.iter().position(|candidate| candidate == offset) {
+                self.acked |= 1 << index;
+            }
+        }
+    }
+}
+
+/// What names a checkpoint in an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// Topic, a retry topic included.
+    pub topic: &'a str,
+    /// Consumer group.
+    pub group: &'a str,
+    /// Queue of the topic.
+    pub queue: i32,
+    /// Where the pop began.
+    pub start: i64,
+    /// When it was.
+    pub pop_time: i64,
+}
+
+/// A topic and a group as a number.
+type Subject = u32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    subject: Subject,
+    queue: i32,
+    start: i64,
+    pop_time: i64,
+}
+
+/// An acknowledgement whose checkpoint has not shown up.
+#[derive(Debug)]
+struct Early {
+    key: Key,
+    offsets: Box<[i64]>,
+    until_ms: i64,
+}
+
+/// All checkpoints of one revive queue that are not done with. Offsets named `at` are places in that queue.
+#[derive(Debug, Default)]
+pub struct Outstanding {
+    subjects: HashMap<Arc<str>, HashMap<Arc<str>, Subject>>,
+    subject_count: Subject,
+    checkpoints: BTreeMap<u64, Checkpoint>,
+    by_key: HashMap<Key, u64>,
+    due: BTreeSet<(i64, u64)>,
+    in_flight: HashMap<(Subject, i32), i64>,
+    early: BTreeMap<u64, Early>,
+    early_by_key: HashMap<Key, Vec<u64>>,
+    /// Every record below is entered.
+    next: u64,
+    /// Records above that are entered.
+    ahead: BTreeSet<u64>,
+}
+
+impl Outstanding {
+    /// Nothing yet; the records below `next` are of no concern.
+    pub fn from(next: u64) -> Outstanding {
+        Outstanding { next, ..Outstanding::default() }
+    }
+
+    /// Enters a checkpoint. One that is there already stays as it is.
+    pub fn open(&mut self, at: u64, mut checkpoint: Checkpoint) {
+        let key = self.key_of(&checkpoint);
+        if self.by_key.contains_key(&key) || self.checkpoints.contains_key(&at) {
+            return self.entered(at);
+        }
+        for early in self.early_by_key.remove(&key).unwrap_or_default() {
+            if let Some(early) = self.early.remove(&early) {
+                checkpoint.ack(&early.offsets);
+            }
+        }
+        if checkpoint.open_count() > 0 {
+            self.due.insert((checkpoint.due_ms, at));
+            self.by_key.insert(key, at);
+            *self.in_flight.entry((key.subject, key.queue)).or_default() += checkpoint.open_count();
+            self.checkpoints.insert(at, checkpoint);
+        }
+        self.entered(at);
+    }
+
+    /// Enters an acknowledgement. If its checkpoint is not there and may still come, by way of a timer that was filled
+    /// before us, it is kept for a while; `due_ms` is when that checkpoint is due, if that is known.
+    pub fn ack(&mut self, at: u64, named: &Named<'_>, offsets: &[i64], due_ms: Option<i64>, now_ms: i64) {
+        match self.find(named) {
+            Some((key, checkpoint_at)) => self.ack_found(key, checkpoint_at, offsets),
+            None => self.keep_early(at, named, offsets, due_ms, now_ms),
+        }
+        self.entered(at);
+    }
+
+    fn ack_found(&mut self, key: Key, at: u64, offsets: &[i64]) {
+        let Some(checkpoint) = self.checkpoints.get_mut(&at) else { return };
+        let before = checkpoint.open_count();
+        checkpoint.ack(offsets);
+        let after = checkpoint.open_count();
+        self.left_flight(key, before - after);
+        if after == 0 {
+            self.remove(at);
+        }
+    }
+
+    fn keep_early(&mut self, at: u64, named: &Named<'_>, offsets: &[i64], due_ms: Option<i64>, now_ms: i64) {
+        let Some(until_ms) = due_ms.map(|due_ms| due_ms.saturating_add(EARLY_SLACK_MS)) else { return };
+        if until_ms <= now_ms || self.early.len() >= EARLY_MAX {
+            return;
+        }
+        let subject = self.subject(named.topic, named.group);
+        let Named { queue, start, pop_time, .. } = *named;
+        let key = Key { subject, queue, start, pop_time };
+        if self.early.insert(at, Early { key, offsets: offsets.into(), until_ms }).is_none() {
+            self.early_by_key.entry(key).or_default().push(at);
+        }
+    }
+
+    /// Enters a record that changes nothing.
+    pub fn skip(&mut self, at: u64) {
+        self.entered(at);
+    }
+
+    fn entered(&mut self, at: u64) {
+        if at > self.next {
+            if at - self.next < AHEAD_MAX {
+                self.ahead.insert(at);
+            }
+            return;
+        }
+        self.next = self.next.max(at + 1);
+        while self.ahead.first() == Some(&self.next) {
+            self.ahead.pop_first();
+            self.next += 1;
+        }
+    }
+
+    /// Every record below was entered, or is gone from the log and never will be.
+    pub fn entered_until(&mut self, next: u64) {
+        self.next = self.next.max(next);
+        self.ahead = self.ahead.split_off(&self.next);
+    }
+
+    /// The first record that was not entered.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Every record below is done with: a start from here finds the same state.
+    pub fn done_until(&self) -> u64 {
+        let checkpoint = self.checkpoints.first_key_value().map(|(at, _)| *at);
+        let early = self.early.first_key_value().map(|(at, _)| *at);
+        self.next.min(checkpoint.unwrap_or(u64::MAX)).min(early.unwrap_or(u64::MAX))
+    }
+
+    /// Up to `count` checkpoints whose time has come, with their places.
+    pub fn due(&self, now_ms: i64, count: usize) -> Vec<(u64, Checkpoint)> {
+        let due = self.due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).take(count);
+        due.filter_map(|(_, at)| Some((*at, self.checkpoints.get(at)?.clone()))).collect()
+    }
+
+    /// Puts a checkpoint off.
+    pub fn put_off(&mut self, at: u64, due_ms: i64) {
+        if let Some(checkpoint) = self.checkpoints.get_mut(&at) {
+            self.due.remove(&(checkpoint.due_ms, at));
+            checkpoint.due_ms = due_ms;
+            self.due.insert((due_ms, at));
+        }
+    }
+
+    /// Forgets a checkpoint: its messages have been put where they are delivered again, or nobody wants them.
+    pub fn close(&mut self, at: u64) {
+        let Some(checkpoint) = self.checkpoints.get(&at).cloned() else { return };
+        let key = self.key_of(&checkpoint);
+        self.left_flight(key, checkpoint.open_count());
+        self.remove(at);
+    }
+
+    /// Forgets the checkpoints of a group on a queue that began at `offset` or behind.
+    pub fn close_from(&mut self, topic: &str, group: &str, queue: i32, offset: i64) {
+        let concerned = |checkpoint: &Checkpoint| {
+            checkpoint.queue == queue
+                && checkpoint.start >= offset
+                && &*checkpoint.topic == topic
+                && &*checkpoint.group == group
+        };
+        let closed: Vec<u64> = self
+            .checkpoints
+            .iter()
+            .filter(|(_, checkpoint)| concerned(checkpoint))
+            .map(|(at, _)| *at)
+            .collect();
+        for at in closed {
+            self.close(at);
+        }
+    }
+
+    /// Forgets acknowledgements whose checkpoint will not come any more.
+    pub fn expire(&mut self, now_ms: i64) {
+        let early_by_key = &mut self.early_by_key;
+        self.early.retain(|_, early| {
+            let kept = early.until_ms > now_ms;
+            if !kept {
+                early_by_key.remove(&early.key);
+            }
+            kept
+        });
+    }
+
+    /// Messages of a group on a queue that are delivered and not acknowledged.
+    pub fn in_flight(&self, topic: &str, group: &str, queue: i32) -> i64 {
+        let subject = self.subjects.get(topic).and_then(|groups| groups.get(group));
+        subject.and_then(|subject| self.in_flight.get(&(*subject, queue))).copied().unwrap_or(0)
+    }
+
+    /// Number of checkpoints.
+    pub fn len(&self) -> usize {
+        self.checkpoints.len()
+    }
+
+    /// Whether nothing is waited for.
+    pub fn is_empty(&self) -> bool {
+        self.checkpoints.is_empty() && self.early.is_empty()
+    }
+
+    fn left_flight(&mut self, key: Key, count: i64) {
+        if let Some(in_flight) = self.in_flight.get_mut(&(key.subject, key.queue)) {
+            *in_flight -= count;
+            if *in_flight <= 0 {
+                self.in_flight.remove(&(key.subject, key.queue));
+            }
+        }
+    }
+
+    fn remove(&mut self, at: u64) {
+        if let Some(checkpoint) = self.checkpoints.remove(&at) {
+            let key = self.key_of(&checkpoint);
+            self.by_key.remove(&key);
+            self.due.remove(&(checkpoint.due_ms, at));
+        }
+    }
+
+    fn find(&self, named: &Named<'_>) -> Option<(Key, u64)> {
+        let subject = *self.subjects.get(named.topic)?.get(named.group)?;
+        let key = Key { subject, queue: named.queue, start: named.start, pop_time: named.pop_time };
+        Some((key, *self.by_key.get(&key)?))
+    }
+
+    fn key_of(&mut self, checkpoint: &Checkpoint) -> Key {
+        let subject = self.subject(&checkpoint.topic, &checkpoint.group);
+        Key { subject, queue: checkpoint.queue, start: checkpoint.start, pop_time: checkpoint.pop_time }
+    }
+
+    fn subject(&mut self, topic: &str, group: &str) -> Subject {
+        if let Some(subject) = self.subjects.get(topic).and_then(|groups| groups.get(group)) {
+            return *subject;
+        }
+        let subject = self.subject_count;
+        self.subject_count += 1;
+        self.subjects.entry(topic.into()).or_default().insert(group.into(), subject);
+        subject
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(start: i64, count: i64, due_ms: i64) -> Checkpoint {
+        Checkpoint {
+            topic: "orders".into(),
+            group: "readers".into(),
+            queue: 1,
+            start,
+            pop_time: 50,
+            due_ms,
+            offsets: (start..start + count).collect(),
+            acked: 0,
+            suspended: false,
+        }
+    }
+
+    fn named(start: i64) -> Named<'static> {
+        Named { topic: "orders", group: "readers", queue: 1, start, pop_time: 50 }
+    }
+
+    #[test]
+    fn a_checkpoint_is_done_with_when_its_last_message_is_acknowledged() {
+        let mut table = Outstanding::from(0);
+        table.open(0, checkpoint(10, 3, 100));
+        table.ack(1, &named(10), &[10, 12], None, 60);
+        assert_eq!((table.len(), table.done_until(), table.next()), (1, 0, 2));
+        assert_eq!(table.in_flight("orders", "readers", 1), 1);
+        let (at, left) = table.due(100, 9).remove(0);
+        assert_eq!((at, left.open_offsets().collect::<Vec<_>>()), (0, vec![11]));
+        table.ack(2, &named(10), &[11], None, 60);
+        assert!(table.is_empty() && table.due(1000, 9).is_empty());
+        assert_eq!((table.done_until(), table.in_flight("orders", "readers", 1)), (3, 0));
+    }
+
+    #[test]
+    fn records_entered_out_of_order_and_twice_change_nothing_more() {
+        let mut table = Outstanding::from(4);
+        table.open(6, checkpoint(20, 1, 100));
+        assert_eq!(table.next(), 4);
+        table.open(4, checkpoint(10, 1, 100));
+        table.open(4, checkpoint(10, 1, 100));
+        table.skip(5);
+        assert_eq!((table.next(), table.len(), table.done_until()), (7, 2, 4));
+        table.close(4);
+        assert_eq!((table.done_until(), table.in_flight("orders", "readers", 1)), (6, 1));
+    }
+
+    #[test]
+    fn an_acknowledgement_waits_for_a_checkpoint_that_comes_later() {
+        let mut table = Outstanding::from(0);
+        table.ack(0, &named(10), &[10], Some(100), 60);
+        assert_eq!((table.is_empty(), table.done_until()), (false, 0));
+        table.open(1, checkpoint(10, 2, 100));
+        assert_eq!(table.due(100, 9)[0].1.open_offsets().collect::<Vec<_>>(), [11]);
+        table.ack(2, &named(10), &[11], Some(100), 60);
+        assert_eq!((table.is_empty(), table.done_until()), (true, 3));
+        // One that nothing comes for does not hold up the rest for ever.
+        table.ack(3, &named(30), &[30], Some(100), 60);
+        table.expire(100 + EARLY_SLACK_MS);
+        assert_eq!((table.is_empty(), table.done_until()), (true, 4));
+        // Too late, or of unknown time: nothing can come of it.
+        table.ack(4, &named(30), &[30], Some(100), 100 + EARLY_SLACK_MS);
+        table.ack(5, &named(30), &[30], None, 60);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_off_is_due_later_and_what_is_reset_never() {
+        let mut table = Outstanding::from(0);
+        table.open(0, checkpoint(10, 1, 100));
+        table.open(1, checkpoint(20, 1, 100));
+        table.put_off(0, 300);
+        assert_eq!(table.due(299, 9).len(), 1);
+        table.close_from("orders", "readers", 1, 15);
+        assert_eq!(table.due(300, 9).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0]);
+    }
+}

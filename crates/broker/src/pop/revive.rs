@@ -1,0 +1,189 @@
+//! Bringing back what was delivered and not acknowledged in time: each message goes to its group's retry topic, from
+//! where the group pops it again (broker.md §15.5).
+//!
+//! The copy and the acknowledgement of the original are one append, so a restart does not bring it back twice. How
+//! often is too often is for consumers to say: they send such a message back with the request for dead letters.
+
+use std::time::Duration;
+
+use store::Batch;
+use wire::hash;
+use wire::properties as props;
+use wire::record::{Message, Record};
+
+use super::origin::{Origin, normal_topic};
+use super::outstanding::Checkpoint;
+use super::revive_log::{Acks, REVIVE_GROUP};
+use crate::Broker;
+use crate::exchange::Refusal;
+use crate::send::append_refusal;
+
+/// How often the times are looked at while anything is outstanding: what a message may be late by.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks after which it is noted up to where the log is done with.
+const TICKS_PER_NOTE: u32 = 10;
+/// Checkpoints handled before others have their turn.
+const AT_ONCE: usize = 64;
+/// Pause of a checkpoint whose messages the store did not take.
+const PUT_OFF_MS: i64 = 1_000;
+
+/// When the message was delivered for the first time.
+const FIRST_POP_TIME: &str = "1ST_POP_TIME";
+/// Group that a retry is for, which tells brokers whom to wake.
+const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
+
+impl Broker {
+    /// Brings back what is due, for ever. Sleeps while nothing is outstanding.
+    pub(crate) async fn run_revive(&self) {
+        let mut ticks = 0;
+        loop {
+            if self.pop.log.is_idle() {
+                self.note_revived();
+                self.pop.log.arrived.notified().await;
+            }
+            while self.revive_due() {
+                tokio::task::yield_now().await;
+            }
+            ticks += 1;
+            if ticks >= TICKS_PER_NOTE {
+                ticks = 0;
+                self.note_revived();
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// Handles some checkpoints that are due; true when there may be more.
+    pub(crate) fn revive_due(&self) -> bool {
+        let now_ms = self.now_ms();
+        if let Err(error) = self.pop.log.catch_up(&self.store, now_ms) {
+            tracing::warn!("the revive log cannot be read: {error}");
+        }
+        let due = self.pop.log.due(now_ms, AT_ONCE);
+        for (revive_queue, at, checkpoint) in &due {
+            if let Err(refusal) = self.revive(*revive_queue, *at, checkpoint, now_ms) {
+                tracing::warn!(topic = %checkpoint.topic, group = %checkpoint.group, "not brought back yet: {}", refusal.remark);
+                self.pop.log.put_off(*revive_queue, *at, now_ms + PUT_OFF_MS);
+            }
+        }
+        due.len() == AT_ONCE
+    }
+
+    /// Notes up to where the log is done with, in the offsets of the group that Java has for it.
+    pub(crate) fn note_revived(&self) {
+        let now_ms = self.now_ms();
+        for (queue, last) in self.pop.log.done().filter(|(_, last)| *last >= 0) {
+            self.offsets.commit(REVIVE_GROUP, self.pop.log.topic(), queue, last, u64::MAX, now_ms);
+        }
+    }
+
+    fn revive(
+        &self,
+        revive_queue: u32,
+        at: u64,
+        checkpoint: &Checkpoint,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
+        let Checkpoint { topic, group, .. } = checkpoint;
+        let normal = normal_topic(topic, group);
+        if self.topics.get(normal).is_none() || self.groups.get(group).is_none() {
+            self.pop.log.forget(revive_queue, at);
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        let offsets: Vec<i64> = checkpoint.open_offsets().collect();
+        let retry = self.retry_topic_of(checkpoint, normal)?;
+        for offset in &offsets {
+            self.push_retry(checkpoint, *offset, &retry, &mut batch)?;
+        }
+        let brought_back = batch.len();
+        let acks = Acks {
+            topic: topic.to_string(),
+            group: group.to_string(),
+            queue: checkpoint.queue,
+            start: checkpoint.start,
+            pop_time: checkpoint.pop_time,
+            invisible_ms: checkpoint.due_ms - checkpoint.pop_time,
+            revive_queue,
+            offsets,
+        };
+        self.pop.log.close(&self.store, &mut batch, &acks, now_ms).map_err(|error| append_refusal(&error))?;
+        self.stats.put(brought_back as u64, batch.bytes_len() as u64);
+        if brought_back > 0 {
+            self.pop.waits.arrived_for(normal, group);
+        }
+        Ok(())
+    }
+
+    /// The retry topic that a message of the checkpoint comes back in: a retry stays where it is.
+    fn retry_topic_of(
+        &self,
+        checkpoint: &Checkpoint,
+        normal: &str,
+    ) -> Result<std::sync::Arc<crate::topics::Topic>, Refusal> {
+        let name = match Origin::of(&checkpoint.topic) {
+            Origin::Normal if self.settings.load().enable_retry_topic_v2 => {
+                Origin::RetryV2.topic(&checkpoint.group, normal)
+            }
+            Origin::Normal => Origin::RetryV1.topic(&checkpoint.group, normal),
+            Origin::RetryV1 | Origin::RetryV2 => checkpoint.topic.to_string(),
+        };
+        Ok(self.topics.ensure(&name, 1, 0, self.now_ms())?)
+    }
+
+    /// Adds the copy of one message. One that has expired from the log does not come back.
+    fn push_retry(
+        &self,
+        checkpoint: &Checkpoint,
+        offset: i64,
+        retry: &crate::topics::Topic,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        let Some(bytes) = self.message_at(&checkpoint.topic, checkpoint.queue, offset)? else {
+            return Ok(());
+        };
+        let record = Record::parse(&bytes).map_err(Refusal::system)?;
+        let queue = retry
+            .queue(&self.store, 0)
+            .ok_or_else(|| Refusal::system(format!("topic {} has no queue 0", retry.config.topic_name)))?;
+        let mut properties = Vec::with_capacity(record.properties.len() + 96);
+        let is_first = record.reconsume_times == 0 || record.property(FIRST_POP_TIME).is_none();
+        let removed: &[&str] = if is_first {
+            &[props::POP_CK, ORIGIN_GROUP, props::CRC32, FIRST_POP_TIME]
+        } else {
+            &[props::POP_CK, ORIGIN_GROUP, props::CRC32]
+        };
+        props::copy_without(record.properties, removed, &mut properties);
+        if is_first {
+            props::push(&mut properties, FIRST_POP_TIME, itoa::Buffer::new().format(checkpoint.pop_time));
+        }
+        props::push(&mut properties, ORIGIN_GROUP, &checkpoint.group);
+        let message = Message {
+            topic: &retry.config.topic_name,
+            queue_id: 0,
+            born_host: self.address,
+            store_host: self.address,
+            reconsume_times: record.reconsume_times.saturating_add(i32::from(!checkpoint.suspended)),
+            properties: &properties,
+            ..record.message()
+        };
+        let tags_code = hash::tags_code(record.property(props::TAGS));
+        if batch.push(queue, &message, tags_code).is_err() {
+            // Properties that leave no room for ours: better without them than never again.
+            let message = Message { properties: record.properties, ..message };
+            batch.push(queue, &message, tags_code).map_err(Refusal::system)?;
+        }
+        retry.put.add(1, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// The record at an offset of a queue; `None` when it is gone.
+    fn message_at(&self, topic: &str, queue: i32, offset: i64) -> Result<Option<Vec<u8>>, Refusal> {
+        let (Ok(queue), Ok(offset)) = (u32::try_from(queue), u64::try_from(offset)) else { return Ok(None) };
+        let Some(queue) = self.store.find_queue(topic, queue) else { return Ok(None) };
+        match self.store.entries(&queue, offset, 1).first() {
+            Some(entry) => Ok(self.store.record_at(entry.physical_offset)?),
+            None => Ok(None),
+        }
+    }
+}

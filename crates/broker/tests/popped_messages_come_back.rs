@@ -1,0 +1,491 @@
+//! Messages are popped, acknowledged, hidden for longer, forgotten by their consumer.
+
+mod support;
+
+use std::time::Duration;
+
+use remoting::Answer;
+use serde_json::json;
+use support::{Got, World, body, number, records};
+use tokio::time::Instant;
+use wire::code::{request, response};
+
+const GROUP: &str = "readers";
+
+/// How to pop; the rest is as the Java client asks.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    topic: &'a str,
+    queue: &'a str,
+    count: &'a str,
+    invisible: &'a str,
+    poll: &'a str,
+    expression: &'a str,
+    order: &'a str,
+    attempt: &'a str,
+}
+
+const ASK: Ask<'_> = Ask {
+    topic: "orders",
+    queue: "-1",
+    count: "32",
+    invisible: "60000",
+    poll: "0",
+    expression: "*",
+    order: "false",
+    attempt: "",
+};
+
+impl Ask<'_> {
+    async fn of(&self, peer: &support::Peer) -> Answer {
+        let fields = [
+            ("consumerGroup", GROUP),
+            ("topic", self.topic),
+            ("queueId", self.queue),
+            ("maxMsgNums", self.count),
+            ("invisibleTime", self.invisible),
+            ("pollTime", self.poll),
+            ("bornTime", "0"),
+            ("initMode", "0"),
+            ("expType", "TAG"),
+            ("exp", self.expression),
+            ("order", self.order),
+            ("attemptId", self.attempt),
+        ];
+        peer.ask(request::POP_MESSAGE, &fields).await
+    }
+
+    async fn bodies(&self, world: &World) -> Vec<String> {
+        let answer = self.of(&world.me).await;
+        match answer.code {
+            response::SUCCESS => records(&answer.body).into_iter().map(|got| got.body).collect(),
+            response::POLLING_TIMEOUT => Vec::new(),
+            _ => panic!("{answer:?}"),
+        }
+    }
+}
+
+/// A delivery as a client sees it.
+struct Delivery {
+    got: Got,
+    handle: String,
+    queue: String,
+}
+
+/// Makes handles as the Java client does.
+fn deliveries(answer: &Answer) -> Vec<Delivery> {
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    let starts = answer.field("startOffsetInfo").unwrap();
+    let offsets = answer.field("msgOffsetInfo").unwrap();
+    let got = records(&answer.body);
+    let mut got = got.into_iter();
+    let mut all = Vec::new();
+    for (start, offsets) in starts.split(';').zip(offsets.split(';')) {
+        let start: Vec<&str> = start.split(' ').collect();
+        let of: Vec<&str> = offsets.split(' ').collect();
+        assert_eq!(start[..2], of[..2]);
+        for offset in of[2].split(',') {
+            let got = got.next().expect("as many records as offsets");
+            let made = format!(
+                "{} {} {} {} {} broker-a {} {offset}",
+                start[2],
+                answer.field("popTime").unwrap(),
+                answer.field("invisibleTime").unwrap(),
+                answer.field("reviveQid").unwrap(),
+                start[0],
+                start[1],
+            );
+            assert_eq!(got.queue_offset.to_string(), offset);
+            assert_eq!(got.property("POP_CK").unwrap_or(&made), made);
+            all.push(Delivery { got, handle: made, queue: start[1].to_owned() });
+        }
+    }
+    assert!(got.next().is_none());
+    all
+}
+
+/// The topic that a request about a delivery names: the real one.
+fn real_topic(delivery: &Delivery) -> String {
+    match delivery.handle.split(' ').nth(4) {
+        Some("1") => format!("%RETRY%{GROUP}_{}", delivery.got.topic),
+        Some("2") => format!("%RETRY%{GROUP}+{}", delivery.got.topic),
+        _ => delivery.got.topic.clone(),
+    }
+}
+
+async fn ack(world: &World, delivery: &Delivery) -> Answer {
+    let (topic, offset) = (real_topic(delivery), delivery.got.queue_offset.to_string());
+    let fields = [
+        ("consumerGroup", GROUP),
+        ("topic", topic.as_str()),
+        ("queueId", delivery.queue.as_str()),
+        ("extraInfo", delivery.handle.as_str()),
+        ("offset", offset.as_str()),
+    ];
+    world.me.ask(request::ACK_MESSAGE, &fields).await
+}
+
+async fn hide(world: &World, delivery: &Delivery, invisible: &str) -> Answer {
+    let (topic, offset) = (real_topic(delivery), delivery.got.queue_offset.to_string());
+    let fields = [
+        ("consumerGroup", GROUP),
+        ("topic", topic.as_str()),
+        ("queueId", delivery.queue.as_str()),
+        ("extraInfo", delivery.handle.as_str()),
+        ("offset", offset.as_str()),
+        ("invisibleTime", invisible),
+    ];
+    world.me.ask(request::CHANGE_MESSAGE_INVISIBLETIME, &fields).await
+}
+
+async fn world_with(given: &[(&str, &str)], queues: i32, bodies: &[&str]) -> World {
+    let world = World::start_with(given).await;
+    world.create_topic("orders", queues).await;
+    world.create_group(GROUP).await;
+    for (index, body) in bodies.iter().enumerate() {
+        world.send_with("orders", index as i32 % queues, body, &[("TAGS", body)]).await;
+    }
+    world
+}
+
+/// What comes within a few seconds, with the time it took.
+async fn comes_back(world: &World) -> (Vec<Delivery>, Duration) {
+    let since = Instant::now();
+    let answer = Ask { poll: "15000", ..ASK }.of(&world.me).await;
+    (deliveries(&answer), since.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_not_acknowledged_comes_back_with_its_count() {
+    let world = world_with(&[], 4, &["a", "b", "c", "d", "e"]).await;
+    let answer = Ask { invisible: "700", ..ASK }.of(&world.me).await;
+    let first = deliveries(&answer);
+    assert_eq!(first.len(), 5);
+    assert_eq!(number(&answer, "restNum"), 0);
+    for delivery in first.iter().filter(|delivery| delivery.got.body != "c") {
+        assert_eq!(ack(&world, delivery).await.code, response::SUCCESS);
+    }
+    assert!(ASK.bodies(&world).await.is_empty());
+    let (again, took) = comes_back(&world).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!((again.len(), again[0].got.body.as_str(), again[0].got.topic.as_str()), (1, "c", "orders"));
+    assert_eq!(again[0].got.property("ORIGIN_GROUP"), Some(GROUP));
+    assert_eq!(again[0].got.property("TAGS"), Some("c"));
+    let first_pop = again[0].got.property("1ST_POP_TIME").unwrap();
+    assert_eq!(Some(first_pop), answer.field("popTime"));
+    assert_eq!(ack(&world, &again[0]).await.code, response::SUCCESS);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(ASK.bodies(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_popped_and_acknowledged_is_known_after_a_restart() {
+    let world = world_with(&[], 1, &["a", "b", "c"]).await;
+    let first = deliveries(&Ask { invisible: "1000", ..ASK }.of(&world.me).await);
+    assert_eq!(ack(&world, &first[1]).await.code, response::SUCCESS);
+    let world = world.restart().await;
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        again.extend(comes_back(&world).await.0.into_iter().map(|delivery| delivery.got.body));
+    }
+    assert_eq!(again, ["a", "c"]);
+    assert!(ASK.bodies(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_acknowledged_at_once() {
+    let world = world_with(&[], 1, &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).await;
+    let answer = Ask { invisible: "1000", ..ASK }.of(&world.me).await;
+    assert_eq!(deliveries(&answer).len(), 10);
+    let acks = |bits: &str| {
+        json!({"brokerName": "broker-a", "acks": [{
+            "c": GROUP, "t": "orders", "r": "0", "so": 0, "q": 0, "b": bits,
+            "rq": number(&answer, "reviveQid"),
+            "pt": number(&answer, "popTime"), "it": 1000
+        }]})
+        .to_string()
+    };
+    // Bits 0 to 7 and 9: all but "i". Bits beyond the queue are passed over.
+    let done = world.me.ask_with(request::BATCH_ACK_MESSAGE, &[], acks("/7I=").as_bytes()).await;
+    assert_eq!(done.code, response::SUCCESS, "{done:?}");
+    let bodies: Vec<String> =
+        comes_back(&world).await.0.into_iter().map(|delivery| delivery.got.body).collect();
+    assert_eq!(bodies, ["i"]);
+    for (bad, code) in [("", 208), ("{}", 208), (r#"{"acks":[]}"#, 208), ("[", 1), (&acks("?"), 1)] {
+        let refused = world.me.ask_with(request::BATCH_ACK_MESSAGE, &[], bad.as_bytes()).await;
+        assert_eq!(refused.code, code, "{bad}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_hidden_for_as_long_as_its_consumer_asks() {
+    let world = world_with(&[], 1, &["a"]).await;
+    let first = deliveries(&Ask { invisible: "600", ..ASK }.of(&world.me).await);
+    let changed = hide(&world, &first[0], "60000").await;
+    assert_eq!(changed.code, response::SUCCESS, "{changed:?}");
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(ASK.bodies(&world).await.is_empty());
+    // A new handle from the answer; now at once.
+    let mut second = first;
+    second[0].handle = format!(
+        "0 {} {} {} 0 broker-a 0 0",
+        number(&changed, "popTime"),
+        number(&changed, "invisibleTime"),
+        number(&changed, "reviveQid")
+    );
+    assert_eq!(hide(&world, &second[0], "0").await.code, response::SUCCESS);
+    let (again, _) = comes_back(&world).await;
+    assert_eq!(again[0].got.body, "a");
+    // The handle of before says nothing any more, and does no harm.
+    assert_eq!(ack(&world, &second[0]).await.code, response::SUCCESS);
+    assert_eq!(hide(&world, &again[0], "300").await.code, response::SUCCESS);
+    assert_eq!(comes_back(&world).await.0[0].got.body, "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_have_the_name_that_is_set_and_both_are_read() {
+    let world = world_with(&[("enableRetryTopicV2", "true")], 1, &["a"]).await;
+    Ask { invisible: "0", ..ASK }.of(&world.me).await;
+    let (again, _) = comes_back(&world).await;
+    assert_eq!(again[0].handle.split(' ').nth(4), Some("2"));
+    assert_eq!(ack(&world, &again[0]).await.code, response::SUCCESS);
+    let world = world_with(&[], 1, &["b"]).await;
+    Ask { invisible: "0", ..ASK }.of(&world.me).await;
+    let (again, _) = comes_back(&world).await;
+    assert_eq!(again[0].handle.split(' ').nth(4), Some("1"));
+    assert_eq!(hide(&world, &again[0], "0").await.code, response::SUCCESS);
+    // A retry of a retry stays in its topic.
+    assert_eq!(comes_back(&world).await.0[0].handle.split(' ').nth(4), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_messages_with_the_tag_are_popped_and_the_others_are_passed() {
+    let world = world_with(&[], 1, &["a", "b", "a", "c"]).await;
+    assert_eq!(Ask { expression: "a || c", ..ASK }.bodies(&world).await, ["a", "a", "c"]);
+    assert!(ASK.bodies(&world).await.is_empty());
+    assert_eq!(world.committed(GROUP, "orders", 0).await, Some(4));
+    let refused = Ask { expression: "||", ..ASK }.of(&world.me).await;
+    assert_eq!(refused.code, response::SUBSCRIPTION_PARSE_FAILED, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_pop_is_answered_when_a_message_comes_and_only_one_of_its_group() {
+    let world = world_with(&[], 4, &[]).await;
+    let (one, two) = (world.peer(), world.peer());
+    let ask = Ask { poll: "15000", ..ASK };
+    let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1")];
+    let waiting = async {
+        while number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum") < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.send("orders", 3, "first").await;
+        let left = async {
+            while number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum") > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        left.await;
+        world.send("orders", 1, "second").await;
+    };
+    let since = Instant::now();
+    let (first, second, ()) = tokio::join!(ask.of(&one), ask.of(&two), waiting);
+    assert!(since.elapsed() < Duration::from_secs(12), "woken, not timed out");
+    let mut bodies: Vec<String> =
+        [first, second].iter().flat_map(deliveries).map(|one| one.got.body).collect();
+    bodies.sort();
+    assert_eq!(bodies, ["first", "second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pop_that_finds_nothing_ends_at_its_time() {
+    let world = world_with(&[("popPollingSize", "1")], 1, &[]).await;
+    let since = Instant::now();
+    let peer = world.peer();
+    let short = Ask { poll: "400", ..ASK };
+    let full = async {
+        let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1")];
+        while number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum") < 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        short.of(&world.me).await.code
+    };
+    let (answer, full) = tokio::join!(short.of(&peer), full);
+    assert_eq!(answer.code, response::POLLING_TIMEOUT, "{answer:?}");
+    assert!(since.elapsed() >= Duration::from_millis(390));
+    assert_eq!(number(&answer, "restNum"), 0);
+    assert!(full == response::POLLING_FULL || full == response::POLLING_TIMEOUT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_pop_blocks_its_queue_until_all_is_acknowledged() {
+    let world = world_with(&[], 1, &["a", "b", "c"]).await;
+    let ask = Ask { order: "true", count: "2", attempt: "one", ..ASK };
+    let answer = ask.of(&world.me).await;
+    let first = deliveries(&answer);
+    assert_eq!(number(&answer, "reviveQid"), 999);
+    assert_eq!(answer.field("orderCountInfo"), Some("0 0 0"));
+    assert_eq!(first.iter().map(|one| one.got.body.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let other = Ask { attempt: "two", ..ask };
+    assert!(other.bodies(&world).await.is_empty());
+    // The same attempt again is a client that did not hear the answer.
+    assert_eq!(ask.bodies(&world).await, ["a", "b"]);
+    let again = deliveries(&ask.of(&world.me).await);
+    assert_eq!(ack(&world, &again[0]).await.code, response::SUCCESS);
+    assert_eq!(world.committed(GROUP, "orders", 0).await, Some(1));
+    assert!(other.bodies(&world).await.is_empty());
+    // The second fails: it is free at once, and counted.
+    assert_eq!(hide(&world, &again[1], "0").await.code, response::SUCCESS);
+    let answer = Ask { poll: "10000", ..other }.of(&world.me).await;
+    let third = deliveries(&answer);
+    assert_eq!(third.iter().map(|one| one.got.body.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+    assert_eq!(answer.field("orderCountInfo"), Some("0 qo0%1 1;0 0 0"));
+    for delivery in &third {
+        assert_eq!(ack(&world, delivery).await.code, response::SUCCESS);
+    }
+    assert_eq!(world.committed(GROUP, "orders", 0).await, Some(3));
+    let world = world.restart().await;
+    assert!(other.bodies(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
+    let world = world_with(&[], 1, &["a", "b"]).await;
+    let ask = Ask { order: "true", count: "1", invisible: "900", ..ASK };
+    assert_eq!(ask.bodies(&world).await, ["a"]);
+    let since = Instant::now();
+    let ask = Ask { invisible: "60000", ..ask };
+    let answer = Ask { poll: "15000", ..ask }.of(&world.me).await;
+    assert_eq!(deliveries(&answer)[0].got.body, "a");
+    assert!(since.elapsed() < Duration::from_secs(10));
+    let waiter = world.peer();
+    let acked = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ack(&world, &deliveries(&answer)[0]).await
+    };
+    let since = Instant::now();
+    let patient = Ask { poll: "15000", ..ask };
+    let (answer, acked) = tokio::join!(patient.of(&waiter), acked);
+    assert_eq!(acked.code, response::SUCCESS);
+    assert_eq!(deliveries(&answer)[0].got.body, "b");
+    assert!(since.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peeking_takes_nothing_and_a_notification_tells_of_news() {
+    let world = world_with(&[], 2, &["a", "b"]).await;
+    let fields = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1"), ("maxMsgNums", "32")];
+    for _ in 0..2 {
+        let peeked = world.me.ok(request::PEEK_MESSAGE, &fields).await;
+        assert_eq!(records(&peeked.body).len(), 2);
+        assert_eq!(number(&peeked, "restNum"), 2);
+    }
+    let notify = [
+        ("consumerGroup", GROUP),
+        ("topic", "orders"),
+        ("queueId", "-1"),
+        ("pollTime", "15000"),
+        ("bornTime", "0"),
+    ];
+    let told = world.me.ok(request::NOTIFICATION, &notify).await;
+    assert_eq!(told.field("hasMsg"), Some("true"));
+    assert_eq!(ASK.bodies(&world).await.len(), 2);
+    assert_eq!(world.me.ask(request::PEEK_MESSAGE, &fields).await.code, response::PULL_NOT_FOUND);
+    let peer = world.peer();
+    let send = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.send("orders", 1, "news").await;
+    };
+    let (told, ()) = tokio::join!(peer.ok(request::NOTIFICATION, &notify), send);
+    assert_eq!(told.field("hasMsg"), Some("true"));
+    assert_eq!(ASK.bodies(&world).await, ["news"]);
+    let mut short = notify;
+    short[3].1 = "1";
+    let told = world.me.ok(request::NOTIFICATION, &short).await;
+    assert_eq!(told.field("hasMsg"), Some("false"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reset_moves_back_is_popped_again_and_once() {
+    let world = world_with(&[], 1, &["a", "b", "c"]).await;
+    assert_eq!(Ask { invisible: "800", ..ASK }.bodies(&world).await, ["a", "b", "c"]);
+    let fields =
+        [("group", GROUP), ("topic", "orders"), ("timestamp", "0"), ("queueId", "0"), ("offset", "1")];
+    world.me.ok(request::INVOKE_BROKER_TO_RESET_OFFSET, &fields).await;
+    let world = world.restart().await;
+    let first = deliveries(&ASK.of(&world.me).await);
+    let bodies: Vec<_> = first.iter().map(|one| one.got.body.clone()).collect();
+    // The one before the target comes back by itself when its time is over.
+    assert!(bodies.ends_with(&["b".to_owned(), "c".to_owned()]), "{bodies:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_make_no_sense_are_refused() {
+    let world = world_with(&[], 1, &["a"]).await;
+    for (ask, code) in [
+        (Ask { count: "33", ..ASK }, response::INVALID_PARAMETER),
+        (Ask { topic: "nowhere", ..ASK }, response::TOPIC_NOT_EXIST),
+        (Ask { queue: "1", ..ASK }, response::INVALID_PARAMETER),
+        (Ask { invisible: "-1", ..ASK }, response::INVALID_PARAMETER),
+        (Ask { invisible: "9223372036854775807", ..ASK }, response::INVALID_PARAMETER),
+        (Ask { queue: "x", ..ASK }, response::SYSTEM_ERROR),
+    ] {
+        let answer = ask.of(&world.me).await;
+        assert_eq!(answer.code, code, "{answer:?}");
+    }
+    let first = deliveries(&ASK.of(&world.me).await).remove(0);
+    let offset = first.got.queue_offset.to_string();
+    for (topic, queue, handle, offset, code) in [
+        ("nowhere", "0", first.handle.as_str(), offset.as_str(), response::TOPIC_NOT_EXIST),
+        ("orders", "1", &first.handle, &offset, response::MESSAGE_ILLEGAL),
+        ("orders", "-1", &first.handle, &offset, response::MESSAGE_ILLEGAL),
+        ("orders", "0", &first.handle, "7", response::NO_MESSAGE),
+        ("orders", "0", "nonsense", &offset, response::MESSAGE_ILLEGAL),
+        ("orders", "0", "0 1 2 77 0 broker-a 0 0", &offset, response::MESSAGE_ILLEGAL),
+        ("orders", "0", "0 1 2 -1 0 broker-a 0 0", &offset, response::MESSAGE_ILLEGAL),
+    ] {
+        let fields = [
+            ("consumerGroup", GROUP),
+            ("topic", topic),
+            ("queueId", queue),
+            ("extraInfo", handle),
+            ("offset", offset),
+            ("invisibleTime", "1000"),
+        ];
+        for request in [request::ACK_MESSAGE, request::CHANGE_MESSAGE_INVISIBLETIME] {
+            let answer = world.me.ask(request, &fields).await;
+            assert_eq!(answer.code, code, "{request} {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_a_group_consumes_is_set_for_all_its_members() {
+    let world = world_with(&[], 4, &[]).await;
+    let set = |mode: &str, topic: &str| {
+        json!({"consumerGroup": GROUP, "topic": topic, "mode": mode, "popShareQueueNum": -1}).to_string()
+    };
+    for (body, code) in [
+        (set("POP", "%RETRY%readers"), response::NO_PERMISSION),
+        (set("POP", "nowhere"), response::TOPIC_NOT_EXIST),
+        (set("PUSH", "orders"), response::INVALID_PARAMETER),
+        (set("POP", "orders"), response::SUCCESS),
+    ] {
+        let answer = world.me.ask_with(request::SET_MESSAGE_REQUEST_MODE, &[], body.as_bytes()).await;
+        assert_eq!(answer.code, code, "{body}: {answer:?}");
+    }
+    let world = world.restart().await;
+    let heartbeat = json!({"clientID": "c1", "heartbeatFingerprint": 0, "producerDataSet": [], "consumerDataSet": [{
+        "groupName": GROUP, "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
+        "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET", "subscriptionDataSet": [], "unitMode": false
+    }]});
+    let joined = world.me.ask_with(request::HEART_BEAT, &[], heartbeat.to_string().as_bytes()).await;
+    assert_eq!(joined.code, response::SUCCESS, "{joined:?}");
+    let asked = json!({"topic": "orders", "consumerGroup": GROUP, "clientId": "c1", "strategyName": "AVG",
+        "messageModel": "CLUSTERING"});
+    let answer = world.me.ask_with(request::QUERY_ASSIGNMENT, &[], asked.to_string().as_bytes()).await;
+    let expected = json!({"messageQueueAssignments": [{"mode": "POP",
+        "messageQueue": {"brokerName": "broker-a", "queueId": -1, "topic": "orders"}}]});
+    assert_eq!(body(&answer), expected);
+    let all = world.me.ok(request::GET_ALL_MESSAGE_REQUEST_MODE, &[]).await;
+    assert_eq!(body(&all)["messageRequestModeMap"]["orders"][GROUP]["mode"], "POP");
+}
