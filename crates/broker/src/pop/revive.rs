@@ -62,7 +62,8 @@ impl Broker {
         let due = self.pop.log.due(now_ms, AT_ONCE);
         for (revive_queue, at, checkpoint) in &due {
             if let Err(refusal) = self.revive(*revive_queue, *at, checkpoint, now_ms) {
-                tracing::warn!(topic = %checkpoint.topic, group = %checkpoint.group, "not brought back yet: {}", refusal.remark);
+                let (topic, group) = (&*checkpoint.topic, &*checkpoint.group);
+                tracing::warn!(topic, group, "not brought back yet: {}", refusal.remark);
                 self.pop.log.put_off(*revive_queue, *at, now_ms + PUT_OFF_MS);
             }
         }
