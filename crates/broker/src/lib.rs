@@ -263,6 +263,9 @@ struct Arrivals {
 fn on_arrival(arrivals: Arrivals) -> store::OnArrival {
     let Arrivals { hold, schedule, halves, waits, revive } = arrivals;
     Arc::new(move |queue| {
+        hold.arrived(queue);
+        // Behind the one that stops the watching: whoever of these waits on has the queue watched again.
+        waits.arrived(queue);
         if &**queue.topic() == names::SCHEDULE_TOPIC {
             schedule.arrived.notify_one();
         } else if &**queue.topic() == names::HALF_TOPIC {
@@ -270,8 +273,5 @@ fn on_arrival(arrivals: Arrivals) -> store::OnArrival {
         } else if queue.topic().starts_with(pop::revive_log::TOPIC_PREFIX) {
             revive.notify_one();
         }
-        hold.arrived(queue);
-        // Behind the one that stops the watching: whoever of these waits on has the queue watched again.
-        waits.arrived(queue);
     })
 }

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::store::Store;
 
 /// The pause after a round over all queues, as a multiple of what the round took.
-const ROUND_PAUSE: u32 = 10;
+const ROUND_PAUSE: u32 = 5;
 /// The longest pause: what is not in files after a crash must be read again from the log.
 const ROUND_PAUSE_MAX: Duration = Duration::from_secs(10);
 
