@@ -63,8 +63,8 @@ fn a_failure_that_only_the_zeros_ahead_were_told_of_counts_too() {
     assert!(!store.is_writable());
 }
 
-/// After a failed sync the kernel shows what it was given to everybody and never writes it: who starts again on the same
-/// machine, finds everything and syncs it once more, has still not got it on the disk.
+/// After a failed sync the kernel shows what it was given to everybody and never writes it: who starts again on the
+/// same machine, finds everything and syncs it once more, has still not got it on the disk.
 #[test]
 fn what_a_failed_sync_left_is_written_again_by_the_next_start() {
     for (part, seed) in [("commitlog", 0), ("consumequeue", 100)] {

@@ -19,8 +19,8 @@ use planted::{Bug, disk_with};
 
 const TOPICS: [&str; 3] = ["orders", "payments", "%RETRY%group"];
 const CONFIG: &str = "/store/config/consumerOffset.json";
-/// Of a short write so much is written at least, or nothing: the checkpoint is one write within one sector, which no disk
-/// and no kernel cuts in half.
+/// Of a short write so much is written at least, or nothing: the checkpoint is one write within one sector, which no
+/// disk and no kernel cuts in half.
 const WHOLE_CHECKPOINT: usize = 140;
 
 type Files = std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>;
