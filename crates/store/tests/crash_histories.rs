@@ -1,6 +1,6 @@
 //! Random histories of sending, flushing, expiring, stopping, failing and crashing; after every crash the store must
-//! hold what it promised, nothing that was not sent, and nothing out of place. A failing seed is printed: run it alone with
-//! `CRASH_SEED=<seed> cargo test -p store --test crash_histories`. Ten thousand of them, in a few minutes:
+//! hold what it promised, nothing that was not sent, and nothing out of place. A failing seed is printed: run it alone
+//! with `CRASH_SEED=<seed> cargo test -p store --test crash_histories`. Ten thousand of them, in a few minutes:
 //! `CRASH_SEEDS=10000 cargo test --release -p store --test crash_histories -- --nocapture`.
 
 mod histories;
