@@ -26,10 +26,12 @@ public final class Dialect {
 
     /** Asks for delivery in that many milliseconds, in one of the three ways. */
     public static void timer(Message message, String kind, long millis) {
-        switch (kind) {
-            case "DELIVER_MS" -> message.setDeliverTimeMs(System.currentTimeMillis() + millis);
-            case "DELAY_MS" -> message.setDelayTimeMs(millis);
-            default -> message.setDelayTimeSec(millis / 1000);
+        if (kind.equals("DELIVER_MS")) {
+            message.setDeliverTimeMs(System.currentTimeMillis() + millis);
+        } else if (kind.equals("DELAY_MS")) {
+            message.setDelayTimeMs(millis);
+        } else {
+            message.setDelayTimeSec(millis / 1000);
         }
     }
 
