@@ -13,6 +13,9 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** What the 4.9 client spells differently from 5.x. */
 public final class Dialect {
+    /** 4.9 does not pop. */
+    public static final List<Case> FURTHER_CASES = List.of();
+
     /** 4.9 always compresses with zlib. */
     public static final List<String> COMPRESSIONS = List.of("ZLIB");
 

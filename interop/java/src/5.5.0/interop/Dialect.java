@@ -1,5 +1,6 @@
 package interop;
 
+import interop.cases.*;
 import java.util.List;
 import java.util.Map;
 import org.apache.rocketmq.client.ClientConfig;
@@ -14,6 +15,14 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** What the 5.x client spells differently from 4.9. */
 public final class Dialect {
+    /** Cases that 4.9 does not have: its client does not pop. */
+    public static final List<Case> FURTHER_CASES = List.of(
+        new GroupMovesBetweenPullAndPop(),
+        new PopListenerFailsOrIsSlow(),
+        new PushConsumersPop(),
+        new PopAndAcknowledgeByHand(),
+        new PopInOrder());
+
     /** The compressions a producer can choose from, the default first. */
     public static final List<String> COMPRESSIONS = List.of("ZLIB", "LZ4", "ZSTD");
 
