@@ -71,6 +71,11 @@ impl Client {
         Ok(channel)
     }
 
+    /// The next call to `address` makes a new connection; calls under way on the present one still get their answers.
+    pub fn abandon(&self, address: &str) {
+        self.channels.lock().remove(address);
+    }
+
     /// Closes all connections.
     pub fn close(&self) {
         for (_, channel) in self.channels.lock().drain() {

@@ -5,12 +5,14 @@
 
 mod client;
 mod route;
+mod stats;
 mod topic;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use client::*;
 pub use route::*;
+pub use stats::*;
 pub use topic::*;
 
 /// A queue of one topic on one broker.

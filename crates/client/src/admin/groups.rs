@@ -1,0 +1,162 @@
+//! Groups: which there are, their settings, who is in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wire::body::{
+    ConsumerConnection, GroupList, ProducerConnection, SubscriptionGroupConfig, SubscriptionGroupWrapper,
+    TopicList,
+};
+use wire::code::{request, response};
+use wire::names::retry_topic;
+
+use super::{Admin, json};
+use crate::error::Error;
+use crate::fields::Fields;
+
+impl Admin {
+    /// Consumer groups of one broker with their settings, by name.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn groups(&self, address: &str) -> Result<BTreeMap<String, SubscriptionGroupConfig>, Error> {
+        let code = request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
+        let wrapper: SubscriptionGroupWrapper = self.get(address, code, Fields::new()).await?;
+        Ok(wrapper.subscription_group_table)
+    }
+
+    /// Settings of a consumer group at one broker.
+    ///
+    /// # Errors
+    /// When the broker does not have it.
+    pub async fn group_config(&self, address: &str, group: &str) -> Result<SubscriptionGroupConfig, Error> {
+        let fields = Fields::new().text("group", group);
+        self.get(address, request::GET_SUBSCRIPTIONGROUP_CONFIG, fields).await
+    }
+
+    /// Creates a consumer group at every master of a cluster, or changes it there.
+    ///
+    /// # Errors
+    /// At the first broker that refuses; those before it have the group.
+    pub async fn create_group(&self, cluster: &str, config: &SubscriptionGroupConfig) -> Result<(), Error> {
+        for address in self.masters(cluster).await? {
+            self.update_group(&address, config).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a consumer group at one broker, or changes it.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn update_group(&self, address: &str, config: &SubscriptionGroupConfig) -> Result<(), Error> {
+        let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+        self.shared.ask(address, code, &Fields::new(), &json(config)?).await.map(drop)
+    }
+
+    /// Deletes a consumer group at every master of a cluster, with its offsets if wanted. Its retry and dead letter topics
+    /// stay; [`delete_topic`](Admin::delete_topic) removes them.
+    ///
+    /// # Errors
+    /// At the first broker that refuses.
+    pub async fn delete_group(&self, cluster: &str, group: &str, with_offsets: bool) -> Result<(), Error> {
+        for address in self.masters(cluster).await? {
+            self.delete_group_at(&address, group, with_offsets).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a consumer group at one broker.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn delete_group_at(&self, address: &str, group: &str, with_offsets: bool) -> Result<(), Error> {
+        let fields = Fields::new()
+            .text("groupName", group)
+            .flag("cleanOffset", with_offsets)
+            // The same field's name before 5.0.
+            .flag("removeOffset", with_offsets);
+        self.ask(address, request::DELETE_SUBSCRIPTIONGROUP, fields).await
+    }
+
+    /// Groups that have read a topic.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn groups_of_topic(&self, topic: &str) -> Result<BTreeSet<String>, Error> {
+        let mut groups = BTreeSet::new();
+        for address in self.fresh_route(topic).await?.addresses() {
+            let fields = Fields::new().text("topic", topic);
+            let list: GroupList = self.get(address, request::QUERY_TOPIC_CONSUME_BY_WHO, fields).await?;
+            groups.extend(list.group_list);
+        }
+        Ok(groups)
+    }
+
+    /// Topics that a group has read, as one broker knows.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn topics_of_group(&self, address: &str, group: &str) -> Result<Vec<String>, Error> {
+        let fields = Fields::new().text("group", group);
+        let list: TopicList = self.get(address, request::QUERY_TOPICS_BY_CONSUMER, fields).await?;
+        Ok(list.topic_list)
+    }
+
+    /// Members of a consumer group that are online, over all brokers; `None` when there are none.
+    ///
+    /// # Errors
+    /// When the group is not known, or a broker does not answer.
+    pub async fn consumers(&self, group: &str) -> Result<Option<ConsumerConnection>, Error> {
+        let mut all: Option<ConsumerConnection> = None;
+        for address in self.brokers_of_group(group).await? {
+            let fields = Fields::new().text("consumerGroup", group);
+            let one: ConsumerConnection =
+                match self.get(&address, request::GET_CONSUMER_CONNECTION_LIST, fields).await {
+                    Err(Error::Refused { code: response::CONSUMER_NOT_ONLINE, .. }) => continue,
+                    other => other?,
+                };
+            match &mut all {
+                None => all = Some(one),
+                Some(all) => {
+                    all.connection_set.extend(one.connection_set);
+                    all.subscription_table.extend(one.subscription_table);
+                }
+            }
+        }
+        if let Some(all) = &mut all {
+            // A member is connected to every broker.
+            all.connection_set.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+            all.connection_set.dedup_by(|a, b| a.client_id == b.client_id);
+        }
+        Ok(all)
+    }
+
+    /// Producers of a group that are online, over the brokers of a topic.
+    ///
+    /// # Errors
+    /// When a broker does not answer. A broker that knows no such producer is passed over.
+    pub async fn producers(&self, group: &str, topic: &str) -> Result<ProducerConnection, Error> {
+        let mut all = ProducerConnection::default();
+        for address in self.fresh_route(topic).await?.addresses() {
+            let fields = Fields::new().text("producerGroup", group);
+            match self.get::<ProducerConnection>(address, request::GET_PRODUCER_CONNECTION_LIST, fields).await
+            {
+                Ok(one) => all.connection_set.extend(one.connection_set),
+                Err(Error::Refused { .. }) => (),
+                Err(error) => return Err(error),
+            }
+        }
+        all.connection_set.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        all.connection_set.dedup_by(|a, b| a.client_id == b.client_id);
+        Ok(all)
+    }
+
+    /// Brokers of a group: those of its retry topic, and all masters for a group that never had one.
+    pub(super) async fn brokers_of_group(&self, group: &str) -> Result<Vec<String>, Error> {
+        match self.fresh_route(&retry_topic(group)).await {
+            Ok(route) => Ok(route.addresses().into_iter().map(str::to_owned).collect()),
+            Err(Error::NoRoute { .. }) => self.masters("").await,
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Finding messages, and questions about what members do with them.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use wire::body::MessageQueue;
+use wire::code::{request, response};
+use wire::ids::OffsetId;
+
+use super::Admin;
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::received::{Received, read_all};
+use crate::shared::number;
+
+/// What a member made of a message that it was told to consume (309).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumeResult {
+    /// `CR_SUCCESS`, `CR_LATER` and so on.
+    pub consume_result: String,
+    /// Text for people.
+    pub remark: Option<String>,
+    /// How long it took, in milliseconds.
+    #[serde(rename = "spentTimeMills")]
+    pub spent_ms: i64,
+    /// Whether the member consumes in order.
+    pub order: bool,
+}
+
+impl Admin {
+    /// The message with an offset id, from the broker that the id names.
+    ///
+    /// # Errors
+    /// When the text is no offset id, or the broker does not have the message any more.
+    pub async fn view_message(&self, topic: &str, offset_id: &str) -> Result<Received, Error> {
+        let Some(id) = OffsetId::parse(offset_id) else {
+            return Err(Error::Illegal(format!("\"{offset_id}\" is no offset id")));
+        };
+        let address = id.store_host.to_string();
+        let offset = i64::try_from(id.offset).map_err(Error::illegal)?;
+        let fields = Fields::new().text("topic", topic).number("offset", offset);
+        let answer = self.shared.ask(&address, request::VIEW_MESSAGE_BY_ID, &fields, &[]).await?;
+        let messages = read_all(&Bytes::from(answer.body), &self.name_of(&address), &address)?;
+        messages.into_iter().next().ok_or_else(|| Error::malformed(&address, "it has no message"))
+    }
+
+    /// The messages with a unique key, which is the id that producers and consumers see. There is more than one after
+    /// a retried send.
+    ///
+    /// # Errors
+    /// When a broker of the topic does not answer or refuses.
+    pub async fn messages_by_unique_key(&self, topic: &str, key: &str) -> Result<Vec<Received>, Error> {
+        let found = self.query(topic, key, 32, 0, i64::MAX, true).await?;
+        Ok(found.into_iter().filter(|message| message.message_id == key).collect())
+    }
+
+    /// Up to `max` messages of each broker with a key, stored between two times in Unix milliseconds; newest first.
+    ///
+    /// # Errors
+    /// When a broker of the topic does not answer or refuses.
+    pub async fn messages_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        max: u32,
+        from_ms: i64,
+        until_ms: i64,
+    ) -> Result<Vec<Received>, Error> {
+        let found = self.query(topic, key, max, from_ms, until_ms, false).await?;
+        // Indexes know hashes of keys, which several keys share.
+        let has = |message: &Received| message.keys().any(|one| one == key) || message.message_id == key;
+        Ok(found.into_iter().filter(has).collect())
+    }
+
+    async fn query(
+        &self,
+        topic: &str,
+        key: &str,
+        max: u32,
+        from_ms: i64,
+        until_ms: i64,
+        unique: bool,
+    ) -> Result<Vec<Received>, Error> {
+        let route = self.fresh_route(topic).await?;
+        let mut found: Vec<Received> = Vec::new();
+        for broker in route.brokers() {
+            let Some(address) = broker.broker_addrs.values().next() else { continue };
+            let fields = Fields::new()
+                .text("topic", topic)
+                .text("key", key)
+                .number("maxNum", max)
+                .number("beginTimestamp", from_ms)
+                .number("endTimestamp", until_ms)
+                .flag("_UNIQUE_KEY_QUERY", unique);
+            let answer = match self.shared.ask(address, request::QUERY_MESSAGE, &fields, &[]).await {
+                Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => continue,
+                other => other?,
+            };
+            found.extend(read_all(&Bytes::from(answer.body), &broker.broker_name, address)?);
+        }
+        found.sort_by_key(|message| std::cmp::Reverse(message.stored_at_ms));
+        Ok(found)
+    }
+
+    /// The message at a position of a queue.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or there is no message at that position.
+    pub async fn message_at(&self, queue: &MessageQueue, offset: i64) -> Result<Received, Error> {
+        let reader = crate::reader::QueueReader::new(std::sync::Arc::clone(&self.shared), TOOLS.to_owned());
+        let pulled = reader.pull(queue, offset, 1, &crate::filter::Filter::all()).await?;
+        let first = pulled.messages.into_iter().next().filter(|message| message.offset == offset);
+        first.ok_or_else(|| {
+            let (min, max) = (pulled.min_offset, pulled.max_offset);
+            Error::Illegal(format!(
+                "there is no message at {offset}; the queue has those from {min} to before {max}"
+            ))
+        })
+    }
+
+    /// Has a member consume a message now, and says what it made of it. An empty client id lets the broker choose.
+    ///
+    /// # Errors
+    /// When the member is not there or does not answer.
+    pub async fn consume_directly(
+        &self,
+        group: &str,
+        client_id: &str,
+        topic: &str,
+        offset_id: &str,
+    ) -> Result<ConsumeResult, Error> {
+        let Some(id) = OffsetId::parse(offset_id) else {
+            return Err(Error::Illegal(format!("\"{offset_id}\" is no offset id")));
+        };
+        let fields = Fields::new()
+            .text("consumerGroup", group)
+            .text("clientId", client_id)
+            .text("topic", topic)
+            .text("msgId", offset_id);
+        self.get(&id.store_host.to_string(), request::CONSUME_MESSAGE_DIRECTLY, fields).await
+    }
+
+    /// What a member tells of itself, as its client writes it; `stacks` asks for stacks of its threads too.
+    ///
+    /// # Errors
+    /// When the member is not there or does not answer.
+    pub async fn running_info(
+        &self,
+        group: &str,
+        client_id: &str,
+        stacks: bool,
+    ) -> Result<serde_json::Value, Error> {
+        let mut last = Error::NoBroker { name: group.to_owned() };
+        for address in self.brokers_of_group(group).await? {
+            let fields = Fields::new()
+                .text("consumerGroup", group)
+                .text("clientId", client_id)
+                .flag("jstackEnable", stacks);
+            match self.get(&address, request::GET_CONSUMER_RUNNING_INFO, fields).await {
+                Ok(info) => return Ok(info),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Store time of the oldest message of a queue, Unix milliseconds; -1 when there is none.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn earliest_store_time(&self, queue: &MessageQueue) -> Result<i64, Error> {
+        let address = self.shared.master_of(queue).await?;
+        let fields = Fields::new().text("topic", queue.topic.as_str()).number("queueId", queue.queue_id);
+        let answer = self.shared.ask(&address, request::GET_EARLIEST_MSG_STORETIME, &fields, &[]).await?;
+        number(&address, &answer, "timestamp")
+    }
+
+    /// Name of the broker at an address, as far as routes tell it.
+    fn name_of(&self, address: &str) -> String {
+        self.shared.routes.name_of(address).unwrap_or_default()
+    }
+}
+
+/// Group of tools, which every broker knows.
+const TOOLS: &str = "TOOLS_CONSUMER";

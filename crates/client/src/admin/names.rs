@@ -1,0 +1,112 @@
+//! Name servers: their settings, their key-value table, permissions of brokers.
+
+use std::collections::BTreeMap;
+
+use wire::body::KvTable;
+use wire::code::{request, response};
+
+use super::Admin;
+use super::cluster::{read_properties, write_properties};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::shared::{decode, number};
+
+impl Admin {
+    /// Addresses of the name servers in use.
+    pub fn name_servers(&self) -> Vec<String> {
+        self.shared.names.in_order()
+    }
+
+    /// Settings of one name server, by key.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn name_server_config(&self, address: &str) -> Result<BTreeMap<String, String>, Error> {
+        let answer = self.shared.ask(address, request::GET_NAMESRV_CONFIG, &Fields::new(), &[]).await?;
+        Ok(read_properties(&answer.body))
+    }
+
+    /// Changes settings of one running name server.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses a key or a value.
+    pub async fn update_name_server_config(
+        &self,
+        address: &str,
+        changes: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let body = write_properties(changes);
+        let code = request::UPDATE_NAMESRV_CONFIG;
+        self.shared.ask(address, code, &Fields::new(), body.as_bytes()).await.map(drop)
+    }
+
+    /// A value of the key-value table, if it is there.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn kv(&self, namespace: &str, key: &str) -> Result<Option<String>, Error> {
+        let fields = Fields::new().text("namespace", namespace).text("key", key);
+        match self.shared.ask_names(request::GET_KV_CONFIG, &fields, &[]).await {
+            Ok((_, answer)) => Ok(answer.field("value").map(str::to_owned)),
+            Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All values of a namespace of the key-value table.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn kv_namespace(&self, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
+        let fields = Fields::new().text("namespace", namespace);
+        match self.shared.ask_names(request::GET_KVLIST_BY_NAMESPACE, &fields, &[]).await {
+            Ok((server, answer)) => Ok(decode::<KvTable>(&server, &answer)?.table),
+            Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets a value of the key-value table at every name server.
+    ///
+    /// # Errors
+    /// At the first that does not answer or refuses.
+    pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
+        for server in self.name_servers() {
+            let fields = Fields::new().text("namespace", namespace).text("key", key).text("value", value);
+            self.ask(&server, request::PUT_KV_CONFIG, fields).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a value of the key-value table at every name server.
+    ///
+    /// # Errors
+    /// At the first that does not answer or refuses.
+    pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), Error> {
+        for server in self.name_servers() {
+            let fields = Fields::new().text("namespace", namespace).text("key", key);
+            self.ask(&server, request::DELETE_KV_CONFIG, fields).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops producers from writing to a broker, at one name server; says how many topics that touched.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn wipe_write_permission(&self, server: &str, broker_name: &str) -> Result<u64, Error> {
+        let fields = Fields::new().text("brokerName", broker_name);
+        let answer = self.shared.ask(server, request::WIPE_WRITE_PERM_OF_BROKER, &fields, &[]).await?;
+        number(server, &answer, "wipeTopicCount")
+    }
+
+    /// Lets producers write to a broker again, at one name server; says how many topics that touched.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn add_write_permission(&self, server: &str, broker_name: &str) -> Result<u64, Error> {
+        let fields = Fields::new().text("brokerName", broker_name);
+        let answer = self.shared.ask(server, request::ADD_WRITE_PERM_OF_BROKER, &fields, &[]).await?;
+        number(server, &answer, "addTopicCount")
+    }
+}

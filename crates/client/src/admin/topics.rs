@@ -1,0 +1,165 @@
+//! Topics: which there are, their settings, their size.
+
+use std::collections::BTreeMap;
+
+use wire::body::{TopicConfig, TopicConfigList, TopicConfigWrapper, TopicList, TopicStatsTable};
+use wire::code::request;
+
+use super::{Admin, json};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::route::Route;
+use crate::shared::decode;
+
+impl Admin {
+    /// All topics that the name servers know, retry topics and those of the system too.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn topics(&self) -> Result<Vec<String>, Error> {
+        self.names_list(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, Fields::new()).await
+    }
+
+    /// Topics of one cluster.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn topics_of_cluster(&self, cluster: &str) -> Result<Vec<String>, Error> {
+        self.names_list(request::GET_TOPICS_BY_CLUSTER, Fields::new().text("cluster", cluster)).await
+    }
+
+    /// Topics of the system, as the name servers know them.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn system_topics(&self) -> Result<Vec<String>, Error> {
+        self.names_list(request::GET_SYSTEM_TOPIC_LIST_FROM_NS, Fields::new()).await
+    }
+
+    async fn names_list(&self, code: i32, fields: Fields<'_>) -> Result<Vec<String>, Error> {
+        let (server, answer) = self.shared.ask_names(code, &fields, &[]).await?;
+        let mut list = decode::<TopicList>(&server, &answer)?.topic_list;
+        list.sort();
+        Ok(list)
+    }
+
+    /// Where a topic lives, as the name servers say now.
+    ///
+    /// # Errors
+    /// [`Error::NoRoute`] when no broker has it.
+    pub async fn topic_route(&self, topic: &str) -> Result<Route, Error> {
+        Ok((*self.fresh_route(topic).await?).clone())
+    }
+
+    /// Settings of a topic at one broker.
+    ///
+    /// # Errors
+    /// When the broker does not have it.
+    pub async fn topic_config(&self, address: &str, topic: &str) -> Result<TopicConfig, Error> {
+        self.get(address, request::GET_TOPIC_CONFIG, Fields::new().text("topic", topic)).await
+    }
+
+    /// Settings of all topics of one broker, by name.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn topic_configs(&self, address: &str) -> Result<BTreeMap<String, TopicConfig>, Error> {
+        let wrapper: TopicConfigWrapper =
+            self.get(address, request::GET_ALL_TOPIC_CONFIG, Fields::new()).await?;
+        Ok(wrapper.topic_config_table)
+    }
+
+    /// Creates a topic at every master of a cluster, or changes it there.
+    ///
+    /// # Errors
+    /// At the first broker that refuses; those before it have the topic.
+    pub async fn create_topic(&self, cluster: &str, config: &TopicConfig) -> Result<(), Error> {
+        for address in self.masters(cluster).await? {
+            self.update_topic(&address, config).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a topic at one broker, or changes it. Attributes are added or changed, never removed: an attribute is
+    /// removed by [`update_topic_attributes`](Admin::update_topic_attributes).
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn update_topic(&self, address: &str, config: &TopicConfig) -> Result<(), Error> {
+        let attributes: Vec<String> =
+            config.attributes.iter().map(|(name, value)| format!("+{name}={value}")).collect();
+        self.update_topic_attributes(address, config, &attributes.join(",")).await
+    }
+
+    /// The same with changes of attributes as text: `+name=value,-name`.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn update_topic_attributes(
+        &self,
+        address: &str,
+        config: &TopicConfig,
+        attributes: &str,
+    ) -> Result<(), Error> {
+        let fields = Fields::new()
+            .text("topic", config.topic_name.as_str())
+            .text("defaultTopic", wire::names::AUTO_CREATE_TOPIC)
+            .number("readQueueNums", config.read_queue_nums)
+            .number("writeQueueNums", config.write_queue_nums)
+            .number("perm", config.perm)
+            .text("topicFilterType", config.topic_filter_type.as_str())
+            .number("topicSysFlag", config.topic_sys_flag)
+            .flag("order", config.order)
+            .maybe("attributes", Some(attributes).filter(|text| !text.is_empty()));
+        self.ask(address, request::UPDATE_AND_CREATE_TOPIC, fields).await
+    }
+
+    /// Creates many topics at one broker with one request, which brokers before 5.3 do not know.
+    ///
+    /// # Errors
+    /// When the broker refuses one of them.
+    pub async fn update_topics(&self, address: &str, configs: &[TopicConfig]) -> Result<(), Error> {
+        let body = json(&TopicConfigList { topic_config_list: configs.to_vec() })?;
+        let code = request::UPDATE_AND_CREATE_TOPIC_LIST;
+        self.shared.ask(address, code, &Fields::new(), &body).await.map(drop)
+    }
+
+    /// Deletes a topic with its messages: at every broker of a cluster first, then at every name server.
+    ///
+    /// # Errors
+    /// At the first server that refuses or does not answer.
+    pub async fn delete_topic(&self, cluster: &str, topic: &str) -> Result<(), Error> {
+        for address in self.brokers(cluster).await? {
+            self.delete_topic_at(&address, topic).await?;
+        }
+        for server in self.name_servers() {
+            let fields = Fields::new().text("topic", topic).text("clusterName", cluster);
+            self.ask(&server, request::DELETE_TOPIC_IN_NAMESRV, fields).await?;
+        }
+        self.shared.routes.forget(topic);
+        Ok(())
+    }
+
+    /// Deletes a topic with its messages at one broker.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn delete_topic_at(&self, address: &str, topic: &str) -> Result<(), Error> {
+        self.ask(address, request::DELETE_TOPIC_IN_BROKER, Fields::new().text("topic", topic)).await
+    }
+
+    /// Where every queue of a topic begins and ends, over all brokers that have it.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn topic_stats(&self, topic: &str) -> Result<TopicStatsTable, Error> {
+        let mut all = TopicStatsTable::default();
+        for address in self.fresh_route(topic).await?.addresses() {
+            let fields = Fields::new().text("topic", topic);
+            let one: TopicStatsTable = self.get(address, request::GET_TOPIC_STATS_INFO, fields).await?;
+            all.offset_table.extend(one.offset_table);
+            all.topic_put_tps += one.topic_put_tps;
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,63 @@
+//! The client of ThrustMQ and Apache RocketMQ: producers, consumers and administration over the remoting protocol.
+//!
+//! A [`Client`] has connections, routes and an identity; everything else is made from it. It speaks to servers of 4.9 and
+//! 5.x alike.
+//!
+//! ```no_run
+//! use thrustmq_client::{Client, Message};
+//!
+//! # async fn example() -> Result<(), thrustmq_client::Error> {
+//! let client = Client::connect("127.0.0.1:9876").await?;
+//! let producer = client.producer("order-service").build()?;
+//! producer.send(Message::new("orders", "order 7 is paid").key("7")).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What failed, and what that means
+//! Errors say whether something may have happened all the same: [`Error::maybe_done`], [`SendError::maybe_stored`].
+//! Where the answer is no, the call can be repeated without a second copy.
+//!
+//! Invariants: nothing here is global, no thread is started, and no configuration is read from the environment; tasks run on
+//! the caller's tokio runtime and end with the client.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod admin;
+mod body;
+mod client;
+mod credentials;
+mod error;
+mod fields;
+mod filter;
+mod heartbeat;
+mod identity;
+mod inbound;
+mod message;
+mod names;
+mod producer;
+mod reader;
+mod received;
+mod registry;
+mod route;
+mod routes;
+mod shared;
+
+pub use admin::{Admin, ConsumeResult, Moment};
+pub use client::{Client, ClientBuilder};
+pub use credentials::Credentials;
+pub use error::Error;
+pub use filter::Filter;
+pub use message::{Delivery, Later, Message, Now, Ordered};
+pub use producer::{
+    BatchError, Pending, Producer, ProducerBuilder, Receipt, SendError, SendFailed, SendStatus,
+};
+pub use reader::{Pulled, QueueReader};
+pub use received::Received;
+pub use route::Route;
+
+/// Bodies of requests and answers, as the protocol has them.
+pub use wire::body::{
+    BrokerData, BrokerStatsData, BrokerStatsItem, ClusterInfo, Connection, ConsumeStats, ConsumeStatsList,
+    ConsumerConnection, MessageQueue, OffsetWrapper, ProducerConnection, QueueData, QueueTimeSpan,
+    SubscriptionData, SubscriptionGroupConfig, TopicConfig, TopicOffset, TopicRoute, TopicStatsTable,
+};

@@ -1,0 +1,105 @@
+//! The list of name servers, and which of them is asked next.
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::identity::random;
+
+/// Name servers, one of which is asked for as long as it answers.
+#[derive(Debug)]
+pub(crate) struct NameServers {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    servers: Vec<String>,
+    /// The one that answered last.
+    current: usize,
+}
+
+impl NameServers {
+    /// From a list as users write it; see [`parse`].
+    pub fn new(servers: Vec<String>) -> NameServers {
+        // Clients that start together should not all ask the same one.
+        let current = if servers.is_empty() { 0 } else { random() as usize % servers.len() };
+        NameServers { state: Mutex::new(State { servers, current }) }
+    }
+
+    /// All of them in the order in which they are asked.
+    pub fn in_order(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let mut servers = state.servers.clone();
+        if !servers.is_empty() {
+            servers.rotate_left(state.current % state.servers.len());
+        }
+        servers
+    }
+
+    /// This one answered, and is asked first from now on.
+    pub fn answered(&self, server: &str) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.servers.iter().position(|known| known == server) {
+            state.current = at;
+        }
+    }
+
+    /// Takes another list; the one that answered last stays in use if the list still has it.
+    pub fn replace(&self, servers: Vec<String>) {
+        let mut state = self.state.lock();
+        let kept = state.servers.get(state.current).cloned();
+        let at = kept.and_then(|kept| servers.iter().position(|server| *server == kept));
+        state.current = at.unwrap_or(0);
+        state.servers = servers;
+    }
+}
+
+/// Reads `host:port` several times, between semicolons or commas, each with or without `rmq://` or `http://`.
+pub(crate) fn parse(text: &str) -> Result<Vec<String>, Error> {
+    let mut servers = Vec::new();
+    for part in text.split([';', ',']).map(str::trim).filter(|part| !part.is_empty()) {
+        let address = part.rsplit('/').next().unwrap_or_default();
+        let port = address.rsplit_once(':').and_then(|(host, port)| {
+            let port: u16 = port.parse().ok()?;
+            (!host.is_empty() && port != 0).then_some(port)
+        });
+        if port.is_none() {
+            let example = "127.0.0.1:9876;127.0.0.2:9876";
+            return Err(Error::Illegal(format!(
+                "\"{part}\" is no address of a name server, as in {example}"
+            )));
+        }
+        if !servers.iter().any(|known| known == address) {
+            servers.push(address.to_owned());
+        }
+    }
+    Ok(servers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_users_write_them() {
+        let expected = ["a:1", "[::1]:2"].map(str::to_owned);
+        assert_eq!(parse("a:1;[::1]:2").unwrap(), expected);
+        assert_eq!(parse(" rmq://a:1 , http://[::1]:2 ;a:1;").unwrap(), expected);
+        for wrong in ["a", "a:", ":1", "a:70000", "a:0", "a:1;b"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_one_that_answered_is_asked_first_also_after_the_list_changes() {
+        let names = NameServers::new(parse("a:1;b:1;c:1").unwrap());
+        names.answered("b:1");
+        assert_eq!(names.in_order(), ["b:1", "c:1", "a:1"]);
+        names.replace(parse("x:1;a:1;b:1").unwrap());
+        assert_eq!(names.in_order(), ["b:1", "x:1", "a:1"]);
+        names.replace(parse("y:1").unwrap());
+        assert_eq!(names.in_order(), ["y:1"]);
+        names.replace(Vec::new());
+        assert!(names.in_order().is_empty());
+    }
+}

@@ -1,0 +1,335 @@
+//! Producers: they send messages (client.md §2).
+
+mod batch;
+mod choice;
+mod fault;
+mod receipt;
+mod send;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use wire::body::MessageQueue;
+use wire::code::request;
+use wire::names::check_group;
+use wire::recall::RecallHandle;
+
+pub use batch::BatchError;
+pub use receipt::{Receipt, SendError, SendStatus};
+
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::message::{Delivery, Later, Message, Now, SHARDING_KEY};
+use crate::shared::Shared;
+use choice::Choice;
+use send::Target;
+
+/// Bytes that one permit of [`Inner::bytes`] stands for.
+const PERMIT_BYTES: usize = 1_024;
+
+/// Settings of a producer.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    timeout: Duration,
+    attempt_timeout: Option<Duration>,
+    attempts: u32,
+    compress_from: usize,
+    body_max: usize,
+    in_flight: usize,
+    in_flight_bytes: usize,
+    avoid_slow: bool,
+}
+
+/// How a producer is made.
+#[derive(Debug)]
+#[must_use = "build makes the producer"]
+pub struct ProducerBuilder {
+    shared: Arc<Shared>,
+    group: String,
+    options: Options,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(shared: Arc<Shared>, group: String) -> ProducerBuilder {
+        ProducerBuilder { shared, group, options: Options::usual() }
+    }
+
+    /// Time for a whole send, all attempts together; 3 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// Time for one attempt while there are further ones; by default one may take all the time there is.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.options.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Requests that one send may take, 3 by default. Further ones go to other brokers where there are any.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.options.attempts = attempts.max(1);
+        self
+    }
+
+    /// Compresses bodies from so many bytes on; 4,096 by default.
+    pub fn compress_from(mut self, bytes: usize) -> Self {
+        self.options.compress_from = bytes;
+        self
+    }
+
+    /// Largest body, in bytes; 4 MiB by default, as brokers have it.
+    pub fn body_max(mut self, bytes: usize) -> Self {
+        self.options.body_max = bytes;
+        self
+    }
+
+    /// Messages and bytes that [`Producer::enqueue`] has under way before it waits; 1,024 and 100 MiB by default.
+    pub fn in_flight_max(mut self, messages: usize, bytes: usize) -> Self {
+        self.options.in_flight = messages.clamp(1, Semaphore::MAX_PERMITS);
+        self.options.in_flight_bytes = bytes.max(PERMIT_BYTES);
+        self
+    }
+
+    /// Leaves brokers alone for a while not only when they failed but also when they answered late, from 550 ms on; off by
+    /// default.
+    pub fn avoid_slow_brokers(mut self, avoid: bool) -> Self {
+        self.options.avoid_slow = avoid;
+        self
+    }
+
+    /// Makes the producer.
+    ///
+    /// # Errors
+    /// When the group's name is not allowed, or this client has a producer of the group already.
+    pub fn build(self) -> Result<Producer, Error> {
+        check_group(&self.group).map_err(Error::illegal)?;
+        self.shared.registry.add_producer(&self.group)?;
+        let byte_permits = (self.options.in_flight_bytes / PERMIT_BYTES).min(u32::MAX as usize >> 4);
+        let inner = Inner {
+            messages: Arc::new(Semaphore::new(self.options.in_flight)),
+            bytes: Arc::new(Semaphore::new(byte_permits)),
+            byte_permits: byte_permits as u32,
+            shared: self.shared,
+            group: self.group,
+            options: self.options,
+            choice: Choice::new(),
+        };
+        Ok(Producer { inner: Arc::new(inner) })
+    }
+}
+
+/// What a producer and its clones share.
+pub(crate) struct Inner {
+    shared: Arc<Shared>,
+    group: String,
+    options: Options,
+    choice: Choice,
+    messages: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    byte_permits: u32,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.registry.remove_producer(&self.group);
+    }
+}
+
+/// Sends messages. Clones are cheap and mean the same producer.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), thrustmq_client::Error> {
+/// use thrustmq_client::{Client, Message};
+///
+/// let client = Client::connect("127.0.0.1:9876").await?;
+/// let producer = client.producer("order-service").build()?;
+/// let receipt = producer.send(Message::new("orders", "order 7 is paid").tag("paid").key("7")).await?;
+/// println!("stored at {} of {:?}", receipt.offset, receipt.queue);
+/// producer.close().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Producer").field("group", &self.inner.group).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// The group.
+    pub fn group(&self) -> &str {
+        &self.inner.group
+    }
+
+    /// Queues of a topic that can be written.
+    ///
+    /// # Errors
+    /// When the topic's route cannot be had.
+    pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, Error> {
+        Ok(self.inner.shared.route_to_send(topic).await?.queues_to_write())
+    }
+
+    /// Sends a message and waits until a broker has stored it. All attempts carry the same id.
+    ///
+    /// A future that is dropped may or may not have sent the message.
+    ///
+    /// # Errors
+    /// [`SendError`] gives the message back and says whether it may have been stored.
+    pub async fn send<D: Delivery>(&self, message: Message<D>) -> Result<Receipt, SendError<D>> {
+        self.inner.send(message, Target::Any, 0, &[]).await
+    }
+
+    /// Sends a message to one queue, which must be of its topic.
+    ///
+    /// # Errors
+    /// As [`send`](Producer::send); nothing is sent twice that may have been stored.
+    pub async fn send_to<D: Delivery>(
+        &self,
+        message: Message<D>,
+        queue: &MessageQueue,
+    ) -> Result<Receipt, SendError<D>> {
+        if queue.topic != message.topic {
+            let what =
+                format!("the queue is of topic \"{}\", the message of \"{}\"", queue.topic, message.topic);
+            return Err(SendError::new(Error::Illegal(what), message, String::new(), 0, false));
+        }
+        self.inner.send(message, Target::Queue(queue), 0, &[]).await
+    }
+
+    /// Sends a message and goes on: the result is that of the returned [`Pending`], which need not be waited for. Waits
+    /// itself only while too much is under way.
+    ///
+    /// # Errors
+    /// When the producer is closed.
+    pub async fn enqueue<D: Delivery>(&self, message: Message<D>) -> Result<Pending<D>, SendError<D>> {
+        let permits = match self.permits(message.body.len()).await {
+            Some(permits) => permits,
+            None => {
+                return Err(SendError::new(Error::Stopped("the producer"), message, String::new(), 0, false));
+            }
+        };
+        let producer = self.clone();
+        let task = tokio::spawn(async move {
+            let sent = producer.send(message).await;
+            drop(permits);
+            sent
+        });
+        Ok(Pending(task))
+    }
+
+    async fn permits(&self, length: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let inner = &self.inner;
+        // One message that is larger than everything that may be under way goes alone.
+        let wanted =
+            u32::try_from(length.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, inner.byte_permits);
+        let message = Arc::clone(&inner.messages).acquire_owned().await.ok()?;
+        let bytes = Arc::clone(&inner.bytes).acquire_many_owned(wanted).await.ok()?;
+        Some((message, bytes))
+    }
+
+    /// Sends a message without an answer: nobody learns whether it arrived.
+    ///
+    /// # Errors
+    /// When there is no connection to send it over, or no broker would take it.
+    pub async fn send_oneway<D: Delivery>(&self, message: Message<D>) -> Result<(), Error> {
+        let key = self.inner.shared.keys.next(crate::identity::now_ms());
+        let outgoing = self.inner.prepare(&message, 0, &key, &[])?;
+        self.inner.tell(&outgoing, message.get(SHARDING_KEY)).await
+    }
+
+    /// Sends many messages in few requests: neighbours of one topic go together, up to the largest body.
+    ///
+    /// Messages that are delivered later cannot go in batches, and do not compile:
+    ///
+    /// ```compile_fail
+    /// # async fn example(producer: thrustmq_client::Producer) {
+    /// use thrustmq_client::Message;
+    /// producer.send_all(vec![Message::new("orders", "x").delay_level(3)]).await.unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BatchError`] says what was stored, and gives the rest back.
+    pub async fn send_all(&self, messages: Vec<Message<Now>>) -> Result<Vec<Receipt>, BatchError> {
+        self.inner.send_all(messages).await
+    }
+
+    /// Takes back a message that is delivered later, by the handle of its receipt. Brokers refuse this unless their
+    /// settings allow it (`recallMessageEnable`).
+    ///
+    /// # Errors
+    /// When the handle is none, the message is due already, or the broker does not do this.
+    pub async fn recall(&self, handle: &str) -> Result<(), Error> {
+        let Some(place) = RecallHandle::parse(handle) else {
+            return Err(Error::Illegal("the text is no recall handle".to_owned()));
+        };
+        let queue =
+            MessageQueue { topic: place.topic.clone(), broker_name: place.broker_name.clone(), queue_id: 0 };
+        let address = self.inner.shared.master_of(&queue).await?;
+        let fields = Fields::new()
+            .text("producerGroup", self.group())
+            .text("topic", place.topic)
+            .text("recallHandle", handle)
+            .text("bname", place.broker_name);
+        self.inner.shared.ask(&address, request::RECALL_MESSAGE, &fields, &[]).await?;
+        Ok(())
+    }
+
+    /// Waits for everything that is under way, then leaves the group. What is enqueued from now on fails.
+    pub async fn close(&self) {
+        let inner = &self.inner;
+        let all = u32::try_from(inner.options.in_flight).unwrap_or(u32::MAX);
+        // Closed already when it fails.
+        if let Ok(permits) = inner.messages.acquire_many(all).await {
+            inner.messages.close();
+            drop(permits);
+        }
+        inner.shared.registry.remove_producer(&inner.group);
+        inner.shared.unregister(Fields::new().text("producerGroup", inner.group.as_str())).await;
+    }
+}
+
+/// A message under way; resolves when it is stored or given up.
+///
+/// Dropping it changes nothing: the message is sent all the same.
+#[derive(Debug)]
+#[must_use = "without a look at it nobody learns whether the message was stored"]
+pub struct Pending<D: Delivery = Now>(JoinHandle<Result<Receipt, SendError<D>>>);
+
+impl<D: Delivery> Future for Pending<D> {
+    type Output = Result<Receipt, SendFailed<D>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|joined| match joined {
+            Ok(sent) => sent.map_err(SendFailed::Send),
+            Err(_) => Err(SendFailed::Aborted),
+        })
+    }
+}
+
+/// Why an enqueued message was not confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum SendFailed<D: Delivery = Now> {
+    /// As [`Producer::send`] would say it.
+    #[error(transparent)]
+    Send(SendError<D>),
+    /// The runtime was stopped meanwhile; the message may have been stored.
+    #[error("the runtime stopped before the message was confirmed; it may have been stored all the same")]
+    Aborted,
+}
+
+impl Message<Later> {
+    /// Whether it names a moment or a time rather than one of the broker's levels; only such messages can be recalled.
+    pub fn is_recallable(&self) -> bool {
+        self.get(wire::properties::DELAY).is_none()
+    }
+}

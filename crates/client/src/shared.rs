@@ -1,0 +1,206 @@
+//! What a client, its producers and its consumers have in common: connections, name servers, routes, settings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use remoting::{Answer, Limits};
+use serde::de::DeserializeOwned;
+use tokio::task::AbortHandle;
+use wire::code::response;
+use wire::loose_json;
+
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::identity::UniqueKeys;
+use crate::inbound::Inbound;
+use crate::names::NameServers;
+use crate::registry::Registry;
+use crate::routes::Routes;
+
+/// Times that hold for a whole client.
+#[derive(Debug, Clone)]
+pub(crate) struct Times {
+    /// For calls that do not say otherwise.
+    pub call: Duration,
+    pub route_refresh: Duration,
+    pub heartbeat: Duration,
+}
+
+/// The common part.
+pub(crate) struct Shared {
+    pub client_id: String,
+    pub remoting: remoting::Client,
+    pub names: NameServers,
+    pub routes: Routes,
+    pub registry: Registry,
+    pub keys: UniqueKeys,
+    pub credentials: Option<Credentials>,
+    pub times: Times,
+    closed: AtomicBool,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// What [`Shared::new`] needs.
+pub(crate) struct Parts {
+    pub client_id: String,
+    pub names: NameServers,
+    pub keys: UniqueKeys,
+    pub credentials: Option<Credentials>,
+    pub times: Times,
+}
+
+impl Shared {
+    pub fn new(parts: Parts) -> Arc<Shared> {
+        let inbound = Arc::new(Inbound::default());
+        let shared = Arc::new(Shared {
+            client_id: parts.client_id,
+            remoting: remoting::Client::new(Limits::default(), inbound.clone()),
+            names: parts.names,
+            routes: Routes::default(),
+            registry: Registry::default(),
+            keys: parts.keys,
+            credentials: parts.credentials,
+            times: parts.times,
+            closed: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        });
+        inbound.belongs_to(&shared);
+        shared
+    }
+
+    /// Sends a request and waits for whatever is answered.
+    pub async fn call(
+        &self,
+        address: &str,
+        code: i32,
+        fields: &Fields<'_>,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, Error> {
+        if self.is_closed() {
+            return Err(Error::Stopped("the client"));
+        }
+        let mut pairs = fields.pairs();
+        let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
+        if let Some(signature) = &signature {
+            pairs.push(("Signature", signature));
+        }
+        let answer = self.remoting.call(address, code, &pairs, body, timeout).await?;
+        if answer.code != response::GO_AWAY {
+            return Ok(answer);
+        }
+        // The server is about to stop, or wants its connections elsewhere: it has not looked at the request.
+        self.remoting.abandon(address);
+        Ok(self.remoting.call(address, code, &pairs, body, timeout).await?)
+    }
+
+    /// Sends a request that must succeed, within the client's usual time.
+    pub async fn ask(
+        &self,
+        address: &str,
+        code: i32,
+        fields: &Fields<'_>,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let answer = self.call(address, code, fields, body, self.times.call).await?;
+        success(address, answer)
+    }
+
+    /// Sends a request that wants no answer. Whether it arrived is never known.
+    pub async fn tell(
+        &self,
+        address: &str,
+        code: i32,
+        fields: &Fields<'_>,
+        body: &[u8],
+    ) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Stopped("the client"));
+        }
+        let mut pairs = fields.pairs();
+        let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
+        if let Some(signature) = &signature {
+            pairs.push(("Signature", signature));
+        }
+        let channel = self.remoting.channel(address, self.times.call).await?;
+        channel.oneway(code, &pairs, body);
+        Ok(())
+    }
+
+    /// Asks one name server after the other until one answers, all within the client's usual time for a call.
+    pub async fn ask_names(
+        &self,
+        code: i32,
+        fields: &Fields<'_>,
+        body: &[u8],
+    ) -> Result<(String, Answer), Error> {
+        let servers = self.names.in_order();
+        let deadline = tokio::time::Instant::now() + self.times.call;
+        let mut last = "there are none".to_owned();
+        for (at, server) in servers.iter().enumerate() {
+            // Those that come later get their part of the time.
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let timeout = left / u32::try_from(servers.len() - at).unwrap_or(1);
+            match self.call(server, code, fields, body, timeout).await {
+                Ok(answer) => {
+                    self.names.answered(server);
+                    return Ok((server.clone(), success(server, answer)?));
+                }
+                Err(Error::Stopped(what)) => return Err(Error::Stopped(what)),
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(Error::NoNameServer { tried: servers.len(), last })
+    }
+
+    /// A task that ends with the client.
+    pub fn keep_task(&self, task: AbortHandle) {
+        self.tasks.lock().push(task);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends all connections; calls fail from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.remoting.close();
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.get_mut().iter().for_each(AbortHandle::abort);
+        self.remoting.close();
+    }
+}
+
+/// The answer, if it says so.
+pub(crate) fn success(address: &str, answer: Answer) -> Result<Answer, Error> {
+    if answer.code == response::SUCCESS { Ok(answer) } else { Err(Error::refused(address, &answer)) }
+}
+
+/// Reads the JSON body of an answer.
+pub(crate) fn decode<T: DeserializeOwned>(address: &str, answer: &Answer) -> Result<T, Error> {
+    loose_json::read(&answer.body).map_err(|error| Error::malformed(address, error))
+}
+
+/// Reads a number among the fields of an answer.
+pub(crate) fn number<T: std::str::FromStr>(
+    address: &str,
+    answer: &Answer,
+    name: &'static str,
+) -> Result<T, Error> {
+    let text = answer.field(name).ok_or_else(|| Error::malformed(address, format!("it has no {name}")))?;
+    text.parse().map_err(|_| Error::malformed(address, format!("its {name} is \"{text}\"")))
+}
