@@ -1,8 +1,5 @@
 //! Which messages of a topic a consumer wants.
 
-use wire::body::SubscriptionData;
-use wire::hash::java_hash;
-
 use crate::received::Received;
 
 /// Which messages of a topic are wanted.
@@ -61,23 +58,6 @@ impl Filter {
             Kind::All | Kind::Sql(_) => true,
         }
     }
-
-    /// As a heartbeat says it.
-    pub(crate) fn subscription(&self, topic: &str, version: i64) -> SubscriptionData {
-        let tags = match &self.0 {
-            Kind::Tags(tags) => tags.clone(),
-            Kind::All | Kind::Sql(_) => Vec::new(),
-        };
-        SubscriptionData {
-            class_filter_mode: false,
-            code_set: tags.iter().map(|tag| java_hash(tag)).collect(),
-            expression_type: self.kind().to_owned(),
-            sub_string: self.expression(),
-            sub_version: version,
-            tags_set: tags,
-            topic: topic.to_owned(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -89,8 +69,5 @@ mod tests {
         assert_eq!(Filter::tags(["a || b", "c"]).expression(), "a || b || c");
         assert_eq!(Filter::tags(["a", "*"]), Filter::all());
         assert_eq!(Filter::tags(Vec::<String>::new()).expression(), "*");
-        let data = Filter::tags(["TagA"]).subscription("T", 7);
-        assert_eq!((data.code_set.as_slice(), data.expression_type.as_str()), (&[2_598_919][..], "TAG"));
-        assert_eq!(Filter::sql("a > 1").subscription("T", 7).expression_type, "SQL92");
     }
 }

@@ -43,15 +43,6 @@ impl NameServers {
             state.current = at;
         }
     }
-
-    /// Takes another list; the one that answered last stays in use if the list still has it.
-    pub fn replace(&self, servers: Vec<String>) {
-        let mut state = self.state.lock();
-        let kept = state.servers.get(state.current).cloned();
-        let at = kept.and_then(|kept| servers.iter().position(|server| *server == kept));
-        state.current = at.unwrap_or(0);
-        state.servers = servers;
-    }
 }
 
 /// Reads `host:port` several times, between semicolons or commas, each with or without `rmq://` or `http://`.
@@ -95,11 +86,5 @@ mod tests {
         let names = NameServers::new(parse("a:1;b:1;c:1").unwrap());
         names.answered("b:1");
         assert_eq!(names.in_order(), ["b:1", "c:1", "a:1"]);
-        names.replace(parse("x:1;a:1;b:1").unwrap());
-        assert_eq!(names.in_order(), ["b:1", "x:1", "a:1"]);
-        names.replace(parse("y:1").unwrap());
-        assert_eq!(names.in_order(), ["y:1"]);
-        names.replace(Vec::new());
-        assert!(names.in_order().is_empty());
     }
 }

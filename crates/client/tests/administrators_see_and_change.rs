@@ -68,7 +68,7 @@ async fn brokers_and_name_servers_tell_and_take_settings() {
     let world = World::start().await;
     let admin = world.client().await.admin();
     let broker = world.broker(0);
-    assert_eq!(admin.masters(CLUSTER).await.unwrap(), [broker.clone()]);
+    assert_eq!(admin.masters(CLUSTER).await.unwrap(), std::slice::from_ref(&broker));
     assert!(matches!(admin.masters("another").await, Err(Error::NoBroker { .. })));
     assert_eq!(admin.broker_config(&broker).await.unwrap()["brokerName"], "broker-a");
     admin.update_broker_config(&broker, &[("transactionCheckMax", "7")]).await.unwrap();

@@ -52,7 +52,7 @@ pub(super) struct Failure {
 
 impl Inner {
     /// Sends a message with further properties, and gives it back when that fails.
-    pub async fn send<D: Delivery>(
+    pub(super) async fn send<D: Delivery>(
         &self,
         message: Message<D>,
         target: Target<'_>,
@@ -70,7 +70,7 @@ impl Inner {
     }
 
     /// Checks a message and puts it into the form in which it travels.
-    pub fn prepare<'a, D: Delivery>(
+    pub(super) fn prepare<'a, D: Delivery>(
         &self,
         message: &'a Message<D>,
         sys_flag: i32,
@@ -101,7 +101,7 @@ impl Inner {
     }
 
     /// Tries until a broker has the message, attempts or time are used up, or another attempt would be of no use.
-    pub async fn attempts(
+    pub(super) async fn attempts(
         &self,
         outgoing: &Outgoing<'_>,
         target: Target<'_>,
@@ -198,7 +198,11 @@ impl Inner {
     }
 
     /// One request that nobody answers.
-    pub async fn tell(&self, outgoing: &Outgoing<'_>, ordering_key: Option<&str>) -> Result<(), Error> {
+    pub(super) async fn tell(
+        &self,
+        outgoing: &Outgoing<'_>,
+        ordering_key: Option<&str>,
+    ) -> Result<(), Error> {
         let route = self.shared.route_to_send(outgoing.topic).await?;
         let queue = self.choose(&route, Target::Any, ordering_key, None)?;
         let address = self.shared.master_of(&queue).await?;
