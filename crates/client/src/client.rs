@@ -17,8 +17,8 @@ use crate::shared::{Parts, Shared, Times};
 
 /// Connections, routes and identity, shared by all producers and consumers that are made from it.
 ///
-/// Clones are cheap and mean the same client. Connections are made when they are needed and shared by everything that is
-/// made from one client; when the last clone and the last producer or consumer is gone, they end.
+/// Clones are cheap and mean the same client. Connections are made when they are needed and shared by everything that
+/// is made from one client; when the last clone and the last producer or consumer is gone, they end.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), thrustmq_client::Error> {
@@ -56,7 +56,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The part of the client's id behind `@`; by default unique in the world. Two clients of one id disturb each other.
+    /// The part of the client's id behind `@`; by default unique in the world. Two clients of one id disturb each
+    /// other.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = Some(name.into());
         self

@@ -1,7 +1,7 @@
 //! The client of ThrustMQ and Apache RocketMQ: producers, consumers and administration over the remoting protocol.
 //!
-//! A [`Client`] has connections, routes and an identity; everything else is made from it. It speaks to servers of 4.9 and
-//! 5.x alike.
+//! A [`Client`] has connections, routes and an identity; everything else is made from it. It speaks to servers of 4.9
+//! and 5.x alike.
 //!
 //! ```no_run
 //! use thrustmq_client::{Client, Message};
@@ -17,8 +17,8 @@
 //! Errors say whether something may have happened all the same: [`Error::maybe_done`], [`SendError::maybe_stored`].
 //! Where the answer is no, the call can be repeated without a second copy.
 //!
-//! Invariants: nothing here is global, no thread is started, and no configuration is read from the environment; tasks run on
-//! the caller's tokio runtime and end with the client.
+//! Invariants: nothing here is global, no thread is started, and no configuration is read from the environment; tasks
+//! run on the caller's tokio runtime and end with the client.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -119,8 +119,8 @@ impl Message<Now> {
         self.with(SHARDING_KEY, key.into()).delivered()
     }
 
-    /// Delivers it after one of the broker's delay levels, from 1: by default 1 s, 5 s, 10 s, 30 s, 1 min and so on until
-    /// 2 h for level 18.
+    /// Delivers it after one of the broker's delay levels, from 1: by default 1 s, 5 s, 10 s, 30 s, 1 min and so on
+    /// until 2 h for level 18.
     pub fn delay_level(self, level: u32) -> Message<Later> {
         self.with(props::DELAY, level.to_string()).delivered()
     }

@@ -95,8 +95,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Leaves brokers alone for a while not only when they failed but also when they answered late, from 550 ms on; off by
-    /// default.
+    /// Leaves brokers alone for a while not only when they failed but also when they answered late, from 550 ms on; off
+    /// by default.
     pub fn avoid_slow_brokers(mut self, avoid: bool) -> Self {
         self.options.avoid_slow = avoid;
         self

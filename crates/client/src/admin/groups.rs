@@ -53,8 +53,8 @@ impl Admin {
         self.shared.ask(address, code, &Fields::new(), &json(config)?).await.map(drop)
     }
 
-    /// Deletes a consumer group at every master of a cluster, with its offsets if wanted. Its retry and dead letter topics
-    /// stay; [`delete_topic`](Admin::delete_topic) removes them.
+    /// Deletes a consumer group at every master of a cluster, with its offsets if wanted. Its retry and dead letter
+    /// topics stay; [`delete_topic`](Admin::delete_topic) removes them.
     ///
     /// # Errors
     /// At the first broker that refuses.
