@@ -22,6 +22,11 @@ public final class Dialect {
     public static void compressWith(DefaultMQProducer producer, String compression) {
     }
 
+    /** How long a send waits for its answer. 4.9 does not try again then, and says so to the application. */
+    public static void sendTimeout(DefaultMQProducer producer, int millis) {
+        producer.setSendMsgTimeout(millis);
+    }
+
     /** Whether this client knows messages with a time of delivery. */
     public static final boolean TIMERS = false;
 

@@ -30,6 +30,11 @@ public final class Dialect {
         producer.setCompressType(CompressionType.valueOf(compression));
     }
 
+    /** How long a send waits for its answer until it is tried again. */
+    public static void sendTimeout(DefaultMQProducer producer, int millis) {
+        producer.setSendMsgMaxTimeoutPerRequest(millis);
+    }
+
     /** Whether this client knows messages with a time of delivery. */
     public static final boolean TIMERS = true;
 

@@ -39,11 +39,10 @@ import org.apache.rocketmq.common.message.MessageQueue;
  *
  * <p>The ledger holds a line for every message that the legs before have read, with everything about it that a client can see.
  * A leg first reads all queues and compares, looks messages up by id and key, and lets the group go on; then it sends messages of
- * all kinds, reads everything again and writes the ledger for the next leg. Arguments: the ledger, the number of the leg, whether
- * the broker knows transactions, bytes of a large message, whether the topic of half messages can be read (4.9 does not know its own), and "burst" if the broker will be killed: then it goes on sending
+ * all kinds, reads everything again and writes the ledger for the next leg. Further arguments: whether the broker knows transactions, bytes of a large message, whether the topic of half messages can be read (4.9 does not know its own), and "burst" if the broker will be killed: then it goes on sending
  * until that happens and notes what was acknowledged beside the ledger.
  */
-public final class StoreLeg {
+public final class StoreLeg extends Leg {
     private static final String PLAIN = "RoundTrip";
     private static final String LARGE = "RoundTripLarge";
     private static final String LATE = "RoundTripLate";
@@ -62,45 +61,37 @@ public final class StoreLeg {
     /** 8 s in the messageDelayLevel of the script: falls due while no broker runs, or in the next leg. */
     private static final int LATE_LEVEL = 3;
 
-    private final Lab lab = new Lab("StoreLeg");
-    private final int leg;
     private final boolean transactions;
     private final int largeBytes;
     private final boolean halfIsReadable;
+    private final boolean isKilled;
     private final Random random;
     private final List<String> sent = Collections.synchronizedList(new ArrayList<>());
 
-    private StoreLeg(int leg, boolean transactions, int largeBytes, boolean halfIsReadable) {
-        this.leg = leg;
-        this.transactions = transactions;
-        this.largeBytes = largeBytes;
-        this.halfIsReadable = halfIsReadable;
-        this.random = new Random(leg);
+    private StoreLeg(String[] arguments) {
+        super(arguments);
+        transactions = Boolean.parseBoolean(arguments[2]);
+        largeBytes = Integer.parseInt(arguments[3]);
+        halfIsReadable = Boolean.parseBoolean(arguments[4]);
+        isKilled = arguments[5].equals("burst");
+        random = new Random(leg);
     }
 
     public static void main(String[] arguments) {
-        Path ledger = Path.of(arguments[0]);
-        StoreLeg leg = new StoreLeg(Integer.parseInt(arguments[1]), Boolean.parseBoolean(arguments[2]), Integer.parseInt(arguments[3]),
-            Boolean.parseBoolean(arguments[4]));
-        int failed = 1;
-        try {
-            leg.run(ledger);
-            if (arguments[5].equals("burst")) leg.sendUntilKilled(acknowledged(ledger));
-            failed = 0;
-        } catch (Throwable problem) {
-            System.out.println("FAIL leg " + leg.leg + ": " + problem);
-            if (!(problem instanceof Failed)) problem.printStackTrace(System.out);
-        }
-        leg.lab.close();
-        // Client threads that linger must not keep the script waiting.
-        System.exit(failed);
+        new StoreLeg(arguments).runAndExit();
+    }
+
+    @Override
+    void run() throws Exception {
+        readAndSend(ledger);
+        if (isKilled) sendUntilKilled(acknowledged(ledger));
     }
 
     private static Path acknowledged(Path ledger) {
         return ledger.resolveSibling(ledger.getFileName() + ".acknowledged");
     }
 
-    private void run(Path path) throws Exception {
+    private void readAndSend(Path path) throws Exception {
         Ledger before = leg == 1 ? new Ledger() : Ledger.read(path);
         if (leg > 1) {
             eventually(40, "delayed messages of the leg before are delivered", () -> count(LATE) >= LATE_EACH * (leg - 1));

@@ -3,7 +3,6 @@ package interop;
 import static interop.Lab.*;
 
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
@@ -18,36 +17,25 @@ import org.apache.rocketmq.common.message.MessageExt;
 /**
  * One leg of interop/store-roundtrip with PROGRAM=TransactionLeg: transactions that the broker before left open are asked about and
  * end as their producer says, each once; what was decided stays so. Then some are decided and some are left open for the next leg.
- * Arguments as for {@link StoreLeg}, of which this one needs the ledger, here a list of what must be in the topic, and the leg.
+ * The ledger is a list of what must be in the topic.
  */
-public final class TransactionLeg implements TransactionListener {
+public final class TransactionLeg extends Leg implements TransactionListener {
     private static final String TOPIC = "HandedOver";
     private static final String GROUP = "HandedOverGroup";
     private static final int EACH = 5;
 
-    private final Lab lab = new Lab("TransactionLeg");
-    private final int leg;
     private final Set<String> checked = ConcurrentHashMap.newKeySet();
 
-    private TransactionLeg(int leg) {
-        this.leg = leg;
+    private TransactionLeg(String[] arguments) {
+        super(arguments);
     }
 
     public static void main(String[] arguments) {
-        TransactionLeg leg = new TransactionLeg(Integer.parseInt(arguments[1]));
-        int failed = 1;
-        try {
-            leg.run(Path.of(arguments[0]));
-            failed = 0;
-        } catch (Throwable problem) {
-            System.out.println("FAIL leg " + leg.leg + ": " + problem);
-            if (!(problem instanceof Failed)) problem.printStackTrace(System.out);
-        }
-        leg.lab.close();
-        System.exit(failed);
+        new TransactionLeg(arguments).runAndExit();
     }
 
-    private void run(Path ledger) throws Exception {
+    @Override
+    void run() throws Exception {
         if (leg == 1) Dialect.createTopic(lab.producer(), TOPIC, 1);
         eventually(30, "the topic has a route", () -> lab.queues(TOPIC).size() == 1);
         List<String> expected = Files.exists(ledger) ? new ArrayList<>(Files.readAllLines(ledger)) : new ArrayList<>();

@@ -8,4 +8,9 @@ public interface Case {
     default boolean alone() {
         return false;
     }
+
+    /** After this time it has failed. */
+    default int secondsMax() {
+        return 100;
+    }
 }

@@ -17,7 +17,6 @@ import java.util.stream.Stream;
 /** Runs the cases, several at a time, and prints one line for each. Exit code 1 when one failed. */
 public final class Runner {
     private static final int PARALLEL = 6;
-    private static final int CASE_SECONDS_MAX = 100;
 
     /** Those that wait longest first, so that the rest fills the time beside them. Behind those that only this version's client can do. */
     private static final List<Case> CASES = Stream.concat(Dialect.FURTHER_CASES.stream(), Stream.of(
@@ -54,6 +53,7 @@ public final class Runner {
         new IllegalNamesAreRefused(),
         new OffsetsKeptOverBrokerRestart(),
         new OpenTransactionsSurviveBrokerRestart(),
+        new RepeatedSendsAreStoredOnce(),
         new ClientSurvivesKill())).collect(Collectors.toList());
 
     public static void main(String[] names) throws Exception {
@@ -94,9 +94,9 @@ public final class Runner {
             }
         }, task -> new Thread(task, name(one)).start());
         try {
-            run.get(CASE_SECONDS_MAX, TimeUnit.SECONDS);
+            run.get(one.secondsMax(), TimeUnit.SECONDS);
         } catch (TimeoutException late) {
-            reason = "not finished after " + CASE_SECONDS_MAX + " s";
+            reason = "not finished after " + one.secondsMax() + " s";
         } catch (ExecutionException failure) {
             reason = describe(failure.getCause());
         } catch (InterruptedException stopped) {
