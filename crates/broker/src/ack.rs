@@ -256,7 +256,12 @@ impl Broker {
         let answers = std::mem::take(&mut incoming.answers);
         let appended = match incoming.acks.as_slice() {
             [] => Ok(0),
-            acks => self.pop.log.ack(&self.store, acks, self.now_ms()),
+            acks => {
+                for acks in acks {
+                    self.stats.acknowledged(&acks.group, &acks.topic, acks.offsets.len() as u64);
+                }
+                self.pop.log.ack(&self.store, acks, self.now_ms())
+            }
         };
         incoming.acks.clear();
         match appended {

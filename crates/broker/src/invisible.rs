@@ -73,6 +73,8 @@ impl Broker {
             .log
             .replace(&self.store, &old, checkpoint, now_ms)
             .map_err(|error| append_refusal(&error))?;
+        self.stats.opened(&group, name);
+        self.stats.acknowledged(&group, name, 1);
         self.answer_change(exchange, changed, until)
     }
 

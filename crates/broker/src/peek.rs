@@ -1,4 +1,5 @@
-//! Looking at what a pop would give, without taking it (200052; broker.md §15.3).
+//! Looking at what a pop would give, without taking it (200052; broker.md §15.3). Always on a thread that may wait
+//! for the disk: few ask for it.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use store::{Queue, ReadLimits, ReadResult, ReadStatus, Records};
 use wire::code::response;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply};
 use crate::pop::origin::Origin;
 use crate::topics::Topic;
 
@@ -20,6 +21,15 @@ struct Peeked {
     rest: i64,
 }
 
+/// What is asked for.
+struct Peek {
+    group: String,
+    topic: Arc<Topic>,
+    /// Queue, or below 0 for all.
+    queue_id: i32,
+    wanted: usize,
+}
+
 impl Peeked {
     fn count(&self) -> usize {
         self.records.iter().map(Records::len).sum()
@@ -31,32 +41,29 @@ impl Broker {
         let (topic, group) = self.check_reader(exchange, "peeking message")?;
         let queue_id: i32 = exchange.number("queueId")?;
         let wanted = exchange.number::<i32>("maxMsgNums")?.clamp(1, PEEKED_MAX) as usize;
+        let peek = Peek { group, topic, queue_id, wanted };
+        self.answer_from_disk(exchange, move |broker, reply| answer(reply, &broker.peek(&peek)?))
+    }
+
+    fn peek(&self, peek: &Peek) -> Result<Peeked, Refusal> {
+        let Peek { group, topic, queue_id, wanted } = peek;
         let mut peeked = Peeked::default();
-        let queues = 0..u32::try_from(topic.config.read_queue_nums).unwrap_or(0);
-        match u32::try_from(queue_id) {
-            Ok(queue_id) => self.peek_queue(&group, &topic, queue_id, wanted, &mut peeked)?,
-            Err(_) => {
-                for queue_id in queues {
-                    self.peek_queue(&group, &topic, queue_id, wanted, &mut peeked)?;
-                }
-            }
+        let queues = match u32::try_from(*queue_id) {
+            Ok(one) => one..one + 1,
+            Err(_) => 0..u32::try_from(topic.config.read_queue_nums).unwrap_or(0),
+        };
+        for queue_id in queues {
+            self.peek_queue(group, topic, queue_id, *wanted, &mut peeked)?;
         }
         for origin in [Origin::RetryV1, Origin::RetryV2] {
-            let Some(retries) = self.topics.get(&origin.topic(&group, &topic.config.topic_name)) else {
+            let Some(retries) = self.topics.get(&origin.topic(group, &topic.config.topic_name)) else {
                 continue;
             };
             for queue_id in 0..retries.queue_count() {
-                self.peek_queue(&group, &retries, queue_id, wanted, &mut peeked)?;
+                self.peek_queue(group, &retries, queue_id, *wanted, &mut peeked)?;
             }
         }
-        if peeked.records.is_empty() {
-            let remark = Some("NO_MESSAGE_IN_QUEUE");
-            return exchange.answer(response::PULL_NOT_FOUND, remark, |mut writer| {
-                writer.number("restNum", peeked.rest);
-                writer.empty();
-            });
-        }
-        answer(exchange, &peeked)
+        Ok(peeked)
     }
 
     fn peek_queue(
@@ -77,6 +84,9 @@ impl Broker {
         }
         let result = self.peek_from(queue, from, wanted)?;
         if !result.records.is_empty() {
+            // Like Java's, which takes a look for a delivery.
+            let (count, bytes) = (result.records.len() as u64, result.records.byte_len() as u64);
+            self.stats.got(group, queue.topic(), count, bytes);
             peeked.records.push(result.records);
         }
         Ok(())
@@ -93,12 +103,18 @@ impl Broker {
 }
 
 /// The client's header class asks for all of these, though only `restNum` says anything.
-fn answer(exchange: &mut Exchange<'_, '_>, peeked: &Peeked) -> Outcome {
+fn answer(reply: &mut Reply<'_>, peeked: &Peeked) -> Outcome {
+    if peeked.records.is_empty() {
+        return reply.answer(response::PULL_NOT_FOUND, Some("NO_MESSAGE_IN_QUEUE"), |mut writer| {
+            writer.number("restNum", peeked.rest);
+            writer.empty();
+        });
+    }
     let mut body = Vec::new();
     for records in &peeked.records {
         records.copy_to(&mut body)?;
     }
-    exchange.answer(response::SUCCESS, Some("FOUND"), |mut writer| {
+    reply.answer(response::SUCCESS, Some("FOUND"), |mut writer| {
         writer.number("invisibleTime", 0);
         writer.number("popTime", 0);
         writer.number("restNum", peeked.rest);

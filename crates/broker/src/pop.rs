@@ -2,7 +2,8 @@
 //! (broker.md §15).
 //!
 //! What was delivered and not acknowledged is in the revive log ([`revive_log`]), which is written before the answer;
-//! [`revive`] puts what is due into the group's retry topic. A pop that finds nothing waits in [`polling`].
+//! [`revive`] puts what is due into the group's retry topic. A pop that finds nothing waits in [`polling`]; one that
+//! comes to a queue whose messages are not in memory gives what it has, or goes to [`crate::readers`].
 
 mod busy;
 pub(crate) mod handle;
@@ -22,9 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use remoting::{Held, ReplyTo};
-use store::{AppendError, Queue, ReadLimits, ReadResult, ReadStatus, Records};
+use store::{AppendError, Queue, Reach, ReadLimits, ReadResult, ReadStatus, Records};
 use tokio::time::Instant;
 use wire::code::response;
 
@@ -40,7 +41,8 @@ use self::waits::Waits;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::filter::Filter;
 use crate::offsets::OffsetsBody;
-use crate::pull::{no_group, no_topic};
+use crate::pull::{no_group, no_topic, send_refusal};
+use crate::readers;
 use crate::send::append_refusal;
 use crate::topics::Topic;
 use crate::{Broker, BrokerError};
@@ -66,6 +68,8 @@ pub(crate) struct Pop {
     pub orders: Orders,
     pub waits: Arc<Waits>,
     busy: BusyQueues,
+    /// Whether anything comes back still. Locked while something does.
+    revives: Mutex<bool>,
     /// Held, shared, by who appends to the revive log and moves an offset accordingly.
     moving: RwLock<()>,
     dice: AtomicU64,
@@ -78,6 +82,7 @@ impl Pop {
             orders,
             waits,
             busy: BusyQueues::default(),
+            revives: Mutex::new(true),
             moving: RwLock::default(),
             dice: AtomicU64::new(0),
         }
@@ -121,6 +126,8 @@ pub(crate) struct Popped {
     free_at_ms: Option<i64>,
     /// Something was passed over that the filter does not want.
     has_moved: bool,
+    /// Ended before a queue whose messages are farther away than the pop may go.
+    is_cut: bool,
 }
 
 /// The messages of one queue.
@@ -139,6 +146,11 @@ impl Popped {
     /// Number of messages.
     pub fn count(&self) -> usize {
         self.parts.iter().map(|part| part.offsets.len()).sum()
+    }
+
+    /// Whether there is something, but not in memory.
+    fn must_wait_for_disk(&self) -> bool {
+        self.is_cut && self.parts.is_empty()
     }
 }
 
@@ -162,8 +174,15 @@ impl Broker {
             return Err(Refusal::new(response::POLLING_TIMEOUT, remark));
         }
         let request = self.check_pop(exchange)?;
-        let popped = self.pop(&request)?;
+        let popped = self.pop(&request, self.reach())?;
         let reply_to = exchange.request.reply_to();
+        let deadline = || Instant::now() + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+        if popped.must_wait_for_disk() {
+            let held = readers::hold(exchange.channel)?;
+            let deadline = if poll_ms > 0 { deadline() } else { Instant::now() };
+            self.pop_later(PopWaiter { request, reply_to, deadline, held });
+            return Ok(());
+        }
         if !popped.parts.is_empty() {
             self.write_popped(&request, &popped, reply_to, response::SUCCESS, exchange.out);
             self.pass_on(&request, &popped);
@@ -172,8 +191,7 @@ impl Broker {
         let refused = if poll_ms <= 0 || left_ms <= HARDLY_WORTH_WAITING_MS {
             response::POLLING_TIMEOUT
         } else if let Some(held) = exchange.channel.hold() {
-            let deadline = Instant::now() + Duration::from_millis(left_ms.unsigned_abs());
-            let waiter = PopWaiter { request: request.clone(), reply_to, deadline, held };
+            let waiter = PopWaiter { request: request.clone(), reply_to, deadline: deadline(), held };
             match self.wait_for_pop(waiter, popped.free_at_ms) {
                 Ok(()) => return Ok(()),
                 Err(NoRoom::Full) => response::POLLING_FULL,
@@ -255,8 +273,9 @@ impl Broker {
         Ok((topic, group_name.to_owned()))
     }
 
-    /// Pops once. What a part holds is delivered from here on, whether the answer arrives or not.
-    pub(crate) fn pop(&self, request: &PopRequest) -> Result<Popped, Refusal> {
+    /// Pops once, and goes no farther than `reach` for messages. What a part holds is delivered from here on, whether
+    /// the answer arrives or not.
+    pub(crate) fn pop(&self, request: &PopRequest, reach: Reach) -> Result<Popped, Refusal> {
         let roll = self.pop.roll();
         let settings = self.settings.load();
         let revive_queue = if request.is_orderly { ORDER_QUEUE } else { self.pop.log.next_queue() as i32 };
@@ -268,16 +287,17 @@ impl Broker {
             rest: 0,
             free_at_ms: None,
             has_moved: false,
+            is_cut: false,
         };
         let retries = (!request.is_orderly).then(|| self.retry_origin(roll));
         let retries_first = roll < settings.pop_from_retry_probability;
         let found = (|| {
             if let Some(origin) = retries.filter(|_| retries_first) {
-                self.pop_retries(request, origin, roll, &mut popped)?;
+                self.pop_retries(request, reach, origin, roll, &mut popped)?;
             }
-            self.pop_topic(request, &request.topic, Origin::Normal, roll, &mut popped)?;
+            self.pop_topic(request, reach, &request.topic, Origin::Normal, roll, &mut popped)?;
             match retries.filter(|_| !retries_first && popped.count() < request.max_count) {
-                Some(origin) => self.pop_retries(request, origin, roll, &mut popped),
+                Some(origin) => self.pop_retries(request, reach, origin, roll, &mut popped),
                 None => Ok(()),
             }
         })();
@@ -299,12 +319,19 @@ impl Broker {
         }
     }
 
-    fn pop_retries(&self, request: &PopRequest, origin: Origin, roll: u32, popped: &mut Popped) -> Outcome {
+    fn pop_retries(
+        &self,
+        request: &PopRequest,
+        reach: Reach,
+        origin: Origin,
+        roll: u32,
+        popped: &mut Popped,
+    ) -> Outcome {
         let name = origin.topic(&request.group, &request.topic.config.topic_name);
         match self.topics.get(&name) {
             Some(topic) => {
                 let any = PopRequest { queue_id: -1, ..request.clone() };
-                self.pop_topic(&any, &topic, origin, roll, popped)
+                self.pop_topic(&any, reach, &topic, origin, roll, popped)
             }
             None => Ok(()),
         }
@@ -313,6 +340,7 @@ impl Broker {
     fn pop_topic(
         &self,
         request: &PopRequest,
+        reach: Reach,
         topic: &Topic,
         origin: Origin,
         roll: u32,
@@ -320,10 +348,10 @@ impl Broker {
     ) -> Outcome {
         let queues = u32::try_from(topic.config.read_queue_nums).unwrap_or(0);
         if let Ok(queue_id) = u32::try_from(request.queue_id) {
-            return self.pop_queue(request, topic, origin, queue_id, popped);
+            return self.pop_queue(request, reach, topic, origin, queue_id, popped);
         }
         for index in 0..queues {
-            self.pop_queue(request, topic, origin, (roll + index) % queues, popped)?;
+            self.pop_queue(request, reach, topic, origin, (roll + index) % queues, popped)?;
         }
         Ok(())
     }
@@ -331,6 +359,7 @@ impl Broker {
     fn pop_queue(
         &self,
         request: &PopRequest,
+        reach: Reach,
         topic: &Topic,
         origin: Origin,
         queue_id: u32,
@@ -346,16 +375,23 @@ impl Broker {
             }
             return Ok(());
         }
-        let start = self.pop_position(request, queue, origin)?;
+        let Some(start) = self.pop_position(request, reach, queue, origin)? else {
+            popped.is_cut = true;
+            return Ok(());
+        };
         if request.is_orderly && self.is_blocked(request, queue, popped) {
             return Ok(());
         }
         let wanted = request.max_count - popped.count();
-        if wanted == 0 {
+        if wanted == 0 || popped.is_cut {
             popped.rest += behind(start);
             return Ok(());
         }
-        let (start, result) = self.read_from(request, queue, start, wanted)?;
+        let Some((start, result)) = self.read_from(request, reach, queue, start, wanted)? else {
+            popped.is_cut = true;
+            popped.rest += behind(start);
+            return Ok(());
+        };
         let next = result.next_offset;
         match result.status {
             ReadStatus::Found => self.give_out(request, queue, origin, start, result, popped)?,
@@ -392,25 +428,28 @@ impl Broker {
         until.is_some()
     }
 
-    /// Reads from the queue; from its nearest end when `start` is outside of it.
+    /// Reads from the queue; from its nearest end when `start` is outside of it. `None` when that is farther away
+    /// than `reach`.
     fn read_from(
         &self,
         request: &PopRequest,
+        reach: Reach,
         queue: &Queue,
         start: i64,
         wanted: usize,
-    ) -> Result<(i64, ReadResult), Refusal> {
+    ) -> Result<Option<(i64, ReadResult)>, Refusal> {
         let limits = ReadLimits { max_count: wanted as u32, max_bytes: u64::MAX };
-        let result = self.store.read_filtered(queue, start, limits, &request.filter)?;
+        let read = |start| self.store.read_within(reach, queue, start, limits, &request.filter);
+        let Some(result) = read(start)? else { return Ok(None) };
         if !matches!(
             result.status,
             ReadStatus::OffsetTooSmall | ReadStatus::OffsetOverflowBadly | ReadStatus::OffsetFoundNull
         ) {
-            return Ok((start, result));
+            return Ok(Some((start, result)));
         }
         let start = result.next_offset;
         self.commit_pop(&request.group, queue, start);
-        Ok((start, self.store.read_filtered(queue, start, limits, &request.filter)?))
+        Ok(read(start)?.map(|result| (start, result)))
     }
 
     /// Notes that the messages of `result` are given away, durably, and adds them to what was found.
@@ -454,6 +493,7 @@ impl Broker {
                 .open(&self.store, revive_queue, checkpoint, next, popped.pop_time)
                 .map_err(|error| append_refusal(&error))?;
             self.commit_pop(&request.group, queue, result.next_offset);
+            self.stats.opened(&request.group, &request.topic.config.topic_name);
         }
         let records = result.records;
         let part = Part { origin, queue: Arc::clone(queue), start, offsets, records, failures };
@@ -461,22 +501,30 @@ impl Broker {
         Ok(())
     }
 
-    /// Where the group goes on in the queue. For who has the queue.
-    fn pop_position(&self, request: &PopRequest, queue: &Queue, origin: Origin) -> Result<i64, Refusal> {
+    /// Where the group goes on in the queue. For who has the queue. `None` when the disk must say where a new group
+    /// begins, and `reach` does not go there.
+    fn pop_position(
+        &self,
+        request: &PopRequest,
+        reach: Reach,
+        queue: &Queue,
+        origin: Origin,
+    ) -> Result<Option<i64>, Refusal> {
         let (group, topic, queue_id) = (request.group.as_str(), queue.topic(), queue.id() as i32);
         if let Some(offset) = self.offsets.take_reset(group, topic, queue_id) {
             self.pop.orders.clear(&order_key(group, queue));
             let _both = self.pop.moving.read();
             self.note_move(group, topic, queue_id, offset).map_err(|error| append_refusal(&error))?;
             self.commit_pop(group, queue, offset);
-            return Ok(offset);
+            return Ok(Some(offset));
         }
-        if let Some(offset) = self.offsets.get(group, topic, queue_id).filter(|offset| *offset >= 0) {
-            return Ok(offset);
+        let known = self.offsets.get(group, topic, queue_id).filter(|offset| *offset >= 0);
+        if known.is_some() || reach != Reach::Disk {
+            return Ok(known);
         }
         let offset = self.first_pop_position(request, queue, origin);
         self.commit_pop(group, queue, offset);
-        Ok(offset)
+        Ok(Some(offset))
     }
 
     fn first_pop_position(&self, request: &PopRequest, queue: &Queue, origin: Origin) -> i64 {
@@ -531,6 +579,10 @@ impl Broker {
             };
             waiter = again;
             match popped {
+                Ok(popped) if popped.must_wait_for_disk() => {
+                    self.pop_later(waiter);
+                    return Ok(());
+                }
                 Ok(popped) if popped.parts.is_empty() => free_at_ms = popped.free_at_ms,
                 popped => {
                     self.answer_pop(waiter, popped);
@@ -567,7 +619,7 @@ impl Broker {
             return Ok(None);
         }
         let Some(waiter) = self.pop.waits.pops.take(ticket) else { return Ok(None) };
-        let popped = self.pop(&request);
+        let popped = self.pop(&request, self.reach());
         Ok(Some((waiter, popped)))
     }
 
@@ -630,14 +682,28 @@ impl Broker {
 
     /// Answers a pop that was woken, or lets it wait on.
     pub(crate) fn resume_pop(&self, waiter: PopWaiter) {
+        self.resume_pop_within(self.reach(), waiter);
+    }
+
+    /// Has a pop done on a thread that may wait for the disk, and answered from there.
+    fn pop_later(&self, waiter: PopWaiter) {
+        let (channel, reply_to) = (Arc::clone(waiter.held.channel()), waiter.reply_to);
+        let work = |broker: &Arc<Broker>| broker.resume_pop_within(Reach::Disk, waiter);
+        if let Err(refusal) = self.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
+            send_refusal(&channel, reply_to, &refusal);
+        }
+    }
+
+    fn resume_pop_within(&self, reach: Reach, waiter: PopWaiter) {
         if !waiter.held.channel().is_open() {
             // What it was woken for is there for another.
             self.pop.waits.arrived_for(&waiter.request.topic.config.topic_name, &waiter.request.group);
             return;
         }
-        let popped = self.pop(&waiter.request);
+        let popped = self.pop(&waiter.request, reach);
         let is_over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
         match popped {
+            Ok(popped) if popped.must_wait_for_disk() => self.pop_later(waiter),
             Ok(popped) if popped.parts.is_empty() && !is_over => {
                 let (request, reply_to) = (waiter.request.clone(), waiter.reply_to);
                 let channel = Arc::clone(waiter.held.channel());

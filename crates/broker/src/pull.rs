@@ -263,7 +263,7 @@ impl Broker {
 
     /// How far the threads that serve connections go for messages. While somebody sends they leave those who are far
     /// behind to the readers, even for what is in memory: the two would wait for each other.
-    fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         if self.readers.sends_go_on() { Reach::Memory { behind_max: NEAR_BYTES } } else { Reach::MEMORY }
     }
 

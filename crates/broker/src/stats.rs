@@ -169,17 +169,71 @@ pub struct Mornings {
     pub today: (u64, u64),
 }
 
+/// What one group did with one topic, counted for all of them and for each.
+#[derive(Debug)]
+pub struct ByGroup {
+    total: Flow,
+    groups: RwLock<HashMap<String, HashMap<String, Arc<Flow>>>>,
+}
+
+impl ByGroup {
+    fn new() -> ByGroup {
+        ByGroup { total: Flow::new(Arc::default(), TOTALS_FINE_MS), groups: RwLock::default() }
+    }
+
+    fn add(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
+        self.total.total.add(messages, bytes);
+        let known = self.groups.read().get(group).and_then(|topics| topics.get(topic)).map(|flow| {
+            flow.total.add(messages, bytes);
+        });
+        if known.is_none() {
+            let mut groups = self.groups.write();
+            let topics = groups.entry(group.to_owned()).or_default();
+            let flow = topics
+                .entry(topic.to_owned())
+                .or_insert_with(|| Arc::new(Flow::new(Arc::default(), FINE_MS)));
+            flow.total.add(messages, bytes);
+        }
+    }
+
+    fn sample(&self, before_ms: u64, now_ms: u64) -> bool {
+        let mut moved = self.total.sample(before_ms, now_ms);
+        for flow in self.groups.read().values().flat_map(HashMap::values) {
+            moved |= flow.sample(before_ms, now_ms);
+        }
+        moved
+    }
+
+    fn of(&self, group: &str, topic: &str) -> Option<Arc<Flow>> {
+        self.groups.read().get(group)?.get(topic).cloned()
+    }
+
+    fn forget_topic(&self, topic: &str) {
+        self.groups.write().retain(|_, topics| {
+            topics.remove(topic);
+            !topics.is_empty()
+        });
+    }
+
+    fn forget_group(&self, group: &str) {
+        self.groups.write().remove(group);
+    }
+}
+
 /// All counters of this broker.
 pub struct Stats {
     clock: Arc<dyn Clock>,
     started: Duration,
     put: Flow,
-    got: Flow,
+    got: ByGroup,
+    /// Deliveries by pop, each of some messages of one queue.
+    checkpoints: ByGroup,
+    /// Acknowledged messages.
+    acks: ByGroup,
     /// Pulls that found something and that did not.
     found: Flow,
     missed: Flow,
     topics: RwLock<HashMap<String, Arc<Flow>>>,
-    groups: RwLock<HashMap<String, HashMap<String, Arc<Flow>>>>,
     /// When the last sample was taken, or when the first message moved after a rest.
     ticked_ms: AtomicU64,
     resting: AtomicBool,
@@ -195,11 +249,12 @@ impl Stats {
             started: clock.monotonic(),
             clock,
             put: total(),
-            got: total(),
+            got: ByGroup::new(),
+            checkpoints: ByGroup::new(),
+            acks: ByGroup::new(),
             found: total(),
             missed: total(),
             topics: RwLock::default(),
-            groups: RwLock::default(),
             ticked_ms: AtomicU64::new(0),
             resting: AtomicBool::new(true),
             awoken: Notify::new(),
@@ -215,7 +270,7 @@ impl Stats {
         self.wake();
     }
 
-    /// A pull of `group` was answered with this many messages; none is a miss.
+    /// A pull, or a part of a pop, of `group` was answered with this many messages; none is a miss.
     pub fn got(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
         if messages == 0 {
             // Idle consumers ask every few seconds; that is no reason to take samples.
@@ -223,18 +278,19 @@ impl Stats {
             return;
         }
         self.found.total.add(1, 0);
-        self.got.total.add(messages, bytes);
-        let known = self.groups.read().get(group).and_then(|topics| topics.get(topic)).map(|flow| {
-            flow.total.add(messages, bytes);
-        });
-        if known.is_none() {
-            let mut groups = self.groups.write();
-            let topics = groups.entry(group.to_owned()).or_default();
-            let flow = topics
-                .entry(topic.to_owned())
-                .or_insert_with(|| Arc::new(Flow::new(Arc::default(), FINE_MS)));
-            flow.total.add(messages, bytes);
-        }
+        self.got.add(group, topic, messages, bytes);
+        self.wake();
+    }
+
+    /// Messages were given to `group`, to be acknowledged.
+    pub fn opened(&self, group: &str, topic: &str) {
+        self.checkpoints.add(group, topic, 1, 0);
+        self.wake();
+    }
+
+    /// `group` acknowledged this many messages.
+    pub fn acknowledged(&self, group: &str, topic: &str, messages: u64) {
+        self.acks.add(group, topic, messages, 0);
         self.wake();
     }
 
@@ -267,16 +323,16 @@ impl Stats {
         self.roll_day();
         self.missed.sample(before_ms, now_ms);
         let mut moved = false;
-        for flow in [&self.put, &self.got, &self.found] {
+        for flow in [&self.put, &self.found] {
             moved |= flow.sample(before_ms, now_ms);
+        }
+        for by_group in [&self.got, &self.checkpoints, &self.acks] {
+            moved |= by_group.sample(before_ms, now_ms);
         }
         for topic in topics.all() {
             if topic.put.messages.load(Ordering::Relaxed) > 0 {
                 moved |= self.flow_of(&topic).sample(before_ms, now_ms);
             }
-        }
-        for flow in self.groups.read().values().flat_map(HashMap::values) {
-            moved |= flow.sample(before_ms, now_ms);
         }
         moved
     }
@@ -296,21 +352,22 @@ impl Stats {
     /// Forgets a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
         self.topics.write().remove(topic);
-        self.groups.write().retain(|_, topics| {
-            topics.remove(topic);
-            !topics.is_empty()
-        });
+        for by_group in [&self.got, &self.checkpoints, &self.acks] {
+            by_group.forget_topic(topic);
+        }
     }
 
     /// Forgets a deleted group.
     pub fn forget_group(&self, group: &str) {
-        self.groups.write().remove(group);
+        for by_group in [&self.got, &self.checkpoints, &self.acks] {
+            by_group.forget_group(group);
+        }
     }
 
     /// Messages stored and messages handed out since the start.
     pub fn totals(&self) -> (u64, u64) {
         let messages = |flow: &Flow| flow.total.messages.load(Ordering::Relaxed);
-        (messages(&self.put), messages(&self.got))
+        (messages(&self.put), messages(&self.got.total))
     }
 
     /// Bytes of the messages stored since the start.
@@ -325,7 +382,7 @@ impl Stats {
 
     /// Handed out messages within a window.
     pub fn got_over(&self, window: Duration) -> Moved {
-        self.over(&self.got, window)
+        self.over(&self.got.total, window)
     }
 
     /// Messages stored in a topic within a window; `None` when there never were any.
@@ -336,14 +393,30 @@ impl Stats {
 
     /// Messages that a group got of a topic within a window; `None` when there never were any.
     pub fn group_got_over(&self, group: &str, topic: &str, window: Duration) -> Option<Moved> {
-        let flow = self.groups.read().get(group)?.get(topic).cloned()?;
-        Some(self.over(&flow, window))
+        Some(self.over(&*self.got.of(group, topic)?, window))
+    }
+
+    /// Deliveries by pop within a window, each counted as one message: to one group from one topic, else to all.
+    pub fn opened_over(&self, of: Option<(&str, &str)>, window: Duration) -> Option<Moved> {
+        self.by_group_over(&self.checkpoints, of, window)
+    }
+
+    /// Acknowledged messages within a window: by one group from one topic, else by all.
+    pub fn acknowledged_over(&self, of: Option<(&str, &str)>, window: Duration) -> Option<Moved> {
+        self.by_group_over(&self.acks, of, window)
+    }
+
+    fn by_group_over(&self, flows: &ByGroup, of: Option<(&str, &str)>, window: Duration) -> Option<Moved> {
+        match of {
+            None => Some(self.over(&flows.total, window)),
+            Some((group, topic)) => Some(self.over(&*flows.of(group, topic)?, window)),
+        }
     }
 
     /// Messages per second over 10 s, 60 s and 600 s: stored and handed out.
     pub fn message_rates(&self) -> ([f64; 3], [f64; 3]) {
         let rates = |flow| WINDOWS.map(|window| self.over(flow, window).messages_rate());
-        (rates(&self.put), rates(&self.got))
+        (rates(&self.put), rates(&self.got.total))
     }
 
     /// Pulls per second over 10 s, 60 s and 600 s: with and without messages.

@@ -106,6 +106,7 @@ impl Broker {
     pub fn finish(&self) -> Result<(), BrokerError> {
         self.readers.close();
         self.readers.join();
+        self.stop_reviving();
         self.commit_broadcast_offsets();
         self.note_revived();
         let saved = [

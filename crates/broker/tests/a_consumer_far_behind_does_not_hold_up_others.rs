@@ -160,6 +160,47 @@ async fn searches_wait_for_the_disk_aside_from_everybody_else() {
     assert_eq!(bodies(&got(&answers[1].answer.body)), [body(0)]);
 }
 
+fn pop(count: &'static str) -> [(&'static str, &'static str); 9] {
+    [
+        ("consumerGroup", "readers"),
+        ("topic", "orders"),
+        ("queueId", "0"),
+        ("maxMsgNums", count),
+        ("invisibleTime", "60000"),
+        ("pollTime", "0"),
+        ("bornTime", "0"),
+        ("initMode", "0"),
+        ("order", "false"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn pops_and_peeks_wait_for_the_disk_aside_from_everybody_else() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    let head = |code, opaque| Head::request(Dialect::Json, code, opaque);
+    let mut reader = Wire::connect(house.address()).await;
+    reader.write(&frame(&head(code::POP_MESSAGE, 1), &pop("2"), &[])).await;
+    let first = reader.next().await.unwrap();
+    assert_eq!(bodies(&got(&first.answer.body)), [body(0), body(1)]);
+    disk.stick(FIRST_SEGMENT);
+    reader.write(&frame(&head(code::POP_MESSAGE, 2), &pop("3"), &[])).await;
+    reads_wait(&disk, 1).await;
+    reader.write(&frame(&head(code::PEEK_MESSAGE, 3), &pop("1")[..4], &[])).await;
+    reads_wait(&disk, 2).await;
+    reader.hears_nothing().await;
+    stored(house.peer().send("orders", 0, "meanwhile").await);
+    disk.let_go();
+    let mut answers = [reader.next().await.unwrap(), reader.next().await.unwrap()];
+    answers.sort_by_key(|framed| framed.opaque);
+    assert_eq!((answers[0].opaque, answers[0].answer.code), (2, 0), "{:?}", answers[0]);
+    assert_eq!(bodies(&got(&answers[0].answer.body)), [body(2), body(3), body(4)]);
+    assert_eq!((answers[1].opaque, answers[1].answer.code), (3, 0), "{:?}", answers[1]);
+    // They were given away once: the next are others.
+    reader.write(&frame(&head(code::POP_MESSAGE, 4), &pop("1"), &[])).await;
+    assert_eq!(bodies(&got(&reader.next().await.unwrap().answer.body)), [body(5)]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_client_that_leaves_takes_its_reads_along() {
     let (_situation, disk, house) = start(&[("thrust.diskReadThreads", "1")]).await;

@@ -113,29 +113,26 @@ fn real_topic(delivery: &Delivery) -> String {
     }
 }
 
-async fn ack(world: &World, delivery: &Delivery) -> Answer {
+/// A request about a delivery, with what it says besides.
+async fn about(world: &World, code: i32, delivery: &Delivery, further: &[(&str, &str)]) -> Answer {
     let (topic, offset) = (real_topic(delivery), delivery.got.queue_offset.to_string());
-    let fields = [
+    let mut fields = vec![
         ("consumerGroup", GROUP),
         ("topic", topic.as_str()),
         ("queueId", delivery.queue.as_str()),
         ("extraInfo", delivery.handle.as_str()),
         ("offset", offset.as_str()),
     ];
-    world.me.ask(request::ACK_MESSAGE, &fields).await
+    fields.extend_from_slice(further);
+    world.me.ask(code, &fields).await
+}
+
+async fn ack(world: &World, delivery: &Delivery) -> Answer {
+    about(world, request::ACK_MESSAGE, delivery, &[]).await
 }
 
 async fn hide(world: &World, delivery: &Delivery, invisible: &str) -> Answer {
-    let (topic, offset) = (real_topic(delivery), delivery.got.queue_offset.to_string());
-    let fields = [
-        ("consumerGroup", GROUP),
-        ("topic", topic.as_str()),
-        ("queueId", delivery.queue.as_str()),
-        ("extraInfo", delivery.handle.as_str()),
-        ("offset", offset.as_str()),
-        ("invisibleTime", invisible),
-    ];
-    world.me.ask(request::CHANGE_MESSAGE_INVISIBLETIME, &fields).await
+    about(world, request::CHANGE_MESSAGE_INVISIBLETIME, delivery, &[("invisibleTime", invisible)]).await
 }
 
 async fn world_with(given: &[(&str, &str)], queues: i32, bodies: &[&str]) -> World {
@@ -402,6 +399,29 @@ async fn peeking_takes_nothing_and_a_notification_tells_of_news() {
     short[3].1 = "1";
     let told = world.me.ok(request::NOTIFICATION, &short).await;
     assert_eq!(told.field("hasMsg"), Some("false"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_and_acknowledgements_are_counted_as_java_counts_them() {
+    let world = world_with(&[], 1, &["a", "b", "c"]).await;
+    let popped = deliveries(&ASK.of(&world.me).await);
+    assert_eq!(ack(&world, &popped[0]).await.code, response::SUCCESS);
+    assert_eq!(ack(&world, &popped[1]).await.code, response::SUCCESS);
+    // A new delivery of one message, in place of the old one.
+    assert_eq!(hide(&world, &popped[2], "60000").await.code, response::SUCCESS);
+    let fields = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "0"), ("maxMsgNums", "1")];
+    assert_eq!(world.me.ask(request::PEEK_MESSAGE, &fields).await.code, response::PULL_NOT_FOUND);
+    for (name, key, count) in [
+        ("GROUP_GET_NUMS", "orders@readers", 3),
+        ("GROUP_CK_NUMS", "orders@readers", 2),
+        ("GROUP_ACK_NUMS", "orders@readers", 3),
+        ("BROKER_CK_NUMS", "DefaultCluster", 2),
+        ("BROKER_ACK_NUMS", "DefaultCluster", 3),
+    ] {
+        let told =
+            world.me.ok(request::VIEW_BROKER_STATS_DATA, &[("statsName", name), ("statsKey", key)]).await;
+        assert_eq!(body(&told)["statsDay"]["sum"], count, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -254,12 +254,26 @@ impl Broker {
                 let (topic, group) = key.split_once('@')?;
                 self.stats.group_got_over(group, topic, window)
             }
+            "GROUP_CK_NUMS" => {
+                let (topic, group) = key.split_once('@')?;
+                self.stats.opened_over(Some((group, topic)), window)
+            }
+            "GROUP_ACK_NUMS" => {
+                let (topic, group) = key.split_once('@')?;
+                self.stats.acknowledged_over(Some((group, topic)), window)
+            }
             // Keyed by the cluster, of which this broker can only speak for itself.
             "BROKER_PUT_NUMS" if key == self.settings.load().broker_cluster_name => {
                 Some(self.stats.put_over(window))
             }
             "BROKER_GET_NUMS" if key == self.settings.load().broker_cluster_name => {
                 Some(self.stats.got_over(window))
+            }
+            "BROKER_CK_NUMS" if key == self.settings.load().broker_cluster_name => {
+                self.stats.opened_over(None, window)
+            }
+            "BROKER_ACK_NUMS" if key == self.settings.load().broker_cluster_name => {
+                self.stats.acknowledged_over(None, window)
             }
             _ => None,
         }

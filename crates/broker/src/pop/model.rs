@@ -248,7 +248,7 @@ impl History {
             is_orderly: false,
             attempt: None,
         };
-        let popped = self.broker.pop(&request).unwrap();
+        let popped = self.broker.pop(&request, store::Reach::Disk).unwrap();
         let mut ids = Vec::new();
         for part in &popped.parts {
             for (index, bytes) in part.records.iter().enumerate() {

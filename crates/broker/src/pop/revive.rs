@@ -4,6 +4,7 @@
 //! The copy and the acknowledgement of the original are one append, so a restart does not bring it back twice. How
 //! often is too often is for consumers to say: they send such a message back with the request for dead letters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use store::Batch;
@@ -34,15 +35,20 @@ const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 
 impl Broker {
     /// Brings back what is due, for ever. Sleeps while nothing is outstanding.
-    pub(crate) async fn run_revive(&self) {
+    pub(crate) async fn run_revive(self: &Arc<Self>) {
         let mut ticks = 0;
         loop {
             if self.pop.log.is_idle() {
                 self.note_revived();
                 self.pop.log.arrived.notified().await;
             }
-            while self.revive_due() {
-                tokio::task::yield_now().await;
+            while self.is_anything_due() {
+                // Messages that were given away long ago are read from the disk: not on a thread that others wait for.
+                let broker = Arc::clone(self);
+                let revived = tokio::task::spawn_blocking(move || broker.revive_due()).await;
+                if !revived.unwrap_or(false) {
+                    break;
+                }
             }
             ticks += 1;
             if ticks >= TICKS_PER_NOTE {
@@ -53,8 +59,25 @@ impl Broker {
         }
     }
 
+    fn is_anything_due(&self) -> bool {
+        let now_ms = self.now_ms();
+        if let Err(error) = self.pop.log.catch_up(&self.store, now_ms) {
+            tracing::warn!("the revive log cannot be read: {error}");
+        }
+        !self.pop.log.due(now_ms, 1).is_empty()
+    }
+
+    /// Waits for what is being brought back, and lets nothing come back any more.
+    pub(crate) fn stop_reviving(&self) {
+        *self.pop.revives.lock() = false;
+    }
+
     /// Handles some checkpoints that are due; true when there may be more.
     pub(crate) fn revive_due(&self) -> bool {
+        let revives = self.pop.revives.lock();
+        if !*revives {
+            return false;
+        }
         let now_ms = self.now_ms();
         if let Err(error) = self.pop.log.catch_up(&self.store, now_ms) {
             tracing::warn!("the revive log cannot be read: {error}");
@@ -121,7 +144,7 @@ impl Broker {
         &self,
         checkpoint: &Checkpoint,
         normal: &str,
-    ) -> Result<std::sync::Arc<crate::topics::Topic>, Refusal> {
+    ) -> Result<Arc<crate::topics::Topic>, Refusal> {
         let name = match Origin::of(&checkpoint.topic) {
             Origin::Normal if self.settings.load().enable_retry_topic_v2 => {
                 Origin::RetryV2.topic(&checkpoint.group, normal)

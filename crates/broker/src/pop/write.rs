@@ -38,9 +38,7 @@ impl Broker {
         writer.number("reviveQid", popped.revive_queue);
         writer.field_with("startOffsetInfo", |out| write_starts(&popped.parts, out));
         let mut written = Ok(());
-        let body_start = std::cell::Cell::new(0);
         writer.body_with(|out| {
-            body_start.set(out.len());
             written = popped.parts.iter().try_for_each(|part| self.write_records(request, popped, part, out));
         });
         if let Err(error) = written {
@@ -51,9 +49,13 @@ impl Broker {
             reply_to.write(out, response::SYSTEM_ERROR, Some(remark));
             return;
         }
-        let bytes = out.len() - body_start.get();
-        let topic = &request.topic.config.topic_name;
-        self.stats.got(&request.group, topic, popped.count() as u64, bytes as u64);
+        if popped.parts.is_empty() {
+            self.stats.got(&request.group, &request.topic.config.topic_name, 0, 0);
+        }
+        for part in &popped.parts {
+            let (count, bytes) = (part.records.len() as u64, part.records.byte_len() as u64);
+            self.stats.got(&request.group, part.queue.topic(), count, bytes);
+        }
     }
 
     fn write_records(
