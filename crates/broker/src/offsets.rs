@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use wire::body::DataVersion;
 
-use crate::state_file::StateFile;
+use crate::state_file::{StateFile, Unsaved};
 
 /// Offsets of one group: topic, queue, next offset to consume.
 type GroupOffsets = HashMap<String, BTreeMap<i32, i64>>;
@@ -47,10 +46,8 @@ pub struct ConsumerOffsets {
     any_reset: AtomicBool,
     version: Mutex<DataVersion>,
     commits: AtomicU64,
-    dirty: AtomicBool,
-    /// Tells the saver that there is something to save.
-    pub changed: Notify,
-    saving: Mutex<()>,
+    /// What the file does not have yet.
+    pub unsaved: Unsaved,
     file: StateFile,
 }
 
@@ -68,9 +65,7 @@ impl ConsumerOffsets {
             any_reset: AtomicBool::new(false),
             version: Mutex::new(stored.data_version),
             commits: AtomicU64::new(0),
-            dirty: AtomicBool::new(false),
-            changed: Notify::new(),
-            saving: Mutex::new(()),
+            unsaved: Unsaved::default(),
             file,
         })
     }
@@ -101,7 +96,7 @@ impl ConsumerOffsets {
         if self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(version_step.max(1)) {
             self.version.lock().next(now_ms);
         }
-        self.touch();
+        self.unsaved.note();
         true
     }
 
@@ -120,7 +115,7 @@ impl ConsumerOffsets {
         put(&mut self.groups.write(), group, topic, queue, offset);
         put(&mut self.resets.write(), group, topic, queue, offset);
         self.any_reset.store(true, Ordering::Release);
-        self.touch();
+        self.unsaved.note();
     }
 
     /// The reset that waits for this queue.
@@ -152,7 +147,7 @@ impl ConsumerOffsets {
     /// Replaces the offsets of one group on one topic.
     pub fn set_queues(&self, group: &str, topic: &str, queues: BTreeMap<i32, i64>) {
         self.groups.write().entry(group.to_owned()).or_default().insert(topic.to_owned(), queues);
-        self.touch();
+        self.unsaved.note();
     }
 
     /// Topics that a group has offsets on.
@@ -175,7 +170,7 @@ impl ConsumerOffsets {
         self.groups.write().remove(group);
         self.pulled.write().remove(group);
         self.resets.write().remove(group);
-        self.touch();
+        self.unsaved.note();
     }
 
     /// Forgets a topic.
@@ -186,7 +181,7 @@ impl ConsumerOffsets {
                 !topics.is_empty()
             });
         }
-        self.touch();
+        self.unsaved.note();
     }
 
     /// The whole table.
@@ -202,21 +197,7 @@ impl ConsumerOffsets {
     /// Writes the file if anything has changed since the last time. `take` gives what is written, and makes durable
     /// what that relies on.
     pub fn save(&self, take: impl FnOnce() -> Result<OffsetsBody, io::Error>) -> Result<(), io::Error> {
-        let _one_at_a_time = self.saving.lock();
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let saved = take().and_then(|body| self.file.save(&body));
-        if saved.is_err() {
-            self.dirty.store(true, Ordering::Release);
-        }
-        saved
-    }
-
-    fn touch(&self) {
-        if !self.dirty.swap(true, Ordering::AcqRel) {
-            self.changed.notify_one();
-        }
+        self.unsaved.save(|| take().and_then(|body| self.file.save(&body)))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use wire::record::{Message, Record};
 use wire::sys_flag;
 
 use crate::Broker;
-use crate::state_file::StateFile;
+use crate::state_file::{StateFile, Unsaved};
 use crate::store_options;
 
 /// Messages delivered before the next level gets its turn.
@@ -47,11 +47,10 @@ pub(crate) struct Schedule {
     file: OnceLock<StateFile>,
     offsets: Mutex<DelayOffsets>,
     since_version: AtomicI32,
-    dirty: AtomicBool,
     /// Something was parked.
     pub arrived: Notify,
-    /// Tells the saver that there is something to save.
-    pub changed: Notify,
+    /// What the file does not have yet.
+    pub unsaved: Unsaved,
 }
 
 impl Schedule {
@@ -61,9 +60,8 @@ impl Schedule {
             file: OnceLock::new(),
             offsets: Mutex::default(),
             since_version: AtomicI32::new(0),
-            dirty: AtomicBool::new(false),
             arrived: Notify::new(),
-            changed: Notify::new(),
+            unsaved: Unsaved::default(),
         }
     }
 
@@ -99,14 +97,7 @@ impl Schedule {
 
     /// Writes the file if anything has changed.
     pub fn save(&self) -> io::Result<()> {
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let saved = self.file.get().map_or(Ok(()), |file| file.save(&self.offsets()));
-        if saved.is_err() {
-            self.dirty.store(true, Ordering::Release);
-        }
-        saved
+        self.unsaved.save(|| self.file.get().map_or(Ok(()), |file| file.save(&self.offsets())))
     }
 
     fn delay(&self, level: i32) -> Duration {
@@ -123,9 +114,7 @@ impl Schedule {
             offsets.data_version.next(now_ms);
         }
         drop(offsets);
-        if !self.dirty.swap(true, Ordering::AcqRel) {
-            self.changed.notify_one();
-        }
+        self.unsaved.note();
     }
 }
 

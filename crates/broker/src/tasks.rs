@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
+use crate::state_file::Unsaved;
 use crate::{Broker, BrokerError};
 
 /// How often silent clients are looked for while there are any.
@@ -29,25 +28,25 @@ impl Broker {
         self.spawn(|broker| async move { broker.stats.run(&broker.topics).await });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_consumer_offset_interval;
-            save_when_changed(&broker.offsets.changed, period, || broker.save_offsets()).await;
+            save_when_changed(&broker.offsets.unsaved, period, || broker.save_offsets()).await;
         });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_delay_offset_interval;
-            save_when_changed(&broker.schedule.changed, period, || broker.schedule.save()).await;
+            save_when_changed(&broker.schedule.unsaved, period, || broker.schedule.save()).await;
         });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().transaction_metric_flush_interval;
             let counts = &broker.transactions;
-            save_when_changed(counts.counts_changed(), period, || counts.save_counts()).await;
+            save_when_changed(counts.unsaved_counts(), period, || counts.save_counts()).await;
         });
         self.spawn(|broker| async move {
-            save_when_changed(&broker.filters.changed, || FILTER_SAVE, || broker.save_filters()).await;
+            save_when_changed(&broker.filters.unsaved, || FILTER_SAVE, || broker.save_filters()).await;
         });
         self.spawn(|broker| async move { broker.pop.waits.run().await });
         self.spawn(|broker| async move { broker.run_revive().await });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_consumer_offset_interval;
-            save_when_changed(&broker.pop.orders.changed, period, || broker.save_orders()).await;
+            save_when_changed(&broker.pop.orders.unsaved, period, || broker.save_orders()).await;
         });
         self.register_all().await;
     }
@@ -138,16 +137,15 @@ impl Broker {
 
 /// Saves a period after the first change, and sleeps while nothing changes.
 async fn save_when_changed(
-    changed: &Notify,
+    unsaved: &Unsaved,
     period: impl Fn() -> Duration,
     save: impl Fn() -> std::io::Result<()>,
 ) {
     loop {
-        changed.notified().await;
+        unsaved.noted().await;
         tokio::time::sleep(period()).await;
         if let Err(error) = save() {
             tracing::error!("{error}");
-            changed.notify_one();
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::offsets::ConsumerOffsets;
 use crate::send::{self, Outgoing};
-use crate::state_file::StateFile;
+use crate::state_file::{StateFile, Unsaved};
 use crate::timer;
 use crate::topics::Topic;
 
@@ -154,9 +154,9 @@ impl Transactions {
         self.counts.save()
     }
 
-    /// Tells the saver of the counts when to work.
-    pub fn counts_changed(&self) -> &Notify {
-        &self.counts.changed
+    /// Counts that their file does not have yet.
+    pub fn unsaved_counts(&self) -> &Unsaved {
+        &self.counts.unsaved
     }
 
     /// Forgets the count of a deleted topic.

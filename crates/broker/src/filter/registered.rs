@@ -4,18 +4,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use wire::body::SubscriptionData;
 
 use super::bloom::{Bloom, BloomFilterData};
 use super::sql::{Expression, SqlError};
 use super::{Filter, FilterError, SQL92, TagFilter, is_tag_type};
-use crate::state_file::StateFile;
+use crate::state_file::{StateFile, Unsaved};
 
 /// Most filters that are kept, dead ones included; a group that comes when there are so many is not registered.
 const FILTERS_MAX: usize = 20_000;
@@ -80,10 +78,8 @@ pub struct ConsumerFilters {
     /// Expressions that pulls bring along, by their text.
     compiled: Mutex<HashMap<String, Arc<Expression>>>,
     bloom: Bloom,
-    dirty: AtomicBool,
-    /// Tells the saver that there is something to save.
-    pub changed: Notify,
-    saving: Mutex<()>,
+    /// What the file does not have yet.
+    pub unsaved: Unsaved,
     file: StateFile,
 }
 
@@ -109,9 +105,7 @@ impl ConsumerFilters {
             table: RwLock::new(table),
             compiled: Mutex::default(),
             bloom,
-            dirty: AtomicBool::new(false),
-            changed: Notify::new(),
-            saving: Mutex::default(),
+            unsaved: Unsaved::default(),
             file,
         })
     }
@@ -174,7 +168,7 @@ impl ConsumerFilters {
         }
         drop(table);
         if changed {
-            self.touch();
+            self.unsaved.note();
         }
     }
 
@@ -262,40 +256,25 @@ impl ConsumerFilters {
             }
         }
         drop(table);
-        self.touch();
-    }
-
-    fn touch(&self) {
-        if !self.dirty.swap(true, Ordering::AcqRel) {
-            self.changed.notify_one();
-        }
+        self.unsaved.note();
     }
 
     /// Forgets filters that have been dead for longer than `kept`, and writes the file if anything has changed.
     pub fn save(&self, kept: Duration, now_ms: i64) -> io::Result<()> {
-        let _one_at_a_time = self.saving.lock();
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let stored = {
-            let mut table = self.table.write();
-            let kept_ms = kept.as_millis() as i64;
-            for filters in table.filter_data_by_topic.values_mut() {
-                filters
-                    .group_filter_data
-                    .retain(|_, data| !data.is_dead() || now_ms - data.dead_time < kept_ms);
-                for data in filters.group_filter_data.values_mut() {
-                    data.dead = data.is_dead();
-                }
+        self.unsaved.save(|| self.file.save(&self.kept(kept, now_ms)))
+    }
+
+    fn kept(&self, kept: Duration, now_ms: i64) -> FilterTable {
+        let mut table = self.table.write();
+        let kept_ms = kept.as_millis() as i64;
+        for filters in table.filter_data_by_topic.values_mut() {
+            filters.group_filter_data.retain(|_, data| !data.is_dead() || now_ms - data.dead_time < kept_ms);
+            for data in filters.group_filter_data.values_mut() {
+                data.dead = data.is_dead();
             }
-            table.filter_data_by_topic.retain(|_, filters| !filters.group_filter_data.is_empty());
-            table.clone()
-        };
-        let saved = self.file.save(&stored);
-        if saved.is_err() {
-            self.dirty.store(true, Ordering::Release);
         }
-        saved
+        table.filter_data_by_topic.retain(|_, filters| !filters.group_filter_data.is_empty());
+        table.clone()
     }
 }
 

@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
-use crate::state_file::StateFile;
+use crate::state_file::{StateFile, Unsaved};
 
 /// What nobody has touched for this long is forgotten.
 const FORGOTTEN_AFTER_MS: i64 = 24 * 3_600_000;
@@ -149,9 +147,8 @@ pub struct OrderKey<'a> {
 /// All deliveries of orderly pops that are not done with.
 pub struct Orders {
     table: Mutex<OrderBody>,
-    dirty: AtomicBool,
-    /// Tells the saver that there is something to save.
-    pub changed: Notify,
+    /// What the file does not have yet.
+    pub unsaved: Unsaved,
     file: StateFile,
 }
 
@@ -159,7 +156,7 @@ impl Orders {
     /// Reads the file.
     pub fn load(file: StateFile) -> io::Result<Orders> {
         let table = Mutex::new(file.load()?);
-        Ok(Orders { table, dirty: AtomicBool::new(false), changed: Notify::new(), file })
+        Ok(Orders { table, unsaved: Unsaved::default(), file })
     }
 
     /// Until when a pop of this attempt gets nothing from the queue; `None` if it may have something now.
@@ -196,7 +193,7 @@ impl Orders {
         let failures = delivery.failures();
         queues.insert(key.queue, delivery);
         drop(table);
-        self.touch();
+        self.unsaved.note();
         failures
     }
 
@@ -214,7 +211,7 @@ impl Orders {
             commit(next);
         }
         drop(table);
-        self.touch();
+        self.unsaved.note();
         acked
     }
 
@@ -227,7 +224,7 @@ impl Orders {
             delivery.visible_at.get_or_insert_default().insert(offset, visible_ms);
         }
         drop(table);
-        self.touch();
+        self.unsaved.note();
     }
 
     /// Forgets what is known of a queue: an administrator has moved the group.
@@ -235,33 +232,21 @@ impl Orders {
         if let Some(queues) = self.table.lock().table.get_mut(&key.text()) {
             queues.remove(&key.queue);
         }
-        self.touch();
+        self.unsaved.note();
     }
 
     /// Writes the file if anything has changed, without what is old or of topics and groups that `exists` denies.
     pub fn save(&self, now_ms: i64, exists: impl Fn(&str, &str) -> bool) -> io::Result<()> {
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let body = {
-            let mut table = self.table.lock();
-            table.table.retain(|key, queues| {
-                queues.retain(|_, delivery| now_ms - delivery.touched_ms <= FORGOTTEN_AFTER_MS);
-                !queues.is_empty() && key.split_once('@').is_some_and(|(topic, group)| exists(topic, group))
-            });
-            table.clone()
-        };
-        let saved = self.file.save(&body);
-        if saved.is_err() {
-            self.dirty.store(true, Ordering::Release);
-        }
-        saved
+        self.unsaved.save(|| self.file.save(&self.kept(now_ms, exists)))
     }
 
-    fn touch(&self) {
-        if !self.dirty.swap(true, Ordering::AcqRel) {
-            self.changed.notify_one();
-        }
+    fn kept(&self, now_ms: i64, exists: impl Fn(&str, &str) -> bool) -> OrderBody {
+        let mut table = self.table.lock();
+        table.table.retain(|key, queues| {
+            queues.retain(|_, delivery| now_ms - delivery.touched_ms <= FORGOTTEN_AFTER_MS);
+            !queues.is_empty() && key.split_once('@').is_some_and(|(topic, group)| exists(topic, group))
+        });
+        table.clone()
     }
 }
 

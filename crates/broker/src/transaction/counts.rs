@@ -5,10 +5,9 @@ use std::io;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 use wire::body::DataVersion;
 
-use crate::state_file::StateFile;
+use crate::state_file::{StateFile, Unsaved};
 
 /// One topic's count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,15 +33,14 @@ pub(crate) struct CountsBody {
 pub(crate) struct Counts {
     state: Mutex<State>,
     file: StateFile,
-    /// Tells the saver that there is something to save.
-    pub changed: Notify,
+    /// What the file does not have yet.
+    pub unsaved: Unsaved,
 }
 
 #[derive(Default)]
 struct State {
     version: DataVersion,
     topics: HashMap<String, Count>,
-    dirty: bool,
 }
 
 impl Counts {
@@ -57,8 +55,8 @@ impl Counts {
         for (topic, count) in open {
             topics.insert(topic, Count { count, time_stamp: now_ms });
         }
-        let state = State { version: stored.data_version, topics, dirty: false };
-        Ok(Counts { state: Mutex::new(state), file, changed: Notify::new() })
+        let state = State { version: stored.data_version, topics };
+        Ok(Counts { state: Mutex::new(state), file, unsaved: Unsaved::default() })
     }
 
     /// Adds to the count of a topic.
@@ -72,34 +70,25 @@ impl Counts {
             None => drop(state.topics.insert(topic.to_owned(), Count { count: change, time_stamp: now_ms })),
         }
         state.version.next(now_ms);
-        if !std::mem::replace(&mut state.dirty, true) {
-            self.changed.notify_one();
-        }
+        drop(state);
+        self.unsaved.note();
     }
 
     /// Forgets a topic.
     pub fn remove_topic(&self, topic: &str) {
-        let mut state = self.state.lock();
-        if state.topics.remove(topic).is_some() && !std::mem::replace(&mut state.dirty, true) {
-            self.changed.notify_one();
+        if self.state.lock().topics.remove(topic).is_some() {
+            self.unsaved.note();
         }
     }
 
     /// Writes the file if anything has changed.
     pub fn save(&self) -> io::Result<()> {
-        let body = {
-            let mut state = self.state.lock();
-            if !std::mem::take(&mut state.dirty) {
-                return Ok(());
-            }
-            let transaction_count =
-                state.topics.iter().map(|(topic, count)| (topic.clone(), *count)).collect();
-            CountsBody { data_version: state.version, transaction_count }
-        };
-        let saved = self.file.save(&body);
-        if saved.is_err() {
-            self.state.lock().dirty = true;
-        }
-        saved
+        self.unsaved.save(|| self.file.save(&self.body()))
+    }
+
+    fn body(&self) -> CountsBody {
+        let state = self.state.lock();
+        let transaction_count = state.topics.iter().map(|(topic, count)| (topic.clone(), *count)).collect();
+        CountsBody { data_version: state.version, transaction_count }
     }
 }
