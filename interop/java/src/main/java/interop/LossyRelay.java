@@ -10,10 +10,11 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.util.Deque;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -24,10 +25,14 @@ import java.util.concurrent.atomic.AtomicLong;
 public final class LossyRelay implements Closeable {
     /** SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE. */
     private static final Set<Integer> SENDS = Set.of(10, 310, 320);
+    /** The client gives a connection up when an answer does not come, and does not always close it: beyond these the oldest is cut. */
+    private static final int CONNECTIONS_MAX = 50;
+    private static final int BUFFER_BYTES = 16 << 10;
 
     private final ServerSocket names = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
     private final ServerSocket broker = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
-    private final List<Socket> sockets = new CopyOnWriteArrayList<>();
+    /** Of clients and servers in turn, the oldest first. */
+    private final Deque<Socket> sockets = new ConcurrentLinkedDeque<>();
     private final AtomicLong lost = new AtomicLong();
     private final double lostShare;
     private final byte[] realPort;
@@ -76,6 +81,7 @@ public final class LossyRelay implements Closeable {
                     continue;
                 }
                 sockets.addAll(List.of(client, server));
+                for (Socket oldest; sockets.size() > 2 * CONNECTIONS_MAX && (oldest = sockets.poll()) != null; ) closeQuietly(oldest);
                 Set<Integer> asked = ConcurrentHashMap.newKeySet();
                 start("relay-requests", () -> pass(client, server, frame -> {
                     if (SENDS.contains(number(frame, "code"))) asked.add(number(frame, "opaque"));
@@ -114,8 +120,8 @@ public final class LossyRelay implements Closeable {
 
     private void pass(Socket from, Socket to, Frames frames) throws IOException {
         try (Socket in = from; Socket out = to) {
-            DataInputStream reading = new DataInputStream(new BufferedInputStream(in.getInputStream(), 1 << 16));
-            DataOutputStream writing = new DataOutputStream(new BufferedOutputStream(out.getOutputStream(), 1 << 16));
+            DataInputStream reading = new DataInputStream(new BufferedInputStream(in.getInputStream(), BUFFER_BYTES));
+            DataOutputStream writing = new DataOutputStream(new BufferedOutputStream(out.getOutputStream(), BUFFER_BYTES));
             while (true) {
                 byte[] frame = new byte[reading.readInt()];
                 reading.readFully(frame);
