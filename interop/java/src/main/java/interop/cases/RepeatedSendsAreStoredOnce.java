@@ -17,6 +17,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
@@ -38,6 +39,8 @@ public final class RepeatedSendsAreStoredOnce implements Case {
     private static final double LOST_SHARE = 0.05;
     private static final int THREADS = 128;
     private static final int TIMEOUT_MILLIS = 400;
+    /** Longer than the broker is away. */
+    private static final int ANSWER_SECONDS_MAX = 60;
     private static final int UPDATE_AND_CREATE_TOPIC = 17;
 
     @Override
@@ -112,7 +115,8 @@ public final class RepeatedSendsAreStoredOnce implements Case {
     }
 
     /** The same object again, which keeps its unique key. */
-    private static void untilAnswered(DefaultMQProducer producer, Message message) throws InterruptedException {
+    private static void untilAnswered(DefaultMQProducer producer, Message message) throws Exception {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(ANSWER_SECONDS_MAX);
         while (true) {
             try {
                 producer.send(message);
@@ -120,6 +124,7 @@ public final class RepeatedSendsAreStoredOnce implements Case {
             } catch (InterruptedException stopped) {
                 throw stopped;
             } catch (Exception notAnswered) {
+                if (System.nanoTime() > end) throw notAnswered;
                 Thread.sleep(50);
             }
         }
