@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use store::QueueKind;
+
 use crate::exchange::Refusal;
 
 /// How long the messages of a topic can be read, in milliseconds: ours, on the log that all topics share.
@@ -48,7 +50,7 @@ const LITE: Form = Form::Unserved("lite topics come later");
 
 /// Attributes that a topic may have.
 pub(crate) const OF_TOPICS: &[Attribute] = &[
-    fixed("queue.type", Form::Words(&["SimpleCQ"], &["BatchCQ"])),
+    fixed("queue.type", Form::Words(&["SimpleCQ", "BatchCQ"], &[])),
     fixed("cleanup.policy", Form::Words(&["DELETE"], &["COMPACTION"])),
     mutable(
         MESSAGE_TYPE,
@@ -153,6 +155,17 @@ pub(crate) fn retention(attributes: &Attributes) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
 
+/// Refuses attributes that cannot go together.
+pub(crate) fn check_together(attributes: &Attributes) -> Result<(), Refusal> {
+    let batch = QueueKind::of_attributes(attributes) == QueueKind::Batch;
+    if batch && dedup_window(attributes).is_some() {
+        let remark =
+            format!("{DEDUP_WINDOW} knows messages one by one, not those of a topic with queue.type=BatchCQ");
+        return Err(Refusal::system(remark));
+    }
+    Ok(())
+}
+
 /// How long a topic with these attributes knows a unique key again; `None` if it does not.
 pub(crate) fn dedup_window(attributes: &Attributes) -> Option<Duration> {
     let millis: u64 = attributes.get(DEDUP_WINDOW)?.parse().ok()?;
@@ -191,6 +204,7 @@ mod tests {
             ("+message.type=FIFO,-message.type", "key duplication"),
             ("-message.type", "nonexistent"),
             ("+message.type", "is invalid"),
+            ("+queue.type=batchcq", "is invalid, accepted: SimpleCQ, BatchCQ"),
             ("+message.type=LITE", "not served yet"),
             ("+cleanup.policy=COMPACTION", "not served yet"),
             ("+retention.ms=-2", "a number from -1"),

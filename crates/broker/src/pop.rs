@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use remoting::{Held, ReplyTo};
-use store::{AppendError, Queue, Reach, ReadLimits, ReadResult, ReadStatus, Records};
+use store::{AppendError, Queue, QueueKind, Reach, ReadLimits, ReadResult, ReadStatus, Records};
 use tokio::time::Instant;
 use wire::code::response;
 
@@ -213,6 +213,14 @@ impl Broker {
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let (topic, group) = self.check_reader(exchange, "pop message")?;
+        if topic.kind == QueueKind::Batch {
+            // A receipt names one message; Java's clients do not unwrap what they pop either.
+            let remark = format!(
+                "the topic[{}] has queue.type=BatchCQ, which can be pulled and not popped",
+                topic.config.topic_name
+            );
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
         let invisible_ms: i64 = exchange.number("invisibleTime")?;
         check_invisible(invisible_ms)?;
         let kind = exchange.request.field("expType");

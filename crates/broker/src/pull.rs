@@ -376,7 +376,7 @@ impl Broker {
             return;
         }
         let (messages, bytes) = match code {
-            response::SUCCESS => (result.records.len() as u64, result.records.byte_len() as u64),
+            response::SUCCESS => (result.records.messages(), result.records.byte_len() as u64),
             _ => (0, 0),
         };
         self.stats.got(&pull.group, pull.queue.topic(), messages, bytes);

@@ -4,20 +4,21 @@
 //! together; with synchronous flush the answers follow when the disk has the whole batch.
 
 mod answer;
+mod inner_batch;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use remoting::{Channel, Held, ReplyTo, Request};
 use settings::Broker as Settings;
-use store::{AppendError, Appended, Batch, Flushed, Queue};
+use store::{AppendError, Appended, Batch, Flushed, Queue, QueueKind};
 use wire::code::{request as code, response};
 use wire::hash;
 use wire::header::FrameWriter;
 use wire::names;
 use wire::properties as props;
 use wire::recall;
-use wire::record::{self, Message};
+use wire::record::{self, EncodeError, Message};
 use wire::sys_flag;
 
 use self::answer::{Answer, AnswerWriter};
@@ -556,6 +557,11 @@ impl Broker {
                 .queue(&self.store, queue_id)
                 .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id}", header.topic)))?,
         );
+        if topic.kind == QueueKind::Batch
+            && let Some(unique_key) = shared.unique_key
+        {
+            return self.prepare_inner_batch(exchange, header, topic, &queue, unique_key, outgoing);
+        }
         let unique = unique_keys_of(topic, request.body);
         if let Some(repeat) =
             outgoing.repeats.find(&self.repeats, topic, unique.iter().copied(), || self.now_ms())
@@ -639,7 +645,7 @@ impl Broker {
             self.push_op_records(&mut outgoing.batch, &mut outgoing.share);
         }
         let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
-            self.stats.put(outgoing.batch.len() as u64, outgoing.batch.bytes_len() as u64);
+            self.stats.put(outgoing.batch.messages(), outgoing.batch.bytes_len() as u64);
         });
         let place = |index| outgoing.batch.appended(index);
         let stored = appended.is_ok().then_some(&place as &dyn Fn(usize) -> Appended);
@@ -728,7 +734,9 @@ fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>) -> Outcome {
         return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
     if seen.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0 {
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, "inner batches are not served yet"));
+        // Brokers make them of batch requests; Java's clients never send them.
+        let remark = "a message that says it is an inner batch (INNER_NUM, or sysFlag 0x80) must come as a batch request";
+        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
     }
     Ok(())
 }
@@ -785,11 +793,12 @@ pub(crate) fn push(
     message: &Message<'_>,
     tags_code: i64,
 ) -> Result<usize, Refusal> {
-    batch.push(queue, message, tags_code).map_err(|error| {
-        let remark =
-            format!("the message is illegal, maybe msg body or properties length not matched. {error}");
-        Refusal::new(response::MESSAGE_ILLEGAL, remark)
-    })
+    batch.push(queue, message, tags_code).map_err(|error| encode_refusal(&error))
+}
+
+fn encode_refusal(error: &EncodeError) -> Refusal {
+    let remark = format!("the message is illegal, maybe msg body or properties length not matched. {error}");
+    Refusal::new(response::MESSAGE_ILLEGAL, remark)
 }
 
 /// What a client is told when the store did not take a message (broker.md §5.6).

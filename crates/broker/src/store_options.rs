@@ -33,6 +33,7 @@ pub fn of(settings: &Settings) -> Options {
         commit_log_dir: settings.commit_log_directory(),
         segment_bytes: settings.mapped_file_size_commit_log,
         queue_segment_entries: (settings.consume_queue_file_bytes() / 20) as u32,
+        batch_queue_segment_entries: (settings.batch_consume_queue_file_bytes() / 46) as u32,
         index_slots: settings.max_hash_slot_num,
         index_entries: settings.max_index_num,
         index_enabled: settings.message_index_enable,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use settings::Broker as Settings;
-use store::{Queue, Store};
+use store::{Queue, QueueKind, Store};
 use wire::body::{DataVersion, PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, TopicConfigWrapper};
 use wire::names;
 
@@ -31,6 +31,8 @@ pub struct Topic {
     pub put: Arc<Counter>,
     /// How long a unique key is known again; `None` if it is not.
     pub dedup_window: Option<Duration>,
+    /// What its queues are.
+    pub kind: QueueKind,
     queues: Box<[OnceLock<Arc<Queue>>]>,
 }
 
@@ -55,7 +57,8 @@ impl Topic {
     fn new(config: TopicConfig, put: Arc<Counter>) -> Topic {
         let count = config.read_queue_nums.max(config.write_queue_nums).clamp(0, QUEUES_MAX) as usize;
         let dedup_window = attributes::dedup_window(&config.attributes);
-        Topic { config, put, dedup_window, queues: (0..count).map(|_| OnceLock::new()).collect() }
+        let kind = QueueKind::of_attributes(&config.attributes);
+        Topic { config, put, dedup_window, kind, queues: (0..count).map(|_| OnceLock::new()).collect() }
     }
 
     /// Queue `id`, or `None` beyond the larger of read and write queues.

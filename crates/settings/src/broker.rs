@@ -83,6 +83,9 @@ settings! {
         /// Bytes of one consume queue file, rounded up to a multiple of 20.
         mapped_file_size_consume_queue: u64 = 6_000_000,
             "mappedFileSizeConsumeQueue", locked, within 20, INT_MAX;
+        /// Bytes of one file of a queue of a BatchCQ topic, rounded up to a multiple of 46.
+        mapper_file_size_batch_consume_queue: u64 = 13_800_000,
+            "mapperFileSizeBatchConsumeQueue", locked, within 46, INT_MAX;
         /// Build the index that finds messages by key.
         message_index_enable: bool = true, "messageIndexEnable", restart;
         /// Hash slots of one index file.
@@ -360,6 +363,11 @@ impl Broker {
     /// Bytes of one consume queue file: whole entries of 20 bytes.
     pub fn consume_queue_file_bytes(&self) -> u64 {
         self.mapped_file_size_consume_queue.next_multiple_of(20)
+    }
+
+    /// Bytes of one file of a batch consume queue: whole entries of 46 bytes.
+    pub fn batch_consume_queue_file_bytes(&self) -> u64 {
+        self.mapper_file_size_batch_consume_queue.next_multiple_of(46)
     }
 
     /// The port for sends of clients with `sendMessageWithVIPChannel`, two below the main one.

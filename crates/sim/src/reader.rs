@@ -11,12 +11,16 @@ const MAGIC: [u32; 2] = [0xDAA3_20A7, 0xDAA3_20AB];
 const MAGIC_BLANK: u32 = 0xCBD4_3194;
 const FILLER_SIZE: u32 = 0x7FFF_FFFF;
 const ENTRY_BYTES: usize = 20;
+const BATCH_ENTRY_BYTES: usize = 46;
 
 /// The files of a store that was not running when they were read.
 #[derive(Debug, Default)]
 pub struct StoreFiles {
     segments: BTreeMap<u64, Vec<u8>>,
     queues: BTreeMap<QueueName, BTreeMap<u64, Vec<u8>>>,
+    batch_queues: BTreeMap<QueueName, BTreeMap<u64, Vec<u8>>>,
+    /// Topics that have batch queues, by the broker's configuration.
+    batch_topics: BTreeSet<String>,
     index: Vec<Vec<u8>>,
 }
 
@@ -133,6 +137,12 @@ impl StoreFiles {
                 let files = self.queues.entry(((*topic).to_owned(), queue)).or_default();
                 files.insert(number(base)?, bytes);
             }
+            ["batchconsumequeue", topic, queue, base] => {
+                let queue = queue.parse().map_err(|_| "no number of a queue")?;
+                let files = self.batch_queues.entry(((*topic).to_owned(), queue)).or_default();
+                files.insert(number(base)?, bytes);
+            }
+            ["config", "topics.json"] => self.batch_topics = batch_topics(&String::from_utf8_lossy(&bytes)),
             ["index", _] => self.index.push(bytes),
             _ => {}
         }
@@ -179,6 +189,7 @@ impl StoreFiles {
     /// Compares queues and log: each entry that points into the log names the record that says the same of itself, and
     /// each record has its entry, but for topics that `has_no_queue` names.
     pub fn compare_queues(&self, log: &Log, has_no_queue: impl Fn(&LogRecord) -> bool) -> Result<(), String> {
+        self.compare_batch_queues(log, &has_no_queue)?;
         let queues = self.queues()?;
         for (name, queue) in &queues {
             for (entry, number) in queue.entries.iter().zip(queue.first..) {
@@ -197,7 +208,9 @@ impl StoreFiles {
                 }
             }
         }
-        for (offset, record) in log.records.iter().filter(|(_, record)| record.is_queued()) {
+        let in_batch_queue = |record: &LogRecord| self.batch_topics.contains(&record.topic);
+        let queued = log.records.iter().filter(|(_, record)| record.is_queued() && !in_batch_queue(record));
+        for (offset, record) in queued {
             let entry = queues.get(&(record.topic.clone(), record.queue)).and_then(|queue| {
                 let place = record.queue_offset.checked_sub(queue.first)?;
                 *queue.entries.get(place as usize)?
@@ -207,6 +220,49 @@ impl StoreFiles {
                 return Err(format!(
                     "record at {offset} has no entry {number} in {topic} {queue}: {entry:?}"
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_batch_queues(
+        &self,
+        log: &Log,
+        has_no_queue: impl Fn(&LogRecord) -> bool,
+    ) -> Result<(), String> {
+        let mut known = BTreeSet::new();
+        for (name, files) in &self.batch_queues {
+            let mut next = 0;
+            for entry in batch_entries(files).map_err(|reason| format!("batch queue {name:?}: {reason}"))? {
+                if entry.base < next {
+                    return Err(format!("{name:?}: {entry:?} begins before {next}"));
+                }
+                next = entry.base + u64::from(entry.count);
+                if entry.offset < log.from {
+                    continue;
+                }
+                let record = log.records.get(&entry.offset);
+                let record = record.ok_or(format!("{name:?}: no record for {entry:?}"))?;
+                let tags = record.property("TAGS");
+                let tags_code = if tags.is_empty() { 0 } else { i64::from(java_hash(tags)) };
+                let wanted = BatchEntry {
+                    offset: entry.offset,
+                    size: record.size,
+                    tags_code,
+                    store_time: record.store_time,
+                    base: record.queue_offset,
+                    count: record.property("INNER_NUM").parse().unwrap_or(1),
+                };
+                if entry != wanted || (&record.topic, record.queue) != (&name.0, name.1) {
+                    return Err(format!("{name:?}: {entry:?} does not fit its record, {wanted:?}"));
+                }
+                known.insert(entry.offset);
+            }
+        }
+        for (offset, record) in log.records.iter().filter(|(_, record)| record.is_queued()) {
+            let wanted = self.batch_topics.contains(&record.topic) && !has_no_queue(record);
+            if wanted && !known.contains(offset) {
+                return Err(format!("record at {offset} has no entry in batch queue {}", record.topic));
             }
         }
         Ok(())
@@ -315,6 +371,54 @@ fn entries(files: &BTreeMap<u64, Vec<u8>>) -> Result<QueueEntries, String> {
         }
     }
     Ok(queue)
+}
+
+/// An entry of a batch queue.
+#[derive(Debug, PartialEq, Eq)]
+struct BatchEntry {
+    offset: u64,
+    size: u32,
+    tags_code: i64,
+    store_time: i64,
+    base: u64,
+    count: u16,
+}
+
+fn batch_entries(files: &BTreeMap<u64, Vec<u8>>) -> Result<Vec<BatchEntry>, String> {
+    let mut entries = Vec::new();
+    let mut ended = false;
+    for bytes in files.values() {
+        for entry in bytes.chunks_exact(BATCH_ENTRY_BYTES) {
+            let number = |at| long(entry, at).unwrap_or_default();
+            let size = int(entry, 8).unwrap_or_default();
+            if ended && entry.iter().any(|byte| *byte != 0) {
+                return Err(format!("something stands behind its end, entry {}", entries.len()));
+            }
+            ended |= size == 0;
+            if ended {
+                continue;
+            }
+            if entry[38..] != [255, 255, 255, 255, 0, 0, 0, 0] {
+                return Err(format!("entry {} ends with something else", entries.len()));
+            }
+            entries.push(BatchEntry {
+                offset: number(0),
+                size,
+                tags_code: number(12) as i64,
+                store_time: number(20) as i64,
+                base: number(28),
+                count: u16::from_be_bytes([entry[36], entry[37]]),
+            });
+        }
+    }
+    Ok(entries)
+}
+
+/// Topics with `queue.type` BatchCQ: attributes stand before the name.
+fn batch_topics(text: &str) -> BTreeSet<String> {
+    let batch = text.split("\"attributes\"").filter(|topic| topic.contains("\"BatchCQ\""));
+    let name = |topic: &str| topic.split("\"topicName\"").nth(1)?.split('"').nth(1).map(str::to_owned);
+    batch.filter_map(name).collect()
 }
 
 fn sorted(dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -17,6 +17,7 @@ use crate::disk;
 use crate::dispatch;
 use crate::error::AppendError;
 use crate::queue::{Queue, QueueEntry};
+use crate::queue_kind::Unit;
 use crate::segment::{self, Segment};
 use crate::store::Store;
 
@@ -32,7 +33,7 @@ pub(crate) struct Appender {
     dirty_until: u64,
     /// Store time of the last record: it never goes back along the log (store.md §3.1).
     pub last_timestamp: i64,
-    /// Queue entries made by all records so far, those of deleted topics not counted.
+    /// Messages that got a place in a queue so far, those of deleted topics not counted.
     pub entries: u64,
 }
 
@@ -172,9 +173,12 @@ impl Store {
         let timestamp = appender.last_timestamp;
         for entry in &mut batch.entries[from..until] {
             let offset = appender.end + (entry.start - base) as u64;
-            let queue_offset = if entry.queued { self.take_offset(&mut entry.queue) } else { 0 };
+            let queue_offset = if entry.queued { self.take_offset(&mut entry.queue, entry.count) } else { 0 };
             let record = &mut batch.bytes[entry.start..entry.start + entry.len];
             record::patch(record, queue_offset, offset, timestamp);
+            if let Some(late) = &entry.late {
+                late.write(record, queue_offset);
+            }
             if self.options.append_prop_crc {
                 prop_crc::seal(record);
             }
@@ -187,7 +191,7 @@ impl Store {
         }
         if let Err(error) = self.write(&segment, appender, &batch.bytes[base..stop]) {
             for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
-                entry.queue.next.fetch_sub(1, Ordering::Relaxed);
+                entry.queue.next.fetch_sub(u64::from(entry.count), Ordering::Relaxed);
             }
             return Err(error);
         }
@@ -195,11 +199,11 @@ impl Store {
         let shown_at_once = !self.is_sync();
         let mut queued = 0;
         for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
-            entry.queue.push(&self.queue_entry(entry));
+            entry.queue.push(&self.unit_of(entry));
             if shown_at_once {
-                entry.queue.show(entry.appended.queue_offset + 1);
+                entry.queue.show(entry.shown_until());
             }
-            queued += 1;
+            queued += u64::from(entry.count);
         }
         appender.entries += queued;
         if !shown_at_once {
@@ -209,12 +213,22 @@ impl Store {
         Ok(())
     }
 
-    /// The next offset of a queue; of its successor if its topic was deleted since the batch was begun.
-    fn take_offset(&self, queue: &mut Arc<Queue>) -> u64 {
+    /// The next offset of a queue, of which `count` are taken; of its successor if its topic was deleted since the
+    /// batch was begun.
+    fn take_offset(&self, queue: &mut Arc<Queue>, count: u16) -> u64 {
         if queue.is_deleted() {
             *queue = self.queues.get(&queue.topic().clone(), queue.id());
         }
-        queue.next.fetch_add(1, Ordering::Relaxed)
+        queue.next.fetch_add(u64::from(count), Ordering::Relaxed)
+    }
+
+    fn unit_of(&self, entry: &BatchEntry) -> Unit {
+        Unit {
+            entry: self.queue_entry(entry),
+            store_timestamp: entry.appended.store_timestamp,
+            base: entry.appended.queue_offset,
+            count: u64::from(entry.count),
+        }
     }
 
     fn queue_entry(&self, entry: &BatchEntry) -> QueueEntry {

@@ -9,6 +9,7 @@ use wire::sys_flag;
 
 use crate::dispatch;
 use crate::queue::Queue;
+use crate::queue_kind::INNER_MESSAGES_MAX;
 
 /// Where an appended message is, and what it takes for it to be safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +36,10 @@ pub struct Batch {
 /// One message of a batch.
 pub(crate) struct BatchEntry {
     pub queue: Arc<Queue>,
+    /// Messages that it holds: one, unless it is an inner batch.
+    pub count: u16,
+    /// What only the append can say in its properties.
+    pub late: Option<Box<Late>>,
     /// Where its record begins in the buffer.
     pub start: usize,
     pub len: usize,
@@ -46,6 +51,34 @@ pub(crate) struct BatchEntry {
     /// Whether it must stand in the same segment as the entry before.
     pub joined: bool,
     pub appended: Appended,
+}
+
+/// A text of fixed width at the end of a record's properties that the append writes.
+///
+/// Numbers have leading zeros, which Java's reader passes over: so a record's length is known before its offsets are.
+pub(crate) struct Late {
+    /// Where the first digit is, counted from the beginning of the record.
+    at: usize,
+}
+
+/// Digits of the greatest offset.
+const OFFSET_DIGITS: usize = 19;
+
+impl Late {
+    /// Writes an offset into a record.
+    pub fn write(&self, record: &mut [u8], offset: u64) {
+        let digits = format!("{offset:0OFFSET_DIGITS$}");
+        if let Some(place) = record.get_mut(self.at..self.at + OFFSET_DIGITS) {
+            place.copy_from_slice(&digits.as_bytes()[..OFFSET_DIGITS]);
+        }
+    }
+}
+
+impl BatchEntry {
+    /// Offset behind the last of its messages.
+    pub fn shown_until(&self) -> u64 {
+        self.appended.queue_offset + u64::from(self.count)
+    }
 }
 
 impl Batch {
@@ -62,9 +95,14 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// Number of messages.
+    /// Number of records: messages, or inner batches of them.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Number of all messages, counting each of an inner batch.
+    pub fn messages(&self) -> u64 {
+        self.entries.iter().map(|entry| u64::from(entry.count)).sum()
     }
 
     /// Bytes of their records.
@@ -101,9 +139,31 @@ impl Batch {
             delay_level,
             joined: self.open_group && !self.group_is_new,
             appended: Appended::default(),
+            count: 1,
+            late: None,
         });
         self.group_is_new = false;
         Ok(self.entries.len() - 1)
+    }
+
+    /// Adds an inner batch of `count` messages for a batch queue, at most [`INNER_MESSAGES_MAX`]. Its properties get
+    /// the offset of the first of them; they must end as whole ones do.
+    pub fn push_inner_batch(
+        &mut self,
+        queue: &Arc<Queue>,
+        message: &Message<'_>,
+        tags_code: i64,
+        count: u16,
+    ) -> Result<usize, EncodeError> {
+        debug_assert!((1..=INNER_MESSAGES_MAX).contains(&usize::from(count)));
+        let mut text = message.properties.to_vec();
+        properties::push(&mut text, properties::INNER_BASE, &"0".repeat(OFFSET_DIGITS));
+        let index = self.push(queue, &Message { properties: &text, ..*message }, tags_code)?;
+        let sealed = if queue.files.append_prop_crc { prop_crc::SIZE } else { 0 };
+        let entry = &mut self.entries[index];
+        entry.count = count;
+        entry.late = Some(Box::new(Late { at: entry.len - sealed - 1 - OFFSET_DIGITS }));
+        Ok(index)
     }
 
     /// The messages pushed from here to [`Batch::end_group`] will stand in one segment (store.md §3.7).

@@ -13,6 +13,7 @@ use wire::record::{Prefix, Record};
 
 use crate::dispatch;
 use crate::queue::Queue;
+use crate::queue_kind::QueueKind;
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -96,6 +97,9 @@ impl Store {
     /// Whether a neighbour of an entry is numbered as far off as the entry itself. Java's broker shifts the rest of a
     /// queue when a queue offset was left out (store.md §24 T4); one record alone is damaged.
     fn is_shifted(&self, queue: &Queue, index: u64, by: i64) -> io::Result<bool> {
+        if queue.kind() == QueueKind::Batch {
+            return Ok(false);
+        }
         for neighbour in [index.checked_sub(1), index.checked_add(1)].into_iter().flatten() {
             let Some(entry) = queue.entry(neighbour)? else { continue };
             let Some(segment) = self.log.segment_at(entry.physical_offset) else { continue };

@@ -74,6 +74,14 @@ pub fn load<T>(
     ))
 }
 
+/// As [`load`], but nothing is moved and nothing reported: for who only wants to know.
+pub(crate) fn peek<T>(disk: &dyn Disk, path: &Path, mut decode: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    [path.to_path_buf(), with_ending(path, ".bak")].iter().find_map(|path| {
+        let bytes = disk::read_all(disk, path).ok()??;
+        content_of(&bytes).and_then(|content| decode(&content))
+    })
+}
+
 /// Name and first quote of the entry that guards a file.
 const CRC_NAME: &[u8] = b"\"crc32\":\"";
 /// Bytes of the whole entry and of the brace behind it.

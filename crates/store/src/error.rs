@@ -38,6 +38,14 @@ pub enum StoreError {
         /// What the operator can do.
         remedy: &'static str,
     },
+    /// Queues of a topic are of another kind than its configuration says.
+    #[error("{} holds queues of a topic that has queue.type={other} in config/topics.json; nothing was touched: restore the topics.json that belongs to this store, or move this directory away to have the queues built from the log", dir.display())]
+    OtherKind {
+        /// Directory of the topic.
+        dir: PathBuf,
+        /// The kind that the topic should have.
+        other: &'static str,
+    },
     /// A segment whose length is not the configured one.
     #[error("commit log segment {} has {found} bytes but segments are configured to have {expected}; set mappedFileSizeCommitLog to what the store was written with", path.display())]
     SegmentLength {

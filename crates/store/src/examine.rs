@@ -27,8 +27,9 @@ use crate::disk::{Disk, Lock};
 use crate::error::StoreError;
 use crate::foreign;
 use crate::options::Options;
-use crate::queue::{ENTRY_BYTES, QueueEntry};
+use crate::queue::QueueEntry;
 use crate::queue_files::QueueFiles;
+use crate::queue_kind::QueueKind;
 use crate::queues::Queues;
 
 use crate::segment;
@@ -67,25 +68,29 @@ pub struct Sizes {
     pub segment_bytes: Option<u64>,
     /// Entries of a file of a consume queue; `None` if there is none.
     pub queue_segment_entries: Option<u32>,
+    /// The same for batch queues.
+    pub batch_queue_segment_entries: Option<u32>,
 }
 
 /// Reads the sizes of files off their names and lengths.
 pub fn sizes(disk: &dyn Disk, root: &Path, log_dir: &Path) -> Result<Sizes, StoreError> {
-    let queues = root.join("consumequeue");
-    let mut queue_bytes = None;
-    'all: for topic in dirs_in(disk, &queues)? {
+    Ok(Sizes {
+        segment_bytes: size_in(disk, log_dir)?,
+        queue_segment_entries: queue_entries(disk, root, QueueKind::Simple)?,
+        batch_queue_segment_entries: queue_entries(disk, root, QueueKind::Batch)?,
+    })
+}
+
+fn queue_entries(disk: &dyn Disk, root: &Path, kind: QueueKind) -> Result<Option<u32>, StoreError> {
+    for topic in dirs_in(disk, &root.join(kind.dir()))? {
         for queue in dirs_in(disk, &topic)? {
-            queue_bytes = size_in(disk, &queue)?;
-            if queue_bytes.is_some() {
-                break 'all;
+            if let Some(bytes) = size_in(disk, &queue)? {
+                let entries = u32::try_from(bytes / kind.entry_bytes() as u64);
+                return Ok(entries.ok().filter(|entries| *entries > 0));
             }
         }
     }
-    let entries = queue_bytes.map(|bytes| bytes / ENTRY_BYTES as u64);
-    Ok(Sizes {
-        segment_bytes: size_in(disk, log_dir)?,
-        queue_segment_entries: entries.and_then(|entries| u32::try_from(entries).ok()).filter(|n| *n > 0),
-    })
+    Ok(None)
 }
 
 fn dirs_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -159,10 +164,15 @@ impl StoreFiles {
         queues.load(u64::MAX)?;
         let Some(queue) = queues.find(topic, id) else { return Ok(None) };
         let from = from.unwrap_or_else(|| queue.min_offset());
-        let dir = queues.files.dir_of(topic, id);
-        let numbers = from..queue.max_offset().min(from.saturating_add(count));
-        let entry = |number| queue.entry(number).map(|entry| (number, entry));
-        numbers.map(entry).collect::<Result<_, _>>().map(Some).map_err(StoreError::io("read", &dir))
+        let dir = queues.files.dir_of(&queue);
+        let mut entries = Vec::new();
+        let mut number = from;
+        while number < queue.max_offset() && (entries.len() as u64) < count {
+            let unit = queue.unit(number).map_err(StoreError::io("read", &dir))?;
+            entries.push((unit.map_or(number, |unit| unit.base), unit.map(|unit| unit.entry)));
+            number = unit.map_or(number + 1, |unit| unit.until());
+        }
+        Ok(Some(entries))
     }
 
     /// The queues below the root; not loaded yet.
@@ -170,16 +180,16 @@ impl StoreFiles {
         let log = LogFiles::load(&*self.disk, &self.options, &mut Findings::default())?;
         Ok(Queues::new(Arc::new(QueueFiles::new(
             self.disk.clone(),
-            self.queue_dir(),
-            u64::from(self.options.queue_segment_entries),
+            self.options.root.clone(),
+            [self.options.queue_segment_entries, self.options.batch_queue_segment_entries].map(u64::from),
             self.options.open_queue_files_max,
             Arc::new(AtomicU64::new(log.min())),
             false,
         ))))
     }
 
-    fn queue_dir(&self) -> PathBuf {
-        self.options.root.join("consumequeue")
+    fn queue_dir(&self, kind: QueueKind) -> PathBuf {
+        self.options.root.join(kind.dir())
     }
 
     fn index_dir(&self) -> PathBuf {

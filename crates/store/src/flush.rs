@@ -61,7 +61,8 @@ pub(crate) struct Unseen(VecDeque<UnseenEntry>);
 
 struct UnseenEntry {
     queue: Arc<Queue>,
-    queue_offset: u64,
+    /// Offset behind the last message of the entry.
+    shown_until: u64,
     until: u64,
 }
 
@@ -70,7 +71,7 @@ impl Unseen {
         for entry in entries.iter().filter(|entry| entry.queued) {
             self.0.push_back(UnseenEntry {
                 queue: entry.queue.clone(),
-                queue_offset: entry.appended.queue_offset,
+                shown_until: entry.shown_until(),
                 until: entry.appended.until,
             });
         }
@@ -140,7 +141,7 @@ impl Store {
         }
         let seen = self.unseen.lock().take(until);
         for entry in &seen {
-            entry.queue.show(entry.queue_offset + 1);
+            entry.queue.show(entry.shown_until);
         }
         // Pairs with the fence of a reader that starts to watch: one of us sees the other.
         fence(Ordering::SeqCst);

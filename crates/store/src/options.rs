@@ -41,6 +41,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Entries per consume queue segment, `mappedFileSizeConsumeQueue` / 20.
     pub queue_segment_entries: u32,
+    /// Entries per segment of a batch queue, `mapperFileSizeBatchConsumeQueue` / 46.
+    pub batch_queue_segment_entries: u32,
     /// `maxHashSlotNum`.
     pub index_slots: u32,
     /// `maxIndexNum`.
@@ -165,6 +167,7 @@ impl Default for Options {
             commit_log_dir: PathBuf::new(),
             segment_bytes: 1 << 30,
             queue_segment_entries: 300_000,
+            batch_queue_segment_entries: 300_000,
             index_slots: 5_000_000,
             index_entries: 20_000_000,
             index_enabled: true,

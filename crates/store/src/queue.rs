@@ -1,5 +1,8 @@
 //! One consume queue: where in the log the messages of a topic's queue are, in order.
 //!
+//! Entries are found by their place. In a simple queue that is the offset of a message; a batch queue is searched for
+//! the entry that holds an offset (`queue_kind.rs`).
+//!
 //! A queue is a follower of the log. New entries live in its tail in memory until a worker writes them to files of
 //! Java's layout (store.md §4.1); a queue with nothing to do holds no file, no buffer and no thread.
 
@@ -10,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::queue_files::QueueFiles;
+use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::Reach;
 
 /// Bytes of an entry on disk.
@@ -73,6 +77,7 @@ impl QueueEntry {
 pub struct Queue {
     topic: Arc<str>,
     id: u32,
+    kind: QueueKind,
     /// Number of this object within the process, a key for open files.
     pub(crate) serial: u64,
     pub(crate) files: Arc<QueueFiles>,
@@ -94,13 +99,33 @@ pub struct Queue {
     tail: Mutex<Tail>,
 }
 
+/// What the files of a queue hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Place of the first entry of the first file.
+    pub first: u64,
+    /// Place behind the last entry.
+    pub written: u64,
+    /// Offset behind the last message.
+    pub next: u64,
+}
+
+impl Extent {
+    /// Of a simple queue, whose places are offsets.
+    pub fn simple(first: u64, next: u64) -> Extent {
+        Extent { first, written: next, next }
+    }
+}
+
 /// Which entries are in files and which only in memory.
 struct Tail {
-    /// First entry that the files hold.
+    /// Place of the first entry that the files hold.
     first: u64,
-    /// First entry that only memory holds: that of `bytes`.
+    /// Place of the first entry that only memory holds: that of `bytes`.
     written: u64,
     bytes: Vec<u8>,
+    /// Offset behind the last message of the last entry.
+    until: u64,
     /// Whether the queue stands in the list of those with something to write.
     listed: bool,
     /// Whether the queue stands in the list of those whose tail is long.
@@ -108,23 +133,40 @@ struct Tail {
 }
 
 impl Queue {
-    /// A queue whose files hold entries `first..next`.
-    pub(crate) fn new(files: Arc<QueueFiles>, topic: Arc<str>, id: u32, first: u64, next: u64) -> Queue {
+    /// A queue whose files hold these entries.
+    pub(crate) fn new(
+        files: Arc<QueueFiles>,
+        kind: QueueKind,
+        topic: Arc<str>,
+        id: u32,
+        extent: Extent,
+    ) -> Queue {
+        let Extent { first, written, next } = extent;
+        // A batch queue looks for its minimum when it is asked.
+        let min = if kind == QueueKind::Simple { first } else { 0 };
         Queue {
             topic,
             id,
+            kind,
             serial: files.next_serial(),
             files,
             watched: AtomicBool::new(false),
             followed: AtomicBool::new(false),
             next: AtomicU64::new(next),
             visible: AtomicU64::new(next),
-            min: AtomicU64::new(first),
+            min: AtomicU64::new(min),
             min_for: AtomicU64::new(u64::MAX),
             floor: AtomicU64::new(0),
             floor_time: AtomicI64::new(i64::MIN),
             deleted: AtomicBool::new(false),
-            tail: Mutex::new(Tail { first, written: next, bytes: Vec::new(), listed: false, urged: false }),
+            tail: Mutex::new(Tail {
+                first,
+                written,
+                bytes: Vec::new(),
+                until: next,
+                listed: false,
+                urged: false,
+            }),
         }
     }
 
@@ -136,6 +178,11 @@ impl Queue {
     /// Its number within the topic.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// What its entries are.
+    pub fn kind(&self) -> QueueKind {
+        self.kind
     }
 
     /// Offset behind the last message that may be read.
@@ -182,18 +229,16 @@ impl Queue {
     }
 
     fn find_min(&self, reach: Reach, log_min: u64) -> io::Result<u64> {
-        let first = self.tail.lock().first;
-        let (mut low, mut high) =
-            (first.max(self.min.load(Ordering::Acquire)), self.next.load(Ordering::Acquire));
-        let alive = |index| -> io::Result<bool> {
-            let mut bytes = [0; ENTRY_BYTES];
-            let count = self.raw_entries_within(reach, index, &mut bytes)?;
-            let count = count.ok_or(io::ErrorKind::WouldBlock)?;
-            let entry = QueueEntry::decode(&bytes).filter(|entry| !entry.is_pre_blank());
-            Ok(count == 1 && entry.is_some_and(|entry| entry.physical_offset >= log_min))
+        let Places { first, end, until } = self.places();
+        // In a simple queue the minimum of before is a place, and none before it can be right.
+        let before = if self.kind == QueueKind::Simple { self.min.load(Ordering::Acquire) } else { 0 };
+        let (mut low, mut high) = (first.max(before), end);
+        let alive = |place| -> io::Result<bool> {
+            let unit = self.unit_at(reach, place)?.filter(|unit| !unit.entry.is_pre_blank());
+            Ok(unit.is_some_and(|unit| unit.entry.physical_offset >= log_min))
         };
         if low < high && alive(low)? {
-            return Ok(low);
+            high = low;
         }
         // Entries ascend by physical offset, fillers stand before all of them.
         while low < high {
@@ -204,7 +249,10 @@ impl Queue {
                 low = middle + 1;
             }
         }
-        Ok(low)
+        if self.kind == QueueKind::Simple {
+            return Ok(low);
+        }
+        Ok(if low < end { self.unit_at(reach, low)?.map_or(until, |unit| unit.base) } else { until })
     }
 
     /// First message that its topic keeps, with its store time: `i64::MIN` before [`Queue::set_floor`].
@@ -228,12 +276,16 @@ impl Queue {
         self.deleted.load(Ordering::Acquire)
     }
 
-    /// Adds the entry of offset `self.next - 1` or, in a batch, an earlier one: always the next in the tail.
-    /// Tells how many bytes wait to be written.
-    pub(crate) fn push(self: &Arc<Self>, entry: &QueueEntry) -> usize {
+    /// Adds an entry behind the last one; in a simple queue it is that of one message. Tells how many bytes wait to be
+    /// written.
+    pub(crate) fn push(self: &Arc<Self>, unit: &Unit) -> usize {
         let mut tail = self.tail.lock();
-        tail.bytes.extend_from_slice(&entry.encode());
-        self.files.add_waiting(ENTRY_BYTES as u64);
+        match self.kind {
+            QueueKind::Simple => tail.bytes.extend_from_slice(&unit.entry.encode()),
+            QueueKind::Batch => tail.bytes.extend_from_slice(&unit.encode()),
+        }
+        tail.until = unit.until();
+        self.files.add_waiting(self.kind.entry_bytes() as u64);
         if !tail.listed {
             tail.listed = true;
             self.files.list_dirty(self.clone());
@@ -245,14 +297,63 @@ impl Queue {
         tail.bytes.len()
     }
 
-    /// One entry, `None` if it is not there.
-    pub(crate) fn entry(&self, index: u64) -> io::Result<Option<QueueEntry>> {
-        let mut bytes = [0; ENTRY_BYTES];
-        let count = self.raw_entries(index, &mut bytes)?;
-        Ok(if count == 1 { QueueEntry::decode(&bytes) } else { None })
+    /// Which places have entries, and the offset behind the last of them.
+    fn places(&self) -> Places {
+        let tail = self.tail.lock();
+        let waiting = (tail.bytes.len() / self.kind.entry_bytes()) as u64;
+        Places { first: tail.first, end: tail.written + waiting, until: tail.until }
     }
 
-    /// Fills `out` with the entries from `from` on as far as they are together in memory or in one file; tells how
+    /// Place behind the last entry.
+    pub(crate) fn end_place(&self) -> u64 {
+        self.places().end
+    }
+
+    /// The entry that holds the message of an offset, `None` if it is not there.
+    pub(crate) fn entry(&self, offset: u64) -> io::Result<Option<QueueEntry>> {
+        Ok(self.unit(offset)?.map(|unit| unit.entry))
+    }
+
+    /// The same, with the offsets that the entry stands for.
+    pub(crate) fn unit(&self, offset: u64) -> io::Result<Option<Unit>> {
+        let unit = self.unit_at(Reach::Disk, self.place_of(Reach::Disk, offset)?)?;
+        Ok(unit.filter(|unit| (unit.base..unit.until()).contains(&offset)))
+    }
+
+    /// The entry at a place. An error of the kind `WouldBlock` says that it is farther away than `reach`.
+    pub(crate) fn unit_at(&self, reach: Reach, place: u64) -> io::Result<Option<Unit>> {
+        let mut bytes = [0; UNIT_BYTES];
+        let bytes = &mut bytes[..self.kind.entry_bytes()];
+        let count = self.raw_entries_within(reach, place, bytes)?.ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(if count == 1 { Unit::decode(self.kind, place, bytes) } else { None })
+    }
+
+    /// The place to look for a message at: of the last entry that begins at its offset or before. Fails as
+    /// [`Queue::unit_at`] does.
+    pub(crate) fn place_of(&self, reach: Reach, offset: u64) -> io::Result<u64> {
+        if self.kind == QueueKind::Simple {
+            return Ok(offset);
+        }
+        let Places { first, end, .. } = self.places();
+        let (mut low, mut high) = (first, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // What is gone has expired, and so stood before.
+            if self.unit_at(reach, middle)?.is_none_or(|unit| unit.base <= offset) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low.saturating_sub(1).max(first))
+    }
+
+    /// Place of the entry that the first message still in the log belongs to.
+    pub(crate) fn log_min_place(&self) -> io::Result<u64> {
+        self.place_of(Reach::Disk, self.log_min_offset())
+    }
+
+    /// Fills `out` with the entries from place `from` on as far as they are together in memory or in one file; tells how
     /// many entries that was.
     pub(crate) fn raw_entries(&self, from: u64, out: &mut [u8]) -> io::Result<usize> {
         Ok(self.raw_entries_within(Reach::Disk, from, out)?.unwrap_or(0))
@@ -265,27 +366,28 @@ impl Queue {
         from: u64,
         out: &mut [u8],
     ) -> io::Result<Option<usize>> {
+        let entry_bytes = self.kind.entry_bytes();
         let (first, written) = {
             let tail = self.tail.lock();
             if from >= tail.written {
-                let Ok(at) = usize::try_from((from - tail.written).saturating_mul(ENTRY_BYTES as u64)) else {
+                let Ok(at) = usize::try_from((from - tail.written).saturating_mul(entry_bytes as u64)) else {
                     return Ok(Some(0));
                 };
                 let bytes = tail.bytes.get(at..).unwrap_or_default();
-                let len = bytes.len().min(out.len()) / ENTRY_BYTES * ENTRY_BYTES;
+                let len = bytes.len().min(out.len()) / entry_bytes * entry_bytes;
                 out[..len].copy_from_slice(&bytes[..len]);
-                return Ok(Some(len / ENTRY_BYTES));
+                return Ok(Some(len / entry_bytes));
             }
             (tail.first, tail.written)
         };
         if from < first {
             return Ok(Some(0));
         }
-        let wanted = ((out.len() / ENTRY_BYTES) as u64).min(written - from);
+        let wanted = ((out.len() / entry_bytes) as u64).min(written - from);
         let count = self.files.read(reach, self, from, wanted, out)?;
         if count == Some(0) && wanted > 0 && self.tail.lock().first <= from && !self.is_deleted() {
             // It is not that old entries have expired meanwhile.
-            return Err(self.files.missing(self, self.files.segment_start(from)));
+            return Err(self.files.missing(self, self.files.segment_start(self.kind, from)));
         }
         Ok(count)
     }
@@ -314,7 +416,7 @@ impl Queue {
             return Ok(());
         }
         self.files.take_waiting(scratch.len() as u64);
-        tail.written += (scratch.len() / ENTRY_BYTES) as u64;
+        tail.written += (scratch.len() / self.kind.entry_bytes()) as u64;
         if tail.bytes.len() == scratch.len() {
             // Most queues of many are light: give the buffer back unless it is small.
             tail.bytes.clear();
@@ -341,9 +443,11 @@ impl Queue {
 
     /// Makes this an empty queue whose first message will have offset `first`. Recovery only.
     pub(crate) fn restart_at(&self, first: u64) {
+        let place = if self.kind == QueueKind::Simple { first } else { 0 };
         let mut tail = self.tail.lock();
-        tail.first = first;
-        tail.written = first;
+        tail.first = place;
+        tail.written = place;
+        tail.until = first;
         self.files.take_waiting(tail.bytes.len() as u64);
         tail.bytes.clear();
         self.next.store(first, Ordering::Release);
@@ -352,7 +456,12 @@ impl Queue {
         self.min_for.store(u64::MAX, Ordering::Release);
     }
 
-    /// First entry of the first file, and the first entry that is in no file.
+    /// Lets the next message of a batch queue have this offset, which is not below the present one. Recovery only.
+    pub(crate) fn skip_to(&self, offset: u64) {
+        self.next.store(offset, Ordering::Release);
+    }
+
+    /// Place of the first entry of the first file, and of the first entry that is in no file.
     pub(crate) fn span(&self) -> (u64, u64) {
         let tail = self.tail.lock();
         (tail.first, tail.written)
@@ -370,6 +479,13 @@ impl Queue {
         self.files.take_waiting(tail.bytes.len() as u64);
         tail.bytes = Vec::new();
     }
+}
+
+/// Where a queue has entries.
+struct Places {
+    first: u64,
+    end: u64,
+    until: u64,
 }
 
 impl std::fmt::Debug for Queue {

@@ -1,4 +1,5 @@
-//! The files of all consume queues: `consumequeue/<topic>/<queueId>/<twenty digits>`, twenty bytes per entry.
+//! The files of all consume queues: `consumequeue/<topic>/<queueId>/<twenty digits>`, twenty bytes per entry, and
+//! `batchconsumequeue/…` with 46 bytes per entry. Entries are counted by their place, from the first that ever was.
 //!
 //! Only a bounded number of them is open at a time. A segment is created when its first entry is written and never
 //! before: Java takes an all-zero segment for one entry (store.md §24 T3).
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, File};
-use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::queue::{Extent, Queue, QueueEntry};
+use crate::queue_kind::{QueueKind, Unit};
 use crate::records::Reach;
 use crate::segment;
 use crate::signal::Signal;
@@ -20,9 +22,10 @@ use crate::signal::Signal;
 /// What all queues share.
 pub(crate) struct QueueFiles {
     pub disk: Arc<dyn Disk>,
-    pub root: PathBuf,
-    /// Entries per segment.
-    pub segment_entries: u64,
+    /// Root of the store.
+    root: PathBuf,
+    /// Entries per segment, of simple queues and of batch queues.
+    segment_entries: [u64; 2],
     /// Whether the records of all queues end with a CRC over all of them.
     pub append_prop_crc: bool,
     log_min: Arc<AtomicU64>,
@@ -68,7 +71,7 @@ impl QueueFiles {
     pub fn new(
         disk: Arc<dyn Disk>,
         root: PathBuf,
-        segment_entries: u64,
+        segment_entries: [u64; 2],
         open_max: usize,
         log_min: Arc<AtomicU64>,
         append_prop_crc: bool,
@@ -147,23 +150,39 @@ impl QueueFiles {
         std::mem::take(&mut *self.dirty.lock())
     }
 
+    /// Directory of all queues of a kind.
+    pub fn root(&self, kind: QueueKind) -> PathBuf {
+        self.root.join(kind.dir())
+    }
+
+    /// Entries of a segment.
+    pub fn segment_entries(&self, kind: QueueKind) -> u64 {
+        self.segment_entries[kind as usize]
+    }
+
     /// Bytes of a segment.
-    pub fn segment_bytes(&self) -> u64 {
-        self.segment_entries * ENTRY_BYTES as u64
+    fn segment_bytes(&self, kind: QueueKind) -> u64 {
+        self.segment_entries(kind) * kind.entry_bytes() as u64
     }
 
     /// Directory of one queue.
-    pub fn dir_of(&self, topic: &str, id: u32) -> PathBuf {
-        self.root.join(topic).join(id.to_string())
+    pub fn dir_of(&self, queue: &Queue) -> PathBuf {
+        self.dir_named(queue.kind(), queue.topic(), queue.id())
     }
 
-    /// First entry of the segment that holds entry `index`.
-    pub fn segment_start(&self, index: u64) -> u64 {
-        index / self.segment_entries * self.segment_entries
+    /// Directory of the queue of that name.
+    pub fn dir_named(&self, kind: QueueKind, topic: &str, id: u32) -> PathBuf {
+        self.root(kind).join(topic).join(id.to_string())
+    }
+
+    /// First entry of the segment that holds the entry of a place.
+    pub fn segment_start(&self, kind: QueueKind, place: u64) -> u64 {
+        let entries = self.segment_entries(kind);
+        place / entries * entries
     }
 
     fn path_of(&self, queue: &Queue, start: u64) -> PathBuf {
-        segment::path_of(&self.dir_of(queue.topic(), queue.id()), start * ENTRY_BYTES as u64)
+        segment::path_of(&self.dir_of(queue), start * queue.kind().entry_bytes() as u64)
     }
 
     /// The error for a file that should hold entries and is not there.
@@ -185,10 +204,11 @@ impl QueueFiles {
         wanted: u64,
         out: &mut [u8],
     ) -> io::Result<Option<usize>> {
-        let start = self.segment_start(from);
-        let count = wanted.min(start + self.segment_entries - from) as usize;
+        let (kind, entry_bytes) = (queue.kind(), queue.kind().entry_bytes());
+        let start = self.segment_start(kind, from);
+        let count = wanted.min(start + self.segment_entries(kind) - from) as usize;
         let Some(file) = self.file(queue, start)? else { return Ok(Some(0)) };
-        let (out, at) = (&mut out[..count * ENTRY_BYTES], (from - start) * ENTRY_BYTES as u64);
+        let (out, at) = (&mut out[..count * entry_bytes], (from - start) * entry_bytes as u64);
         let there = match reach {
             Reach::Memory { .. } => file.read_cached_at(out, at)?,
             Reach::Disk => file.read_at(out, at).map(|()| true)?,
@@ -198,20 +218,21 @@ impl QueueFiles {
 
     /// Writes entries from `from` on, creating segments as they begin.
     pub fn write(&self, queue: &Queue, from: u64, entries: &[u8]) -> io::Result<()> {
+        let (kind, entry_bytes) = (queue.kind(), queue.kind().entry_bytes());
         let (mut at, mut rest) = (from, entries);
         while !rest.is_empty() {
-            let start = self.segment_start(at);
-            let room = (start + self.segment_entries - at) as usize * ENTRY_BYTES;
+            let start = self.segment_start(kind, at);
+            let room = (start + self.segment_entries(kind) - at) as usize * entry_bytes;
             let (now, later) = rest.split_at(room.min(rest.len()));
             match self.file(queue, start)? {
                 Some(file) => {
-                    file.write_at(now, (at - start) * ENTRY_BYTES as u64)?;
+                    file.write_at(now, (at - start) * entry_bytes as u64)?;
                     self.note_write(self.path_of(queue, start), false);
                 }
                 None if at > start && queue.span().0 < at => return Err(self.missing(queue, start)),
                 None => self.create(queue, start, at, now)?,
             }
-            at += (now.len() / ENTRY_BYTES) as u64;
+            at += (now.len() / entry_bytes) as u64;
             rest = later;
         }
         Ok(())
@@ -222,17 +243,18 @@ impl QueueFiles {
     /// It gets its name when the entries are in it: a crash, or a disk without space, must not leave a segment of
     /// zeros. Nor can it be made under another name beside the others, where Java knows numbers only.
     fn create(&self, queue: &Queue, start: u64, first: u64, entries: &[u8]) -> io::Result<()> {
-        let path = self.path_of(queue, start);
-        self.disk.create_dir_all(&self.dir_of(queue.topic(), queue.id()))?;
-        let beginning = self.root.join(BEGINNING);
+        let (kind, path) = (queue.kind(), self.path_of(queue, start));
+        self.disk.create_dir_all(&self.dir_of(queue))?;
+        let beginning = self.root(kind).join(BEGINNING);
         // After a power cut the name may stand beside the one that the last segment got.
         self.disk.remove(&beginning)?;
-        let file = self.disk.create(&beginning, self.segment_bytes())?;
-        if first > start {
+        let file = self.disk.create(&beginning, self.segment_bytes(kind))?;
+        // Only a simple queue can begin within a segment.
+        if first > start && kind == QueueKind::Simple {
             let filler = QueueEntry::PRE_BLANK.encode().repeat((first - start) as usize);
             file.write_at(&filler, 0)?;
         }
-        file.write_at(entries, (first - start) * ENTRY_BYTES as u64)?;
+        file.write_at(entries, (first - start) * kind.entry_bytes() as u64)?;
         self.disk.rename(&beginning, &path)?;
         self.note_write(path, true);
         self.open.lock().insert((queue.serial, start), file);
@@ -247,8 +269,9 @@ impl QueueFiles {
         match self.disk.open(&self.path_of(queue, start)) {
             Ok(file) => {
                 // A crash may have kept the name of a new file and not its length.
-                if file.len()? < self.segment_bytes() {
-                    file.set_len(self.segment_bytes())?;
+                let bytes = self.segment_bytes(queue.kind());
+                if file.len()? < bytes {
+                    file.set_len(bytes)?;
                 }
                 self.open.lock().insert(key, file.clone());
                 Ok(Some(file))
@@ -281,11 +304,13 @@ impl QueueFiles {
     /// Makes what `take_unsynced` gave durable.
     pub fn sync(&self, unsynced: &Unsynced) -> io::Result<()> {
         if unsynced.many {
-            return match self.disk.sync_tree(&self.root) {
-                // A store without a single queue has no directory of queues.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            };
+            return QueueKind::ALL.into_iter().try_for_each(|kind| {
+                match self.disk.sync_tree(&self.root(kind)) {
+                    // A store without a single queue has no directory of queues.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    other => other,
+                }
+            });
         }
         for (path, created) in &unsynced.files {
             match self.disk.open(path) {
@@ -318,11 +343,11 @@ impl QueueFiles {
 
     /// Removes the segments of a queue from that of entry `from` up to that of entry `until`.
     pub fn remove(&self, queue: &Queue, from: u64, until: u64) -> io::Result<()> {
-        let mut start = self.segment_start(from);
+        let mut start = self.segment_start(queue.kind(), from);
         while start < until {
             self.open.lock().files.remove(&(queue.serial, start));
             self.disk.remove(&self.path_of(queue, start))?;
-            start += self.segment_entries;
+            start += self.segment_entries(queue.kind());
         }
         Ok(())
     }
@@ -330,7 +355,7 @@ impl QueueFiles {
     /// Removes all files of a queue and its directory.
     pub fn remove_all(&self, queue: &Queue) -> io::Result<()> {
         self.open.lock().files.retain(|(serial, _), _| *serial != queue.serial);
-        let dir = self.dir_of(queue.topic(), queue.id());
+        let dir = self.dir_of(queue);
         for entry in self.disk.list(&dir)? {
             if !entry.is_dir {
                 self.disk.remove(&dir.join(&entry.name))?;
@@ -342,16 +367,21 @@ impl QueueFiles {
         }
     }
 
-    /// Whether no entry stands at `index`.
-    pub fn is_blank_at(&self, queue: &Queue, index: u64) -> io::Result<bool> {
-        let mut entry = [0; ENTRY_BYTES];
-        Ok(self.read(Reach::Disk, queue, index, 1, &mut entry)? == Some(0) || entry == [0; ENTRY_BYTES])
+    /// Whether no entry stands at a place.
+    pub fn is_blank_at(&self, queue: &Queue, place: u64) -> io::Result<bool> {
+        let mut entry = vec![0; queue.kind().entry_bytes()];
+        let count = self.read(Reach::Disk, queue, place, 1, &mut entry)?;
+        Ok(count == Some(0) || entry.iter().all(|&byte| byte == 0))
     }
 
     /// Removes the directory of a topic whose queues were removed, and makes all that durable: queues that come back
     /// after a power cut would be too many for the checkpoint, and all queues would be built from the log again.
     pub fn remove_topic(&self, topic: &str) -> io::Result<()> {
-        let dir = self.root.join(topic);
+        QueueKind::ALL.into_iter().try_for_each(|kind| self.remove_topic_of(kind, topic))
+    }
+
+    fn remove_topic_of(&self, kind: QueueKind, topic: &str) -> io::Result<()> {
+        let dir = self.root(kind).join(topic);
         if self.disk.stat(&dir)?.is_none() {
             return Ok(());
         }
@@ -360,16 +390,16 @@ impl QueueFiles {
         if self.disk.list(&dir)?.is_empty() {
             self.disk.remove_dir(&dir)?;
         }
-        self.sync_dir(&self.root)
+        self.sync_dir(&self.root(kind))
     }
 
-    /// Clears whatever the files of a queue hold from entry `from` on.
+    /// Clears whatever the files of a queue hold from the entry of place `from` on.
     pub fn trim(&self, queue: &Queue, from: u64) -> io::Result<()> {
-        let dir = self.dir_of(queue.topic(), queue.id());
-        let start = self.segment_start(from);
+        let (dir, entry_bytes) = (self.dir_of(queue), queue.kind().entry_bytes() as u64);
+        let start = self.segment_start(queue.kind(), from);
         for entry in self.disk.list(&dir)?.iter().rev() {
             let Some(base) = segment::base_of(&entry.name) else { continue };
-            let first = base / ENTRY_BYTES as u64;
+            let first = base / entry_bytes;
             // A segment without a single entry would count as one for Java, so it goes as a whole.
             if first > start || (first == start && from == start) {
                 self.open.lock().files.remove(&(queue.serial, first));
@@ -377,7 +407,7 @@ impl QueueFiles {
             } else if first == start
                 && let Some(file) = self.file(queue, start)?
             {
-                file.zero((from - start) * ENTRY_BYTES as u64, self.segment_bytes())?;
+                file.zero((from - start) * entry_bytes, self.segment_bytes(queue.kind()))?;
             }
         }
         Ok(())
@@ -408,11 +438,9 @@ impl OpenFiles {
 
 /// What loading a queue's directory found.
 pub(crate) struct Found {
-    /// First entry of the first file.
-    pub first: u64,
-    /// Entries below this are in files and point below the position asked for.
-    pub next: u64,
-    /// There is something in the files behind `next`.
+    /// Entries that are in files and point below the position asked for.
+    pub extent: Extent,
+    /// There is something in the files behind them.
     pub has_more: bool,
     /// The files do not form a queue: it must be rebuilt.
     pub damaged: bool,
@@ -422,8 +450,10 @@ pub(crate) struct Found {
 ///
 /// Everything below a durable position is in the files in order; what is behind may have holes and rests, so
 /// it is not looked at further and dispatched again.
-pub(crate) fn find(files: &QueueFiles, dir: &Path, position: u64) -> io::Result<Found> {
-    let mut found = Found { first: 0, next: 0, has_more: false, damaged: false };
+pub(crate) fn find(files: &QueueFiles, kind: QueueKind, dir: &Path, position: u64) -> io::Result<Found> {
+    let mut found = Found { extent: Extent::default(), has_more: false, damaged: false };
+    let (entry_bytes, segment_bytes) = (kind.entry_bytes() as u64, files.segment_bytes(kind));
+    let segment_entries = files.segment_entries(kind);
     let entries: Vec<_> = files.disk.list(dir)?.into_iter().filter(|entry| !entry.is_dir).collect();
     let mut starts: Vec<u64> = Vec::with_capacity(entries.len());
     for (i, entry) in entries.iter().enumerate() {
@@ -431,44 +461,56 @@ pub(crate) fn find(files: &QueueFiles, dir: &Path, position: u64) -> io::Result<
             found.has_more = true;
             continue;
         }
-        let base = segment::base_of(&entry.name).filter(|base| base % files.segment_bytes() == 0);
-        let start = base.map(|base| base / ENTRY_BYTES as u64);
-        let follows = |start: u64| starts.last().is_none_or(|last| last + files.segment_entries == start);
-        match start.filter(|start| follows(*start) && entry.len == files.segment_bytes()) {
+        let base = segment::base_of(&entry.name).filter(|base| base % segment_bytes == 0);
+        let start = base.map(|base| base / entry_bytes);
+        let follows = |start: u64| starts.last().is_none_or(|last| last + segment_entries == start);
+        match start.filter(|start| follows(*start) && entry.len == segment_bytes) {
             Some(start) => starts.push(start),
             None => found.damaged = true,
         }
     }
-    found.first = starts.first().copied().unwrap_or(0);
-    found.next = found.first;
+    let extent = &mut found.extent;
+    extent.first = starts.first().copied().unwrap_or(0);
+    *extent = Extent::simple(extent.first, extent.first);
     for start in starts.into_iter().rev() {
-        let file = files.disk.open(&segment::path_of(dir, start * ENTRY_BYTES as u64))?;
-        let (count, more) = count_below(&*file, files.segment_entries, position)?;
+        let file = files.disk.open(&segment::path_of(dir, start * entry_bytes))?;
+        let (count, more) = count_below(&*file, kind, segment_entries, position)?;
         found.has_more |= more;
         if count > 0 {
-            found.next = start + count;
-            break;
+            *extent = Extent::simple(extent.first, start + count);
+            if kind == QueueKind::Batch {
+                let mut last = vec![0; kind.entry_bytes()];
+                file.read_at(&mut last, (count - 1) * entry_bytes)?;
+                extent.next = Unit::decode(kind, 0, &last).map_or(0, |unit| unit.until());
+            }
+            return Ok(found);
         }
         found.has_more = true;
+    }
+    if kind == QueueKind::Batch {
+        // Nothing says where the numbers of a batch queue without an entry begin.
+        extent.next = 0;
     }
     Ok(found)
 }
 
 /// How many entries at the front of a segment point below `position`, and whether something stands behind them.
-fn count_below(file: &dyn File, entries: u64, position: u64) -> io::Result<(u64, bool)> {
-    const CHUNK: u64 = 204;
-    let mut buffer = [0; CHUNK as usize * ENTRY_BYTES];
+fn count_below(file: &dyn File, kind: QueueKind, entries: u64, position: u64) -> io::Result<(u64, bool)> {
+    const CHUNK_BYTES: usize = 4096;
+    let entry_bytes = kind.entry_bytes();
+    let chunk_entries = (CHUNK_BYTES / entry_bytes) as u64;
+    let mut buffer = [0; CHUNK_BYTES];
     let mut chunk = |from: u64| -> io::Result<(u64, bool, bool)> {
-        let len = CHUNK.min(entries - from) as usize * ENTRY_BYTES;
-        file.read_at(&mut buffer[..len], from * ENTRY_BYTES as u64)?;
+        let len = chunk_entries.min(entries - from) as usize * entry_bytes;
+        file.read_at(&mut buffer[..len], from * entry_bytes as u64)?;
         let mut below = 0;
-        for entry in buffer[..len].chunks_exact(ENTRY_BYTES) {
-            match QueueEntry::decode(entry) {
-                Some(entry) if entry.physical_offset < position => below += 1,
+        for entry in buffer[..len].chunks_exact(entry_bytes) {
+            match Unit::decode(kind, 0, entry) {
+                Some(unit) if unit.entry.physical_offset < position => below += 1,
                 _ => break,
             }
         }
-        let rest = &buffer[below as usize * ENTRY_BYTES..len];
+        let rest = &buffer[below as usize * entry_bytes..len];
         Ok((below, rest.is_empty(), rest.iter().any(|&byte| byte != 0)))
     };
     // Most queues are light: their first chunk tells all.
@@ -477,10 +519,10 @@ fn count_below(file: &dyn File, entries: u64, position: u64) -> io::Result<(u64,
         return Ok((below, more));
     }
     // Whole chunks from `low` on are not known to be below; `high` is known to hold one that is not.
-    let (mut low, mut high) = (1, entries.div_ceil(CHUNK));
+    let (mut low, mut high) = (1, entries.div_ceil(chunk_entries));
     while low < high {
         let middle = low + (high - low) / 2;
-        let (below, full, _) = chunk(middle * CHUNK)?;
+        let (below, full, _) = chunk(middle * chunk_entries)?;
         if full {
             low = middle + 1;
         } else if below > 0 {
@@ -490,9 +532,9 @@ fn count_below(file: &dyn File, entries: u64, position: u64) -> io::Result<(u64,
             high = middle;
         }
     }
-    if low * CHUNK >= entries {
+    if low * chunk_entries >= entries {
         return Ok((entries, false));
     }
-    let (below, _, more) = chunk(low * CHUNK)?;
-    Ok((low * CHUNK + below, more))
+    let (below, _, more) = chunk(low * chunk_entries)?;
+    Ok((low * chunk_entries + below, more))
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use crate::checkpoint::Mark;
 use crate::disk::{self, Disk};
 use crate::queue::Queue;
+use crate::queue_kind::QueueKind;
 
 const MAGIC: &[u8; 8] = b"ThrustQ1";
 const HEAD_BYTES: usize = 8 + 8 + 8 + 4;
@@ -32,8 +33,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The row of a queue all of whose entries are in files; `None` if it never had any, and so has no file.
+    /// The row of a queue all of whose entries are in files; `None` if it never had any, and so has no file. The
+    /// files of batch queues are always looked into.
     pub fn of(queue: &Queue) -> Option<Row> {
+        if queue.kind() != QueueKind::Simple {
+            return None;
+        }
         let (first, next) = (queue.span().0, queue.next.load(Ordering::Acquire));
         (next > 0).then(|| Row { topic: queue.topic().clone(), id: queue.id(), first, next })
     }

@@ -35,7 +35,7 @@ impl Store {
         if let Err(source) = files.sync(&unsynced) {
             // As with the log, what a failed sync has left is unknown. Queues can be rebuilt, so the store goes on
             // being readable, but nothing may ever count on them again in this run.
-            let error = StoreError::Io { what: "sync", path: files.root.clone(), source };
+            let error = StoreError::Io { what: "sync", path: self.options.root.clone(), source };
             self.sync_failed(error.to_string());
             return Err(error);
         }
@@ -54,7 +54,7 @@ impl Store {
         while let Some(queue) = dirty.next() {
             queue.unlist();
             if let Err(source) = queue.write_tail(&mut writer.scratch) {
-                let path = files.dir_of(queue.topic(), queue.id());
+                let path = files.dir_of(&queue);
                 queue.relist();
                 dirty.for_each(|queue| queue.keep_listed());
                 let error = StoreError::Io { what: "write", path, source };
@@ -71,7 +71,7 @@ impl Store {
         let mut writer = self.queue_writer.lock();
         let files = &self.queues.files;
         for queue in files.take_long() {
-            let path = files.dir_of(queue.topic(), queue.id());
+            let path = files.dir_of(&queue);
             queue.write_tail(&mut writer.scratch).map_err(StoreError::io("write", &path))?;
         }
         Ok(())

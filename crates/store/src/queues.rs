@@ -1,18 +1,19 @@
 //! The table of all queues by topic and number.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::error::StoreError;
-use crate::queue::Queue;
+use crate::queue::{Extent, Queue};
 use crate::queue_files::{self, Found, QueueFiles};
+use crate::queue_kind::{KnownTopics, QueueKind};
 use crate::queue_table::Row;
 
 type TopicQueues = BTreeMap<u32, Arc<Queue>>;
-type QueueName = (Arc<str>, u32);
-type FoundQueue = (Arc<str>, u32, Found);
+type QueueName = (QueueKind, Arc<str>, u32);
+type FoundQueue = (QueueName, Found);
 
 /// From this many queues on, loading them uses all cores.
 const PARALLEL_MIN: usize = 1000;
@@ -21,6 +22,8 @@ const PARALLEL_MIN: usize = 1000;
 pub(crate) struct Queues {
     pub files: Arc<QueueFiles>,
     topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
+    /// Topics whose queues are batch queues; those of all others are simple.
+    batch_topics: RwLock<HashSet<Arc<str>>>,
 }
 
 /// Queues that loading found something about which recovery must act on.
@@ -34,30 +37,74 @@ pub(crate) struct Loaded {
 
 impl Queues {
     pub fn new(files: Arc<QueueFiles>) -> Queues {
-        Queues { files, topics: RwLock::new(HashMap::new()) }
+        Queues { files, topics: RwLock::default(), batch_topics: RwLock::default() }
+    }
+
+    /// Notes which topics have batch queues: those that are known to, and those that have files of such.
+    pub fn learn_kinds(&self, known: KnownTopics) -> Result<(), StoreError> {
+        for kind in QueueKind::ALL {
+            for topic in self.topic_dirs(kind)? {
+                match known.kind_of(&topic) {
+                    Some(wanted) if wanted != kind => {
+                        return Err(StoreError::OtherKind {
+                            dir: self.files.root(kind).join(topic),
+                            other: wanted.name(),
+                        });
+                    }
+                    None if kind == QueueKind::Batch => self.set_kind(&topic, kind),
+                    _ => {}
+                }
+            }
+        }
+        known.batch.iter().for_each(|topic| self.set_kind(topic, QueueKind::Batch));
+        Ok(())
+    }
+
+    /// What the queues of a topic are.
+    pub fn kind_of(&self, topic: &str) -> QueueKind {
+        if self.batch_topics.read().contains(topic) { QueueKind::Batch } else { QueueKind::Simple }
+    }
+
+    /// Says what the queues of a topic are that come to be from now on.
+    pub fn set_kind(&self, topic: &str, kind: QueueKind) {
+        match kind {
+            QueueKind::Batch => self.batch_topics.write().insert(Arc::from(topic)),
+            QueueKind::Simple => self.batch_topics.write().remove(topic),
+        };
+    }
+
+    /// Names of the topics that have a directory for queues of a kind.
+    fn topic_dirs(&self, kind: QueueKind) -> Result<Vec<String>, StoreError> {
+        let root = self.files.root(kind);
+        let entries = self.files.disk.list(&root).map_err(StoreError::io("list", &root))?;
+        // Plain files here are those of a RocksDB and not ours to judge (store.md §24 T34).
+        Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect())
     }
 
     /// Finds the queues that are on disk, with their entries that point below `position` of the log.
     pub fn load(&self, position: u64) -> Result<Loaded, StoreError> {
+        self.load_kinds(&QueueKind::ALL, position)
+    }
+
+    /// The same for queues of some kinds only.
+    pub fn load_kinds(&self, kinds: &[QueueKind], position: u64) -> Result<Loaded, StoreError> {
         let files = &self.files;
         let mut found = Vec::new();
-        for topic in files.disk.list(&files.root).map_err(StoreError::io("list", &files.root))? {
-            // Plain files here are those of a RocksDB and not ours to judge (store.md §24 T34).
-            if !topic.is_dir {
-                continue;
-            }
-            let dir = files.root.join(&topic.name);
-            let name: Arc<str> = Arc::from(topic.name);
-            for queue in files.disk.list(&dir).map_err(StoreError::io("list", &dir))? {
-                if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
-                    found.push((name.clone(), id));
+        for kind in kinds {
+            for topic in self.topic_dirs(*kind)? {
+                let dir = files.root(*kind).join(&topic);
+                let name: Arc<str> = Arc::from(topic);
+                for queue in files.disk.list(&dir).map_err(StoreError::io("list", &dir))? {
+                    if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
+                        found.push((*kind, name.clone(), id));
+                    }
                 }
             }
         }
         let mut loaded = Loaded::default();
         let mut topics = self.topics.write();
-        for (topic, id, entries) in self.find_all(found, position)? {
-            let queue = Arc::new(Queue::new(files.clone(), topic.clone(), id, entries.first, entries.next));
+        for ((kind, topic, id), entries) in self.find_all(found, position)? {
+            let queue = Arc::new(Queue::new(files.clone(), kind, topic.clone(), id, entries.extent));
             if entries.has_more {
                 loaded.with_more.push(queue.clone());
             }
@@ -69,11 +116,12 @@ impl Queues {
         Ok(loaded)
     }
 
-    /// Takes the queues as a table says they are.
+    /// Takes the queues as a table says they are. Those of batch topics are not in it.
     pub fn fill(&self, rows: Vec<Row>) {
         let mut topics = self.topics.write();
         for Row { topic, id, first, next } in rows {
-            let queue = Queue::new(self.files.clone(), topic.clone(), id, first, next);
+            let extent = Extent::simple(first, next);
+            let queue = Queue::new(self.files.clone(), QueueKind::Simple, topic.clone(), id, extent);
             topics.entry(topic).or_default().insert(id, Arc::new(queue));
         }
     }
@@ -83,11 +131,11 @@ impl Queues {
         let files = &self.files;
         let look = |names: &[QueueName]| -> Result<Vec<FoundQueue>, StoreError> {
             let mut found = Vec::with_capacity(names.len());
-            for (topic, id) in names {
-                let dir = files.dir_of(topic, *id);
+            for (kind, topic, id) in names {
+                let dir = files.dir_named(*kind, topic, *id);
                 let entries =
-                    queue_files::find(files, &dir, position).map_err(StoreError::io("read", &dir))?;
-                found.push((topic.clone(), *id, entries));
+                    queue_files::find(files, *kind, &dir, position).map_err(StoreError::io("read", &dir))?;
+                found.push(((*kind, topic.clone(), *id), entries));
             }
             Ok(found)
         };
@@ -121,7 +169,9 @@ impl Queues {
             None => Arc::from(topic),
         };
         let queues = topics.entry(name.clone()).or_default();
-        queues.entry(id).or_insert_with(|| Arc::new(Queue::new(self.files.clone(), name, id, 0, 0))).clone()
+        let kind = self.kind_of(topic);
+        let new = || Arc::new(Queue::new(self.files.clone(), kind, name, id, Extent::default()));
+        queues.entry(id).or_insert_with(new).clone()
     }
 
     pub fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {

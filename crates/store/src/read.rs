@@ -8,7 +8,8 @@ use wire::record::Prefix;
 
 use crate::error::StoreError;
 use crate::options::Live;
-use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::queue::{Queue, QueueEntry};
+use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::{Reach, Records};
 use crate::segment::Segment;
 use crate::store::Store;
@@ -203,7 +204,9 @@ impl Store {
         let examined = live.examined_entries_min.max(max_count as u64);
         let examined_until = max.min(offset.saturating_add(examined));
         let log_end = self.log.end();
-        let mut buffer = [0; FETCHED * ENTRY_BYTES];
+        let (kind, entry_bytes) = (queue.kind(), queue.kind().entry_bytes());
+        let mut buffer = [0; FETCHED * UNIT_BYTES];
+        let Some(mut place) = self.place_of(reach, queue, offset)? else { return Ok(None) };
         let mut next = offset;
         let mut farthest = 0;
         let mut removing = false;
@@ -211,26 +214,36 @@ impl Store {
         let mut known = 0..0;
         'all: while next < examined_until {
             let wanted = FETCHED.min((examined_until - next) as usize).min(max_count.max(8));
-            let read = queue.raw_entries_within(reach, next, &mut buffer[..wanted * ENTRY_BYTES]);
+            let read = queue.raw_entries_within(reach, place, &mut buffer[..wanted * entry_bytes]);
             let read = read.map_err(|source| self.queue_error(queue, source))?;
             let Some(count) = read else { return Ok(None) };
             let mut seen = 0;
-            for bytes in buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES) {
+            for bytes in buffer[..count * entry_bytes].chunks_exact(entry_bytes) {
                 seen += 1;
+                place += 1;
                 let records = &result.records;
-                if records.len() >= max_count || records.byte_len() as u64 >= max_bytes {
+                if records.messages() >= max_count as u64 || records.byte_len() as u64 >= max_bytes {
                     break 'all;
                 }
-                let Some(entry) = QueueEntry::decode(bytes) else {
+                let Some(unit) = Unit::decode(kind, place - 1, bytes) else {
                     // Entries below the maximum were all written.
                     report(queue, next, None, "the entry's bytes are none");
                     next += 1;
                     continue;
                 };
+                if unit.until() <= next {
+                    continue;
+                }
+                if unit.base >= examined_until {
+                    // What stands between was passed over: messages that have no entry.
+                    next = next.max(examined_until);
+                    break 'all;
+                }
+                let (entry, behind) = (unit.entry, unit.until().max(next + 1));
                 farthest = entry.physical_offset;
                 let tags_code = entry.known_tags_code();
                 if !entry.is_pre_blank() && filter.wants_entry(tags_code) {
-                    if is_full(&live, records, &entry, max_bytes, log_end) {
+                    if is_full(&live, records, &unit, limits, log_end) {
                         break 'all;
                     }
                     let at = entry.physical_offset;
@@ -240,24 +253,24 @@ impl Store {
                     match &segment {
                         None => removing = true,
                         Some(segment) if !fits(segment, &entry) => {
-                            report(queue, next, Some(at), "it reaches over the segment's end");
+                            report(queue, unit.base, Some(at), "it reaches over the segment's end");
                         }
                         Some(segment) => {
                             let asked = filter.looks_into_record(tags_code);
                             let wanted = if asked {
-                                self.is_wanted(&mut known, reach, segment, queue, next, &entry, filter)?
+                                self.is_wanted(&mut known, reach, segment, queue, &unit, filter)?
                             } else {
                                 Some(true)
                             };
                             match wanted {
                                 None => return Ok(None),
-                                Some(true) => result.records.push(segment, &entry, next),
+                                Some(true) => result.records.push(segment, &unit),
                                 Some(false) => {}
                             }
                         }
                     }
                 }
-                next += 1;
+                next = behind;
             }
             if seen == 0 {
                 break;
@@ -270,7 +283,10 @@ impl Store {
         result.suggest_slave = log_end.saturating_sub(farthest) > live.in_memory_bytes;
         if next == offset {
             let files = &self.queues.files;
-            let next_segment = files.segment_start(offset) + files.segment_entries;
+            let next_segment = match kind {
+                QueueKind::Simple => files.segment_start(kind, offset) + files.segment_entries(kind),
+                QueueKind::Batch => max,
+            };
             return Ok(Some((ReadStatus::OffsetFoundNull, next_segment.min(max) as i64)));
         }
         let status = if !result.records.is_empty() {
@@ -283,19 +299,26 @@ impl Store {
         Ok(Some((status, next as i64)))
     }
 
+    /// Place of the entry to begin with for a message; `None` if finding it takes what is farther away than `reach`.
+    fn place_of(&self, reach: Reach, queue: &Queue, offset: u64) -> Result<Option<u64>, StoreError> {
+        match queue.place_of(reach, offset) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            found => found.map(Some).map_err(|source| self.queue_error(queue, source)),
+        }
+    }
+
     /// Whether a filter that looks into records wants this one; `None` if it is farther away than `reach`. `known` are
     /// the physical offsets between which the log was found in memory a moment ago.
-    #[expect(clippy::too_many_arguments, reason = "one step of `collect`, with what that has at hand")]
     fn is_wanted(
         &self,
         known: &mut Range<u64>,
         reach: Reach,
         segment: &Arc<Segment>,
         queue: &Queue,
-        index: u64,
-        entry: &QueueEntry,
+        unit: &Unit,
         filter: &dyn MessageFilter,
     ) -> Result<Option<bool>, StoreError> {
+        let (entry, index) = (&unit.entry, unit.base);
         let (at, until) = (entry.physical_offset, entry.physical_offset + u64::from(entry.size));
         let near = match reach {
             Reach::Memory { behind_max } => at >= self.log.end().saturating_sub(behind_max),
@@ -319,7 +342,7 @@ impl Store {
             });
         }
         let mut one = Records::default();
-        one.push(segment, entry, index);
+        one.push(segment, unit);
         if !one.settle(reach, self.log.end())? {
             return Ok(None);
         }
@@ -344,7 +367,7 @@ impl Store {
 
     /// The error for a failure in the files of a queue.
     fn queue_error(&self, queue: &Queue, source: std::io::Error) -> StoreError {
-        StoreError::Io { what: "read", path: self.queues.files.dir_of(queue.topic(), queue.id()), source }
+        StoreError::Io { what: "read", path: self.queues.files.dir_of(queue), source }
     }
 
     /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
@@ -373,25 +396,31 @@ impl Store {
         })
     }
 
-    /// Entries of a queue from `from` on, at most `count`; fewer at the end of the queue or of a gap in it.
+    /// Entries of a queue from that of offset `from` on, at most `count`; fewer at the end of the queue or of a gap in
+    /// it. In a batch queue an entry stands for all messages of its record.
     ///
     /// Entries that stand for no message (fillers before a queue's first one) are among them, with size 0x7FFFFFFF.
     pub fn entries(&self, queue: &Queue, from: u64, count: u32) -> Vec<QueueEntry> {
-        let until = queue.max_offset().min(from.saturating_add(u64::from(count)));
+        let (kind, entry_bytes) = (queue.kind(), queue.kind().entry_bytes());
+        let (max, count) = (queue.max_offset(), count as usize);
+        let Ok(mut place) = queue.place_of(Reach::Disk, from) else { return Vec::new() };
         let mut entries = Vec::new();
-        let mut buffer = [0; FETCHED * ENTRY_BYTES];
+        let mut buffer = [0; FETCHED * UNIT_BYTES];
         let mut next = from;
-        while next < until {
-            let wanted = FETCHED.min((until - next) as usize);
-            let Ok(count) = queue.raw_entries(next, &mut buffer[..wanted * ENTRY_BYTES]) else { break };
-            let decoded =
-                buffer[..count * ENTRY_BYTES].chunks_exact(ENTRY_BYTES).map_while(QueueEntry::decode);
+        while next < max && entries.len() < count {
+            let wanted = FETCHED.min(count - entries.len());
+            let Ok(read) = queue.raw_entries(place, &mut buffer[..wanted * entry_bytes]) else { break };
             let before = entries.len();
-            entries.extend(decoded);
+            for bytes in buffer[..read * entry_bytes].chunks_exact(entry_bytes) {
+                let Some(unit) = Unit::decode(kind, place, bytes).filter(|unit| unit.base < max) else {
+                    break;
+                };
+                entries.push(unit.entry);
+                (place, next) = (place + 1, unit.until());
+            }
             if entries.len() == before {
                 break;
             }
-            next += (entries.len() - before) as u64;
         }
         entries
     }
@@ -406,14 +435,18 @@ fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reason: &str) {
 }
 
 /// Whether one more message would exceed what an answer may hold; never for the first.
-fn is_full(live: &Live, records: &Records, entry: &QueueEntry, max_bytes: u64, log_end: u64) -> bool {
+fn is_full(live: &Live, records: &Records, unit: &Unit, limits: ReadLimits, log_end: u64) -> bool {
     if records.is_empty() {
         return false;
     }
+    let (entry, max_bytes) = (&unit.entry, limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX));
     let bytes = records.byte_len() as u64 + u64::from(entry.size);
     let in_memory = log_end.saturating_sub(entry.physical_offset) <= live.in_memory_bytes;
     let limit = if in_memory { live.transfer_in_memory } else { live.transfer_on_disk };
-    bytes > max_bytes || bytes > limit.bytes || records.len() >= limit.count as usize
+    bytes > max_bytes
+        || bytes > limit.bytes
+        || records.messages() >= u64::from(limit.count)
+        || records.messages() + unit.count > u64::from(limits.max_count.max(1))
 }
 
 /// Whether an entry can stand for a record of the segment its offset lies in.

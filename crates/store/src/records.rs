@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::StoreError;
-use crate::queue::QueueEntry;
+use crate::queue_kind::Unit;
 use crate::segment::Segment;
 
 /// Bytes at the end of the log that are taken to be in memory without looking: they were written a moment ago, and most
@@ -56,6 +56,7 @@ pub struct Records {
     segments: Vec<Arc<Segment>>,
     parts: Vec<Part>,
     bytes: usize,
+    messages: u64,
     /// All records one behind the other, when they were read instead of being mapped.
     fetched: Option<Vec<u8>>,
 }
@@ -67,6 +68,8 @@ struct Part {
     at: u64,
     /// Offset in its queue.
     index: u64,
+    /// Messages that it holds.
+    messages: u32,
 }
 
 impl Part {
@@ -84,6 +87,11 @@ impl Records {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Number of messages: a record of a batch queue may hold many.
+    pub fn messages(&self) -> u64 {
+        self.messages
     }
 
     /// Bytes of all records.
@@ -138,8 +146,9 @@ impl Records {
         Ok(Cow::Owned(bytes))
     }
 
-    /// Adds the record of entry `index`, which lies within `segment`.
-    pub(crate) fn push(&mut self, segment: &Arc<Segment>, entry: &QueueEntry, index: u64) {
+    /// Adds the record of an entry, which lies within `segment`.
+    pub(crate) fn push(&mut self, segment: &Arc<Segment>, unit: &Unit) {
+        let entry = &unit.entry;
         if self.segments.last().is_none_or(|last| !Arc::ptr_eq(last, segment)) {
             self.segments.push(Arc::clone(segment));
         }
@@ -147,8 +156,10 @@ impl Records {
             segment: self.segments.len() as u32 - 1,
             size: entry.size,
             at: entry.physical_offset,
-            index,
+            index: unit.base,
+            messages: unit.count as u32,
         });
+        self.messages += unit.count;
         self.bytes += entry.size as usize;
     }
 
@@ -267,8 +278,10 @@ impl Records {
             from += part.size as usize;
         }
         for (place, from) in dropped.into_iter().rev() {
-            let size = self.parts.remove(place).size as usize;
+            let part = self.parts.remove(place);
+            let size = part.size as usize;
             self.bytes -= size;
+            self.messages -= u64::from(part.messages);
             if let Some(bytes) = &mut self.fetched {
                 bytes.drain(from..from + size);
             }

@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::queue_kind::{self, QueueKind, Unit};
 use crate::queue_table;
 use crate::queues::{Loaded, Queues};
 use crate::segment;
@@ -107,13 +108,12 @@ pub(crate) fn recover(
     // After a power cut there may be rests behind holes, which loading does not see.
     let trimmed = if start.ours_clean || start.same_run { loaded.with_more } else { queues.all() };
     for queue in &trimmed {
-        let next = queue.next.load(Ordering::Acquire);
-        let path = queues.files.dir_of(queue.topic(), queue.id());
+        let (end, path) = (queue.end_place(), queues.files.dir_of(queue));
         // What one run of the machine wrote has no holes: where it ends there is nothing behind it.
         let ends =
-            start.same_run && queues.files.is_blank_at(queue, next).map_err(StoreError::io("read", &path))?;
+            start.same_run && queues.files.is_blank_at(queue, end).map_err(StoreError::io("read", &path))?;
         if !ends {
-            queues.files.trim(queue, next).map_err(StoreError::io("trim", &path))?;
+            queues.files.trim(queue, end).map_err(StoreError::io("trim", &path))?;
         }
     }
     if !start.ours_clean {
@@ -150,9 +150,10 @@ fn load_queues(
     queues: &Queues,
 ) -> Result<Loaded, StoreError> {
     let stopped_at = checkpoint.own.map(|own| own.durable).filter(|_| start.ours_clean);
-    if let Some(rows) = stopped_at.and_then(|mark| queue_table::load(disk, root, mark, &queues.files.root)) {
+    let simple_root = queues.files.root(QueueKind::Simple);
+    if let Some(rows) = stopped_at.and_then(|mark| queue_table::load(disk, root, mark, &simple_root)) {
         queues.fill(rows);
-        return Ok(Loaded::default());
+        return queues.load_kinds(&[QueueKind::Batch], start.position);
     }
     queues.load(start.position)
 }
@@ -346,7 +347,9 @@ impl Scan<'_> {
         let wanted = sys_flag::is_queued(record.sys_flag)
             && dispatch::is_safe_topic(record.topic)
             && record.queue_id <= i32::MAX as u32
-            && record.queue_offset >= 0;
+            && record.queue_offset >= 0
+            // An inner batch of a topic that was deleted, and perhaps made again as another kind.
+            && (!queue_kind::is_inner_batch(record) || self.queues.kind_of(record.topic) == QueueKind::Batch);
         wanted.then(|| self.queues.get(record.topic, record.queue_id))
     }
 
@@ -373,13 +376,15 @@ impl Scan<'_> {
             size: record.bytes.len() as u32,
             tags_code: dispatch::tags_code(record, self.levels),
         };
-        self.push_entry(queue, &entry);
+        let count = queue_kind::message_count(queue.kind(), record);
+        self.push_entry(queue, entry, record.store_timestamp, count);
     }
 
-    fn push_entry(&mut self, queue: &Arc<Queue>, entry: &QueueEntry) {
-        queue.push(entry);
-        let next = queue.next.fetch_add(1, Ordering::Relaxed) + 1;
-        queue.show(next);
+    fn push_entry(&mut self, queue: &Arc<Queue>, entry: QueueEntry, store_timestamp: i64, count: u64) {
+        let base = queue.next.fetch_add(count, Ordering::Relaxed);
+        let unit = Unit { entry, store_timestamp, base, count };
+        queue.push(&unit);
+        queue.show(unit.until());
         self.pushed += 1;
     }
 
@@ -426,7 +431,7 @@ impl Scan<'_> {
         let next = queue.next.load(Ordering::Relaxed);
         // Offset 0 again: the topic was deleted and created anew.
         if first || (offset == 0 && next > 0) {
-            let path = self.queues.files.dir_of(queue.topic(), queue.id());
+            let path = self.queues.files.dir_of(queue);
             self.queues.files.remove_all(queue).map_err(StoreError::io("remove", &path))?;
             queue.restart_at(offset);
         } else if offset < next {
@@ -437,9 +442,12 @@ impl Scan<'_> {
                 "queue offset used twice; dropped as Java does"
             );
             return Ok(());
+        } else if offset > next && queue.kind() == QueueKind::Batch {
+            // Its entries say themselves which offsets they have.
+            queue.skip_to(offset);
         } else if offset > next && offset - next <= FILLED_MAX {
             for _ in next..offset {
-                self.push_entry(queue, &QueueEntry::PRE_BLANK);
+                self.push_entry(queue, QueueEntry::PRE_BLANK, 0, 1);
             }
         }
         self.push(queue, record);
@@ -450,7 +458,7 @@ impl Scan<'_> {
         let mut scratch = Vec::new();
         for queue in self.queues.files.take_dirty() {
             queue.unlist();
-            let path = self.queues.files.dir_of(queue.topic(), queue.id());
+            let path = self.queues.files.dir_of(&queue);
             queue.write_tail(&mut scratch).map_err(StoreError::io("write", &path))?;
         }
         self.pushed = 0;

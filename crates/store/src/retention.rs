@@ -139,11 +139,12 @@ impl Store {
         let files = &self.queues.files;
         for queue in self.queues.all() {
             let _no_writes = self.queue_writer.lock();
-            let (first, written) = queue.span();
-            let last_start = files.segment_start(written.saturating_sub(1));
-            let keep_from = files.segment_start(queue.log_min_offset()).min(last_start);
-            if keep_from > files.segment_start(first) && !queue.is_deleted() {
-                let path = files.dir_of(queue.topic(), queue.id());
+            let ((first, written), kind) = (queue.span(), queue.kind());
+            let path = files.dir_of(&queue);
+            let last_start = files.segment_start(kind, written.saturating_sub(1));
+            let min_place = queue.log_min_place().map_err(StoreError::io("read", &path))?;
+            let keep_from = files.segment_start(kind, min_place).min(last_start);
+            if keep_from > files.segment_start(kind, first) && !queue.is_deleted() {
                 queue.set_first(keep_from);
                 files
                     .remove(&queue, first, keep_from)

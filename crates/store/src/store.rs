@@ -21,6 +21,7 @@ use crate::index::Index;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
+use crate::queue_kind::{self, QueueKind};
 use crate::queue_table::{self, Row};
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
@@ -93,13 +94,14 @@ impl Store {
             CommitLog::load(disk.clone(), log_dir, options.segment_bytes, log_min.clone())?;
         let files = Arc::new(QueueFiles::new(
             disk.clone(),
-            root.join("consumequeue"),
-            u64::from(options.queue_segment_entries),
+            root.clone(),
+            [options.queue_segment_entries, options.batch_queue_segment_entries].map(u64::from),
             options.open_queue_files_max,
             log_min,
             options.append_prop_crc,
         ));
         let queues = Queues::new(files);
+        queues.learn_kinds(queue_kind::topics_on_disk(&*disk, &root))?;
         let mut recovered = recovery::recover(&*disk, &*clock, &options, &log, &queues, leftovers)?;
         let index = Index::open(&*disk, &options, &mut recovered, log.end())?;
         let timer = match &options.timer {
@@ -336,6 +338,17 @@ impl Store {
         self.queues.topics()
     }
 
+    /// Says what the queues of a topic are that come to be from now on. If it has queues of the other kind, which a
+    /// topic of the same name has left behind, they are removed. The broker's `topics.json` must say the same before
+    /// the first message is stored: the next start goes by that.
+    pub fn set_queue_kind(&self, topic: &str, kind: QueueKind) -> Result<(), StoreError> {
+        if self.queues.of_topic(topic).iter().any(|queue| queue.kind() != kind) {
+            self.delete_topic(topic)?;
+        }
+        self.queues.set_kind(topic, kind);
+        Ok(())
+    }
+
     /// Removes the queues of a topic. Its messages stay in the log until they expire; a topic of this name begins
     /// anew at offset 0.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
@@ -352,11 +365,9 @@ impl Store {
         {
             let _no_writes = self.queue_writer.lock();
             for queue in &removed {
-                files
-                    .remove_all(queue)
-                    .map_err(StoreError::io("remove", &files.dir_of(topic, queue.id())))?;
+                files.remove_all(queue).map_err(StoreError::io("remove", &files.dir_of(queue)))?;
             }
-            files.remove_topic(topic).map_err(StoreError::io("remove", &files.root.join(topic)))?;
+            files.remove_topic(topic).map_err(StoreError::io("remove queues below", &self.options.root))?;
         }
         // From here on recovery must not dispatch the topic's old messages again.
         self.flush_step()?;
@@ -388,7 +399,7 @@ impl Store {
     fn queues_behind(&self, waiting: u64) -> AppendError {
         let cause = self.queues.files.failure();
         let cause = cause.unwrap_or_else(|| "the disk does not keep up".to_owned());
-        AppendError::QueuesBehind { path: self.queues.files.root.clone(), waiting, cause }
+        AppendError::QueuesBehind { path: self.options.root.clone(), waiting, cause }
     }
 
     /// Whether an append would be accepted now.

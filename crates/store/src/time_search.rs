@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::queue::Queue;
+use crate::queue_kind::QueueKind;
 use crate::store::Store;
 
 /// Which of several messages of one time is meant, and which neighbour of a gap.
@@ -27,11 +28,27 @@ impl Store {
             return max as i64;
         }
         // Store times do not go back along the log, hence not along a queue.
+        if queue.kind() == QueueKind::Batch {
+            return self.unit_by_time(queue, (min, max), millis, boundary) as i64;
+        }
         let found = match boundary {
             Boundary::Lower => self.first_where(queue, min, max, |time| time >= millis),
             Boundary::Upper => self.first_where(queue, min, max, |time| time > millis).saturating_sub(1),
         };
         found.clamp(min, max) as i64
+    }
+
+    /// The same for a batch queue, where it is the offset of an entry; as with Java that of the last one if all are
+    /// older.
+    fn unit_by_time(&self, queue: &Queue, (min, max): (u64, u64), millis: i64, boundary: Boundary) -> u64 {
+        let found = match boundary {
+            Boundary::Lower => self.first_where(queue, min, max, |time| time >= millis),
+            Boundary::Upper => {
+                self.first_where(queue, min, max, |time| time > millis).saturating_sub(1).max(min)
+            }
+        };
+        let unit = queue.unit(found.min(max - 1)).ok().flatten();
+        unit.map_or(found, |unit| unit.base.max(min))
     }
 
     fn first_where(&self, queue: &Queue, min: u64, max: u64, holds: impl Fn(i64) -> bool) -> u64 {

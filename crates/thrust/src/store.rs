@@ -105,6 +105,11 @@ fn options(place: &Place) -> Result<Options, CommandError> {
     {
         options.queue_segment_entries = entries;
     }
+    if let (None, Some(entries)) =
+        (loaded.place_of("mapperFileSizeBatchConsumeQueue"), sizes.batch_queue_segment_entries)
+    {
+        options.batch_queue_segment_entries = entries;
+    }
     Ok(options)
 }
 

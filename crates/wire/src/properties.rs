@@ -46,6 +46,10 @@ pub const POP_CK: &str = "POP_CK";
 pub const INNER_NUM: &str = "INNER_NUM";
 /// First queue offset of an inner batch.
 pub const INNER_BASE: &str = "INNER_BASE";
+/// Light queues that a message is put into besides its own, comma-separated.
+pub const INNER_MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+/// Its offsets in those, in the same order.
+pub const INNER_MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
 /// CRC property (wire.md §13.2).
 pub const CRC32: &str = "__CRC32#";
 /// Client to push a reply to.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use store::QueueKind;
 use wire::body::{TopicConfig, TopicList};
 use wire::code::response;
 use wire::header::FrameWriter;
@@ -70,6 +71,7 @@ impl Broker {
         let old = self.topics.get(&config.topic_name);
         let old = old.as_ref().map(|topic| &topic.config.attributes);
         config.attributes = attributes::edit(attributes::OF_TOPICS, old, edits)?;
+        attributes::check_together(&config.attributes)?;
         let settings = self.settings.load();
         // What was accepted once does not stand in the way of other changes.
         let changed = |name| config.attributes.get(name) != old.and_then(|old| old.get(name));
@@ -85,6 +87,10 @@ impl Broker {
     }
 
     fn store_topics(&self, configs: Vec<TopicConfig>) -> Outcome {
+        for config in &configs {
+            let kind = QueueKind::of_attributes(&config.attributes);
+            self.store.set_queue_kind(&config.topic_name, kind)?;
+        }
         self.topics.update(configs.clone(), self.now_ms())?;
         configs.iter().for_each(|config| self.keep_messages_of(config));
         Ok(())
@@ -149,6 +155,12 @@ impl Broker {
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
         }
         for name in doomed {
+            let batch = self.topics.get(&name).is_some_and(|topic| topic.kind == QueueKind::Batch);
+            if batch {
+                // The next start would not know what to do with batch queues of a topic that nothing names: they go
+                // first, and once more below with what was sent meanwhile.
+                self.store.delete_topic(&name)?;
+            }
             if self.topics.remove(&name, self.now_ms())? {
                 self.offsets.remove_topic(&name);
                 self.repeats.forget(&name);
@@ -156,6 +168,7 @@ impl Broker {
                 self.transactions.remove_topic(&name);
                 self.store.keep_messages(&name, None);
                 self.store.delete_topic(&name)?;
+                self.store.set_queue_kind(&name, QueueKind::Simple)?;
                 self.stats.forget_topic(&name);
             }
         }

@@ -22,6 +22,8 @@ pub(super) struct Answer {
     pub queue_id: u32,
     /// Where its unique key stands in `keys`.
     pub key: Range<usize>,
+    /// Its record is an inner batch: the sender shows the unique key as the one id of all its messages.
+    pub inner_batch: bool,
     /// Where the handle that takes it back stands in `keys`; empty if nothing can.
     pub recall: Range<usize>,
     /// Where its records are if an earlier turn stored them.
@@ -33,7 +35,17 @@ pub(super) struct Answer {
 impl Answer {
     /// For `count` records of the batch from number `first` on, with nothing else to tell.
     pub fn new(reply_to: ReplyTo, first: usize, count: usize, queue_id: u32) -> Answer {
-        Answer { reply_to, first, count, queue_id, key: 0..0, recall: 0..0, stored: Vec::new(), _held: None }
+        Answer {
+            reply_to,
+            first,
+            count,
+            queue_id,
+            key: 0..0,
+            inner_batch: false,
+            recall: 0..0,
+            stored: Vec::new(),
+            _held: None,
+        }
     }
 
     /// Where the records are, given where those of the batch are.
@@ -94,7 +106,11 @@ impl AnswerWriter {
         });
         writer.number("queueId", answer.queue_id);
         writer.number("queueOffset", offsets.clone().next().map_or(0, |offset| offset.queue_offset));
-        for (name, place) in [("transactionId", &answer.key), ("recallHandle", &answer.recall)] {
+        let none = 0..0;
+        let batch_key = if answer.inner_batch { &answer.key } else { &none };
+        let texts =
+            [("transactionId", &answer.key), ("batchUniqId", batch_key), ("recallHandle", &answer.recall)];
+        for (name, place) in texts {
             let text = keys.get(place.clone()).and_then(|text| std::str::from_utf8(text).ok());
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 writer.field(name, text);

@@ -130,7 +130,7 @@ impl StoreFiles {
         queues.load(u64::MAX)?;
         let mut views = Vec::new();
         for queue in queues.topics().iter().flat_map(|topic| queues.of_topic(topic)) {
-            let dir = queues.files.dir_of(queue.topic(), queue.id());
+            let dir = queues.files.dir_of(&queue);
             let files = self.disk.list(&dir).map_err(StoreError::io("list", &dir))?.len();
             views.push(QueueView {
                 topic: queue.topic().to_string(),

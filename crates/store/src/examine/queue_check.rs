@@ -13,7 +13,8 @@ use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
-use crate::queue::{ENTRY_BYTES, QueueEntry};
+use crate::queue::QueueEntry;
+use crate::queue_kind::{self, QueueKind, Unit};
 use crate::segment;
 
 const REBUILD: &str = "`thrust store repair` rebuilds the queue from the log";
@@ -27,13 +28,16 @@ const LIGHT_QUEUE: &str = "%LMQ%";
 /// The check of all queues, fed with the records of the log in order.
 pub(crate) struct QueueCheck<'a> {
     disk: &'a dyn Disk,
-    dir: PathBuf,
-    segment_entries: u64,
+    root: PathBuf,
+    /// Of simple queues and of batch queues.
+    segment_entries: [u64; 2],
     levels: &'a [Duration],
     read_ahead: u64,
     /// Records from here on get their entries when the store is opened.
     dispatched_from: u64,
     topics: HashMap<String, BTreeMap<u32, QueueState>>,
+    /// Topics with batch queues.
+    batch_topics: BTreeSet<String>,
     /// Entries that have their record.
     pub entries: u64,
 }
@@ -41,9 +45,12 @@ pub(crate) struct QueueCheck<'a> {
 /// What is known of one queue.
 #[derive(Default)]
 struct QueueState {
-    /// First entries of its files, in order.
+    kind: QueueKind,
+    /// Places of the first entries of its files, in order.
     files: Vec<u64>,
-    /// Offset of the first record in the log, and the one to follow the last.
+    /// Where its next entry should be: in a batch queue places say nothing about offsets.
+    place: Option<u64>,
+    /// Place of the entry of the first record in the log, and the offset to follow the last message.
     first: Option<u64>,
     next: u64,
     read: Vec<u8>,
@@ -63,12 +70,14 @@ impl<'a> QueueCheck<'a> {
     ) -> Result<QueueCheck<'a>, StoreError> {
         let mut check = QueueCheck {
             disk,
-            dir: options.root.join("consumequeue"),
-            segment_entries: u64::from(options.queue_segment_entries),
+            root: options.root.clone(),
+            segment_entries: [options.queue_segment_entries, options.batch_queue_segment_entries]
+                .map(u64::from),
             levels: &options.delay_levels,
             read_ahead: READ_AHEAD,
             dispatched_from,
             topics: HashMap::new(),
+            batch_topics: queue_kind::topics_on_disk(disk, &options.root).batch,
             entries: 0,
         };
         check.load(findings)?;
@@ -84,25 +93,47 @@ impl<'a> QueueCheck<'a> {
     }
 
     fn load(&mut self, findings: &mut Findings) -> Result<(), StoreError> {
-        let list = |dir: &PathBuf| self.disk.list(dir).map_err(StoreError::io("list", dir));
-        let mut topics = HashMap::new();
-        for topic in list(&self.dir)?.into_iter().filter(|entry| entry.is_dir) {
-            let dir = self.dir.join(&topic.name);
-            let mut queues = BTreeMap::new();
-            for queue in list(&dir)? {
-                if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
-                    let files = self.load_files(&dir.join(&queue.name), findings)?;
-                    queues.insert(id, QueueState { files, ..QueueState::default() });
+        let list = |dir: &Path| self.disk.list(dir).map_err(StoreError::io("list", dir));
+        let mut topics: HashMap<String, BTreeMap<u32, QueueState>> = HashMap::new();
+        let mut batch_topics = std::mem::take(&mut self.batch_topics);
+        for kind in QueueKind::ALL {
+            let root = self.root.join(kind.dir());
+            for topic in list(&root)?.into_iter().filter(|entry| entry.is_dir) {
+                let dir = root.join(&topic.name);
+                if kind == QueueKind::Batch {
+                    batch_topics.insert(topic.name.clone());
+                }
+                let queues = topics.entry(topic.name).or_default();
+                for queue in list(&dir)? {
+                    if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
+                        let files = self.load_files(kind, &dir.join(&queue.name), findings)?;
+                        queues.insert(id, QueueState { kind, files, ..QueueState::default() });
+                    }
                 }
             }
-            topics.insert(topic.name, queues);
         }
-        self.topics = topics;
+        (self.topics, self.batch_topics) = (topics, batch_topics);
         Ok(())
     }
 
-    fn load_files(&self, dir: &Path, findings: &mut Findings) -> Result<Vec<u64>, StoreError> {
-        let segment_bytes = self.segment_entries * ENTRY_BYTES as u64;
+    /// What the queues of a topic are, by its configuration and its files.
+    fn kind_of(&self, topic: &str) -> QueueKind {
+        if self.batch_topics.contains(topic) { QueueKind::Batch } else { QueueKind::Simple }
+    }
+
+    fn reader(&self, kind: QueueKind) -> Reader<'_> {
+        let segment_entries = self.segment_entries[kind as usize];
+        Reader { disk: self.disk, kind, segment_entries, ahead: self.read_ahead }
+    }
+
+    fn load_files(
+        &self,
+        kind: QueueKind,
+        dir: &Path,
+        findings: &mut Findings,
+    ) -> Result<Vec<u64>, StoreError> {
+        let segment_entries = self.segment_entries[kind as usize];
+        let segment_bytes = segment_entries * kind.entry_bytes() as u64;
         let mut files: Vec<u64> = Vec::new();
         let entries = self.disk.list(dir).map_err(StoreError::io("list", dir))?;
         let count = entries.len();
@@ -118,12 +149,19 @@ impl<'a> QueueCheck<'a> {
             };
             if entry.len != segment_bytes {
                 let what = format!("has {} bytes where segments have {segment_bytes}", entry.len);
-                let remedy = "give the right mappedFileSizeConsumeQueue if it is another; otherwise `thrust store repair` rebuilds the queue";
+                let remedy = match kind {
+                    QueueKind::Simple => {
+                        "give the right mappedFileSizeConsumeQueue if it is another; otherwise `thrust store repair` rebuilds the queue"
+                    }
+                    QueueKind::Batch => {
+                        "give the right mapperFileSizeBatchConsumeQueue if it is another; otherwise `thrust store repair` rebuilds the queue"
+                    }
+                };
                 findings.add(Area::Queue, &path, None, what, remedy);
                 continue;
             }
-            let first = base / ENTRY_BYTES as u64;
-            if files.last().is_some_and(|last| last + self.segment_entries != first) {
+            let first = base / kind.entry_bytes() as u64;
+            if files.last().is_some_and(|last| last + segment_entries != first) {
                 findings.add(Area::Queue, &path, first, "does not follow its predecessor", REBUILD);
             }
             files.push(first);
@@ -133,42 +171,66 @@ impl<'a> QueueCheck<'a> {
 
     /// Compares the next record of the log with its entry.
     pub fn record(&mut self, record: &Record<'_>, findings: &mut Findings) -> Result<(), StoreError> {
+        let kind = self.kind_of(record.topic);
         let queued = sys_flag::is_queued(record.sys_flag)
             && dispatch::is_safe_topic(record.topic)
             && record.queue_id <= i32::MAX as u32
-            && record.queue_offset >= 0;
+            && record.queue_offset >= 0
+            && (kind == QueueKind::Batch || !queue_kind::is_inner_batch(record));
         if !queued {
             return Ok(());
         }
-        if !self.topics.contains_key(record.topic) {
-            self.topics.insert(record.topic.to_owned(), BTreeMap::new());
+        let wanted = Unit {
+            entry: QueueEntry {
+                physical_offset: record.physical_offset as u64,
+                size: record.bytes.len() as u32,
+                tags_code: dispatch::tags_code(record, self.levels),
+            },
+            store_timestamp: if kind == QueueKind::Batch { record.store_timestamp } else { 0 },
+            base: record.queue_offset as u64,
+            count: queue_kind::message_count(kind, record),
+        };
+        self.compare(record.topic, record.queue_id, kind, &wanted, findings)
+    }
+
+    /// Compares the entry that a queue should have next with the one it has.
+    fn compare(
+        &mut self,
+        topic: &str,
+        queue_id: u32,
+        kind: QueueKind,
+        wanted: &Unit,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let queue_dir = self.root.join(kind.dir()).join(topic).join(queue_id.to_string());
+        let dir = || queue_dir.clone();
+        let segment_entries = self.segment_entries[kind as usize];
+        let reader = Reader { disk: self.disk, kind, segment_entries, ahead: self.read_ahead };
+        if !self.topics.contains_key(topic) {
+            self.topics.insert(topic.to_owned(), BTreeMap::new());
         }
-        let Some(queues) = self.topics.get_mut(record.topic) else { return Ok(()) };
-        let state = queues.entry(record.queue_id).or_default();
-        let offset = record.queue_offset as u64;
-        let dir = || self.dir.join(record.topic).join(record.queue_id.to_string());
+        let Some(queues) = self.topics.get_mut(topic) else { return Ok(()) };
+        let new = || QueueState { kind, ..QueueState::default() };
+        let state = queues.entry(queue_id).or_insert_with(new);
+        let offset = wanted.base;
         let (expected, first) = (state.next, state.first.is_none());
         if offset == 0 && !first && expected > 0 {
             // The topic was deleted and made again; the files are those of the new one.
-            *state = QueueState { files: std::mem::take(&mut state.files), ..QueueState::default() };
-            state.read_from = 0;
+            *state = QueueState { kind, files: std::mem::take(&mut state.files), ..QueueState::default() };
         } else if !first && offset < expected {
-            let what =
-                format!("queue offset {offset} is used again by the record at {}", record.physical_offset);
-            findings.add(
-                Area::Queue,
-                &dir(),
-                offset,
-                what,
-                "the later message cannot be consumed; send it again",
-            );
+            let at = wanted.entry.physical_offset;
+            let what = format!("queue offset {offset} is used again by the record at {at}");
+            let remedy = "the later message cannot be consumed; send it again";
+            findings.add(Area::Queue, &dir(), offset, what, remedy);
             return Ok(());
         }
-        let reader =
-            Reader { disk: self.disk, segment_entries: self.segment_entries, ahead: self.read_ahead };
         if !first && offset > expected && expected > 0 {
-            // A repair that had to leave out a record puts a filler in its place.
-            let filled = reader.entry(state, expected, &dir)?.is_some_and(|entry| entry.is_pre_blank());
+            // A repair that had to leave out a record puts a filler in its place, and in a batch queue nothing: the
+            // next entry follows.
+            let filled = match (kind, state.place) {
+                (QueueKind::Batch, Some(place)) => reader.unit(state, place, &dir)? == Some(*wanted),
+                _ => reader.unit(state, expected, &dir)?.is_some_and(|unit| unit.entry.is_pre_blank()),
+            };
             if !filled {
                 let what = match offset - 1 {
                     last if last == expected => format!("no record of the log has queue offset {expected}"),
@@ -177,22 +239,25 @@ impl<'a> QueueCheck<'a> {
                 findings.add(Area::Queue, &dir(), expected, what, REBUILD);
             }
         }
-        state.first.get_or_insert(offset);
-        state.next = offset + 1;
-        if record.physical_offset as u64 >= self.dispatched_from {
+        let place = match kind {
+            QueueKind::Simple => offset,
+            QueueKind::Batch => match state.place {
+                Some(place) => place,
+                None => reader.first_place(state, wanted.entry.physical_offset, &dir)?,
+            },
+        };
+        state.place = Some(place + 1);
+        state.first.get_or_insert(place);
+        state.next = wanted.until();
+        if wanted.entry.physical_offset >= self.dispatched_from {
             return Ok(());
         }
-        let wanted = QueueEntry {
-            physical_offset: record.physical_offset as u64,
-            size: record.bytes.len() as u32,
-            tags_code: dispatch::tags_code(record, self.levels),
-        };
-        let found = reader.entry(state, offset, &dir)?;
+        let found = reader.unit(state, place, &dir)?;
         self.entries += 1;
-        if found != Some(wanted) {
+        if found != Some(*wanted) {
             state.wrong += 1;
             if state.first_wrong.is_none() {
-                state.first_wrong = Some(difference(dir(), offset, found, &wanted, record.topic));
+                state.first_wrong = Some(difference(dir(), found, wanted, topic));
             }
         }
         Ok(())
@@ -211,7 +276,9 @@ impl<'a> QueueCheck<'a> {
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (topic, queues) in all {
             for (id, mut state) in queues {
-                let dir = || self.dir.join(&topic).join(id.to_string());
+                let dir = || self.root.join(state.kind.dir()).join(&topic).join(id.to_string());
+                let dir = dir();
+                let dir = || dir.clone();
                 if state.files.is_empty() {
                     let is_known =
                         topics.is_none_or(|topics| topics.contains(&topic)) || names::is_system_topic(&topic);
@@ -246,15 +313,14 @@ impl<'a> QueueCheck<'a> {
         dir: &dyn Fn() -> PathBuf,
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
-        let reader =
-            Reader { disk: self.disk, segment_entries: self.segment_entries, ahead: self.read_ahead };
+        let reader = self.reader(state.kind);
         let begin = state.files.first().copied().unwrap_or(0);
         let mut index = begin;
         let mut last = None;
         // Without a record in the log all entries are of segments that have expired.
         let until = state.first.unwrap_or(u64::MAX);
         while index < until {
-            let Some(entry) = reader.entry(state, index, dir)? else { break };
+            let Some(Unit { entry, .. }) = reader.unit(state, index, dir)? else { break };
             let follows = last.is_none_or(|last| entry.physical_offset > last);
             if !entry.is_pre_blank() {
                 if entry.physical_offset >= log_min && entry.physical_offset < self.dispatched_from
@@ -272,41 +338,47 @@ impl<'a> QueueCheck<'a> {
         if index < until && state.first.is_some() {
             findings.add(Area::Queue, &dir(), index, "is empty, before entries that are not", REBUILD);
         }
-        if state.first.is_some()
-            && let Some(entry) = reader.entry(state, state.next, dir)?
+        if let Some(behind) = state.place
+            && let Some(Unit { entry, .. }) = reader.unit(state, behind, dir)?
             && entry.physical_offset < self.dispatched_from
         {
             let what = format!("points to {}, behind the queue's last record", entry.physical_offset);
-            findings.add(Area::Queue, &dir(), state.next, what, REBUILD);
+            findings.add(Area::Queue, &dir(), behind, what, REBUILD);
         }
         Ok(())
     }
 }
 
-fn difference(
-    path: PathBuf,
-    index: u64,
-    found: Option<QueueEntry>,
-    wanted: &QueueEntry,
-    topic: &str,
-) -> Finding {
-    let record = wanted.physical_offset;
+fn difference(path: PathBuf, found: Option<Unit>, wanted: &Unit, topic: &str) -> Finding {
+    let index = wanted.base;
+    let record = wanted.entry.physical_offset;
     let mut remedy = REBUILD;
-    let what = match found {
+    let what = match found.map(|unit| (unit.entry, unit)) {
         None => format!("is missing; its record is at {record}"),
-        Some(entry) if entry.physical_offset != wanted.physical_offset => {
+        Some((entry, _)) if entry.physical_offset != record => {
             format!("points to {} and not to its record at {record}", entry.physical_offset)
         }
-        Some(entry) if entry.size != wanted.size => {
-            format!("says that its record at {record} has {} bytes, and it has {}", entry.size, wanted.size)
+        Some((entry, _)) if entry.size != wanted.entry.size => {
+            let (says, has) = (entry.size, wanted.entry.size);
+            format!("says that its record at {record} has {says} bytes, and it has {has}")
         }
-        Some(entry) => {
+        Some((_, unit)) if (unit.base, unit.count) != (wanted.base, wanted.count) => {
+            format!(
+                "says that its record at {record} has {} messages from offset {} on, and it has {} from {} on",
+                unit.count, unit.base, wanted.count, wanted.base
+            )
+        }
+        Some((_, unit)) if unit.store_timestamp != wanted.store_timestamp => {
+            let (says, was) = (unit.store_timestamp, wanted.store_timestamp);
+            format!("says that its record at {record} was stored at {says}, and it was at {was}")
+        }
+        Some((entry, _)) => {
             if topic == dispatch::SCHEDULE_TOPIC {
                 remedy = "harmless if messageDelayLevel was changed since; otherwise `thrust store repair` rebuilds the queue";
             }
             format!(
                 "has tags code {} where its record at {record} gives {}",
-                entry.tags_code, wanted.tags_code
+                entry.tags_code, wanted.entry.tags_code
             )
         }
     };
@@ -316,38 +388,59 @@ fn difference(
 /// Reads entries of a queue in pieces.
 struct Reader<'a> {
     disk: &'a dyn Disk,
+    kind: QueueKind,
     segment_entries: u64,
     ahead: u64,
 }
 
 impl Reader<'_> {
-    /// An entry, `None` if it is in no file or nothing was written there.
-    fn entry(
+    /// The entry at a place, `None` if it is in no file or nothing was written there.
+    fn unit(
         &self,
         state: &mut QueueState,
-        index: u64,
+        place: u64,
         dir: &dyn Fn() -> PathBuf,
-    ) -> Result<Option<QueueEntry>, StoreError> {
-        let held = (state.read.len() / ENTRY_BYTES) as u64;
-        if index < state.read_from || index >= state.read_from + held {
-            self.read(state, index, dir)?;
+    ) -> Result<Option<Unit>, StoreError> {
+        let entry_bytes = self.kind.entry_bytes();
+        let held = (state.read.len() / entry_bytes) as u64;
+        if place < state.read_from || place >= state.read_from + held {
+            self.read(state, place, dir)?;
         }
-        let at = (index - state.read_from) as usize * ENTRY_BYTES;
-        Ok(state.read.get(at..at + ENTRY_BYTES).and_then(QueueEntry::decode))
+        let at = (place - state.read_from) as usize * entry_bytes;
+        let bytes = state.read.get(at..at + entry_bytes);
+        Ok(bytes.and_then(|bytes| Unit::decode(self.kind, place, bytes)))
     }
 
-    fn read(&self, state: &mut QueueState, index: u64, dir: &dyn Fn() -> PathBuf) -> Result<(), StoreError> {
+    /// Place of the first entry of a batch queue that leads to `physical_offset` or farther: those before it are of
+    /// records that have expired.
+    fn first_place(
+        &self,
+        state: &mut QueueState,
+        physical_offset: u64,
+        dir: &dyn Fn() -> PathBuf,
+    ) -> Result<u64, StoreError> {
+        let mut place = state.files.first().copied().unwrap_or(0);
+        while let Some(unit) = self.unit(state, place, dir)?
+            && unit.entry.physical_offset < physical_offset
+        {
+            place += 1;
+        }
+        Ok(place)
+    }
+
+    fn read(&self, state: &mut QueueState, place: u64, dir: &dyn Fn() -> PathBuf) -> Result<(), StoreError> {
         state.read.clear();
-        state.read_from = index;
-        let first = index / self.segment_entries * self.segment_entries;
+        state.read_from = place;
+        let first = place / self.segment_entries * self.segment_entries;
         if state.files.binary_search(&first).is_err() {
             return Ok(());
         }
-        let path = segment::path_of(&dir(), first * ENTRY_BYTES as u64);
-        let count = self.ahead.min(first + self.segment_entries - index) as usize;
-        state.read.resize(count * ENTRY_BYTES, 0);
+        let entry_bytes = self.kind.entry_bytes();
+        let path = segment::path_of(&dir(), first * entry_bytes as u64);
+        let count = self.ahead.min(first + self.segment_entries - place) as usize;
+        state.read.resize(count * entry_bytes, 0);
         let file = self.disk.open(&path).map_err(StoreError::io("open", &path))?;
-        file.read_at(&mut state.read, (index - first) * ENTRY_BYTES as u64)
+        file.read_at(&mut state.read, (place - first) * entry_bytes as u64)
             .map_err(StoreError::io("read", &path))
     }
 }

@@ -22,6 +22,7 @@ use crate::commit_log::{CommitLog, Window};
 use crate::disk::{self, Disk, File};
 use crate::dispatch;
 use crate::error::StoreError;
+use crate::queue_kind::QueueKind;
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -184,9 +185,13 @@ impl StoreFiles {
     }
 
     fn topic_dirs(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
-        let dir = self.queue_dir();
-        let entries = self.disk.list(&dir).map_err(StoreError::io("list", &dir))?;
-        Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect())
+        let mut topics = std::collections::BTreeSet::new();
+        for kind in QueueKind::ALL {
+            let dir = self.queue_dir(kind);
+            let entries = self.disk.list(&dir).map_err(StoreError::io("list", &dir))?;
+            topics.extend(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name));
+        }
+        Ok(topics)
     }
 
     /// Copies every byte of the log that will change, durably, with a text that says what they are.

@@ -75,7 +75,7 @@ impl Store {
         let mut bytes = vec![0; count * ENTRY_BYTES];
         let read = queue
             .raw_entries(state.queue_offset, &mut bytes)
-            .map_err(StoreError::io("read", &self.queues.files.dir_of(queue.topic(), queue.id())))?;
+            .map_err(StoreError::io("read", &self.queues.files.dir_of(&queue)))?;
         if read == 0 {
             tracing::error!(offset = state.queue_offset, "the timer topic's queue has a gap; it is skipped");
             state.queue_offset += 1;

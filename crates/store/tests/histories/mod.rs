@@ -13,11 +13,15 @@ use std::time::Duration;
 use sim::{Fault, Operation, Random, SimClock, SimDisk, Trace};
 use store::{AppendError, Batch, Flushed, Options, Store, StoreError, config_file};
 
-use crate::support::{Letter, letter, open_on, read_queue, small_options, sync_options};
+use crate::support::{
+    Letter, configure_batch_topics, letter, open_on, read_queue, small_options, sync_options,
+};
 use model::{End, Model};
 use planted::{Bug, disk_with};
 
-const TOPICS: [&str; 3] = ["orders", "payments", "%RETRY%group"];
+/// The last of them has batch queues.
+const TOPICS: [&str; 4] = ["orders", "payments", "%RETRY%group", "letters"];
+const BATCH_TOPIC: usize = 3;
 const CONFIG: &str = "/store/config/consumerOffset.json";
 /// Of a short write so much is written at least, or nothing: the checkpoint is one write within one sector, which no
 /// disk and no kernel cuts in half.
@@ -70,6 +74,7 @@ impl History {
             states: 0,
             aloud: false,
         };
+        configure_batch_topics(&history.disk, &[TOPICS[BATCH_TOPIC]]);
         history.store = Some(history.open());
         history
     }
@@ -217,16 +222,18 @@ impl History {
         let mut body = format!("{}-{number}-", self.model.seed).into_bytes();
         let len = if random.chance(10) { 1500 } else { random.below(300) } as usize;
         body.resize(body.len() + len, b'x');
-        let topic = TOPICS[random.below(3) as usize];
+        let place = random.below(4) as usize;
+        let topic = TOPICS[place];
+        let inner = if place == BATCH_TOPIC && random.chance(60) { 1 + random.below(9) as u16 } else { 0 };
         // One in twenty is the first half of a transaction: in the log, in the index, in no queue.
-        let sys_flag = if random.chance(5) { 4 } else { 0 };
-        let letter = Letter { body, sys_flag, ..letter(topic, random.below(3) as u32, "") };
+        let sys_flag = if inner == 0 && random.chance(5) { 4 } else { 0 };
+        let letter = Letter { body, sys_flag, inner, ..letter(topic, random.below(3) as u32, "") };
         letter.keyed(&format!("k{number}")).tagged(["a", "b"][random.below(2) as usize])
     }
 
     /// What readers see is what was sent; with synchronous flush, what is on the disk.
     fn read_some(&mut self, store: &Arc<Store>) {
-        let topic = TOPICS[self.random.below(3) as usize];
+        let topic = TOPICS[self.random.below(4) as usize];
         let Some(queue) = store.find_queue(topic, self.random.below(3) as u32) else { return };
         if self.sick {
             return;
@@ -253,7 +260,7 @@ impl History {
     }
 
     fn delete_topic(&mut self, store: &Arc<Store>) {
-        let topic = TOPICS[self.random.below(3) as usize];
+        let topic = TOPICS[self.random.below(4) as usize];
         let deleted = self.did(&format!("delete {topic}"), store.delete_topic(topic)).is_some();
         self.model.delete(topic, deleted);
     }

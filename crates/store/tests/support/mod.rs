@@ -20,6 +20,7 @@ pub fn small_options() -> Options {
     Options {
         segment_bytes: 16 * 1024,
         queue_segment_entries: 40,
+        batch_queue_segment_entries: 30,
         index_slots: 50,
         index_entries: 150,
         in_memory_bytes: 1 << 30,
@@ -76,6 +77,19 @@ pub struct Letter {
     pub tags: String,
     pub delay: String,
     pub sys_flag: i32,
+    /// Messages of an inner batch; 0 for a message that is none.
+    pub inner: u16,
+}
+
+/// Writes a broker's configuration in which these topics have batch queues, so that a store finds it.
+pub fn configure_batch_topics(disk: &dyn Disk, topics: &[&str]) {
+    let entries = topics.iter().map(|topic| {
+        format!("\"{topic}\":{{\"attributes\":{{\"queue.type\":\"BatchCQ\"}},\"topicName\":\"{topic}\"}}")
+    });
+    let table = entries.collect::<Vec<_>>().join(",");
+    let path = Path::new(ROOT).join("config/topics.json");
+    let text = format!("{{\"topicConfigTable\":{{{table}}}}}");
+    store::config_file::save(disk, &path, text.as_bytes()).expect("a configuration");
 }
 
 pub fn letter(topic: &str, queue: u32, body: &str) -> Letter {
@@ -93,16 +107,30 @@ impl Letter {
         self
     }
 
+    /// Of so many messages, in one record.
+    pub fn inner_batch(mut self, count: u16) -> Letter {
+        self.inner = count;
+        self
+    }
+
+    /// Queue offsets that it takes.
+    pub fn offsets(&self) -> u64 {
+        u64::from(self.inner.max(1))
+    }
+
     pub fn push_to(&self, store: &Store, batch: &mut Batch) -> usize {
         let mut text = Vec::new();
         properties::push(&mut text, properties::KEYS, &self.keys);
         properties::push(&mut text, properties::TAGS, &self.tags);
         properties::push(&mut text, properties::DELAY, &self.delay);
+        if self.inner > 0 {
+            properties::push(&mut text, properties::INNER_NUM, &self.inner.to_string());
+        }
         let message = Message {
             topic: &self.topic,
             queue_id: self.queue,
             flag: 0,
-            sys_flag: self.sys_flag,
+            sys_flag: self.sys_flag | if self.inner > 0 { 0xC0 } else { 0 },
             born_timestamp: 1,
             born_host: "127.0.0.1:1000".parse().unwrap(),
             store_host: "127.0.0.1:10911".parse().unwrap(),
@@ -112,7 +140,11 @@ impl Letter {
             properties: &text,
         };
         let queue = store.queue(&self.topic, self.queue);
-        batch.push(&queue, &message, hash::tags_code(Some(&self.tags))).unwrap()
+        let tags_code = hash::tags_code(Some(&self.tags));
+        match self.inner {
+            0 => batch.push(&queue, &message, tags_code).unwrap(),
+            count => batch.push_inner_batch(&queue, &message, tags_code, count).unwrap(),
+        }
     }
 }
 
@@ -152,12 +184,19 @@ pub fn read_queue(store: &Store, queue: &Queue) -> Vec<Got> {
         let mut body = Vec::new();
         result.records.copy_to(&mut body).unwrap();
         let mut rest = &body[..];
+        let mut next = offset;
         while !rest.is_empty() {
             let record = Record::parse(rest).expect("a record");
             record.verify_crc().expect("its CRC");
             assert_eq!(record.topic, &**queue.topic());
             assert_eq!(record.queue_id, queue.id());
-            assert_eq!(record.queue_offset, offset + (got_since(&got, offset)) as i64);
+            assert_eq!(record.queue_offset, next, "{queue:?}");
+            let count = record.property(properties::INNER_NUM).map_or(1, |count| count.parse().unwrap());
+            if count > 1 {
+                let base = record.property(properties::INNER_BASE).map(|base| base.parse());
+                assert_eq!(base, Some(Ok(record.queue_offset)));
+            }
+            next += count;
             got.push(Got {
                 queue_offset: record.queue_offset,
                 physical_offset: record.physical_offset,
@@ -165,13 +204,10 @@ pub fn read_queue(store: &Store, queue: &Queue) -> Vec<Got> {
             });
             rest = &rest[record.bytes.len()..];
         }
-        assert_eq!(result.next_offset, offset + result.records.len() as i64);
+        assert_eq!(result.next_offset, next);
+        assert_eq!(result.records.messages() as i64, next - offset);
         offset = result.next_offset;
     }
-}
-
-fn got_since(got: &[Got], offset: i64) -> usize {
-    got.iter().filter(|got| got.queue_offset >= offset).count()
 }
 
 pub fn bodies(store: &Store, topic: &str, queue: u32) -> Vec<String> {

@@ -39,6 +39,7 @@ public final class Runner {
         new SyncAsyncAndOneWaySend(),
         new EverythingOnAMessageRoundTrips(),
         new BatchBecomesSingleMessages(),
+        new BatchTopicNumbersEveryMessage(),
         new BodyAndPropertyLimits(),
         new CompressedBodyRoundTrips(),
         new ConcurrentPushConsumption(),

@@ -1,0 +1,85 @@
+//! A batch request to a topic with `queue.type=BatchCQ`: its body becomes one record as it is, which has as many
+//! queue offsets as it holds messages, and which clients unwrap (broker.md §5.7).
+
+use std::sync::Arc;
+
+use store::{INNER_MESSAGES_MAX, Queue};
+use wire::code::response;
+use wire::hash;
+use wire::properties as props;
+use wire::record::Message;
+use wire::sys_flag;
+
+use super::answer::Answer;
+use super::{BROKER_PROPERTIES, Outgoing, Seen, SendHeader, encode_refusal};
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::topics::Topic;
+
+impl Broker {
+    /// Takes an inner batch into the batch of this turn. `unique_key` is the one that its sender gave all of it: what
+    /// tells it from batches of older clients, which are stored message by message here too.
+    pub(super) fn prepare_inner_batch(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        header: &SendHeader<'_>,
+        topic: &Topic,
+        queue: &Arc<Queue>,
+        unique_key: &str,
+        outgoing: &mut Outgoing,
+    ) -> Outcome {
+        let request = exchange.request;
+        let count = count_messages(request.body)?;
+        let seen = Seen::of(header.properties.as_bytes());
+        let properties = &mut outgoing.properties;
+        properties.clear();
+        props::copy_without(header.properties.as_bytes(), &BROKER_PROPERTIES, properties);
+        properties.extend_from_slice(&self.stamp.load());
+        props::push(properties, props::INNER_NUM, itoa::Buffer::new().format(count));
+        let message = Message {
+            topic: &topic.config.topic_name,
+            queue_id: queue.id(),
+            flag: header.flag,
+            sys_flag: self.sys_flag(header, topic) | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH,
+            born_timestamp: header.born_timestamp,
+            born_host: exchange.channel.peer(),
+            store_host: self.address,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: request.body,
+            properties,
+        };
+        let tags_code = hash::tags_code(seen.tags);
+        let first = outgoing
+            .batch
+            .push_inner_batch(queue, &message, tags_code, count)
+            .map_err(|error| encode_refusal(&error))?;
+        let held = self.place(exchange.channel, !seen.no_wait)?;
+        topic.put.add(u64::from(count), request.body.len() as u64);
+        let start = outgoing.keys.len();
+        outgoing.keys.extend_from_slice(unique_key.as_bytes());
+        let key = start..outgoing.keys.len();
+        outgoing.waits |= !seen.no_wait;
+        let answer = Answer::new(request.reply_to(), first, 1, queue.id());
+        outgoing.answers.push(Answer { key, inner_batch: true, _held: held, ..answer });
+        Ok(())
+    }
+}
+
+/// Messages of a batch body, each of which must be whole: nobody could read what follows one that is not.
+fn count_messages(body: &[u8]) -> Result<u16, Refusal> {
+    let illegal = |remark: String| Refusal::new(response::MESSAGE_ILLEGAL, remark);
+    let mut count = 0usize;
+    for entry in wire::batch::entries(body) {
+        entry.map_err(|error| illegal(error.to_string()))?;
+        count += 1;
+    }
+    match u16::try_from(count) {
+        Ok(0) => Err(illegal("the batch holds no message".to_owned())),
+        Ok(number) if count <= INNER_MESSAGES_MAX => Ok(number),
+        _ => {
+            let remark = format!("the batch holds {count} messages, {INNER_MESSAGES_MAX} are possible");
+            Err(illegal(remark))
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Topics with `queue.type=BatchCQ`: what Java's producers send as a batch is one record with many offsets, which
+//! clients unwrap.
+
+mod support;
+
+use remoting::Answer;
+use support::{World, body, number, queue_key};
+use wire::batch::{self, Entry};
+use wire::code::{request, response};
+use wire::properties as props;
+use wire::record::Record;
+use wire::sys_flag;
+
+const BATCH_KEY: &str = "0A00000100002A9F000000000000ABCD";
+
+async fn create(world: &World, topic: &str, attributes: &str) -> Answer {
+    let fields = [
+        ("topic", topic),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "1"),
+        ("writeQueueNums", "1"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("order", "false"),
+        ("attributes", attributes),
+    ];
+    world.me.ask(request::UPDATE_AND_CREATE_TOPIC, &fields).await
+}
+
+async fn batch_topic(world: &World) {
+    let created = create(world, "Letters", "+queue.type=BatchCQ").await;
+    assert_eq!(created.code, response::SUCCESS, "{created:?}");
+}
+
+/// The body of a batch of messages with these bodies.
+fn messages(bodies: &[String]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for body in bodies {
+        let mut properties = Vec::new();
+        props::push(&mut properties, props::UNIQ_KEY, &format!("key-of-{body}"));
+        batch::push(&mut text, &Entry { flag: 7, body: body.as_bytes(), properties: &properties });
+    }
+    text
+}
+
+async fn send_batch(world: &World, code: i32, bodies: &[u8], properties: &[(&str, &str)]) -> Answer {
+    let mut text = Vec::new();
+    for (name, value) in properties {
+        props::push(&mut text, name, value);
+    }
+    let text = String::from_utf8(text).unwrap();
+    let long = code == request::SEND_MESSAGE;
+    let name = |long_name: &'static str, short: &'static str| if long { long_name } else { short };
+    let fields = [
+        (name("producerGroup", "a"), "producers"),
+        (name("topic", "b"), "Letters"),
+        (name("defaultTopic", "c"), "TBW102"),
+        (name("defaultTopicQueueNums", "d"), "4"),
+        (name("queueId", "e"), "0"),
+        (name("sysFlag", "f"), "0"),
+        (name("bornTimestamp", "g"), "1700000000000"),
+        (name("flag", "h"), "0"),
+        (name("properties", "i"), &text),
+        (name("reconsumeTimes", "j"), "0"),
+        (name("unitMode", "k"), "false"),
+        (name("batch", "m"), "true"),
+    ];
+    world.me.ask_with(code, &fields, bodies).await
+}
+
+fn bodies(name: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{name}-{number}")).collect()
+}
+
+/// Pulls from an offset: for each record its first offset and the bodies in it, and where the next pull begins.
+async fn pull(world: &World, offset: i64) -> (Vec<(i64, Vec<String>)>, i64) {
+    let offset = offset.to_string();
+    let fields = [
+        ("consumerGroup", "readers"),
+        ("topic", "Letters"),
+        ("queueId", "0"),
+        ("queueOffset", &offset),
+        ("maxMsgNums", "32"),
+        ("sysFlag", "4"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subscription", "*"),
+        ("subVersion", "0"),
+    ];
+    let answer = world.me.ok(request::PULL_MESSAGE, &fields).await;
+    let mut rest = &answer.body[..];
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let size = u32::from_be_bytes(*rest.first_chunk().unwrap()) as usize;
+        let record = Record::parse(&rest[..size]).unwrap();
+        records.push((record.queue_offset, unwrapped(&record)));
+        rest = &rest[size..];
+    }
+    (records, number(&answer, "nextBeginOffset"))
+}
+
+/// What a client makes of a record.
+fn unwrapped(record: &Record<'_>) -> Vec<String> {
+    let text = |body: &[u8]| String::from_utf8(body.to_vec()).unwrap();
+    let wrapped = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
+    if record.sys_flag & wrapped != wrapped {
+        return vec![text(record.body)];
+    }
+    let entries: Vec<_> = batch::entries(record.body).map(Result::unwrap).collect();
+    assert_eq!(record.property(props::INNER_NUM), Some(&*entries.len().to_string()));
+    let base: i64 = record.property(props::INNER_BASE).unwrap().parse().unwrap();
+    assert_eq!(base, record.queue_offset);
+    entries.iter().map(|entry| text(entry.body)).collect()
+}
+
+#[tokio::test]
+async fn a_batch_is_one_record_and_found_at_each_of_its_offsets() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    world.create_group("readers").await;
+    let (first, second) = (bodies("first", 4), bodies("second", 3));
+    let sent = send_batch(
+        &world,
+        request::SEND_BATCH_MESSAGE,
+        &messages(&first),
+        &[(props::UNIQ_KEY, BATCH_KEY), (props::KEYS, "order-7")],
+    )
+    .await;
+    assert_eq!(sent.code, response::SUCCESS, "{sent:?}");
+    assert_eq!((number(&sent, "queueOffset"), sent.field("batchUniqId")), (0, Some(BATCH_KEY)));
+    assert_eq!(sent.field("msgId").unwrap().len(), 32, "one id for all of it");
+    assert_eq!(world.send("Letters", 0, "alone").await.queue_offset, 4);
+    let sent =
+        send_batch(&world, request::SEND_MESSAGE, &messages(&second), &[(props::UNIQ_KEY, "another")]).await;
+    assert_eq!((number(&sent, "queueOffset"), sent.field("batchUniqId")), (5, Some("another")));
+
+    let all = vec![(0, first.clone()), (4, vec!["alone".to_owned()]), (5, second.clone())];
+    for (offset, from) in [(0, 0), (3, 0), (4, 1), (5, 2), (7, 2)] {
+        assert_eq!(pull(&world, offset).await, (all[from..].to_vec(), 8), "from {offset}");
+    }
+
+    // Stores of messages, not of records: statistics count each.
+    let stats = body(&world.me.ok(request::GET_TOPIC_STATS_INFO, &[("topic", "Letters")]).await);
+    let queue = &stats["offsetTable"][queue_key("Letters", 0)];
+    assert_eq!((queue["minOffset"].as_i64(), queue["maxOffset"].as_i64()), (Some(0), Some(8)));
+    world.commit("readers", "Letters", 0, 4).await;
+    let fields = [("consumerGroup", "readers"), ("topic", "Letters")];
+    let stats = body(&world.me.ok(request::GET_CONSUME_STATS, &fields).await);
+    let queue = &stats["offsetTable"][queue_key("Letters", 0)];
+    assert_eq!((queue["brokerOffset"].as_i64(), queue["consumerOffset"].as_i64()), (Some(8), Some(4)));
+    let fields = [("topic", "Letters"), ("queueId", "0"), ("timestamp", "0")];
+    let found = world.me.ok(request::SEARCH_OFFSET_BY_TIMESTAMP, &fields).await;
+    assert_eq!(number(&found, "offset"), 0);
+    // The batch is known by the keys of all of it.
+    let now = i64::MAX.to_string();
+    let fields = [
+        ("topic", "Letters"),
+        ("key", "order-7"),
+        ("maxNum", "10"),
+        ("beginTimestamp", "0"),
+        ("endTimestamp", &now),
+    ];
+    let found = world.me.ok(request::QUERY_MESSAGE, &fields).await;
+    assert_eq!(unwrapped(&Record::parse(&found.body).unwrap()), first);
+
+    let world = world.restart().await;
+    assert_eq!(pull(&world, 1).await, (all, 8));
+}
+
+#[tokio::test]
+async fn batches_of_older_clients_become_single_messages() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    world.create_group("readers").await;
+    let sent = send_batch(&world, request::SEND_BATCH_MESSAGE, &messages(&bodies("old", 2)), &[]).await;
+    assert_eq!((sent.code, sent.field("batchUniqId")), (response::SUCCESS, None));
+    let single = |number: usize| vec![format!("old-{number}")];
+    assert_eq!(pull(&world, 0).await, (vec![(0, single(0)), (1, single(1))], 2));
+}
+
+#[tokio::test]
+async fn what_no_client_could_unwrap_is_refused() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    let key = [(props::UNIQ_KEY, BATCH_KEY)];
+    for (what, text) in [("none", &b"\0\0\0\0"[..]), ("half", &messages(&bodies("cut", 2))[..40])] {
+        let sent = send_batch(&world, request::SEND_BATCH_MESSAGE, text, &key).await;
+        assert_eq!(sent.code, response::MESSAGE_ILLEGAL, "{what}: {sent:?}");
+    }
+    // Only a batch request makes one.
+    let sent = world.me.try_send("Letters", 0, b"forged", &[(props::INNER_NUM, "1000")]).await;
+    assert_eq!(sent.code, response::MESSAGE_ILLEGAL, "{sent:?}");
+    let refused = create(&world, "Both", "+queue.type=BatchCQ,+dedup.window.ms=1000").await;
+    assert!(refused.remark.unwrap_or_default().contains("one by one"));
+    let refused = create(&world, "Letters", "+queue.type=SimpleCQ").await;
+    assert!(refused.remark.unwrap_or_default().contains("unchangeable"));
+}
+
+#[tokio::test]
+async fn a_deleted_batch_topic_may_come_back_as_another_kind() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    world.create_group("readers").await;
+    let key = [(props::UNIQ_KEY, BATCH_KEY)];
+    let old = messages(&bodies("old", 5));
+    send_batch(&world, request::SEND_BATCH_MESSAGE, &old, &key).await;
+    world.me.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "Letters")]).await;
+    assert!(!world.directory().join("batchconsumequeue/Letters").exists());
+    world.create_topic("Letters", 1).await;
+    let sent = send_batch(&world, request::SEND_BATCH_MESSAGE, &messages(&bodies("new", 2)), &key).await;
+    assert_eq!((number(&sent, "queueOffset"), sent.field("batchUniqId")), (0, None));
+    let world = world.restart().await;
+    let single = |number: usize| vec![format!("new-{number}")];
+    assert_eq!(pull(&world, 0).await, (vec![(0, single(0)), (1, single(1))], 2));
+}
