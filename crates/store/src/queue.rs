@@ -353,8 +353,8 @@ impl Queue {
         self.place_of(Reach::Disk, self.log_min_offset())
     }
 
-    /// Fills `out` with the entries from place `from` on as far as they are together in memory or in one file; tells how
-    /// many entries that was.
+    /// Fills `out` with the entries from place `from` on as far as they are together in memory or in one file; tells
+    /// how many entries that was.
     pub(crate) fn raw_entries(&self, from: u64, out: &mut [u8]) -> io::Result<usize> {
         Ok(self.raw_entries_within(Reach::Disk, from, out)?.unwrap_or(0))
     }
