@@ -11,6 +11,7 @@ use wire::frame::{Frame, FrameError};
 
 use super::answer::Inbox;
 use super::error::BenchError;
+use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::BORN_DIGITS;
 
@@ -25,20 +26,62 @@ const WAIT_MAX_NS: u64 = 100_000_000;
 pub trait Traffic: Send {
     /// Stages the requests that may go out now. Called again after each write until nothing is outgoing.
     fn offer(&mut self, moment: &Moment);
-    /// Staged bytes that are not written.
-    fn outgoing(&self) -> &[u8];
-    /// The first `count` of them were.
-    fn written(&mut self, count: usize);
+    /// Where `offer` stages.
+    fn staged(&mut self) -> &mut impl Staged;
     /// An answer came. An error text means that it makes no sense.
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String>;
-    /// When the next request is due, for traffic that runs by the clock and has room for one.
-    fn due_ns(&self) -> Option<u64>;
     /// Requests without an answer.
-    fn under_way(&self) -> usize;
+    fn slots(&self) -> &Slots;
+    /// End of the window, when nothing more is offered.
+    fn until_ns(&self) -> u64;
+    /// When the next request is due, for traffic that runs by the clock and has room for one.
+    fn due_ns(&self) -> Option<u64> {
+        None
+    }
     /// Whether it will offer nothing from `now_ns` on.
-    fn exhausted(&self, now_ns: u64) -> bool;
-    /// Requests without an answer, and those that were due and could not be sent.
-    fn unserved(&self) -> u64;
+    fn exhausted(&self, now_ns: u64) -> bool {
+        now_ns >= self.until_ns()
+    }
+    /// Requests that were due and could not be sent.
+    fn unsent(&self) -> u64 {
+        0
+    }
+}
+
+/// Requests in the bytes that go over the wire.
+pub trait Staged {
+    /// What is not written yet.
+    fn outgoing(&self) -> &[u8];
+    /// The first `count` bytes of it were.
+    fn written(&mut self, count: usize);
+}
+
+/// Requests one behind the other; the buffer is used again when all of it is written.
+#[derive(Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    /// Where the next request is appended.
+    pub fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Staged for Outbox {
+    fn outgoing(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    fn written(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.bytes.len() {
+            self.bytes.clear();
+            self.written = 0;
+        }
+    }
 }
 
 /// A connection with its traffic.
@@ -48,9 +91,13 @@ pub struct Lane<T> {
     inbox: Inbox,
 }
 
-impl<T> Lane<T> {
+impl<T: Traffic> Lane<T> {
     pub fn new(addr: String, traffic: T) -> Lane<T> {
         Lane { addr, traffic, inbox: Inbox::new() }
+    }
+
+    fn under_way(&self) -> usize {
+        self.traffic.slots().taken()
     }
 }
 
@@ -105,11 +152,11 @@ pub fn drive<T: Traffic>(
     let mut asked_ns = None;
     loop {
         moment.update();
-        let idle = |lane: &Lane<T>| lane.traffic.under_way() == 0 && lane.traffic.exhausted(moment.now_ns);
+        let idle = |lane: &Lane<T>| lane.under_way() == 0 && lane.traffic.exhausted(moment.now_ns);
         if stop.load(Ordering::Relaxed) || lanes.iter().all(idle) {
             break;
         }
-        if asked_ns.is_none() && lanes.iter().any(|lane| lane.traffic.under_way() > 0) {
+        if asked_ns.is_none() && lanes.iter().any(|lane| lane.under_way() > 0) {
             asked_ns = Some(moment.now_ns);
         }
         if tally.answers == 0 && asked_ns.is_some_and(|asked_ns| moment.now_ns > asked_ns + SILENCE_NS) {
@@ -119,7 +166,7 @@ pub fn drive<T: Traffic>(
             });
         }
         if moment.now_ns > window.until_ns + DRAIN_NS {
-            tally.unanswered = lanes.iter().map(|lane| lane.traffic.unserved()).sum();
+            tally.unanswered = lanes.iter().map(|lane| lane.under_way() as u64 + lane.traffic.unsent()).sum();
             break;
         }
         let due = lanes.iter().filter_map(|lane| lane.traffic.due_ns()).min();
@@ -165,12 +212,12 @@ fn pump<'s, T: Traffic>(
 ) -> Result<PollFd<'s>, BenchError> {
     let interest = loop {
         lane.traffic.offer(moment);
-        let outgoing = lane.traffic.outgoing();
-        if outgoing.is_empty() {
+        let staged = lane.traffic.staged();
+        if staged.outgoing().is_empty() {
             break PollFlags::IN;
         }
-        match stream.write(outgoing) {
-            Ok(count) => lane.traffic.written(count),
+        match stream.write(staged.outgoing()) {
+            Ok(count) => staged.written(count),
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break PollFlags::IN | PollFlags::OUT,
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => {

@@ -12,7 +12,7 @@ use wire::header::{Dialect, FrameWriter, Head, Header};
 use super::admin::{Client, Target};
 use super::answer;
 use super::error::BenchError;
-use super::lane::{Moment, Traffic};
+use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::pull;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
@@ -93,8 +93,7 @@ struct PopTraffic {
     asked: Vec<Asked>,
     pops_under_way: usize,
     todo: Vec<Delivery>,
-    out: Vec<u8>,
-    written: usize,
+    out: Outbox,
     until_ns: u64,
 }
 
@@ -109,8 +108,7 @@ impl PopTraffic {
             asked: vec![Asked::Pop; count],
             pops_under_way: 0,
             todo: Vec::new(),
-            out: Vec::new(),
-            written: 0,
+            out: Outbox::default(),
             until_ns: window.until_ns,
             shape,
         }
@@ -126,7 +124,7 @@ impl PopTraffic {
         self.pops_under_way += 1;
         let group = self.group();
         let mut writer =
-            FrameWriter::new(&mut self.out, &Head::request(Dialect::Json, request::POP_MESSAGE, opaque));
+            FrameWriter::new(self.out.end(), &Head::request(Dialect::Json, request::POP_MESSAGE, opaque));
         writer
             .field("consumerGroup", &group)
             .field("topic", &self.shape.topic)
@@ -143,14 +141,14 @@ impl PopTraffic {
 
     /// Stages the acknowledgement of one message, or of all messages of a delivery.
     fn stage_ack(&mut self, now_ns: u64) -> bool {
+        let group = self.group();
         let Some(delivery) = self.todo.last_mut() else { return false };
         let Some((slot, opaque)) = self.slots.take(now_ns) else { return false };
-        let group = format!("{}_{}", self.group, self.generation);
         if self.shape.batch_ack {
             self.asked[slot] = Asked::Ack(delivery.offsets.len() as u64);
             let body = batch_body(&self.shape, &group, delivery);
             let head = Head::request(Dialect::Json, request::BATCH_ACK_MESSAGE, opaque);
-            FrameWriter::new(&mut self.out, &head).body(body.as_bytes());
+            FrameWriter::new(self.out.end(), &head).body(body.as_bytes());
             self.todo.pop();
             return true;
         }
@@ -158,7 +156,7 @@ impl PopTraffic {
         let offset = delivery.offsets.pop().unwrap_or_default();
         let handle = handle(&self.shape, delivery, offset);
         let mut writer =
-            FrameWriter::new(&mut self.out, &Head::request(Dialect::Json, request::ACK_MESSAGE, opaque));
+            FrameWriter::new(self.out.end(), &Head::request(Dialect::Json, request::ACK_MESSAGE, opaque));
         writer
             .field("consumerGroup", &group)
             .field("topic", &self.shape.topic)
@@ -199,23 +197,13 @@ impl Traffic for PopTraffic {
         }
     }
 
-    fn outgoing(&self) -> &[u8] {
-        &self.out[self.written..]
-    }
-
-    fn written(&mut self, count: usize) {
-        self.written += count;
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-        }
+    fn staged(&mut self) -> &mut impl Staged {
+        &mut self.out
     }
 
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
         let header = answer::parse(frame).map_err(|error| error.to_string())?;
-        let Some((slot, since_ns)) = self.slots.release(header.opaque) else {
-            return Err(format!("an answer to request {}, which is not under way", header.opaque));
-        };
+        let (slot, since_ns) = self.slots.answered(header.opaque)?;
         match self.asked[slot] {
             Asked::Pop => self.popped(&header, tally)?,
             Asked::Ack(count) if header.code == response::SUCCESS => {
@@ -226,20 +214,12 @@ impl Traffic for PopTraffic {
         Ok(())
     }
 
-    fn due_ns(&self) -> Option<u64> {
-        None
+    fn slots(&self) -> &Slots {
+        &self.slots
     }
 
-    fn under_way(&self) -> usize {
-        self.slots.taken()
-    }
-
-    fn exhausted(&self, now_ns: u64) -> bool {
-        now_ns >= self.until_ns
-    }
-
-    fn unserved(&self) -> u64 {
-        self.slots.taken() as u64
+    fn until_ns(&self) -> u64 {
+        self.until_ns
     }
 }
 

@@ -10,7 +10,7 @@ use wire::record::{Prefix, Record};
 use super::admin::{Client, Target};
 use super::answer;
 use super::error::BenchError;
-use super::lane::{Moment, Traffic};
+use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
 use super::slots::Slots;
@@ -184,15 +184,14 @@ struct PullTraffic {
     shape: PullShape,
     cursors: Vec<Cursor>,
     slots: Slots,
-    out: Vec<u8>,
-    written: usize,
+    out: Outbox,
     until_ns: u64,
 }
 
 impl PullTraffic {
     fn new(shape: PullShape, cursors: Vec<Cursor>, window: Window) -> PullTraffic {
         let slots = Slots::new(cursors.len());
-        PullTraffic { shape, cursors, slots, out: Vec::new(), written: 0, until_ns: window.until_ns }
+        PullTraffic { shape, cursors, slots, out: Outbox::default(), until_ns: window.until_ns }
     }
 }
 
@@ -204,7 +203,7 @@ impl Traffic for PullTraffic {
         while let Some((slot, opaque)) = self.slots.take(moment.now_ns) {
             let place = self.cursors[slot].place();
             let head = Head::request(self.shape.dialect, request::PULL_MESSAGE, opaque);
-            let mut writer = FrameWriter::new(&mut self.out, &head);
+            let mut writer = FrameWriter::new(self.out.end(), &head);
             writer
                 .field("consumerGroup", GROUP)
                 .field("topic", &self.shape.topic)
@@ -221,23 +220,13 @@ impl Traffic for PullTraffic {
         }
     }
 
-    fn outgoing(&self) -> &[u8] {
-        &self.out[self.written..]
-    }
-
-    fn written(&mut self, count: usize) {
-        self.written += count;
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-        }
+    fn staged(&mut self) -> &mut impl Staged {
+        &mut self.out
     }
 
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
         let header = answer::parse(frame).map_err(|error| error.to_string())?;
-        let Some((slot, since_ns)) = self.slots.release(header.opaque) else {
-            return Err(format!("an answer to request {}, which is not under way", header.opaque));
-        };
+        let (slot, since_ns) = self.slots.answered(header.opaque)?;
         let cursor = &mut self.cursors[slot];
         let next: Option<u64> = header.fields.number("nextBeginOffset");
         if header.code == response::SUCCESS {
@@ -276,20 +265,12 @@ impl Traffic for PullTraffic {
         Ok(())
     }
 
-    fn due_ns(&self) -> Option<u64> {
-        None
+    fn slots(&self) -> &Slots {
+        &self.slots
     }
 
-    fn under_way(&self) -> usize {
-        self.slots.taken()
-    }
-
-    fn exhausted(&self, now_ns: u64) -> bool {
-        now_ns >= self.until_ns
-    }
-
-    fn unserved(&self) -> u64 {
-        self.slots.taken() as u64
+    fn until_ns(&self) -> u64 {
+        self.until_ns
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::admin::Target;
 use super::answer::{self, Scanner};
 use super::error::BenchError;
-use super::lane::{Moment, Traffic};
+use super::lane::{Moment, Staged, Traffic};
 use super::pace::Pace;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
@@ -172,19 +172,13 @@ impl Traffic for SendTraffic {
         }
     }
 
-    fn outgoing(&self) -> &[u8] {
-        self.ring.outgoing()
-    }
-
-    fn written(&mut self, count: usize) {
-        self.ring.written(count);
+    fn staged(&mut self) -> &mut impl Staged {
+        &mut self.ring
     }
 
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
         let (code, opaque) = self.scanner.scan(frame).map_err(|error| error.to_string())?;
-        let Some((_, since_ns)) = self.slots.release(opaque) else {
-            return Err(format!("an answer to request {opaque}, which is not under way"));
-        };
+        let (_, since_ns) = self.slots.answered(opaque)?;
         if code == response::SUCCESS {
             // By the clock, a message belongs to the moment it was due; else a stall would hide what it delayed.
             let at_ns = if self.pace.is_some() { since_ns } else { now_ns };
@@ -200,8 +194,12 @@ impl Traffic for SendTraffic {
         (self.slots.has_free() && self.ring.outgoing().is_empty()).then(|| pace.due_ns()).flatten()
     }
 
-    fn under_way(&self) -> usize {
-        self.slots.taken()
+    fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    fn until_ns(&self) -> u64 {
+        self.until_ns
     }
 
     fn exhausted(&self, now_ns: u64) -> bool {
@@ -212,7 +210,7 @@ impl Traffic for SendTraffic {
             }
     }
 
-    fn unserved(&self) -> u64 {
-        self.slots.taken() as u64 + self.pace.as_ref().map_or(0, Pace::left)
+    fn unsent(&self) -> u64 {
+        self.pace.as_ref().map_or(0, Pace::left)
     }
 }

@@ -41,6 +41,11 @@ impl Slots {
         Some((slot, since_ns))
     }
 
+    /// As [`Slots::release`], for who has the answer in hand.
+    pub fn answered(&mut self, opaque: i32) -> Result<(usize, u64), String> {
+        self.release(opaque).ok_or_else(|| format!("an answer to request {opaque}, which is not under way"))
+    }
+
     pub fn has_free(&self) -> bool {
         !self.free.is_empty()
     }

@@ -8,6 +8,7 @@ use wire::code::request;
 use wire::header::{Dialect, FrameWriter, Head};
 use wire::{ids, properties, sys_flag};
 
+use super::lane::Staged;
 use super::slots::OPAQUE_BASE;
 
 /// Bytes of prebuilt frames that a connection keeps; small enough to stay in the cache with its neighbours'.
@@ -272,13 +273,14 @@ impl Ring {
         self.turns = self.turns.wrapping_add(1);
         self.staged += template.len();
     }
+}
 
-    /// Bytes that are staged and not written.
-    pub fn outgoing(&self) -> &[u8] {
+impl Staged for Ring {
+    fn outgoing(&self) -> &[u8] {
         &self.bytes[self.written..self.staged]
     }
 
-    pub fn written(&mut self, count: usize) {
+    fn written(&mut self, count: usize) {
         self.written += count;
         if self.written == self.staged {
             (self.written, self.staged) = (0, 0);

@@ -12,7 +12,7 @@ use wire::sys_flag;
 use super::admin::Target;
 use super::answer::{self, Scanner};
 use super::error::BenchError;
-use super::lane::{Moment, Traffic};
+use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
 use super::send;
@@ -49,8 +49,7 @@ struct TransactTraffic {
     /// By slot: the half message is answered, and its end is under way.
     ending: Vec<bool>,
     scanner: Scanner,
-    out: Vec<u8>,
-    written: usize,
+    out: Outbox,
     until_ns: u64,
     queue: u32,
     queues: u32,
@@ -75,8 +74,7 @@ impl TransactTraffic {
             slots: Slots::new(inflight as usize),
             ending: vec![false; inflight as usize],
             scanner: Scanner::default(),
-            out: Vec::new(),
-            written: 0,
+            out: Outbox::default(),
             until_ns: window.until_ns,
             queue: conn as u32 % shape.queues,
             queues: shape.queues,
@@ -97,7 +95,7 @@ impl TransactTraffic {
         let (slot, opaque) = self.slots.take(since_ns).ok_or("no slot where one was just given back")?;
         self.ending[slot] = true;
         let head = Head::request(self.dialect, request::END_TRANSACTION, opaque);
-        let mut writer = FrameWriter::new(&mut self.out, &head);
+        let mut writer = FrameWriter::new(self.out.end(), &head);
         writer
             .field("producerGroup", GROUP)
             .field("topic", &self.topic)
@@ -120,7 +118,7 @@ impl Traffic for TransactTraffic {
         while let Some((slot, opaque)) = self.slots.take(moment.now_ns) {
             self.ending[slot] = false;
             let (next_key, key_stride) = (&mut self.next_key, self.key_stride);
-            self.template.append(&mut self.out, opaque, (0, self.queue), &moment.born, || {
+            self.template.append(self.out.end(), opaque, (0, self.queue), &moment.born, || {
                 *next_key += key_stride;
                 *next_key
             });
@@ -128,23 +126,13 @@ impl Traffic for TransactTraffic {
         }
     }
 
-    fn outgoing(&self) -> &[u8] {
-        &self.out[self.written..]
-    }
-
-    fn written(&mut self, count: usize) {
-        self.written += count;
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-        }
+    fn staged(&mut self) -> &mut impl Staged {
+        &mut self.out
     }
 
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
         let (code, opaque) = self.scanner.scan(frame).map_err(|error| error.to_string())?;
-        let Some((slot, since_ns)) = self.slots.release(opaque) else {
-            return Err(format!("an answer to request {opaque}, which is not under way"));
-        };
+        let (slot, since_ns) = self.slots.answered(opaque)?;
         if code != response::SUCCESS {
             tally.failure(code, || answer::remark(frame));
         } else if self.ending[slot] {
@@ -155,19 +143,11 @@ impl Traffic for TransactTraffic {
         Ok(())
     }
 
-    fn due_ns(&self) -> Option<u64> {
-        None
+    fn slots(&self) -> &Slots {
+        &self.slots
     }
 
-    fn under_way(&self) -> usize {
-        self.slots.taken()
-    }
-
-    fn exhausted(&self, now_ns: u64) -> bool {
-        now_ns >= self.until_ns
-    }
-
-    fn unserved(&self) -> u64 {
-        self.slots.taken() as u64
+    fn until_ns(&self) -> u64 {
+        self.until_ns
     }
 }
