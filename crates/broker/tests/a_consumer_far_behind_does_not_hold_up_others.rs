@@ -3,7 +3,6 @@
 
 mod situation;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use remoting::Limits;
@@ -24,7 +23,7 @@ const MESSAGES: i64 = 40;
 async fn start(keys: &[(&str, &str)]) -> (Situation, SlowDisk, House) {
     let situation = Situation::new(keys);
     let disk = SlowDisk::over(&situation.disk);
-    let house = situation.start_on(Arc::new(disk.clone()), Limits::default()).await;
+    let house = situation.start_on(disk.seen(), Limits::default()).await;
     (situation, disk, house)
 }
 
@@ -258,7 +257,7 @@ async fn a_consumer_that_asks_for_more_than_it_reads_keeps_its_connection() {
     let situation = Situation::new(&[]);
     let disk = SlowDisk::over(&situation.disk);
     let limits = Limits { outbound_bytes_max: 2 << 20, ..Limits::default() };
-    let house = situation.start_on(Arc::new(disk.clone()), limits).await;
+    let house = situation.start_on(disk.seen(), limits).await;
     backlog(&house).await;
     disk.stick(FIRST_SEGMENT);
     let mut behind = Wire::connect(house.address()).await;

@@ -8,7 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use store::{Batch, Clock, Disk, Entry, File, Lock, Map, Options, RealClock, RealDisk, Space, Stat, Store};
+use sim::{Layer, Layered};
+use store::{Batch, Clock, File, Options, RealClock, RealDisk, Store};
 use wire::hash;
 use wire::properties;
 use wire::record::Message;
@@ -23,7 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queues: u64 = args.next().map_or(Ok(10_000), |queues| queues.parse())?;
     let clock = Arc::new(RealClock::default());
     let began = clock.monotonic();
-    let store = Store::open(Arc::new(SparseDisk), clock.clone(), Options::new(&root), Arc::new(|_| {}))?;
+    let disk = Arc::new(Layered::new(Arc::new(RealDisk), Sparse));
+    let store = Store::open(disk, clock.clone(), Options::new(&root), Arc::new(|_| {}))?;
     store.start_workers();
     let body = vec![0; BODY_BYTES];
     let mut batch = Batch::default();
@@ -65,107 +67,32 @@ fn push(store: &Store, batch: &mut Batch, number: u64, queue: u64, body: &[u8]) 
     batch.push(&queue, &message, hash::tags_code(None)).map(|_| ()).map_err(io::Error::other)
 }
 
-/// The real disk, on which the log's pages of zeros are left out.
-struct SparseDisk;
+/// Leaves the pages of zeros of the log out: a new file reads as zeros.
+struct Sparse;
 
-struct SparseFile(Arc<dyn File>);
-
-impl Disk for SparseDisk {
-    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
-        let file = RealDisk.create(path, size)?;
-        let in_log = path.parent().is_some_and(|dir| dir.ends_with("commitlog"));
-        Ok(if in_log { Arc::new(SparseFile(file)) } else { file })
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        RealDisk.open(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        RealDisk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.remove_dir(dir)
-    }
-
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.create_dir_all(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-
-    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_tree(dir)
-    }
-
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        RealDisk.space(path)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        RealDisk.stat(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        RealDisk.lock(path)
-    }
-
-    fn boot_id(&self) -> Option<[u8; 16]> {
-        RealDisk.boot_id()
-    }
+fn is_of_log(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.ends_with("commitlog"))
 }
 
-impl File for SparseFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+impl Layer for Sparse {
+    fn write_at(&self, below: &dyn File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if !is_of_log(path) {
+            return below.write_at(bytes, offset);
+        }
         // Pieces that end where pages end; those that hold something are written.
         let mut at = 0;
         while at < bytes.len() {
             let until = bytes.len().min(at + PAGE - (offset as usize + at) % PAGE);
             let piece = &bytes[at..until];
             if piece.len() < PAGE || piece.iter().any(|&byte| byte != 0) {
-                self.0.write_at(piece, offset + at as u64)?;
+                below.write_at(piece, offset + at as u64)?;
             }
             at = until;
         }
         Ok(())
     }
 
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn zero(&self, from: u64, until: u64) -> io::Result<()> {
-        self.0.zero(from, until)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn map(&self) -> io::Result<Option<Map>> {
-        self.0.map()
+    fn allocate(&self, below: &dyn File, path: &Path, from: u64, until: u64) -> io::Result<()> {
+        if is_of_log(path) { Ok(()) } else { below.allocate(from, until) }
     }
 }

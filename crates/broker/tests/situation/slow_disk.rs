@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use sim::SimDisk;
-use store::{Disk, Entry, File, Lock, Map, Space, Stat};
+use sim::{Layer, Layered, SimDisk};
+use store::{Disk, File};
 
 use super::PATIENCE;
 
@@ -41,6 +41,11 @@ impl SlowDisk {
         SlowDisk { disk: disk.clone(), gate: Arc::default() }
     }
 
+    /// As a store sees it.
+    pub fn seen(&self) -> Arc<dyn Disk> {
+        Arc::new(Layered::new(Arc::new(self.disk.clone()), self.clone()))
+    }
+
     /// From now on files whose path contains `path_part` are not in memory, and reading them does not end.
     pub fn stick(&self, path_part: &str) {
         let mut state = self.gate.state.lock();
@@ -66,8 +71,8 @@ impl SlowDisk {
 }
 
 impl Gate {
-    fn is_cold(&self, path: &str) -> bool {
-        self.state.lock().cold.as_ref().is_some_and(|part| path.contains(part))
+    fn is_cold(&self, path: &Path) -> bool {
+        self.state.lock().cold.as_ref().is_some_and(|part| path.to_string_lossy().contains(part))
     }
 
     fn pass(&self) {
@@ -80,109 +85,21 @@ impl Gate {
     }
 }
 
-struct SlowFile {
-    file: Arc<dyn File>,
-    path: String,
-    gate: Arc<Gate>,
-}
-
-impl File for SlowFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.gate.is_cold(&self.path) {
+impl Layer for SlowDisk {
+    fn read_at(&self, below: &dyn File, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.gate.is_cold(path) {
             self.gate.pass();
         }
-        self.file.read_at(buffer, offset)
+        below.read_at(buffer, offset)
     }
 
-    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
-        if self.gate.is_cold(&self.path) { Ok(false) } else { self.file.read_cached_at(buffer, offset) }
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn allocate(&self, from: u64, until: u64) -> io::Result<()> {
-        self.file.allocate(from, until)
-    }
-
-    fn zero(&self, from: u64, until: u64) -> io::Result<()> {
-        self.file.zero(from, until)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn map(&self) -> io::Result<Option<Map>> {
-        self.file.map()
-    }
-}
-
-impl SlowDisk {
-    fn slow(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(SlowFile { file, path: path.display().to_string(), gate: Arc::clone(&self.gate) })
-    }
-}
-
-impl Disk for SlowDisk {
-    fn create(&self, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
-        Ok(self.slow(path, self.disk.create(path, size)?))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(self.slow(path, self.disk.open(path)?))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.disk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.remove_dir(dir)
-    }
-
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_tree(dir)
-    }
-
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        self.disk.space(path)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        self.disk.stat(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        self.disk.lock(path)
-    }
-
-    fn boot_id(&self) -> Option<[u8; 16]> {
-        self.disk.boot_id()
+    fn read_cached_at(
+        &self,
+        below: &dyn File,
+        path: &Path,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> io::Result<bool> {
+        if self.gate.is_cold(path) { Ok(false) } else { below.read_cached_at(buffer, offset) }
     }
 }
