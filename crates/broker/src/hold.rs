@@ -2,11 +2,11 @@
 //! (broker.md §10.5).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use store::Queue;
+use store::{Queue, Watcher};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -64,25 +64,19 @@ impl Hold {
             }
             waiting.queues.entry(key.clone()).or_default().push((deadline, id, waiter));
             waiting.deadlines.insert((deadline, id), key.clone());
-            queue.watched.store(true, Ordering::SeqCst);
+            queue.watchers.watch(Watcher::Pull);
             waiting.deadlines.first_key_value().is_some_and(|((_, first), _)| *first == id)
         };
         if first {
             self.earlier.notify_one();
         }
-        // An append between our read and the line above told nobody; look again now that it would. Pairs with the
-        // fence of the store between showing a message and asking who watches.
-        fence(Ordering::SeqCst);
+        // An append between our read and the watching told nobody; look again now that it would.
         if queue.max_offset() > offset { self.waiting.lock().remove(&key, id) } else { None }
     }
 
     /// Something new is readable in `queue`: those who wait for it are answered from another thread.
     pub fn arrived(&self, queue: &Arc<Queue>) {
-        let woken = {
-            let mut waiting = self.waiting.lock();
-            queue.watched.store(false, Ordering::SeqCst);
-            waiting.take(&(Arc::clone(queue.topic()), queue.id()))
-        };
+        let woken = self.waiting.lock().take(&(Arc::clone(queue.topic()), queue.id()));
         self.answer(woken);
     }
 

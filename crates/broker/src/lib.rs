@@ -48,10 +48,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use store::{Clock, Disk, Store, StoreError};
+use store::{Arrival, Clock, Disk, Store, StoreError, Watcher};
 use tokio::sync::{Notify, watch};
 use wire::body::TopicConfig;
-use wire::names;
 
 use crate::admin::Configuration;
 use crate::assignment::RequestModes;
@@ -258,19 +257,24 @@ struct Arrivals {
     revive: Arc<Notify>,
 }
 
-/// What the store calls when a watched queue has something new: the delay service, the transaction check, those who
-/// bring back what was not acknowledged, those who wait for a pull, those who wait for a pop.
+/// What the store calls when a watched queue has something new: whoever watches it hears of it.
 fn on_arrival(arrivals: Arrivals) -> store::OnArrival {
     let Arrivals { hold, schedule, halves, waits, revive } = arrivals;
-    Arc::new(move |queue| {
-        hold.arrived(queue);
-        // Behind the one that stops the watching: whoever of these waits on has the queue watched again.
-        waits.arrived(queue);
-        if &**queue.topic() == names::SCHEDULE_TOPIC {
+    Arc::new(move |arrival| {
+        let Arrival { queue, told } = *arrival;
+        if told.includes(Watcher::Pull) {
+            hold.arrived(queue);
+        }
+        if told.includes(Watcher::Pop) {
+            waits.arrived(queue);
+        }
+        if told.includes(Watcher::Schedule) {
             schedule.arrived.notify_one();
-        } else if &**queue.topic() == names::HALF_TOPIC {
+        }
+        if told.includes(Watcher::Transactions) {
             halves.notify_one();
-        } else if queue.topic().starts_with(pop::revive_log::TOPIC_PREFIX) {
+        }
+        if told.includes(Watcher::Revive) {
             revive.notify_one();
         }
     })

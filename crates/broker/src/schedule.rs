@@ -152,7 +152,7 @@ impl Broker {
         let stored = self.schedule.offsets.lock().offset_table.get(&level).copied().unwrap_or(0);
         let min = queue.min_offset();
         let offset = u64::try_from(stored).unwrap_or(0).max(min);
-        queue.watched.store(true, std::sync::atomic::Ordering::SeqCst);
+        queue.watchers.watch(store::Watcher::Schedule);
         let entries = self.store.entries(&queue, offset, DELIVERED_AT_ONCE);
         if entries.is_empty() {
             return Next::OnArrival;

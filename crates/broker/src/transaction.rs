@@ -24,7 +24,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -142,9 +142,7 @@ impl Transactions {
 
     /// Whether there is nothing to do before [`Transactions::arrived`] says so.
     fn is_idle(&self, is_kept: impl FnOnce(Positions) -> bool) -> bool {
-        self.halves.watched.store(true, Ordering::SeqCst);
-        // Pairs with the fence of the store: either it sees that we watch, or we see what it stored.
-        fence(Ordering::SeqCst);
+        self.halves.watchers.watch(store::Watcher::Transactions);
         let mut table = self.table.lock();
         table.open_count() == 0 && table.followed() >= self.halves.max_offset() && is_kept(table.positions())
     }

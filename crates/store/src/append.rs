@@ -20,6 +20,7 @@ use crate::queue::{Queue, QueueEntry};
 use crate::queue_kind::Unit;
 use crate::segment::{self, Segment};
 use crate::store::Store;
+use crate::watch::{Arrival, Watcher};
 
 /// What the append lock guards.
 pub(crate) struct Appender {
@@ -282,12 +283,24 @@ impl Store {
         }
     }
 
-    /// Wakes the timer if any of these queues is the one it reads.
-    pub(crate) fn tell_timer<'a>(&self, mut queues: impl Iterator<Item = &'a Arc<Queue>>) {
-        if let Some(timer) = &self.timer
-            && queues.any(|queue| queue.followed.load(Ordering::Relaxed))
-        {
-            timer.signal.raise();
+    /// Tells those who watch these queues, each of which has shown something new.
+    pub(crate) fn tell<'a>(&self, queues: impl Iterator<Item = &'a Arc<Queue>>) {
+        // Pairs with the fence of `Watchers::watch`: one of us sees the other.
+        fence(Ordering::SeqCst);
+        let mut last: Option<&Arc<Queue>> = None;
+        for queue in queues {
+            // A batch has mostly one queue, or runs of one.
+            if last.replace(queue).is_some_and(|last| Arc::ptr_eq(last, queue)) {
+                continue;
+            }
+            let mut told = queue.watchers.take();
+            if told.includes(Watcher::Timer) {
+                self.timer.iter().for_each(|timer| timer.signal.raise());
+                told = told.without(Watcher::Timer);
+            }
+            if !told.is_empty() {
+                (self.on_arrival)(&Arrival { queue, told });
+            }
         }
     }
 
@@ -304,18 +317,8 @@ impl Store {
             self.zeros.appended(until);
             return;
         }
-        // Pairs with the fence of a reader that starts to watch: one of us sees the other.
-        fence(Ordering::SeqCst);
         debug_assert!(until <= self.log.end());
-        self.tell_timer(batch.entries.iter().map(|entry| &entry.queue));
-        let mut told: Option<&Arc<Queue>> = None;
-        for entry in batch.entries.iter().filter(|entry| entry.queued) {
-            let queue = &entry.queue;
-            if queue.watched.load(Ordering::Acquire) && told.is_none_or(|told| !Arc::ptr_eq(told, queue)) {
-                (self.on_arrival)(queue);
-                told = Some(queue);
-            }
-        }
+        self.tell(batch.entries.iter().filter(|entry| entry.queued).map(|entry| &entry.queue));
     }
 }
 

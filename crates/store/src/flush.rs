@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -143,16 +143,7 @@ impl Store {
         for entry in &seen {
             entry.queue.show(entry.shown_until);
         }
-        // Pairs with the fence of a reader that starts to watch: one of us sees the other.
-        fence(Ordering::SeqCst);
-        self.tell_timer(seen.iter().map(|entry| &entry.queue));
-        let mut told: Option<&Arc<Queue>> = None;
-        for UnseenEntry { queue, .. } in &seen {
-            if queue.watched.load(Ordering::Acquire) && told.is_none_or(|told| !Arc::ptr_eq(told, queue)) {
-                (self.on_arrival)(queue);
-                told = Some(queue);
-            }
-        }
+        self.tell(seen.iter().map(|entry| &entry.queue));
     }
 
     /// Answers all waiters whose fate is known.

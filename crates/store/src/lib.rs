@@ -45,6 +45,7 @@ mod store;
 mod time_search;
 mod time_zone;
 mod timer;
+mod watch;
 mod zeros;
 
 pub use batch::{Appended, Batch};
@@ -63,3 +64,4 @@ pub use runtime::Runtime;
 pub use store::{OnArrival, Store};
 pub use time_search::Boundary;
 pub use timer::{OnDelivered, TimerFigures, TimerNext, TimerOptions};
+pub use watch::{Arrival, Told, Watcher, Watchers};

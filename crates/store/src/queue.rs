@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::Reach;
+use crate::watch::Watchers;
 
 /// Bytes of an entry on disk.
 pub(crate) const ENTRY_BYTES: usize = 20;
@@ -81,10 +82,8 @@ pub struct Queue {
     /// Number of this object within the process, a key for open files.
     pub(crate) serial: u64,
     pub(crate) files: Arc<QueueFiles>,
-    /// Set by the broker while someone waits for new messages here; the store then tells of arrivals.
-    pub watched: AtomicBool,
-    /// Set while the timer reads this queue; it is told of arrivals.
-    pub(crate) followed: AtomicBool,
+    /// Who wants to hear of new messages here.
+    pub watchers: Watchers,
     /// Offset of the next message. Changed only under the append lock.
     pub(crate) next: AtomicU64,
     visible: AtomicU64,
@@ -150,8 +149,7 @@ impl Queue {
             kind,
             serial: files.next_serial(),
             files,
-            watched: AtomicBool::new(false),
-            followed: AtomicBool::new(false),
+            watchers: Watchers::default(),
             next: AtomicU64::new(next),
             visible: AtomicU64::new(next),
             min: AtomicU64::new(min),

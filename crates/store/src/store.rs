@@ -29,10 +29,11 @@ use crate::recovery;
 use crate::retention::Retention;
 use crate::signal::Signal;
 use crate::timer::Timer;
+use crate::watch::Arrival;
 use crate::zeros::Zeros;
 
 /// Called when new messages of a watched queue can be read; must not block.
-pub type OnArrival = Arc<dyn Fn(&Arc<Queue>) + Send + Sync>;
+pub type OnArrival = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
 
 /// An open store.
 pub struct Store {

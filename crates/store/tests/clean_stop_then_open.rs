@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use store::{FlushMode, Flushed, KeyKind, Options, RealClock, RealDisk, Store, StoreError};
+use store::{Arrival, FlushMode, Flushed, KeyKind, Options, RealClock, RealDisk, Store, StoreError, Watcher};
 use support::{World, bodies, letter, send, small_options};
 
 fn open_real(dir: &std::path::Path, flush: FlushMode) -> Result<Arc<Store>, StoreError> {
@@ -77,7 +77,9 @@ fn only_watched_queues_are_told_of_arrivals() {
     let told = Arc::new(AtomicUsize::new(0));
     let on_arrival = {
         let told = told.clone();
-        Arc::new(move |queue: &Arc<store::Queue>| {
+        Arc::new(move |arrival: &Arrival<'_>| {
+            let queue = arrival.queue;
+            assert!(arrival.told.includes(Watcher::Pull) && !arrival.told.includes(Watcher::Pop));
             assert_eq!((&**queue.topic(), queue.id(), queue.max_offset()), ("t", 1, 2));
             told.fetch_add(1, Ordering::SeqCst);
         })
@@ -90,7 +92,7 @@ fn only_watched_queues_are_told_of_arrivals() {
     )
     .unwrap();
     send(&store, &letter("t", 1, "unwatched")).unwrap();
-    store.queue("t", 1).watched.store(true, Ordering::SeqCst);
+    store.queue("t", 1).watchers.watch(Watcher::Pull);
     send(&store, &letter("t", 0, "elsewhere")).unwrap();
     assert_eq!(told.load(Ordering::SeqCst), 0);
     send(&store, &letter("t", 1, "watched")).unwrap();

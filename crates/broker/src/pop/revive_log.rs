@@ -493,10 +493,9 @@ impl ReviveLog {
     pub fn is_idle(&self) -> bool {
         self.idle.store(true, Ordering::SeqCst);
         for revive in &self.queues {
-            revive.queue.watched.store(true, Ordering::SeqCst);
+            revive.queue.watchers.watch(store::Watcher::Revive);
         }
         // In this order: what comes in from here on clears the mark or is told of.
-        std::sync::atomic::fence(Ordering::SeqCst);
         let idle = self.queues.iter().all(|revive| {
             let outstanding = revive.outstanding.lock();
             outstanding.is_empty() && outstanding.next() >= revive.queue.max_offset()

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use store::Queue;
+use store::{Queue, Watcher};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ impl Waits {
         let notifications = self.notifications.arrived(topic, id);
         // Before anybody reads: what comes in from here on is told of again, what came before is read by them.
         if self.pops.is_watching(topic, id) || self.notifications.is_watching(topic, id) {
-            queue.watched.store(true, std::sync::atomic::Ordering::SeqCst);
+            queue.watchers.watch(Watcher::Pop);
         }
         self.answer(pops, notifications);
     }
@@ -99,8 +99,6 @@ async fn watch_ends<W>(polling: &Polling<W>, wake: impl Fn(Vec<W>)) {
 /// The queues of a topic shall tell of arrivals.
 pub(crate) fn watch<'a>(queues: impl Iterator<Item = &'a Arc<Queue>>) {
     for queue in queues {
-        queue.watched.store(true, std::sync::atomic::Ordering::SeqCst);
+        queue.watchers.watch(Watcher::Pop);
     }
-    // Pairs with the fence of the store between showing a message and asking who watches.
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }

@@ -31,6 +31,7 @@ use crate::error::StoreError;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
 use crate::queues::Queues;
 use crate::signal::Signal;
+use crate::watch::Watcher;
 
 /// What recovery works with.
 struct Opening<'a> {
@@ -66,7 +67,7 @@ impl Timer {
         commit_log: &CommitLog,
     ) -> Result<Timer, StoreError> {
         let queue = queues.get(names::TIMER_TOPIC, 0);
-        queue.followed.store(true, Ordering::Release);
+        queue.watchers.watch(Watcher::Timer);
         let config = root.join("config");
         let check_path = config.join("timercheck");
         let (file, found) = CheckpointFile::open(Arc::clone(disk), check_path.clone())
