@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::state_file::Unsaved;
 use crate::{Broker, BrokerError};
 
@@ -11,8 +13,13 @@ const CLIENT_SCAN: Duration = Duration::from_secs(10);
 /// How long after a change `consumerFilter.json` is written.
 const FILTER_SAVE: Duration = Duration::from_secs(10);
 
+/// How long a start waits for the nameservers. One that takes connections and never answers shall not keep the broker
+/// from its clients.
+const START_WAIT: Duration = Duration::from_secs(1);
+
 impl Broker {
-    /// Starts the store's workers and the broker's tasks, and registers. Needs a tokio runtime.
+    /// Starts the store's workers and the broker's tasks, and registers, waiting a second at most for that. Needs a
+    /// tokio runtime.
     pub async fn start(self: &Arc<Self>) {
         self.store.start_workers();
         let threads = self.settings.load().disk_read_threads;
@@ -48,7 +55,23 @@ impl Broker {
             let period = || broker.settings.load().flush_consumer_offset_interval;
             save_when_changed(&broker.pop.orders.unsaved, period, || broker.save_orders()).await;
         });
-        self.register_all().await;
+        self.register_at_start().await;
+    }
+
+    /// Registers, and waits until all nameservers have answered or [`START_WAIT`] is over.
+    async fn register_at_start(self: &Arc<Self>) {
+        let told = Arc::new(Notify::new());
+        let all_told = Arc::clone(&told);
+        self.spawn(|broker| async move {
+            broker.register_all().await;
+            all_told.notify_one();
+        });
+        if tokio::time::timeout(START_WAIT, told.notified()).await.is_err() {
+            tracing::warn!(
+                "not all nameservers have answered within {} s; the broker starts, and its registration goes on",
+                START_WAIT.as_secs()
+            );
+        }
     }
 
     fn save_filters(&self) -> std::io::Result<()> {

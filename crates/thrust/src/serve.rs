@@ -1,8 +1,8 @@
 //! `serve`, `nameserver`, `broker`: from the command line to a running process, and back to exit 0.
 //!
-//! The order of a start: settings, ports, data directory, recovery, registration, and only then the one line on
-//! stdout that says it is ready. The order of a stop: leave the nameservers, answer who waits, close the sockets,
-//! flush.
+//! The order of a start: settings, ports, data directory, recovery, registration (for which dead nameservers are
+//! waited for a second at most), and only then the one line on stdout that says it is ready. The order of a stop:
+//! leave the nameservers, answer who waits, close the sockets, flush.
 
 mod address;
 mod args;
@@ -21,7 +21,7 @@ use store::{RealClock, RealDisk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-pub use args::{BrokerArgs, NameserverArgs, ServeArgs, key_value};
+pub use args::{BrokerArgs, NameserverArgs, ServeArgs, key_values};
 
 /// How long connections may take to end once their answers are written.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
@@ -57,6 +57,9 @@ pub enum ServeError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// An option has a value that makes no sense.
+    #[error("{0}")]
+    Argument(String),
     /// An address on the command line or in the file makes no sense.
     #[error("{0}")]
     Address(String),
@@ -224,7 +227,7 @@ impl NameserverPlan {
 impl BrokerPlan {
     fn of_serve(args: &ServeArgs) -> Result<BrokerPlan, ServeError> {
         let mut overrides = vec![("listenPort".to_owned(), args.broker_port.to_string())];
-        overrides.extend(args.set.iter().cloned());
+        overrides.extend(key_values(&args.set).map_err(ServeError::Argument)?);
         let asked = Asked {
             config: args.config.as_deref(),
             data: args.data.as_deref(),
@@ -246,7 +249,7 @@ impl BrokerPlan {
         if let Some(nameservers) = &args.nameservers {
             overrides.push(("namesrvAddr".to_owned(), nameservers.clone()));
         }
-        overrides.extend(args.set.iter().cloned());
+        overrides.extend(key_values(&args.set).map_err(ServeError::Argument)?);
         let asked = Asked {
             config: args.config.as_deref(),
             data: args.data.as_deref(),

@@ -19,6 +19,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use settings::SettingError;
 
+use crate::serve::key_values;
 use args::Place;
 
 /// Look at the files of a store, check them, repair them.
@@ -82,7 +83,7 @@ fn options(place: &Place) -> Result<Options, CommandError> {
             .map_err(|cause| CommandError::ConfigFile { path: path.clone(), cause })?,
         None => String::new(),
     };
-    let mut overrides = place.set.clone();
+    let mut overrides = key_values(&place.set).map_err(CommandError::Arguments)?;
     let mut add = |key: &str, path: &Option<PathBuf>| {
         if let Some(path) = path {
             overrides.push((key.to_owned(), path.display().to_string()));

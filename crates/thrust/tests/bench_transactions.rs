@@ -12,7 +12,7 @@ fn what_is_counted_is_committed() {
     let dir = tempfile::tempdir().unwrap();
     let thrust = Thrust::serve(dir.path(), &[]);
     let address = thrust.broker().to_string();
-    let fixed = ["bench", "transact", &address, "--secs", "0.5", "--warmup", "0", "--size", "100", "--json"];
+    let fixed = ["bench", "transact", &address, "--secs", "1.5", "--warmup", "0", "--size", "100", "--json"];
     for more in [&["--conns", "2", "--inflight", "8"][..], &["--binary", "--queues", "1"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_thrust")).args(fixed).args(more).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -2,6 +2,7 @@
 
 mod process;
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,6 +46,22 @@ fn the_line_names_addresses_data_and_flush_mode_and_stands_alone() {
         assert_eq!(thrust.out.text(), line, "one line and no more");
         assert!(!dir.path().join("abort").exists(), "a clean stop leaves no such file");
     }
+}
+
+/// It takes connections, as the system does for whoever listens, and never answers.
+#[test]
+fn a_nameserver_that_does_not_answer_does_not_delay_the_line() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nameserver = mute.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    // As long as no test takes: only a line that does not wait for it comes.
+    let keys = ["--set", "listenPort=0", "--set", "registerBrokerTimeoutMills=600000"];
+    let data = ["-n", &nameserver, "--data", dir.path().to_str().unwrap()];
+    let mut thrust = Thrust::start(&[&["broker"], &data[..], &keys[..]].concat());
+    thrust.err.hears(&["WARN", "nameservers", "registration goes on"]);
+    assert!(arrives(thrust.broker()));
+    let took = thrust.stop();
+    assert!(took < STOP_MAX, "{took:?}");
 }
 
 #[test]

@@ -79,6 +79,10 @@ fn values_that_keys_cannot_take() {
     set("flushDiskTyp=SYNC_FLUSH", &["there is no key flushDiskTyp", "flushDiskType"]);
     set("brokerRole=SLAVE", &["SLAVE", "brokerRole=ASYNC_MASTER"]);
     set("brokerRole=SYNC_MASTER", &["brokerRole=SYNC_MASTER", "ASYNC_MASTER"]);
+    for key in ["flushDiskType", "=SYNC_FLUSH", ""] {
+        set(key, &["--set", key, "KEY=VALUE", "flushDiskType=SYNC_FLUSH"]);
+    }
+    refuses(&["broker", "--set", "flushDiskType"], &["--set", "flushDiskType", "KEY=VALUE"]);
     let mut args = serve_on(text(dir.path()));
     args.extend(["--listen", "no.such.host.invalid"]);
     refuses(&args, &["--listen", "no.such.host.invalid"]);

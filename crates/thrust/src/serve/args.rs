@@ -26,8 +26,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 10911)]
     pub broker_port: u16,
     /// A key of broker.conf, over what the file says; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// `thrust nameserver`.
@@ -63,14 +63,18 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "ADDR")]
     pub advertise: Option<String>,
     /// A key of broker.conf, over what the file says; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
-/// One `KEY=VALUE` of a command line.
-pub fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
+/// The keys and values of all `--set`, or what is wrong with one.
+pub fn key_values(set: &[String]) -> Result<Vec<(String, String)>, String> {
+    let key_value = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err(format!("\"{text}\" is not KEY=VALUE")),
-    }
+        _ => Err(format!(
+            "--set {text:?} is not KEY=VALUE; name a key of broker.conf and its value, as in \
+             --set flushDiskType=SYNC_FLUSH"
+        )),
+    };
+    set.iter().map(key_value).collect()
 }

@@ -17,8 +17,8 @@ pub struct Place {
     #[arg(long, value_name = "DIR")]
     pub commitlog: Option<PathBuf>,
     /// A key of broker.conf, over what the file says; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::serve::key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
