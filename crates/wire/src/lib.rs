@@ -9,6 +9,7 @@ pub mod base64;
 pub mod batch;
 pub mod body;
 pub mod code;
+mod cursor;
 pub mod frame;
 pub mod hash;
 pub mod header;

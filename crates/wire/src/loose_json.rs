@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cursor::Cursor;
 use crate::header::FrameWriter;
 
 /// Nesting that a body may have.
@@ -44,11 +45,15 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LooseJsonError> {
 
 /// Rewrites a loose body as strict compact JSON.
 pub fn strict(body: &[u8]) -> Result<Vec<u8>, LooseJsonError> {
-    let mut reader =
-        Reader { bytes: body, at: 0, key_depth: 0, out: Vec::with_capacity(body.len() + body.len() / 4) };
+    let mut reader = Reader {
+        bytes: body,
+        cursor: Cursor::new(body),
+        key_depth: 0,
+        out: Vec::with_capacity(body.len() + body.len() / 4),
+    };
     reader.value(0)?;
-    reader.space();
-    if reader.at != body.len() {
+    reader.cursor.space();
+    if !reader.cursor.is_at_end() {
         return Err(reader.error("the end of the body"));
     }
     Ok(reader.out)
@@ -84,7 +89,7 @@ pub fn body_of<T: Serialize>(writer: FrameWriter<'_>, value: &T) {
 
 struct Reader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    cursor: Cursor<'a>,
     /// Objects as keys that enclose what is being read.
     key_depth: usize,
     out: Vec<u8>,
@@ -92,32 +97,15 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn error(&self, expected: &'static str) -> LooseJsonError {
-        LooseJsonError::Malformed { at: self.at, expected }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        self.space();
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
+        LooseJsonError::Malformed { at: self.cursor.at, expected }
     }
 
     fn value(&mut self, depth: usize) -> Result<(), LooseJsonError> {
         if depth > DEPTH_MAX {
             return Err(self.error("less nesting"));
         }
-        self.space();
-        match self.peek() {
+        self.cursor.space();
+        match self.cursor.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(quote @ (b'"' | b'\'')) => self.string(quote),
@@ -136,22 +124,22 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<(), LooseJsonError> {
-        self.at += 1;
+        self.cursor.at += 1;
         self.out.push(b'{');
         let mut first = true;
-        while !self.eat(b'}') {
+        while !self.cursor.eat(b'}') {
             if !first {
-                if !self.eat(b',') {
+                if !self.cursor.eat(b',') {
                     return Err(self.error("a comma or the end of the object"));
                 }
-                if self.eat(b'}') {
+                if self.cursor.eat(b'}') {
                     break;
                 }
                 self.out.push(b',');
             }
             first = false;
             self.key(depth)?;
-            if !self.eat(b':') {
+            if !self.cursor.eat(b':') {
                 return Err(self.error("a colon"));
             }
             self.out.push(b':');
@@ -162,8 +150,8 @@ impl Reader<'_> {
     }
 
     fn key(&mut self, depth: usize) -> Result<(), LooseJsonError> {
-        self.space();
-        match self.peek() {
+        self.cursor.space();
+        match self.cursor.peek() {
             Some(quote @ (b'"' | b'\'')) => self.string(quote),
             Some(b'{' | b'[') => {
                 if self.key_depth == KEY_DEPTH_MAX {
@@ -186,15 +174,15 @@ impl Reader<'_> {
     }
 
     fn array(&mut self, depth: usize) -> Result<(), LooseJsonError> {
-        self.at += 1;
+        self.cursor.at += 1;
         self.out.push(b'[');
         let mut first = true;
-        while !self.eat(b']') {
+        while !self.cursor.eat(b']') {
             if !first {
-                if !self.eat(b',') {
+                if !self.cursor.eat(b',') {
                     return Err(self.error("a comma or the end of the array"));
                 }
-                if self.eat(b']') {
+                if self.cursor.eat(b']') {
                     break;
                 }
                 self.out.push(b',');
@@ -207,16 +195,16 @@ impl Reader<'_> {
     }
 
     fn bare_word(&mut self) -> Result<Cow<'static, [u8]>, LooseJsonError> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| {
+        let start = self.cursor.at;
+        while self.cursor.peek().is_some_and(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.' | b'_' | b'$' | b'%')
         }) {
-            self.at += 1;
+            self.cursor.at += 1;
         }
-        if start == self.at {
+        if start == self.cursor.at {
             return Err(self.error("a name, a number or a word"));
         }
-        Ok(Cow::Owned(self.bytes[start..self.at].to_vec()))
+        Ok(Cow::Owned(self.bytes[start..self.cursor.at].to_vec()))
     }
 
     fn push_text(&mut self, text: &[u8]) {
@@ -225,15 +213,15 @@ impl Reader<'_> {
 
     /// Copies a string; escapes stay as they are, but for the quote of single-quoted strings.
     fn string(&mut self, quote: u8) -> Result<(), LooseJsonError> {
-        self.at += 1;
+        self.cursor.at += 1;
         self.out.push(b'"');
         loop {
-            let Some(byte) = self.peek() else { return Err(self.error("the end of a string")) };
-            self.at += 1;
+            let Some(byte) = self.cursor.peek() else { return Err(self.error("the end of a string")) };
+            self.cursor.at += 1;
             match byte {
                 b'\\' => {
-                    let Some(escaped) = self.peek() else { return Err(self.error("an escape")) };
-                    self.at += 1;
+                    let Some(escaped) = self.cursor.peek() else { return Err(self.error("an escape")) };
+                    self.cursor.at += 1;
                     if escaped != b'\'' {
                         self.out.push(b'\\');
                     }

@@ -70,22 +70,11 @@ fn tail(crc: u32) -> [u8; SIZE] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::tests::message;
     use crate::record::{Message, Record, encode, patch};
 
     fn sealed(properties: &[u8]) -> Vec<u8> {
-        let message = Message {
-            topic: "TopicTest",
-            queue_id: 3,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1_700_000_000_000,
-            born_host: "10.0.0.1:50000".parse().unwrap(),
-            store_host: "10.0.0.2:10911".parse().unwrap(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"hello",
-            properties: &reserve(properties),
-        };
+        let message = Message { properties: &reserve(properties), ..message() };
         let mut record = Vec::new();
         encode(&message, &mut record).unwrap();
         patch(&mut record, 7, 4096, 1_700_000_000_001);

@@ -443,7 +443,7 @@ fn put_host(out: &mut Vec<u8>, host: &SocketAddr) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The vector of store.md §25.
@@ -455,7 +455,7 @@ mod tests {
         (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
     }
 
-    fn message<'a>() -> Message<'a> {
+    pub(crate) fn message<'a>() -> Message<'a> {
         Message {
             topic: "TopicTest",
             queue_id: 3,

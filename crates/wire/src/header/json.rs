@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Fields, Header, HeaderError, Language};
+use crate::cursor::Cursor;
 
 /// Nesting allowed inside members that we skip.
 const DEPTH_MAX: usize = 32;
@@ -10,7 +11,7 @@ const DEPTH_MAX: usize = 32;
 pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| HeaderError::Json { at: error.valid_up_to(), expected: "UTF-8" })?;
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader { text, cursor: Cursor::new(bytes) };
     let mut header = Header {
         code: 0,
         language: Language::JAVA,
@@ -37,8 +38,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
         }
         Ok(())
     })?;
-    reader.space();
-    if reader.at != text.len() {
+    reader.cursor.space();
+    if !reader.cursor.is_at_end() {
         return Err(reader.error("the end of the header"));
     }
     Ok(header)
@@ -46,34 +47,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
 
 struct Reader<'a> {
     text: &'a str,
-    at: usize,
+    cursor: Cursor<'a>,
 }
 
 impl<'a> Reader<'a> {
     fn error(&self, expected: &'static str) -> HeaderError {
-        HeaderError::Json { at: self.at, expected }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// Skips space, then takes `byte` if it is next.
-    fn eat(&mut self, byte: u8) -> bool {
-        self.space();
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
+        HeaderError::Json { at: self.cursor.at, expected }
     }
 
     fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), HeaderError> {
-        if self.eat(byte) { Ok(()) } else { Err(self.error(expected)) }
+        if self.cursor.eat(byte) { Ok(()) } else { Err(self.error(expected)) }
     }
 
     fn members(
@@ -81,7 +64,7 @@ impl<'a> Reader<'a> {
         mut member: impl FnMut(&mut Self, &str) -> Result<(), HeaderError>,
     ) -> Result<(), HeaderError> {
         self.expect(b'{', "an object")?;
-        if self.eat(b'}') {
+        if self.cursor.eat(b'}') {
             return Ok(());
         }
         loop {
@@ -89,7 +72,7 @@ impl<'a> Reader<'a> {
             let name = self.string_tail()?;
             self.expect(b':', "a colon")?;
             member(self, &name)?;
-            if self.eat(b'}') {
+            if self.cursor.eat(b'}') {
                 return Ok(());
             }
             self.expect(b',', "a comma or the end of the object")?;
@@ -101,7 +84,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         self.expect(b'{', "an object of ext fields")?;
-        if self.eat(b'}') {
+        if self.cursor.eat(b'}') {
             return Ok(());
         }
         loop {
@@ -111,7 +94,7 @@ impl<'a> Reader<'a> {
             if let Some(value) = self.scalar()? {
                 fields.push(name, value)?;
             }
-            if self.eat(b'}') {
+            if self.cursor.eat(b'}') {
                 return Ok(());
             }
             self.expect(b',', "a comma or the end of the ext fields")?;
@@ -119,21 +102,21 @@ impl<'a> Reader<'a> {
     }
 
     fn eat_word(&mut self, word: &str) -> bool {
-        self.space();
-        let found = self.text[self.at..].starts_with(word);
-        self.at += if found { word.len() } else { 0 };
+        self.cursor.space();
+        let found = self.text[self.cursor.at..].starts_with(word);
+        self.cursor.at += if found { word.len() } else { 0 };
         found
     }
 
     fn integer(&mut self) -> Result<i32, HeaderError> {
-        self.space();
-        let start = self.at;
-        let quoted = self.eat(b'"');
-        let from = self.at;
-        while matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
-            self.at += 1;
+        self.cursor.space();
+        let start = self.cursor.at;
+        let quoted = self.cursor.eat(b'"');
+        let from = self.cursor.at;
+        while matches!(self.cursor.peek(), Some(b'-' | b'0'..=b'9')) {
+            self.cursor.at += 1;
         }
-        let number = self.text[from..self.at].parse();
+        let number = self.text[from..self.cursor.at].parse();
         if quoted {
             self.expect(b'"', "the end of a quoted number")?;
         }
@@ -142,35 +125,36 @@ impl<'a> Reader<'a> {
 
     /// A string, number or boolean as text; `None` for null.
     fn scalar(&mut self) -> Result<Option<Cow<'a, str>>, HeaderError> {
-        if self.eat(b'"') {
+        if self.cursor.eat(b'"') {
             return self.string_tail().map(Some);
         }
         if self.eat_word("null") {
             return Ok(None);
         }
-        let start = self.at;
-        while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')) {
-            self.at += 1;
+        let start = self.cursor.at;
+        while matches!(self.cursor.peek(), Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'))
+        {
+            self.cursor.at += 1;
         }
-        if start == self.at {
+        if start == self.cursor.at {
             return Err(self.error("a string, a number or a boolean"));
         }
-        Ok(Some(Cow::Borrowed(&self.text[start..self.at])))
+        Ok(Some(Cow::Borrowed(&self.text[start..self.cursor.at])))
     }
 
     /// The rest of a string whose opening quote has been taken.
     fn string_tail(&mut self) -> Result<Cow<'a, str>, HeaderError> {
         let text = self.text;
-        let start = self.at;
+        let start = self.cursor.at;
         let plain = text.as_bytes()[start..].iter().position(|&byte| byte == b'"' || byte == b'\\');
         let Some(length) = plain else { return Err(self.error("the end of a string")) };
-        self.at = start + length;
-        if self.peek() == Some(b'"') {
-            self.at += 1;
+        self.cursor.at = start + length;
+        if self.cursor.peek() == Some(b'"') {
+            self.cursor.at += 1;
             return Ok(Cow::Borrowed(&text[start..start + length]));
         }
         let mut owned = String::with_capacity(length + 128);
-        owned.push_str(&text[start..self.at]);
+        owned.push_str(&text[start..self.cursor.at]);
         self.unescape_into(&mut owned)?;
         Ok(Cow::Owned(owned))
     }
@@ -178,17 +162,17 @@ impl<'a> Reader<'a> {
     fn unescape_into(&mut self, owned: &mut String) -> Result<(), HeaderError> {
         let text = self.text;
         loop {
-            let rest = &text.as_bytes()[self.at..];
+            let rest = &text.as_bytes()[self.cursor.at..];
             let Some(length) = rest.iter().position(|&byte| byte == b'"' || byte == b'\\') else {
                 return Err(self.error("the end of a string"));
             };
-            owned.push_str(&text[self.at..self.at + length]);
-            self.at += length + 1;
+            owned.push_str(&text[self.cursor.at..self.cursor.at + length]);
+            self.cursor.at += length + 1;
             if rest[length] == b'"' {
                 return Ok(());
             }
-            let Some(escape) = self.peek() else { return Err(self.error("an escape")) };
-            self.at += 1;
+            let Some(escape) = self.cursor.peek() else { return Err(self.error("an escape")) };
+            self.cursor.at += 1;
             match escape {
                 b'n' => owned.push('\n'),
                 b't' => owned.push('\t'),
@@ -206,14 +190,14 @@ impl<'a> Reader<'a> {
     }
 
     fn unit(&mut self) -> Result<u16, HeaderError> {
-        let digits = self.text.as_bytes().get(self.at..self.at + 4);
+        let digits = self.text.as_bytes().get(self.cursor.at..self.cursor.at + 4);
         let mut unit = 0u16;
         for &digit in digits.ok_or_else(|| self.error("four hexadecimal digits"))? {
             let value =
                 char::from(digit).to_digit(16).ok_or_else(|| self.error("four hexadecimal digits"))?;
             unit = unit << 4 | value as u16;
         }
-        self.at += 4;
+        self.cursor.at += 4;
         Ok(unit)
     }
 
@@ -222,14 +206,14 @@ impl<'a> Reader<'a> {
         if !(0xD800..0xE000).contains(&unit) {
             return Ok(char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
-        if unit < 0xDC00 && self.text[self.at..].starts_with("\\u") {
-            let back = self.at;
-            self.at += 2;
+        if unit < 0xDC00 && self.text[self.cursor.at..].starts_with("\\u") {
+            let back = self.cursor.at;
+            self.cursor.at += 2;
             let low = self.unit()?;
             if let Some(Ok(joined)) = char::decode_utf16([unit, low]).next() {
                 return Ok(joined);
             }
-            self.at = back;
+            self.cursor.at = back;
         }
         Ok(char::REPLACEMENT_CHARACTER)
     }
@@ -238,19 +222,19 @@ impl<'a> Reader<'a> {
         if depth > DEPTH_MAX {
             return Err(self.error("less nesting"));
         }
-        if self.eat(b'[') {
-            if self.eat(b']') {
+        if self.cursor.eat(b'[') {
+            if self.cursor.eat(b']') {
                 return Ok(());
             }
             loop {
                 self.skip_value(depth + 1)?;
-                if self.eat(b']') {
+                if self.cursor.eat(b']') {
                     return Ok(());
                 }
                 self.expect(b',', "a comma or the end of the array")?;
             }
         }
-        if self.peek() == Some(b'{') {
+        if self.cursor.peek() == Some(b'{') {
             return self.members(|reader, _| reader.skip_value(depth + 1));
         }
         self.scalar().map(|_| ())
