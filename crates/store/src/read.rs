@@ -370,6 +370,22 @@ impl Store {
         StoreError::Io { what: "read", path: self.queues.files.dir_of(queue), source }
     }
 
+    /// Whether [`Store::record_at`] would answer at this moment without waiting for the disk. False where the disk does
+    /// not tell what is in memory.
+    pub fn is_record_in_memory(&self, physical_offset: u64) -> bool {
+        let Some(segment) = self.log.segment_at(physical_offset) else { return true };
+        let known_end = self.log.end().min(segment.until());
+        if physical_offset.saturating_add(8) > known_end {
+            return true;
+        }
+        if !segment.is_in_memory(physical_offset, physical_offset + 8) {
+            return false;
+        }
+        let Some(prefix) = segment.mapped(physical_offset, 8).and_then(Prefix::parse) else { return true };
+        let until = physical_offset + u64::from(prefix.size);
+        until > known_end || segment.is_in_memory(physical_offset, until)
+    }
+
     /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
     pub fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
         if physical_offset >= self.log.end() {
