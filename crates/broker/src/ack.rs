@@ -92,7 +92,7 @@ impl Broker {
     pub(crate) fn ack(&self, exchange: &mut Exchange<'_, '_>) {
         INCOMING.with_borrow_mut(|incoming| {
             // The place first: what is gathered is also answered.
-            let gathered = self.place_ack(exchange.channel).and_then(|held| {
+            let gathered = self.place(exchange.channel, true).and_then(|held| {
                 match exchange.request.header.code {
                     code::BATCH_ACK_MESSAGE => self.gather_batch(exchange, incoming)?,
                     _ => self.gather_one(exchange, incoming)?,
@@ -117,18 +117,6 @@ impl Broker {
             }
             incoming.topic = None;
         });
-    }
-
-    /// With synchronous flush an acknowledgement waits for its answer and takes a place for that.
-    fn place_ack(&self, channel: &Arc<Channel>) -> Result<Option<Held>, Refusal> {
-        if !self.store.is_sync() {
-            return Ok(None);
-        }
-        let held = channel.hold().ok_or_else(|| {
-            let remark = "[OVERLOAD]too many requests of this connection wait for the disk (thrust.maxInFlightPerConnection)";
-            Refusal::new(response::SYSTEM_BUSY, remark)
-        })?;
-        Ok(Some(held))
     }
 
     fn gather_one(&self, exchange: &Exchange<'_, '_>, incoming: &mut Incoming) -> Outcome {

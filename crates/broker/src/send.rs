@@ -628,8 +628,8 @@ impl Broker {
         Ok(count)
     }
 
-    /// With synchronous flush a send waits for its answer and takes a place for that.
-    fn place(&self, channel: &Arc<Channel>, waits: bool) -> Result<Option<Held>, Refusal> {
+    /// With synchronous flush what `waits` for the disk is answered later and takes a place for that.
+    pub(crate) fn place(&self, channel: &Arc<Channel>, waits: bool) -> Result<Option<Held>, Refusal> {
         if !waits || !self.store.is_sync() {
             return Ok(None);
         }
