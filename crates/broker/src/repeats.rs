@@ -159,6 +159,11 @@ impl TurnRepeats {
         }
     }
 
+    /// Whether the turn has looked at a window, which it holds since.
+    pub fn holds_windows(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Lets go of the windows. Messages that were stored are in them from now on; `appended` is `None` if none was.
     pub fn finish(&mut self, entries_max: usize, appended: Option<&dyn Fn(usize) -> Appended>) {
         let held = self.held.take();

@@ -232,6 +232,9 @@ impl Broker {
             if !outgoing.answers.is_empty() || !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
                 self.readers.note_send();
                 self.append_outgoing(channel, outgoing, out);
+            } else if outgoing.repeats.holds_windows() {
+                // Every send of the turn was refused, one of them after its look for a repeat.
+                outgoing.repeats.finish(0, None);
             }
             outgoing.topic = None;
         });
@@ -647,9 +650,11 @@ impl Broker {
         let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
             self.stats.put(outgoing.batch.messages(), outgoing.batch.bytes_len() as u64);
         });
-        let place = |index| outgoing.batch.appended(index);
-        let stored = appended.is_ok().then_some(&place as &dyn Fn(usize) -> Appended);
-        outgoing.repeats.finish(self.settings.load().dedup_entries_max, stored);
+        if outgoing.repeats.holds_windows() {
+            let place = |index| outgoing.batch.appended(index);
+            let stored = appended.is_ok().then_some(&place as &dyn Fn(usize) -> Appended);
+            outgoing.repeats.finish(self.settings.load().dedup_entries_max, stored);
+        }
         if !outgoing.share.is_empty() {
             match appended {
                 Ok(()) => {

@@ -146,3 +146,25 @@ async fn a_batch_is_repeated_as_a_whole() {
     assert_ne!(send(&["A1", "A2", "B3"]).await, first);
     assert_eq!(count(&world, "orders").await, 6);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_send_that_is_refused_after_the_look_for_a_repeat_holds_up_nobody() {
+    let world = world("ASYNC_FLUSH").await;
+    // The client's properties alone are short enough, with those of the broker they are not.
+    let filler = "x".repeat(wire::record::PROPERTIES_MAX - KEY.len() - 40);
+    let properties = [(props::UNIQ_KEY, KEY), ("filler", filler.as_str())];
+    let refused = world.peer().try_send("orders", 0, b"pay", &properties).await;
+    assert_eq!(refused.code, response::MESSAGE_ILLEGAL, "{refused:?}");
+    // Whichever thread of the runtime serves them.
+    let mut senders = tokio::task::JoinSet::new();
+    for sender in 0..16 {
+        let peer = world.peer();
+        senders.spawn(async move {
+            let key = format!("{KEY}{sender}");
+            peer.try_send("orders", 0, b"pay", &unique(&key)).await.code
+        });
+    }
+    let codes =
+        tokio::time::timeout(PATIENCE, senders.join_all()).await.expect("nobody waits for the refused one");
+    assert!(codes.iter().all(|code| *code == response::SUCCESS), "{codes:?}");
+}
