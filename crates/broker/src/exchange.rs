@@ -92,7 +92,7 @@ impl Exchange<'_, '_> {
 
     /// Answers SUCCESS and nothing else.
     pub fn ok(&mut self) -> Outcome {
-        self.answer(response::SUCCESS, None, |writer| writer.empty())
+        self.reply().ok()
     }
 
     /// Answers SUCCESS with one number.
@@ -131,6 +131,11 @@ impl Reply<'_> {
             fill(FrameWriter::new(self.out, &self.to.head(code, remark)));
         }
         Ok(())
+    }
+
+    /// Answers SUCCESS and nothing else.
+    pub fn ok(&mut self) -> Outcome {
+        self.answer(response::SUCCESS, None, |writer| writer.empty())
     }
 
     /// Answers SUCCESS with one number.

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use remoting::{Channel, Held, ReplyTo};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wire::code::response;
 
@@ -67,11 +68,22 @@ struct Jobs {
     closed: bool,
 }
 
-/// One read, with what it takes to refuse it.
+/// One read.
 struct Job {
-    channel: Arc<Channel>,
-    reply_to: ReplyTo,
+    /// Who asked for it, with what it takes to refuse it; nobody if it is the broker's own.
+    asker: Option<(Arc<Channel>, ReplyTo)>,
     work: Work,
+}
+
+impl Job {
+    fn is_wanted(&self) -> bool {
+        self.asker.as_ref().is_none_or(|(channel, _)| channel.is_open())
+    }
+
+    /// Whether the peer has read enough of what it was sent before.
+    fn has_room(&self) -> bool {
+        self.asker.as_ref().is_none_or(|(channel, _)| channel.takes_answers())
+    }
 }
 
 /// Reads and answers. Keeps the place of its request until then.
@@ -116,6 +128,24 @@ impl Readers {
 
     /// Lets a thread do `work`, which answers `reply_to` on `channel`.
     pub fn submit(&self, channel: Arc<Channel>, reply_to: ReplyTo, work: Work) -> Outcome {
+        self.push(Job { asker: Some((channel, reply_to)), work })
+    }
+
+    /// Lets a thread do some of the broker's own work; `None` if it is refused or fails.
+    pub async fn run_own<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Broker>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let work = move |broker: &Arc<Broker>| {
+            // Whoever waited may have been told to stop meanwhile.
+            let _ = sender.send(work(broker));
+        };
+        self.push(Job { asker: None, work: Box::new(work) }).ok()?;
+        receiver.await.ok()
+    }
+
+    fn push(&self, job: Job) -> Outcome {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
             return Err(stopping());
@@ -125,7 +155,7 @@ impl Readers {
                 "[OVERLOAD]too many reads wait for the disk (thrust.diskReadThreads); try again later";
             return Err(Refusal::new(response::SYSTEM_BUSY, remark));
         }
-        jobs.waiting.push_back(Job { channel, reply_to, work });
+        jobs.waiting.push_back(job);
         drop(jobs);
         self.wake.notify_one();
         Ok(())
@@ -142,8 +172,8 @@ impl Readers {
         };
         self.wake.notify_all();
         self.rest.notify_all();
-        for job in refused {
-            crate::pull::send_refusal(&job.channel, job.reply_to, &stopping());
+        for (channel, reply_to) in refused.into_iter().filter_map(|job| job.asker) {
+            crate::pull::send_refusal(&channel, reply_to, &stopping());
         }
     }
 
@@ -160,11 +190,9 @@ impl Readers {
         be_nicer();
         while let Some(job) = self.next() {
             let Some(broker) = self.broker.get().and_then(Weak::upgrade) else { return };
-            let Job { channel, work, .. } = job;
             let begun = Instant::now();
-            // A mistake costs its connection and not the thread.
-            if channel.is_open() && catch_unwind(AssertUnwindSafe(|| work(&broker))).is_err() {
-                channel.close("reading for it failed in a way that nobody foresaw");
+            if job.is_wanted() {
+                work_for(job, &broker);
             }
             let mut jobs = self.jobs.lock();
             if self.sends_go_on() && !jobs.closed {
@@ -198,7 +226,7 @@ impl Readers {
             } else if jobs.waiting.is_empty() || self.is_enough(&jobs) {
                 self.wake.wait_for(&mut jobs, ASIDE);
             } else if let Some(job) = jobs.waiting.pop_front() {
-                if job.channel.takes_answers() {
+                if job.has_room() {
                     jobs.running += 1;
                     jobs.begun = Some(Instant::now());
                     return Some(job);
@@ -210,7 +238,32 @@ impl Readers {
     }
 }
 
+/// Does a job. A mistake costs its connection and not the thread.
+fn work_for(job: Job, broker: &Arc<Broker>) {
+    let Job { asker, work } = job;
+    if catch_unwind(AssertUnwindSafe(|| work(broker))).is_err() {
+        match asker {
+            Some((channel, _)) => channel.close("reading for it failed in a way that nobody foresaw"),
+            None => tracing::error!("a read of the broker's own failed in a way that nobody foresaw"),
+        }
+    }
+}
+
 impl Broker {
+    /// Answers a request for what hangs on the message at a physical offset: at once if that is in memory, else from
+    /// one of the threads that may wait for the disk.
+    pub(crate) fn answer_with_record(
+        &self,
+        exchange: &mut Exchange<'_, '_>,
+        physical_offset: u64,
+        answer: impl FnOnce(&Broker, &mut Reply<'_>) -> Outcome + Send + 'static,
+    ) -> Outcome {
+        if self.store.is_record_in_memory(physical_offset) {
+            return answer(self, &mut exchange.reply());
+        }
+        self.answer_from_disk(exchange, answer)
+    }
+
     /// Answers a request from one of the threads that may wait for the disk.
     pub(crate) fn answer_from_disk(
         &self,

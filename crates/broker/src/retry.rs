@@ -1,6 +1,8 @@
 //! Failed consumption (36): the message goes to the group's retry topic by way of a delay level, or to its dead
 //! letters (broker.md §7).
 
+use std::sync::Arc;
+
 use store::Batch;
 use wire::body::SubscriptionGroupConfig;
 use wire::code::response;
@@ -14,7 +16,7 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_group;
 use crate::send::{append_refusal, push_parking};
-use crate::topics::SYS_FLAG_UNIT_SUB;
+use crate::topics::{SYS_FLAG_UNIT_SUB, Topic};
 
 /// Retries start behind this level, so the first waits for the fourth… counted from 0: 10 s by default.
 const FIRST_RETRY_LEVEL: i32 = 3;
@@ -24,6 +26,18 @@ const VERSION_MAX_RECONSUME: i32 = 121;
 /// How often consumption may fail: what the client says, if it is new enough to, else what the group is set to.
 pub(crate) fn max_reconsume(asked: Option<i32>, version: i32, group: &SubscriptionGroupConfig) -> i32 {
     asked.filter(|_| version >= VERSION_MAX_RECONSUME).unwrap_or(group.retry_max_times)
+}
+
+/// A message whose consumption failed.
+struct Failed {
+    /// Where it stands in the log.
+    offset: u64,
+    group: String,
+    /// How often it may fail.
+    max: i32,
+    /// Delay level that the consumer asks for: 0 leaves it to us, below 0 means a dead letter.
+    level: i32,
+    retry: Arc<Topic>,
 }
 
 impl Broker {
@@ -47,24 +61,38 @@ impl Broker {
             return Err(Refusal::new(response::NO_PERMISSION, remark));
         }
         let offset: u64 = exchange.number("offset")?;
-        let bytes = self.store.record_at(offset)?;
+        let header = &exchange.request.header;
+        let failed = Failed {
+            offset,
+            group: group_name.to_owned(),
+            max: max_reconsume(header.fields.number("maxReconsumeTimes"), header.version, &group),
+            level: exchange.number_or("delayLevel", 0),
+            retry,
+        };
+        self.answer_with_record(exchange, offset, move |broker, reply| {
+            broker.try_again_later(&failed)?;
+            reply.ok()
+        })
+    }
+
+    /// Stores a failed message for its next attempt, or as a dead letter.
+    fn try_again_later(&self, failed: &Failed) -> Outcome {
+        let Failed { offset, group, max, level, retry } = failed;
+        let bytes = self.store.record_at(*offset)?;
         let bytes =
             bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
-        let header = &exchange.request.header;
-        let max = max_reconsume(header.fields.number("maxReconsumeTimes"), header.version, &group);
-        let given: i32 = exchange.number_or("delayLevel", 0);
-        if record.reconsume_times >= max || given < 0 {
-            let dead = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
-            self.store_again(&record, &dead.config.topic_name, 0, 0)?;
-        } else {
-            let level =
-                if given == 0 { FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times) } else { given };
-            let queue_id = self.any_write_queue(&retry);
-            retry.put.add(1, bytes.len() as u64);
-            self.store_again(&record, &retry_name, queue_id, level)?;
+        if record.reconsume_times >= *max || *level < 0 {
+            let dead = self.topics.ensure(&names::dlq_topic(group), 1, 0, self.now_ms())?;
+            return self.store_again(&record, &dead.config.topic_name, 0, 0);
         }
-        exchange.ok()
+        let level = match level {
+            0 => FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times),
+            level => *level,
+        };
+        let queue_id = self.any_write_queue(retry);
+        retry.put.add(1, bytes.len() as u64);
+        self.store_again(&record, &retry.config.topic_name, queue_id, level)
     }
 
     /// Appends a copy of a failed message for `topic`, parked at `level` if that is above 0.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Queue, QueueEntry, Store};
+use store::{Batch, Queue, QueueEntry, Reach, Store};
 use tokio::sync::Notify;
 use wire::body::DataVersion;
 use wire::hash;
@@ -124,6 +124,8 @@ enum Next {
     OnArrival,
     /// After this time.
     After(Duration),
+    /// At once, by a thread that may wait for the disk: the next message is not in memory.
+    FromDisk,
 }
 
 impl Broker {
@@ -132,7 +134,7 @@ impl Broker {
         loop {
             let mut pause: Option<Duration> = None;
             for level in 1..=self.schedule.level_count() {
-                if let Next::After(after) = self.deliver_level(level) {
+                if let Some(after) = self.serve_level(level).await {
                     pause = Some(pause.map_or(after, |pause| pause.min(after)));
                 }
             }
@@ -147,7 +149,25 @@ impl Broker {
         }
     }
 
-    fn deliver_level(&self, level: i32) -> Next {
+    /// Delivers what of a level is due, from wherever it is; says after which time there is more, if there is.
+    async fn serve_level(&self, level: i32) -> Option<Duration> {
+        let next = match self.deliver_level(level, Reach::MEMORY) {
+            Next::FromDisk => {
+                let delivered =
+                    self.readers.run_own(move |broker| broker.deliver_level(level, Reach::Disk)).await;
+                delivered.unwrap_or(Next::After(RETRY_PAUSE))
+            }
+            next => next,
+        };
+        match next {
+            Next::OnArrival => None,
+            Next::After(after) => Some(after),
+            Next::FromDisk => Some(Duration::ZERO),
+        }
+    }
+
+    /// Delivers some of what is due and no farther away than `reach`.
+    fn deliver_level(&self, level: i32, reach: Reach) -> Next {
         let queue = self.store.queue(names::SCHEDULE_TOPIC, level as u32 - 1);
         let stored = self.schedule.offsets.lock().offset_table.get(&level).copied().unwrap_or(0);
         let min = queue.min_offset();
@@ -162,11 +182,20 @@ impl Broker {
         let mut delivered = 0;
         let mut next = Next::After(Duration::ZERO);
         for entry in &entries {
+            let is_far = || reach != Reach::Disk && !self.store.is_record_in_memory(entry.physical_offset);
+            if entry.known_tags_code().is_none() && is_far() {
+                next = Next::FromDisk;
+                break;
+            }
             // A time beyond the level's delay can only come from a clock that has stepped back.
             let due_ms = self.due_ms(entry, longest);
             let due_ms = if due_ms > now_ms + longest { now_ms } else { due_ms };
             if due_ms > now_ms {
                 next = Next::After(Duration::from_millis((due_ms - now_ms) as u64));
+                break;
+            }
+            if is_far() {
+                next = Next::FromDisk;
                 break;
             }
             if let Err(error) = self.deliver(entry, &queue) {

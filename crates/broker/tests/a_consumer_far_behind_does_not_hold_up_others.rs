@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use remoting::Limits;
 use situation::frames::{Wire, frame};
-use situation::messages::{bodies, got};
+use situation::messages::{bodies, got, text};
 use situation::peer::{Ask, number, remark, stored};
 use situation::slow_disk::SlowDisk;
 use situation::{House, PATIENCE, Situation, eventually};
@@ -93,6 +93,46 @@ async fn a_queue_whose_entries_are_on_disk_is_read_there_too() {
             return;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_failed_message_that_is_not_in_memory_is_waited_for_by_its_consumer_alone() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    let peer = house.peer();
+    peer.join("c", "readers", "orders", "*").await;
+    let oldest = peer.pull(&Ask::new("orders", 0, 0)).await;
+    let offset = got(&oldest.body)[0].physical_offset.to_string();
+    disk.stick(FIRST_SEGMENT);
+    let fields = [("offset", offset.as_str()), ("group", "readers"), ("delayLevel", "-1")];
+    let failed = async { peer.call(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code };
+    let meanwhile = async {
+        reads_wait(&disk, 1).await;
+        stored(house.peer().send("other", 0, "meanwhile").await);
+        assert_eq!(disk.waiting(), 1, "the failed message is still not there");
+        disk.let_go();
+    };
+    let (answered, ()) = tokio::join!(failed, meanwhile);
+    assert_eq!(answered, 0);
+    assert_eq!(bodies(&peer.read_all("%DLQ%readers", 0).await), [body(0)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_delayed_message_that_is_not_in_memory_comes_as_soon_as_the_disk_gives_it() {
+    let (_situation, disk, house) = start(&[("messageDelayLevel", "1s")]).await;
+    let peer = house.peer();
+    stored(peer.send_with("late", 0, b"late", &text(&[("DELAY", "1")])).await);
+    disk.stick(FIRST_SEGMENT);
+    reads_wait(&disk, 1).await;
+    stored(house.peer().send("other", 0, "meanwhile").await);
+    assert_eq!(
+        number(&peer.call(code::GET_MAX_OFFSET, &[("topic", "late"), ("queueId", "0")], &[]).await, "offset"),
+        0
+    );
+    assert_eq!(disk.waiting(), 1, "the delayed message is still not there");
+    disk.let_go();
+    eventually("the delayed message", async || bodies(&peer.read_all("late", 0).await) == ["late"]).await;
+    house.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
