@@ -118,7 +118,7 @@ impl Broker {
             Ok(None) => {}
             Err(refusal) => asked.reply_to.write(&mut out, refusal.code, Some(&refusal.remark)),
         }
-        held.channel().send(&out);
+        held.channel().send_directly(&out);
     }
 
     /// Checks of broker.md §10.2, in their order.

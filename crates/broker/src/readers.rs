@@ -5,9 +5,10 @@
 //! a pull that was held. Each job has one of its connection's places for requests that wait.
 //!
 //! While somebody sends, the threads step back: they are nicer than the others, no more of them work at once than half
-//! the processors unless the disk is slow, each rests for as long as it has worked, and they do all reads of those who
-//! are far behind, in memory or not. With four at work on two processors the p99 of a producer was twice what it is
-//! with one.
+//! the processors unless the disk is slow, each rests for twice as long as it has worked, and they do all reads of those
+//! who are far behind, in memory or not. They also write their answers to the sockets by themselves instead of leaving
+//! that to the threads that serve everybody. With four at work on two processors the p99 of a producer was twice what
+//! it is with one.
 //!
 //! Everything is bounded: threads, jobs that wait, and answers that nobody takes, since a job whose peer leaves too
 //! much unread stands aside until it reads. Past the bound of jobs a read is refused with SYSTEM_BUSY, at which clients
@@ -37,6 +38,8 @@ const ASIDE: Duration = Duration::from_millis(10);
 const STACK_BYTES: usize = 512 << 10;
 /// How much nicer than the others these threads are: where both want the processor they get about a tenth of it.
 const NICER: i32 = 10;
+/// While somebody sends a thread rests for so many times as long as it has worked.
+const REST: u32 = 2;
 /// For this long after a send it is taken that more will follow.
 const SENDS_GO_ON: Duration = Duration::from_millis(100);
 
@@ -196,7 +199,7 @@ impl Readers {
             }
             let mut jobs = self.jobs.lock();
             if self.sends_go_on() && !jobs.closed {
-                self.rest.wait_for(&mut jobs, begun.elapsed().min(ASIDE));
+                self.rest.wait_for(&mut jobs, (begun.elapsed() * REST).min(ASIDE));
             }
             jobs.running -= 1;
         }
@@ -278,7 +281,7 @@ impl Broker {
             if let Err(refusal) = answer(broker, &mut reply) {
                 reply.refuse(&refusal);
             }
-            held.channel().send(&out);
+            held.channel().send_directly(&out);
         };
         self.readers.submit(Arc::clone(exchange.channel), reply_to, Box::new(work))
     }

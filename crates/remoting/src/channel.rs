@@ -11,9 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use wire::header::{Dialect, FrameWriter, Head, Header};
 
 use crate::budget::Budget;
-
-/// Buffers of idle connections above this size are given back.
-pub(crate) const KEPT_OUT_BYTES: usize = 4 << 10;
+use crate::outbox::{self, Outbox};
 
 /// The handle of a connection.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub struct Channel {
     peer: SocketAddr,
     local: SocketAddr,
     budget: Arc<Budget>,
-    outbox: Mutex<Vec<u8>>,
+    pub(crate) outbox: Outbox,
     /// Bytes in the outbox and in the task's own buffer, not yet taken by the kernel.
     unread: AtomicUsize,
     held: AtomicU32,
@@ -102,7 +100,7 @@ impl Channel {
             peer,
             local,
             budget,
-            outbox: Mutex::new(Vec::new()),
+            outbox: Outbox::default(),
             unread: AtomicUsize::new(0),
             held: AtomicU32::new(0),
             wake: Notify::new(),
@@ -142,7 +140,27 @@ impl Channel {
         }
         // Counted first: the task may write and subtract them as soon as they are in the outbox.
         self.grew(frames.len());
-        self.outbox.lock().extend_from_slice(frames);
+        self.outbox.queue(frames);
+        self.queued();
+    }
+
+    /// Does the same, but this thread writes to the socket by itself, as far as nobody else is about to and the kernel
+    /// takes it: for threads that nobody waits for, whose frames would keep the connection's task from serving others.
+    pub fn send_directly(&self, frames: &[u8]) {
+        if frames.is_empty() || !self.is_open() {
+            return;
+        }
+        let Some(stream) = self.outbox.begin() else { return self.send(frames) };
+        let rest = &frames[outbox::write_some(&stream, frames)..];
+        self.grew(rest.len());
+        // What others queued meanwhile was left to us to mention.
+        if self.outbox.end(rest) {
+            self.queued();
+        }
+    }
+
+    /// Follows the queueing of frames.
+    fn queued(&self) {
         if !self.is_open() {
             // It ended in between: what was just counted is taken back by whoever comes last.
             self.forget_unread();
@@ -240,29 +258,13 @@ impl Channel {
         self.budget.outbound_shrank(bytes);
     }
 
-    /// Moves what was queued behind `buffer`.
-    pub(crate) fn take_outbox(&self, buffer: &mut Vec<u8>) {
-        let mut outbox = self.outbox.lock();
-        if outbox.is_empty() {
-            // An idle connection keeps no large buffer.
-            if outbox.capacity() > KEPT_OUT_BYTES {
-                *outbox = Vec::new();
-            }
-            return;
-        }
-        if buffer.is_empty() {
-            std::mem::swap(&mut *outbox, buffer);
-        } else {
-            buffer.append(&mut outbox);
-        }
-    }
-
     pub(crate) fn closing(&self) -> Option<String> {
         self.closing.lock().clone()
     }
 
     pub(crate) fn mark_closed(&self) {
         self.closed.store(true, Ordering::Release);
+        self.outbox.close();
         self.calls.lock().clear();
         self.forget_unread();
     }

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Service;
-use crate::channel::{Channel, KEPT_OUT_BYTES};
+use crate::channel::Channel;
 use crate::inbound::{Inbound, Read};
+use crate::outbox::{self, write_some};
 use crate::turn::Turn;
 
 /// Reads of one connection before others get their turn.
@@ -28,13 +29,13 @@ thread_local! {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     channel: Arc<Channel>,
     service: Arc<dyn Service>,
     inbound: Inbound,
     /// Bytes of `inbound` that the shared budget knows of.
     counted: usize,
-    /// Taken from the outbox, written up to `sent`.
+    /// Written up to `sent`. While there is more it is our turn to write.
     sending: Vec<u8>,
     sent: usize,
     /// Complete frames wait in `inbound` for the answers before them to be written.
@@ -55,6 +56,8 @@ enum End {
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(stream: TcpStream, channel: Arc<Channel>, service: Arc<dyn Service>) {
+    let stream = Arc::new(stream);
+    channel.outbox.open(Arc::clone(&stream));
     let mut connection = Connection {
         stream,
         channel,
@@ -209,19 +212,23 @@ impl Connection {
         sent: usize,
         out: &mut Vec<u8>,
     ) {
-        let mut written = 0;
-        if sent == sending.len() {
-            while written < out.len() {
-                match stream.try_write(&out[written..]) {
-                    Ok(count) if count > 0 => written += count,
-                    // An error shows again at the next read or write of the task.
-                    _ => break,
-                }
-            }
+        if out.is_empty() {
+            return;
         }
-        if written < out.len() {
-            sending.extend_from_slice(&out[written..]);
-            channel.grew(out.len() - written);
+        if sent < sending.len() {
+            sending.extend_from_slice(out);
+            channel.grew(out.len());
+        } else if channel.outbox.begin().is_some() {
+            let rest = &out[write_some(stream, out)..];
+            sending.extend_from_slice(rest);
+            channel.grew(rest.len());
+            if rest.is_empty() {
+                // What others queued meanwhile is written before we wait for anything.
+                channel.outbox.end(&[]);
+            }
+        } else {
+            channel.grew(out.len());
+            channel.outbox.queue(out);
         }
         out.clear();
         if out.capacity() > 4 << 20 {
@@ -233,13 +240,11 @@ impl Connection {
     fn write_queued(&mut self) {
         loop {
             if !self.is_writing() {
+                let was_writing = !self.sending.is_empty();
                 self.sending.clear();
                 self.sent = 0;
-                self.channel.take_outbox(&mut self.sending);
-                if self.sending.is_empty() {
-                    if self.sending.capacity() > KEPT_OUT_BYTES {
-                        self.sending = Vec::new();
-                    }
+                if !self.channel.outbox.refill(was_writing, &mut self.sending) {
+                    outbox::shrink(&mut self.sending);
                     return;
                 }
             }
@@ -268,7 +273,7 @@ impl Connection {
             self.sending.drain(..self.sent);
             self.sent = 0;
         }
-        self.channel.take_outbox(&mut self.sending);
+        self.channel.outbox.append_to(&mut self.sending);
     }
 
     fn took(&mut self, count: usize) {

@@ -2,7 +2,8 @@
 //!
 //! One task owns a socket. It reads what is there, hands all complete frames of that read to a [`Service`] as one
 //! [`Turn`], and writes all answers with one call. Whoever answers later keeps the [`Channel`] and the
-//! [`ReplyTo`] of the request. Memory is bounded: a peer that does not read its answers is not read from.
+//! [`ReplyTo`] of the request; the task writes for them too, or they do if they have the time
+//! ([`Channel::send_directly`]). Memory is bounded: a peer that does not read its answers is not read from.
 //!
 //! Invariant: nothing here knows what a code means; a malformed frame ends its connection, never the process.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ mod channel;
 mod client;
 mod connection;
 mod inbound;
+mod outbox;
 mod server;
 mod turn;
 

@@ -1,0 +1,103 @@
+//! What is to be written to a socket, and whose turn it is to write: one at a time, so that frames stay whole.
+//!
+//! The connection's task writes most of it. A thread that nobody waits for may write its own frames instead, when
+//! nothing is queued before them, and so keeps that work from the threads that serve everybody.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+/// Buffers of idle connections above this size are given back.
+const KEPT_BYTES: usize = 4 << 10;
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbox(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What waits: whole frames, but for the first, which may be the rest of one.
+    queued: Vec<u8>,
+    /// Somebody writes, or holds what must be written next. Everybody else queues.
+    taken: bool,
+    /// While the connection lasts.
+    stream: Option<Arc<TcpStream>>,
+}
+
+impl Outbox {
+    /// Frames can be written from now on.
+    pub fn open(&self, stream: Arc<TcpStream>) {
+        self.0.lock().stream = Some(stream);
+    }
+
+    /// Lets go of the socket; nobody begins to write any more.
+    pub fn close(&self) {
+        self.0.lock().stream = None;
+    }
+
+    /// Adds frames behind what is queued.
+    pub fn queue(&self, frames: &[u8]) {
+        self.0.lock().queued.extend_from_slice(frames);
+    }
+
+    /// Takes the turn to write, if nothing is queued and nobody has it.
+    pub fn begin(&self) -> Option<Arc<TcpStream>> {
+        let mut state = self.0.lock();
+        if state.taken || !state.queued.is_empty() {
+            return None;
+        }
+        let stream = state.stream.clone();
+        state.taken = stream.is_some();
+        stream
+    }
+
+    /// Gives the turn back, with what is left to write of one's own. Says whether anything is queued now.
+    pub fn end(&self, rest: &[u8]) -> bool {
+        let mut state = self.0.lock();
+        state.taken = false;
+        if !rest.is_empty() {
+            state.queued.splice(..0, rest.iter().copied());
+        }
+        !state.queued.is_empty()
+    }
+
+    /// Moves what is queued into an empty `buffer` and takes the turn to write it, which may be one's own (`mine`)
+    /// already. Without anything to write the turn is given back. Says whether it is one's own now.
+    pub fn refill(&self, mine: bool, buffer: &mut Vec<u8>) -> bool {
+        let mut state = self.0.lock();
+        if state.taken && !mine {
+            return false;
+        }
+        state.taken = !state.queued.is_empty();
+        if state.taken {
+            std::mem::swap(&mut state.queued, buffer);
+        } else if state.queued.capacity() > KEPT_BYTES {
+            state.queued = Vec::new();
+        }
+        state.taken
+    }
+
+    /// Moves what is queued behind the rest in `buffer`, of somebody whose turn it is.
+    pub fn append_to(&self, buffer: &mut Vec<u8>) {
+        buffer.append(&mut self.0.lock().queued);
+    }
+}
+
+/// Gives back the memory of a buffer that is empty and larger than an idle connection should keep.
+pub(crate) fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+        *buffer = Vec::new();
+    }
+}
+
+/// Writes as much as the kernel takes at once. An error shows again at the task's next read or write.
+pub(crate) fn write_some(stream: &TcpStream, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.try_write(&bytes[written..]) {
+            Ok(count) if count > 0 => written += count,
+            _ => break,
+        }
+    }
+    written
+}
