@@ -5,10 +5,10 @@
 //! a pull that was held. Each job has one of its connection's places for requests that wait.
 //!
 //! While somebody sends, the threads step back: they are nicer than the others, no more of them work at once than half
-//! the processors unless the disk is slow, each rests for twice as long as it has worked, and they do all reads of those
-//! who are far behind, in memory or not. They also write their answers to the sockets by themselves instead of leaving
-//! that to the threads that serve everybody. With four at work on two processors the p99 of a producer was twice what
-//! it is with one.
+//! the processors unless the disk is slow, each rests for twice as long as it has worked, and they do all reads of
+//! those who are far behind, in memory or not. They also write their answers to the sockets by themselves instead of
+//! leaving that to the threads that serve everybody. With four at work on two processors the p99 of a producer was
+//! twice what it is with one.
 //!
 //! Everything is bounded: threads, jobs that wait, and answers that nobody takes, since a job whose peer leaves too
 //! much unread stands aside until it reads. Past the bound of jobs a read is refused with SYSTEM_BUSY, at which clients
