@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
+use crate::consumer::ConsumerBuilder;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::identity::{UniqueKeys, address_towards, client_id};
@@ -153,6 +154,11 @@ impl Client {
     /// A producer of a group.
     pub fn producer(&self, group: impl Into<String>) -> ProducerBuilder {
         ProducerBuilder::new(Arc::clone(&self.shared), group.into())
+    }
+
+    /// A member of a consumer group.
+    pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
+        ConsumerBuilder::new(Arc::clone(&self.shared), group.into())
     }
 
     /// Reads queues by offset, without membership in a group.

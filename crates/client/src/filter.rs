@@ -1,5 +1,8 @@
 //! Which messages of a topic a consumer wants.
 
+use wire::body::SubscriptionData;
+use wire::hash::java_hash;
+
 use crate::received::Received;
 
 /// Which messages of a topic are wanted.
@@ -48,7 +51,11 @@ impl Filter {
     }
 
     pub(crate) fn kind(&self) -> &'static str {
-        if matches!(self.0, Kind::Sql(_)) { "SQL92" } else { "TAG" }
+        if self.is_sql() { "SQL92" } else { "TAG" }
+    }
+
+    pub(crate) fn is_sql(&self) -> bool {
+        matches!(self.0, Kind::Sql(_))
     }
 
     /// Whether a message that the broker selected is meant: it compares hashes of tags, not tags.
@@ -56,6 +63,23 @@ impl Filter {
         match &self.0 {
             Kind::Tags(tags) => message.tag().is_some_and(|tag| tags.iter().any(|wanted| wanted == tag)),
             Kind::All | Kind::Sql(_) => true,
+        }
+    }
+
+    /// As a heartbeat says it.
+    pub(crate) fn subscription(&self, topic: &str, version: i64) -> SubscriptionData {
+        let tags = match &self.0 {
+            Kind::Tags(tags) => tags.clone(),
+            Kind::All | Kind::Sql(_) => Vec::new(),
+        };
+        SubscriptionData {
+            class_filter_mode: false,
+            code_set: tags.iter().map(|tag| java_hash(tag)).collect(),
+            expression_type: self.kind().to_owned(),
+            sub_string: self.expression(),
+            sub_version: version,
+            tags_set: tags,
+            topic: topic.to_owned(),
         }
     }
 }
@@ -69,5 +93,8 @@ mod tests {
         assert_eq!(Filter::tags(["a || b", "c"]).expression(), "a || b || c");
         assert_eq!(Filter::tags(["a", "*"]), Filter::all());
         assert_eq!(Filter::tags(Vec::<String>::new()).expression(), "*");
+        let data = Filter::tags(["TagA"]).subscription("T", 7);
+        assert_eq!((data.code_set.as_slice(), data.expression_type.as_str()), (&[2_598_919][..], "TAG"));
+        assert_eq!(Filter::sql("a > 1").subscription("T", 7).expression_type, "SQL92");
     }
 }

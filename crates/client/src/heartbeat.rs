@@ -16,7 +16,7 @@ impl Shared {
     /// Tells every known broker who is here.
     pub async fn heartbeat_all(self: &Arc<Self>) {
         let mut beats = JoinSet::new();
-        for address in self.routes.addresses(true) {
+        for address in self.routes.addresses(!self.registry.has_consumers()) {
             let shared = Arc::clone(self);
             beats.spawn(async move { shared.heartbeat(&address).await });
         }
@@ -28,8 +28,16 @@ impl Shared {
         let Some(data) = self.registry.heartbeat(&self.client_id) else { return };
         let Ok(body) = serde_json::to_vec(&data) else { return };
         let answer = self.call(address, request::HEART_BEAT, &Fields::new(), &body, TIMEOUT).await;
-        if let Err(error) = answer.and_then(|answer| crate::shared::success(address, answer)) {
-            tracing::warn!(address, "heartbeat failed: {error}");
+        match answer.and_then(|answer| crate::shared::success(address, answer)) {
+            Ok(_) => self.registry.greeted(address),
+            Err(error) => tracing::warn!(address, "heartbeat failed: {error}"),
+        }
+    }
+
+    /// Makes sure that these brokers have heard of everybody who is here.
+    pub async fn greet(&self, addresses: &[&str]) {
+        for address in addresses.iter().filter(|address| self.registry.must_greet(address)) {
+            self.heartbeat(address).await;
         }
     }
 

@@ -25,6 +25,7 @@
 mod admin;
 mod body;
 mod client;
+mod consumer;
 mod credentials;
 mod error;
 mod fields;
@@ -44,12 +45,16 @@ mod shared;
 
 pub use admin::{Admin, ConsumeResult, Moment};
 pub use client::{Client, ClientBuilder};
+pub use consumer::{
+    Consumer, ConsumerBuilder, Delivered, Serving, StartFrom, Strategy, Subscribed, Unsubscribed,
+};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use filter::Filter;
 pub use message::{Delivery, Later, Message, Now, Ordered};
 pub use producer::{
-    BatchError, Pending, Producer, ProducerBuilder, Receipt, SendError, SendFailed, SendStatus,
+    BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError, SendError,
+    SendFailed, SendStatus, Transaction, TransactionProducer,
 };
 pub use reader::{Pulled, QueueReader};
 pub use received::Received;

@@ -4,7 +4,9 @@ mod batch;
 mod choice;
 mod fault;
 mod receipt;
+mod request;
 mod send;
+mod transaction;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,16 +16,20 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use wire::body::MessageQueue;
-use wire::code::request;
+use wire::code::request::RECALL_MESSAGE;
 use wire::names::check_group;
 use wire::recall::RecallHandle;
 
 pub use batch::BatchError;
 pub use receipt::{Receipt, SendError, SendStatus};
+pub use request::{Reply, RequestError};
+pub(crate) use transaction::{Checker, check_transaction};
+pub use transaction::{Decision, Transaction, TransactionProducer};
 
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::message::{Delivery, Later, Message, Now, SHARDING_KEY};
+use crate::received::Received;
 use crate::shared::Shared;
 use choice::Choice;
 use send::Target;
@@ -107,8 +113,50 @@ impl ProducerBuilder {
     /// # Errors
     /// When the group's name is not allowed, or this client has a producer of the group already.
     pub fn build(self) -> Result<Producer, Error> {
+        self.build_with(None)
+    }
+
+    /// Makes a producer of transactions. `checker` answers for those that were neither committed nor rolled back, also
+    /// for those of other members of the group: it looks up, by the message, how the work ended that belongs to it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::{Decision, Message};
+    ///
+    /// let producer = client.producer("orders").transactional(|half| async move {
+    ///     // Was the order written that this message tells of?
+    ///     if half.text().starts_with("order") { Decision::Commit } else { Decision::Rollback }
+    /// })?;
+    /// let transaction = producer.begin(Message::new("orders", "order 7")).await?;
+    /// // … write the order, then:
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// An ordinary producer begins no transactions:
+    ///
+    /// ```compile_fail
+    /// # async fn example(client: thrustmq_client::Client) {
+    /// use thrustmq_client::Message;
+    /// let producer = client.producer("orders").build().unwrap();
+    /// producer.begin(Message::new("orders", "order 7")).await.unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](ProducerBuilder::build).
+    pub fn transactional<C, F>(self, checker: C) -> Result<TransactionProducer, Error>
+    where
+        C: Fn(Received) -> F + Send + Sync + 'static,
+        F: Future<Output = Decision> + Send + 'static,
+    {
+        let checker: Checker = Arc::new(move |half| Box::pin(checker(half)));
+        Ok(TransactionProducer { producer: self.build_with(Some(checker))? })
+    }
+
+    fn build_with(self, checker: Option<Checker>) -> Result<Producer, Error> {
         check_group(&self.group).map_err(Error::illegal)?;
-        self.shared.registry.add_producer(&self.group)?;
+        self.shared.registry.add_producer(&self.group, checker)?;
         let byte_permits = (self.options.in_flight_bytes / PERMIT_BYTES).min(u32::MAX as usize >> 4);
         let inner = Inner {
             messages: Arc::new(Semaphore::new(self.options.in_flight)),
@@ -280,7 +328,7 @@ impl Producer {
             .text("topic", place.topic)
             .text("recallHandle", handle)
             .text("bname", place.broker_name);
-        self.inner.shared.ask(&address, request::RECALL_MESSAGE, &fields, &[]).await?;
+        self.inner.shared.ask(&address, RECALL_MESSAGE, &fields, &[]).await?;
         Ok(())
     }
 

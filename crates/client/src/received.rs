@@ -70,6 +70,11 @@ impl Received {
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
+
+    /// Bytes that it takes while it waits.
+    pub(crate) fn weight(&self) -> usize {
+        self.body.len().max(1)
+    }
 }
 
 /// Reads records that stand one behind the other, as brokers answer with them. `broker_name` is whose they are.

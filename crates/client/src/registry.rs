@@ -1,28 +1,38 @@
-//! Groups that this client is a member of, as its heartbeats say.
+//! Groups that this client is a member of, as its heartbeats say, and what brokers may ask about them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use wire::body::{HeartbeatData, ProducerData};
 
+use crate::consumer::Member;
 use crate::error::Error;
+use crate::producer::{Checker, Reply};
 
 /// Producers and consumers of one client. A group is there once as producer and once as consumer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Registry {
-    producers: Mutex<BTreeSet<String>>,
+    producers: Mutex<BTreeMap<String, Option<Checker>>>,
+    consumers: Mutex<BTreeMap<String, Weak<Member>>>,
+    /// Who waits for a reply, by correlation id.
+    replies: Mutex<HashMap<String, oneshot::Sender<Reply>>>,
+    /// Brokers that have heard of everybody who is here now.
+    greeted: Mutex<HashSet<String>>,
 }
 
 impl Registry {
-    /// Adds a producer group.
-    pub fn add_producer(&self, group: &str) -> Result<(), Error> {
-        if self.producers.lock().insert(group.to_owned()) {
-            Ok(())
-        } else {
-            Err(Error::Illegal(format!(
-                "this client already has a producer of group \"{group}\"; clone that one"
-            )))
+    /// Adds a producer group, with who answers for its open transactions.
+    pub fn add_producer(&self, group: &str, checker: Option<Checker>) -> Result<(), Error> {
+        let mut producers = self.producers.lock();
+        if producers.contains_key(group) {
+            let what = format!("this client already has a producer of group \"{group}\"; clone that one");
+            return Err(Error::Illegal(what));
         }
+        producers.insert(group.to_owned(), checker);
+        self.greeted.lock().clear();
+        Ok(())
     }
 
     /// Removes a producer group.
@@ -30,16 +40,78 @@ impl Registry {
         self.producers.lock().remove(group);
     }
 
+    /// Who answers for open transactions of a group.
+    pub fn checker(&self, group: &str) -> Option<Checker> {
+        self.producers.lock().get(group).cloned().flatten()
+    }
+
+    /// Adds a member of a consumer group.
+    pub fn add_consumer(&self, member: &Arc<Member>) -> Result<(), Error> {
+        let mut consumers = self.consumers.lock();
+        let group = member.group();
+        if consumers.get(group).is_some_and(|other| other.strong_count() > 0) {
+            let what = format!("this client already has a consumer of group \"{group}\"; use another client");
+            return Err(Error::Illegal(what));
+        }
+        consumers.insert(group.to_owned(), Arc::downgrade(member));
+        self.greeted.lock().clear();
+        Ok(())
+    }
+
+    /// Removes a member of a consumer group.
+    pub fn remove_consumer(&self, group: &str) {
+        self.consumers.lock().remove(group);
+    }
+
+    /// The member of a consumer group.
+    pub fn consumer(&self, group: &str) -> Option<Arc<Member>> {
+        self.consumers.lock().get(group).and_then(Weak::upgrade)
+    }
+
+    /// Waits for the reply with this correlation id.
+    pub fn expect_reply(&self, correlation_id: &str) -> oneshot::Receiver<Reply> {
+        let (sender, receiver) = oneshot::channel();
+        self.replies.lock().insert(correlation_id.to_owned(), sender);
+        receiver
+    }
+
+    /// Nobody waits for this reply any more.
+    pub fn forget_reply(&self, correlation_id: &str) {
+        self.replies.lock().remove(correlation_id);
+    }
+
+    /// Hands a reply to who waits for it; one that nobody waits for is dropped.
+    pub fn replied(&self, correlation_id: &str, reply: Reply) {
+        if let Some(waiting) = self.replies.lock().remove(correlation_id) {
+            let _ = waiting.send(reply);
+        }
+    }
+
+    /// Whether a broker must still hear of who is here.
+    pub fn must_greet(&self, address: &str) -> bool {
+        !self.greeted.lock().contains(address)
+    }
+
+    /// A broker heard of everybody.
+    pub fn greeted(&self, address: &str) {
+        self.greeted.lock().insert(address.to_owned());
+    }
+
+    /// Whether slaves must hear of this client too, which only those of consumers must.
+    pub fn has_consumers(&self) -> bool {
+        self.consumers.lock().values().any(|member| member.strong_count() > 0)
+    }
+
     /// What a heartbeat says; `None` when there is nobody to speak for.
     pub fn heartbeat(&self, client_id: &str) -> Option<HeartbeatData> {
-        let producers = self.producers.lock();
-        if producers.is_empty() {
-            return None;
-        }
         let producer = |group: &String| ProducerData { group_name: group.clone() };
-        Some(HeartbeatData {
+        let producers: Vec<_> = self.producers.lock().keys().map(producer).collect();
+        let members: Vec<_> = self.consumers.lock().values().filter_map(Weak::upgrade).collect();
+        let consumers: Vec<_> = members.iter().map(|member| member.heartbeat()).collect();
+        (!producers.is_empty() || !consumers.is_empty()).then(|| HeartbeatData {
             client_id: client_id.to_owned(),
-            producer_data_set: producers.iter().map(producer).collect(),
+            producer_data_set: producers,
+            consumer_data_set: consumers,
             ..HeartbeatData::default()
         })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Answer, Limits};
+use remoting::{Answer, Channel, Limits};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 use wire::code::response;
@@ -120,14 +120,19 @@ impl Shared {
         if self.is_closed() {
             return Err(Error::Stopped("the client"));
         }
+        let channel = self.remoting.channel(address, self.times.call).await?;
+        self.tell_over(&channel, code, fields, body);
+        Ok(())
+    }
+
+    /// Sends a request that wants no answer over a connection that is there.
+    pub fn tell_over(&self, channel: &Channel, code: i32, fields: &Fields<'_>, body: &[u8]) {
         let mut pairs = fields.pairs();
         let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
         if let Some(signature) = &signature {
             pairs.push(("Signature", signature));
         }
-        let channel = self.remoting.channel(address, self.times.call).await?;
         channel.oneway(code, &pairs, body);
-        Ok(())
     }
 
     /// Asks one name server after the other until one answers, all within the client's usual time for a call.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use wire::batch::{self, Entry};
+use wire::code::request;
 use wire::properties as props;
 
 use super::Inner;
@@ -107,7 +108,7 @@ impl Inner {
             flag: 0,
             sys_flag: 0,
             properties: String::from_utf8(properties).unwrap_or_default(),
-            batch: true,
+            code: request::SEND_BATCH_MESSAGE,
             unique_key: "",
         };
         let sent = self.attempts(&outgoing, Target::Any, None).await;

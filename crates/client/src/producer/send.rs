@@ -39,7 +39,8 @@ pub(super) struct Outgoing<'a> {
     pub flag: i32,
     pub sys_flag: i32,
     pub properties: String,
-    pub batch: bool,
+    /// Which of the requests that send messages.
+    pub code: i32,
     pub unique_key: &'a str,
 }
 
@@ -95,7 +96,7 @@ impl Inner {
             sys_flag: sys_flag | packed,
             // They were made of texts.
             properties: String::from_utf8(properties).unwrap_or_default(),
-            batch: false,
+            code: request::SEND_MESSAGE_V2,
             unique_key: key,
         })
     }
@@ -182,9 +183,8 @@ impl Inner {
     ) -> Result<Receipt, Error> {
         let address = self.shared.master_of(queue).await?;
         let fields = fields(&self.group, outgoing, queue);
-        let code = if outgoing.batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
         let begun = Instant::now();
-        let answer = self.shared.call(&address, code, &fields, &outgoing.body, timeout).await;
+        let answer = self.shared.call(&address, outgoing.code, &fields, &outgoing.body, timeout).await;
         let sent = answer.and_then(|answer| receipt(&address, &answer, outgoing, queue));
         let mut faults = self.choice.faults.lock();
         match &sent {
@@ -240,7 +240,7 @@ fn fields<'a>(group: &'a str, outgoing: &'a Outgoing<'_>, queue: &'a MessageQueu
         .text("i", outgoing.properties.as_str())
         .number("j", 0)
         .flag("k", false)
-        .flag("m", outgoing.batch)
+        .flag("m", outgoing.code == request::SEND_BATCH_MESSAGE)
         .text("n", queue.broker_name.as_str())
 }
 

@@ -1,0 +1,127 @@
+//! Tries what the client does against any server, 4.9 or 5.x, Java's or ours, and says what failed:
+//! cargo run -p thrustmq-client --example every_way -- 127.0.0.1:9876
+
+use std::error::Error;
+use std::time::Duration;
+
+use thrustmq_client::{Admin, Client, Decision, Filter, Message, Moment, StartFrom, TopicConfig};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+async fn main() -> Outcome {
+    let servers = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9876".to_owned());
+    let client = Client::connect(&servers).await?;
+    let run = format!("every-way-{}", std::process::id());
+    let admin = client.admin();
+    let cluster = admin.cluster().await?.cluster_addr_table.into_keys().next().ok_or("no cluster")?;
+    admin.create_topic(&cluster, &TopicConfig::new(&run, 2, 6)).await?;
+    until("the topic is known", async || admin.topic_route(&run).await.is_ok()).await?;
+
+    send_and_consume(&client, &run).await.map_err(|error| format!("sending and consuming: {error}"))?;
+    transact(&client, &run).await.map_err(|error| format!("transactions: {error}"))?;
+    ask(&client, &run).await.map_err(|error| format!("request and reply: {error}"))?;
+    administer(&admin, &run).await.map_err(|error| format!("administration: {error}"))?;
+    admin.delete_topic(&cluster, &run).await?;
+    println!("every way works");
+    Ok(())
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) -> Outcome {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        if tokio::time::Instant::now() > deadline {
+            return Err(format!("not in time: {what}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+async fn send_and_consume(client: &Client, topic: &str) -> Outcome {
+    let producer = client.producer(format!("{topic}-p")).build()?;
+    let long = "long ".repeat(2_000);
+    producer.send(Message::new(topic, long.clone()).tag("a").key("k")).await?;
+    producer.send(Message::new(topic, "passed over").tag("b")).await?;
+    let batch = (0..5).map(|number| Message::new(topic, format!("batch {number}")).tag("a")).collect();
+    producer.send_all(batch).await?;
+    producer.enqueue(Message::new(topic, "enqueued").tag("a")).await?.await?;
+    producer.send_oneway(Message::new(topic, "one-way").tag("a")).await?;
+    producer.send(Message::new(topic, "ordered").tag("a").order_by("key")).await?;
+    producer.send(Message::new(topic, "later").tag("a").delay_level(1)).await?;
+    let consumer = client.consumer(format!("{topic}-c")).subscribe(topic, Filter::tags(["a"]));
+    let mut consumer = consumer.start_from(StartFrom::Earliest).stream().await?;
+    let mut bodies = std::collections::BTreeSet::new();
+    while bodies.len() < 10 {
+        let message = tokio::time::timeout(PATIENCE, consumer.next()).await?.ok_or("closed")?;
+        let again = message.text() == "ordered" && message.reconsume_times == 0;
+        if again {
+            message.retry().await;
+        } else {
+            bodies.insert(message.text().into_owned());
+            message.ack();
+        }
+    }
+    consumer.close(PATIENCE).await;
+    if !bodies.contains(&long) || bodies.contains("passed over") {
+        return Err(format!("other messages came: {:?}", bodies.iter().map(String::len)).into());
+    }
+    producer.close().await;
+    Ok(())
+}
+
+async fn transact(client: &Client, topic: &str) -> Outcome {
+    let producer = client.producer(format!("{topic}-t")).transactional(|_| async { Decision::Unknown })?;
+    let before = count(&client.admin(), topic).await?;
+    producer.begin(Message::new(topic, "undone")).await?.rollback().await?;
+    producer.begin(Message::new(topic, "done")).await?.commit().await?;
+    until("the committed message is seen", async || {
+        count(&client.admin(), topic).await.is_ok_and(|count| count == before + 1)
+    })
+    .await
+}
+
+async fn count(admin: &Admin, topic: &str) -> Result<i64, thrustmq_client::Error> {
+    Ok(admin.topic_stats(topic).await?.offset_table.values().map(|offset| offset.max_offset).sum())
+}
+
+async fn ask(client: &Client, topic: &str) -> Outcome {
+    let producer = client.producer(format!("{topic}-q")).build()?;
+    let replier = producer.clone();
+    let consumer = client.consumer(format!("{topic}-r")).subscribe(topic, Filter::tags(["question"]));
+    let serving = consumer
+        .start_from(StartFrom::Earliest)
+        .serve(move |question| {
+            let replier = replier.clone();
+            async move { replier.reply(&question, format!("{}!", question.text())).await.map(drop) }
+        })
+        .await?;
+    let reply = producer.request(Message::new(topic, "well").tag("question"), PATIENCE).await?;
+    serving.close(PATIENCE).await;
+    if reply.body == "well!" { Ok(()) } else { Err(format!("{:?} was replied", reply.body).into()) }
+}
+
+async fn administer(admin: &Admin, topic: &str) -> Outcome {
+    let group = format!("{topic}-c");
+    until("the index has it", async || {
+        let found = admin.messages_by_key(topic, "k", 10, 0, i64::MAX).await;
+        found.is_ok_and(|found| found.len() == 1)
+    })
+    .await?;
+    let found = admin.messages_by_key(topic, "k", 10, 0, i64::MAX).await?.remove(0);
+    admin.view_message(topic, &found.offset_id).await?;
+    admin.messages_by_unique_key(topic, &found.message_id).await?.first().ok_or("not found by its id")?;
+    let stats = admin.consume_stats(&group, Some(topic)).await?;
+    admin.reset_offsets(&group, topic, Moment::Earliest, true).await?;
+    if admin.consume_stats(&group, Some(topic)).await?.behind() <= stats.behind() {
+        return Err("the reset moved nothing".into());
+    }
+    let master = admin.masters("").await?.remove(0);
+    admin.runtime_stats(&master).await?;
+    admin.broker_config(&master).await?.get("brokerName").ok_or("the broker has no name")?;
+    admin.topic_config(&master, topic).await?;
+    admin.groups(&master).await?;
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! How a consumer is made.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wire::names::check_group;
+
+use super::delivery::{Consumer, Serving};
+use super::member::Member;
+use super::strategy::Strategy;
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::received::Received;
+use crate::shared::Shared;
+
+/// Where a group starts that has never been in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartFrom {
+    /// Behind what is there.
+    #[default]
+    Latest,
+    /// With everything that is there.
+    Earliest,
+    /// With what was stored at this time or later, Unix milliseconds.
+    AtMs(i64),
+}
+
+impl StartFrom {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            StartFrom::Latest => "CONSUME_FROM_LAST_OFFSET",
+            StartFrom::Earliest => "CONSUME_FROM_FIRST_OFFSET",
+            StartFrom::AtMs(_) => "CONSUME_FROM_TIMESTAMP",
+        }
+    }
+}
+
+/// Marks a builder that has no subscription yet.
+#[derive(Debug, Clone, Copy)]
+pub enum Unsubscribed {}
+
+/// Marks a builder that can make a consumer.
+#[derive(Debug, Clone, Copy)]
+pub enum Subscribed {}
+
+/// Settings of a consumer.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    /// Folder of the file of offsets, which only a broadcast consumer has.
+    pub broadcast: Option<PathBuf>,
+    pub orderly: bool,
+    pub start: StartFrom,
+    pub strategy: Strategy,
+    /// Of one queue, pulled and not settled.
+    pub messages_max: usize,
+    pub bytes_max: usize,
+    pub span_max: i64,
+    pub batch: u32,
+    pub retries: Option<u32>,
+    pub pause: Duration,
+    pub concurrency: usize,
+    pub rebalance: Duration,
+    pub commit: Duration,
+}
+
+/// How a consumer is made. Nothing can be consumed without a subscription, which the compiler checks:
+///
+/// ```compile_fail
+/// # async fn example(client: thrustmq_client::Client) {
+/// client.consumer("order-service").stream().await.unwrap();
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "stream or serve makes the consumer"]
+pub struct ConsumerBuilder<S = Unsubscribed> {
+    shared: Arc<Shared>,
+    group: String,
+    subscriptions: BTreeMap<String, Filter>,
+    options: Options,
+    state: PhantomData<S>,
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(shared: Arc<Shared>, group: String) -> ConsumerBuilder {
+        let options = Options {
+            broadcast: None,
+            orderly: false,
+            start: StartFrom::default(),
+            strategy: Strategy::default(),
+            messages_max: 1_000,
+            bytes_max: 100 << 20,
+            span_max: 2_000,
+            batch: 32,
+            retries: None,
+            pause: Duration::from_secs(1),
+            concurrency: 20,
+            rebalance: Duration::from_secs(20),
+            commit: Duration::from_secs(5),
+        };
+        ConsumerBuilder { shared, group, subscriptions: BTreeMap::new(), options, state: PhantomData }
+    }
+}
+
+impl<S> ConsumerBuilder<S> {
+    /// Adds a topic. All members of a group must have the same topics and filters.
+    pub fn subscribe(mut self, topic: impl Into<String>, filter: Filter) -> ConsumerBuilder<Subscribed> {
+        self.subscriptions.insert(topic.into(), filter);
+        let ConsumerBuilder { shared, group, subscriptions, options, .. } = self;
+        ConsumerBuilder { shared, group, subscriptions, options, state: PhantomData }
+    }
+
+    /// Gives out the next message of a queue only after the one before it is settled. A queue belongs to one member at
+    /// a time, by a lock at the broker.
+    pub fn orderly(mut self) -> Self {
+        self.options.orderly = true;
+        self
+    }
+
+    /// Gives every message to every member. Offsets are in a file below `folder`, under the client's id: give the
+    /// client a [name that stays](crate::ClientBuilder::instance). A message that fails is not repeated.
+    pub fn broadcast(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.broadcast = Some(folder.into());
+        self
+    }
+
+    /// Where the group starts in a queue that it has never been in.
+    pub fn start_from(mut self, start: StartFrom) -> Self {
+        self.options.start = start;
+        self
+    }
+
+    /// How queues are divided; all members of a group must do the same.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.options.strategy = strategy;
+        self
+    }
+
+    /// Messages and bytes of one queue that are pulled and not settled before pulling waits; 1,000 and 100 MiB by
+    /// default. One pull more may come in.
+    pub fn prefetch_max(mut self, messages: usize, bytes: usize) -> Self {
+        self.options.messages_max = messages.max(1);
+        self.options.bytes_max = bytes.max(1);
+        self
+    }
+
+    /// How far apart the oldest and the newest message of one queue may be that are not settled; 2,000 by default.
+    pub fn span_max(mut self, offsets: u32) -> Self {
+        self.options.span_max = i64::from(offsets.max(1));
+        self
+    }
+
+    /// Messages that one pull asks for; 32 by default, which is the most that brokers give of memory.
+    pub fn batch(mut self, messages: u32) -> Self {
+        self.options.batch = messages.clamp(1, 1_024);
+        self
+    }
+
+    /// How often a message may fail before it is a dead letter: by default 16 times, and without end for orderly
+    /// consumers.
+    pub fn retries_max(mut self, retries: u32) -> Self {
+        self.options.retries = Some(retries);
+        self
+    }
+
+    /// How long an orderly queue rests after a message failed; 1 s by default.
+    pub fn retry_pause(mut self, pause: Duration) -> Self {
+        self.options.pause = pause;
+        self
+    }
+
+    /// Handlers of [`serve`](ConsumerBuilder::serve) that run at a time; 20 by default.
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.options.concurrency = handlers.max(1);
+        self
+    }
+
+    /// How often queues are divided again without an occasion; 20 s by default.
+    pub fn rebalance_every(mut self, period: Duration) -> Self {
+        self.options.rebalance = period;
+        self
+    }
+
+    /// How often offsets are written down; 5 s by default, and always at the end.
+    pub fn commit_every(mut self, period: Duration) -> Self {
+        self.options.commit = period;
+        self
+    }
+}
+
+impl ConsumerBuilder<Subscribed> {
+    /// Joins the group and gives messages one by one.
+    ///
+    /// # Errors
+    /// When names are not allowed, this client is in the group already, no name server answers, or the broker refuses a
+    /// filter.
+    pub async fn stream(self) -> Result<Consumer, Error> {
+        check_group(&self.group).map_err(Error::illegal)?;
+        for topic in self.subscriptions.keys() {
+            wire::names::check_topic(topic).map_err(Error::illegal)?;
+        }
+        let (member, intake) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
+        let consumer = Consumer::new(Arc::clone(&member), intake);
+        member.start().await?;
+        Ok(consumer)
+    }
+
+    /// Joins the group and hands every message to `handler`, many at a time. A message whose handler fails comes again
+    /// later, and is a dead letter after failing too often.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), thrustmq_client::Error> {
+    /// use std::time::Duration;
+    /// use thrustmq_client::{Client, Filter};
+    ///
+    /// let client = Client::connect("127.0.0.1:9876").await?;
+    /// let serving = client
+    ///     .consumer("order-service")
+    ///     .subscribe("orders", Filter::tags(["paid"]))
+    ///     .serve(|order| async move {
+    ///         println!("{}", order.text());
+    ///         Ok::<(), std::io::Error>(())
+    ///     })
+    ///     .await?;
+    /// // … until it is time to stop:
+    /// serving.close(Duration::from_secs(10)).await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`stream`](ConsumerBuilder::stream).
+    pub async fn serve<H, F, E>(self, handler: H) -> Result<Serving, Error>
+    where
+        H: Fn(Received) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        let concurrency = self.options.concurrency;
+        Ok(Serving::start(self.stream().await?, concurrency, handler))
+    }
+}

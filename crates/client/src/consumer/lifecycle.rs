@@ -1,0 +1,119 @@
+//! Joining a group, its regular work, and leaving it without losing any (client.md §5).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wire::code::request;
+
+use super::member::{Assigned, Member};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::filter::Filter;
+
+/// How often an orderly consumer renews its locks.
+const LOCK_PERIOD: Duration = Duration::from_secs(20);
+/// How long a round over queues may lag behind the occasion for it.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Member {
+    /// Joins the group, divides its queues once and starts what goes on from then.
+    pub(super) async fn start(self: &Arc<Self>) -> Result<(), Error> {
+        for (topic, filter) in &self.subscriptions {
+            match self.shared.route(topic).await {
+                Ok(route) => self.check_filter(topic, filter, &route.addresses()).await?,
+                // It may be created later.
+                Err(Error::NoRoute { .. }) => tracing::debug!(topic, "nobody has this topic yet"),
+                Err(error) => return Err(error),
+            }
+        }
+        self.shared.registry.add_consumer(self)?;
+        self.shared.heartbeat_all().await;
+        self.spawn(|member| async move { member.rebalance_for_ever().await });
+        self.spawn(|member| async move { member.commit_for_ever().await });
+        if self.options.orderly && !self.is_broadcast() {
+            self.spawn(|member| async move { member.lock_for_ever().await });
+        }
+        Ok(())
+    }
+
+    /// Runs a task until the consumer is closed.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(Arc<Member>) -> F,
+    ) {
+        let running = task(Arc::clone(self));
+        let member = Arc::clone(self);
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = running => (),
+                () = member.told_to_stop() => (),
+            }
+        });
+    }
+
+    /// Brokers refuse wrong conditions here, rather than with every pull.
+    async fn check_filter(&self, topic: &str, filter: &Filter, addresses: &[&str]) -> Result<(), Error> {
+        if !filter.is_sql() {
+            return Ok(());
+        }
+        let data = serde_json::json!({
+            "clientId": self.shared.client_id,
+            "group": self.group,
+            "subscriptionData": filter.subscription(topic, self.started_ms),
+        });
+        for address in addresses {
+            let body = data.to_string();
+            self.shared.ask(address, request::CHECK_CLIENT_CONFIG, &Fields::new(), body.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_for_ever(&self) {
+        loop {
+            tokio::time::sleep(self.options.commit).await;
+            self.commit_all().await;
+        }
+    }
+
+    async fn lock_for_ever(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOCK_PERIOD).await;
+            self.lock_all().await;
+        }
+    }
+
+    /// Ends all tasks and gives nothing out any more.
+    pub(super) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.shared.registry.remove_consumer(&self.group);
+    }
+
+    /// Leaves the group: no message that was settled comes again, and none is lost that was not.
+    pub(super) async fn close(&self, limit: Duration) {
+        self.stopping.send_replace(true);
+        let deadline = Instant::now() + limit;
+        let queues = self.assigned();
+        for assigned in &queues {
+            assigned.wait_for_hands(deadline).await;
+        }
+        self.commit_all().await;
+        if self.options.orderly && !self.is_broadcast() {
+            self.unlock(&queues).await;
+        }
+        self.shared.unregister(Fields::new().text("consumerGroup", self.group.as_str())).await;
+        // Until here brokers may still ask about this member.
+        self.shared.registry.remove_consumer(&self.group);
+        self.queues.lock().clear();
+    }
+}
+
+impl Assigned {
+    /// Waits until nothing of this queue is in the application's hands.
+    pub(super) async fn wait_for_hands(&self, deadline: Instant) {
+        while self.handed.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            let _ = tokio::time::timeout(LOOK, self.handed_back.notified()).await;
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A member of a group, and the queues that it has.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use wire::body::{ConsumerData, MessageQueue};
+use wire::names::retry_topic;
+
+use super::builder::Options;
+use super::delivery::Delivered;
+use super::local::OffsetFile;
+use super::window::Window;
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::identity::now_ms;
+use crate::received::Received;
+use crate::shared::Shared;
+
+/// Failures after which a message is a dead letter, unless the consumer says otherwise.
+const RETRIES: i32 = 16;
+/// How long a lock of a queue is trusted. The broker's own patience is twice that.
+const LOCK_LIFE: Duration = Duration::from_secs(30);
+
+/// A member of a consumer group.
+pub(crate) struct Member {
+    pub(super) shared: Arc<Shared>,
+    pub(super) group: String,
+    pub(super) options: Options,
+    pub(super) subscriptions: BTreeMap<String, Filter>,
+    pub(super) queues: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    pub(super) file: Option<OffsetFile>,
+    /// What the file says, and then what it will say.
+    pub(super) in_file: Mutex<BTreeMap<MessageQueue, i64>>,
+    intake: mpsc::UnboundedSender<Delivered>,
+    /// When the subscriptions were made, which rises when queues change hands.
+    version: AtomicI64,
+    pub(super) rebalance: Notify,
+    pub(super) stopping: watch::Sender<bool>,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) started_ms: i64,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Member").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// A queue that a member has.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub queue: MessageQueue,
+    pub window: Mutex<Window>,
+    /// Pulled and not given out yet, which only orderly consumers have.
+    pub line: Mutex<Line>,
+    /// The queue went to another member.
+    pub revoked: AtomicBool,
+    /// Something was settled: there may be room.
+    pub room: Notify,
+    /// A pull under way is of no use any more.
+    pub interrupt: Notify,
+    /// Messages in the application's hands.
+    pub handed: AtomicUsize,
+    pub handed_back: Notify,
+    /// What the broker knows of the group's offset.
+    pub committed: AtomicI64,
+    pub locked_until: Mutex<Option<Instant>>,
+    pub last_pull_ms: AtomicI64,
+    /// It stands for one message that an administrator wants consumed; nothing of it is sent back.
+    pub direct: bool,
+}
+
+/// Messages of a queue that are given out one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub waiting: VecDeque<(u64, Received)>,
+    /// One is given out and not settled.
+    pub busy: bool,
+}
+
+impl Assigned {
+    pub fn new(queue: MessageQueue, offset: i64, committed: i64) -> Assigned {
+        Assigned {
+            queue,
+            window: Mutex::new(Window::at(offset)),
+            line: Mutex::default(),
+            revoked: AtomicBool::new(false),
+            room: Notify::new(),
+            interrupt: Notify::new(),
+            handed: AtomicUsize::new(0),
+            handed_back: Notify::new(),
+            committed: AtomicI64::new(committed),
+            locked_until: Mutex::new(None),
+            last_pull_ms: AtomicI64::new(now_ms()),
+            direct: false,
+        }
+    }
+
+    /// A queue of one message that belongs to no queue.
+    pub fn direct(message: &Received) -> Assigned {
+        let assigned = Assigned::new(message.queue.clone(), message.offset, message.offset);
+        assigned.window.lock().pulled(0, &[(message.offset, message.weight())], message.offset + 1);
+        Assigned { direct: true, ..assigned }
+    }
+
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    pub fn locked(&self) {
+        *self.locked_until.lock() = Some(Instant::now() + LOCK_LIFE);
+    }
+
+    pub fn is_locked(&self) -> bool {
+        self.locked_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Reads on from somewhere else; what is in hands means nothing any more.
+    pub fn restart(&self, offset: i64) {
+        self.window.lock().restart(offset);
+        let mut line = self.line.lock();
+        line.waiting.clear();
+        line.busy = false;
+        drop(line);
+        self.interrupt.notify_one();
+        self.room.notify_one();
+    }
+}
+
+impl Member {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        group: String,
+        mut subscriptions: BTreeMap<String, Filter>,
+        options: Options,
+    ) -> Result<(Arc<Member>, mpsc::UnboundedReceiver<Delivered>), Error> {
+        let file =
+            options.broadcast.as_ref().map(|folder| OffsetFile::new(folder, &shared.client_id, &group));
+        let in_file = file.as_ref().map(OffsetFile::read).transpose()?.unwrap_or_default();
+        if file.is_none() {
+            // What failed comes again through a topic of the group's own.
+            subscriptions.insert(retry_topic(&group), Filter::all());
+        }
+        // How much there may be in it is bounded by what each queue may have open.
+        let (intake, outlet) = mpsc::unbounded_channel();
+        let member = Arc::new(Member {
+            shared,
+            group,
+            options,
+            subscriptions,
+            queues: Mutex::default(),
+            file,
+            in_file: Mutex::new(in_file),
+            intake,
+            version: AtomicI64::new(now_ms()),
+            rebalance: Notify::new(),
+            stopping: watch::Sender::new(false),
+            runtime: tokio::runtime::Handle::current(),
+            started_ms: now_ms(),
+        });
+        Ok((member, outlet))
+    }
+
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    pub fn is_broadcast(&self) -> bool {
+        self.file.is_some()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Returns when the consumer is being closed.
+    pub async fn told_to_stop(&self) {
+        // It fails when the sender is gone, and the sender is ours.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Queues changed hands: what brokers have heard so far is old.
+    pub(super) fn newer_version(&self) {
+        self.version.fetch_max(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Whether a queue is still this member's to read.
+    pub(super) fn reads(&self, assigned: &Assigned) -> bool {
+        !self.is_stopping() && !assigned.is_revoked()
+    }
+
+    /// Divides the queues again as soon as possible.
+    pub fn rebalance_soon(&self) {
+        self.rebalance.notify_one();
+    }
+
+    pub(super) fn retries_max(&self) -> i32 {
+        let usual = if self.options.orderly { i32::MAX } else { RETRIES };
+        self.options.retries.map_or(usual, |retries| i32::try_from(retries).unwrap_or(i32::MAX))
+    }
+
+    pub(super) fn assigned(&self) -> Vec<Arc<Assigned>> {
+        self.queues.lock().values().cloned().collect()
+    }
+
+    /// What a heartbeat says of this member.
+    pub fn heartbeat(&self) -> ConsumerData {
+        let version = self.version.load(Ordering::Relaxed);
+        let subscriptions = self.subscriptions.iter();
+        ConsumerData {
+            group_name: self.group.clone(),
+            consume_type: "CONSUME_PASSIVELY".to_owned(),
+            message_model: if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }.to_owned(),
+            consume_from_where: self.options.start.name().to_owned(),
+            subscription_data_set: subscriptions
+                .map(|(topic, filter)| filter.subscription(topic, version))
+                .collect(),
+            unit_mode: false,
+        }
+    }
+
+    /// Gives out messages that a pull brought: all at once, or in an orderly consumer one after the other.
+    pub(super) fn give_out(
+        self: &Arc<Self>,
+        assigned: &Arc<Assigned>,
+        generation: u64,
+        messages: Vec<Received>,
+    ) {
+        if self.options.orderly {
+            assigned.line.lock().waiting.extend(messages.into_iter().map(|message| (generation, message)));
+            self.next_in_line(assigned);
+            return;
+        }
+        for message in messages {
+            self.offer(assigned, generation, message);
+        }
+    }
+
+    /// Gives out the next message of a queue, unless one is in hands or the queue is not locked.
+    pub(super) fn next_in_line(self: &Arc<Self>, assigned: &Arc<Assigned>) {
+        if !self.may_go_on(assigned) {
+            return;
+        }
+        let mut line = assigned.line.lock();
+        if line.busy {
+            return;
+        }
+        if let Some((generation, message)) = line.waiting.pop_front() {
+            line.busy = true;
+            drop(line);
+            self.offer(assigned, generation, message);
+        }
+    }
+
+    pub(super) fn may_go_on(&self, assigned: &Assigned) -> bool {
+        self.reads(assigned) && (self.is_broadcast() || !self.options.orderly || assigned.is_locked())
+    }
+
+    pub(super) fn offer(self: &Arc<Self>, assigned: &Arc<Assigned>, generation: u64, message: Received) {
+        let delivered = Delivered::new(Arc::clone(self), Arc::clone(assigned), generation, message);
+        // Who receives is gone when this fails, and the message is not settled then.
+        let _ = self.intake.send(delivered);
+    }
+}

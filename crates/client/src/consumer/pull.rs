@@ -1,0 +1,115 @@
+//! Reading one queue for as long as this member has it (client.md §3.2).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use wire::code::{request, response};
+
+use super::member::{Assigned, Member};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::identity::now_ms;
+use crate::reader::{Pulled, SUBSCRIPTION, SUSPEND, pulled};
+use crate::route::MASTER_ID;
+
+/// How long the broker keeps a pull that finds nothing.
+const SUSPENDED: Duration = Duration::from_secs(15);
+/// How long an answer may take beyond that.
+const GRACE: Duration = Duration::from_secs(15);
+/// Pause after a pull that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Pause when the broker asks for it.
+const FLOW_CONTROL: Duration = Duration::from_millis(20);
+/// How long at most until a full queue is looked at again.
+const FULL: Duration = Duration::from_millis(50);
+
+impl Member {
+    pub(super) async fn pull_for_ever(self: Arc<Self>, assigned: Arc<Assigned>) {
+        let mut broker_id = MASTER_ID;
+        while self.reads(&assigned) {
+            if !self.has_room(&assigned) || !self.may_go_on(&assigned) {
+                let _ = tokio::time::timeout(FULL, assigned.room.notified()).await;
+                continue;
+            }
+            let (generation, offset) = {
+                let window = assigned.window.lock();
+                (window.generation(), window.next_pull())
+            };
+            let pulled = tokio::select! {
+                pulled = self.pull(&assigned, offset, broker_id) => pulled,
+                () = assigned.interrupt.notified() => continue,
+            };
+            match pulled {
+                Ok(pulled) => {
+                    broker_id = pulled.suggested_broker_id;
+                    self.took(&assigned, generation, pulled);
+                }
+                Err(error) => self.rest(&assigned, &error).await,
+            }
+        }
+    }
+
+    fn has_room(&self, assigned: &Assigned) -> bool {
+        let window = assigned.window.lock();
+        let (messages, bytes) = window.held();
+        let options = &self.options;
+        let near = options.orderly || window.span() <= options.span_max;
+        messages < options.messages_max && bytes < options.bytes_max && near
+    }
+
+    async fn pull(&self, assigned: &Assigned, offset: i64, broker_id: i64) -> Result<Pulled, Error> {
+        let queue = &assigned.queue;
+        assigned.last_pull_ms.store(now_ms(), Ordering::Relaxed);
+        let filter = self.subscriptions.get(&queue.topic).ok_or(Error::Stopped("the subscription"))?;
+        let address = self.shared.address_to_read(queue, broker_id).await?;
+        let fields = Fields::new()
+            .text("consumerGroup", self.group.as_str())
+            .text("topic", queue.topic.as_str())
+            .number("queueId", queue.queue_id)
+            .number("queueOffset", offset)
+            .number("maxMsgNums", self.options.batch)
+            .number("sysFlag", SUSPEND | SUBSCRIPTION)
+            .number("commitOffset", 0)
+            .number("suspendTimeoutMillis", SUSPENDED.as_millis() as i64)
+            .text("subscription", filter.expression())
+            .number("subVersion", self.started_ms)
+            .text("expressionType", filter.kind());
+        let timeout = SUSPENDED + GRACE;
+        let answer = self.shared.call(&address, request::PULL_MESSAGE, &fields, &[], timeout).await?;
+        pulled(answer, &address, queue, filter)
+    }
+
+    fn took(self: &Arc<Self>, assigned: &Arc<Assigned>, generation: u64, pulled: Pulled) {
+        if pulled.out_of_range {
+            let (group, queue, offset) = (&self.group, &assigned.queue, pulled.next_offset);
+            tracing::warn!(
+                group,
+                ?queue,
+                offset,
+                "the queue does not have the offset any more, or was reset; going on"
+            );
+            assigned.restart(offset);
+            return;
+        }
+        let sizes: Vec<_> =
+            pulled.messages.iter().map(|message| (message.offset, message.weight())).collect();
+        if assigned.window.lock().pulled(generation, &sizes, pulled.next_offset) {
+            self.give_out(assigned, generation, pulled.messages);
+        }
+    }
+
+    /// Waits after a pull that failed, for as long as the reason suggests.
+    async fn rest(&self, assigned: &Assigned, error: &Error) {
+        if error.broker_code() == Some(response::FLOW_CONTROL) {
+            tokio::time::sleep(FLOW_CONTROL).await;
+            return;
+        }
+        tracing::debug!(group = self.group, queue = ?assigned.queue, "a pull failed: {error}");
+        tokio::time::sleep(AFTER_FAILURE).await;
+        // A broker that was away, or that this connection is new to, knows nothing of this member.
+        if let Some(address) = self.shared.routes.master(&assigned.queue.broker_name) {
+            self.shared.heartbeat(&address).await;
+        }
+    }
+}

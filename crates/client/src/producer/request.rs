@@ -1,0 +1,136 @@
+//! Requests and replies over topics (client.md §2.8).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use remoting::Request;
+use wire::code::request;
+use wire::properties as props;
+
+use super::receipt::{Receipt, SendError};
+use super::send::{Outgoing, Target};
+use super::{Inner, Producer};
+use crate::body::{pack, unpack};
+use crate::error::Error;
+use crate::identity::random;
+use crate::message::{Message, Now};
+use crate::received::Received;
+
+const TTL: &str = "TTL";
+/// Kind of a reply.
+const REPLY: &str = "reply";
+
+/// What somebody replied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The body, unpacked.
+    pub body: Bytes,
+    /// Properties of the replier and of the protocol.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Reply {
+    /// Value of a property; the last of equal names wins.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// From what a broker pushes, with the id of the request it belongs to.
+    pub(crate) fn read(asked: &Request<'_>) -> Option<(String, Reply)> {
+        let text = asked.field("properties")?;
+        let properties: Vec<_> =
+            props::iter(text.as_bytes()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let flags = asked.header.fields.number("sysFlag").unwrap_or(0);
+        let sent = Bytes::copy_from_slice(asked.body);
+        // The Go client says that a reply is compressed when it is not.
+        let body = unpack(sent.clone(), flags).unwrap_or(sent);
+        let reply = Reply { body, properties };
+        Some((reply.property(props::CORRELATION_ID)?.to_owned(), reply))
+    }
+}
+
+/// Why a request has no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// It was sent, and nobody replied in time.
+    #[error("nobody replied within {} ms", after.as_millis())]
+    NoReply {
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+/// Forgets a reply that nobody waits for any more.
+struct Expected<'a> {
+    inner: &'a Inner,
+    correlation_id: &'a str,
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.inner.shared.registry.forget_reply(self.correlation_id);
+    }
+}
+
+impl Producer {
+    /// Sends a message and waits for what one of its consumers replies.
+    ///
+    /// # Errors
+    /// When the message could not be sent, or nobody replied in time.
+    pub async fn request(&self, message: Message<Now>, timeout: Duration) -> Result<Reply, RequestError> {
+        let inner = &*self.inner;
+        let deadline = tokio::time::Instant::now() + timeout;
+        if let Ok(route) = inner.shared.route_to_send(&message.topic).await {
+            // Any broker of the cluster may have to push the reply, and knows us only by a heartbeat.
+            inner.shared.greet(&route.masters()).await;
+        }
+        let correlation_id = format!("{:016x}{:016x}", random(), random());
+        let reply = inner.shared.registry.expect_reply(&correlation_id);
+        let _expected = Expected { inner, correlation_id: &correlation_id };
+        let ttl = timeout.as_millis().to_string();
+        let client_id = inner.shared.client_id.as_str();
+        let more = [
+            (props::CORRELATION_ID, correlation_id.as_str()),
+            (props::REPLY_TO_CLIENT, client_id),
+            (TTL, ttl.as_str()),
+        ];
+        inner.send(message, Target::Any, 0, &more).await?;
+        let reply = tokio::time::timeout_at(deadline, reply).await;
+        reply.ok().and_then(Result::ok).ok_or(RequestError::NoReply { after: timeout })
+    }
+
+    /// Replies to a message that was sent as a request.
+    ///
+    /// # Errors
+    /// When the message was no request, or the broker could not hand the reply on.
+    pub async fn reply(&self, to: &Received, body: impl Into<Bytes>) -> Result<Receipt, Error> {
+        let asked = |name| {
+            let missing = || Error::Illegal(format!("the message is no request: it has no {name}"));
+            to.property(name).ok_or_else(missing)
+        };
+        let topic = format!("{}_REPLY_TOPIC", asked(props::CLUSTER)?);
+        let mut properties = Vec::new();
+        for name in [props::CORRELATION_ID, props::REPLY_TO_CLIENT, TTL] {
+            props::push(&mut properties, name, asked(name)?);
+        }
+        props::push(&mut properties, props::MSG_TYPE, REPLY);
+        let key = self.inner.shared.keys.next(crate::identity::now_ms());
+        props::push(&mut properties, props::UNIQ_KEY, &key);
+        let (body, sys_flag) = pack(&body.into(), self.inner.options.compress_from);
+        let outgoing = Outgoing {
+            code: request::SEND_REPLY_MESSAGE_V2,
+            topic: &topic,
+            body,
+            flag: 0,
+            sys_flag,
+            properties: String::from_utf8(properties).unwrap_or_default(),
+            unique_key: &key,
+        };
+        self.inner.attempts(&outgoing, Target::Any, None).await.map_err(|failure| failure.error)
+    }
+}
