@@ -34,12 +34,14 @@ pub struct Groups {
     version: Mutex<DataVersion>,
     /// Held by who changes anything: first the file, then memory, so that nobody sees what a restart would forget.
     changing: Mutex<()>,
+    /// Light queues are served: groups named like them need no configuration.
+    light: bool,
     file: StateFile,
 }
 
 impl Groups {
     /// Reads the file over the built-in groups (broker.md §3.1).
-    pub fn load(file: StateFile) -> Result<Groups, io::Error> {
+    pub fn load(file: StateFile, settings: &Settings) -> Result<Groups, io::Error> {
         let stored: GroupsBody = file.load()?;
         let built_in = names::BUILT_IN_GROUPS.iter().map(|name| {
             let config = SubscriptionGroupConfig {
@@ -58,12 +60,16 @@ impl Groups {
             forbidden: RwLock::new(stored.forbidden_table),
             changing: Mutex::new(()),
             version: Mutex::new(stored.data_version),
+            light: settings.enable_lmq,
             file,
         })
     }
 
     /// The group of that name.
     pub fn get(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        if self.light && names::is_light(name) {
+            return names::check_group(name).is_ok().then(|| Arc::new(SubscriptionGroupConfig::new(name)));
+        }
         self.table.read().get(name).cloned()
     }
 
@@ -88,6 +94,7 @@ impl Groups {
     /// Creates or replaces groups; they are in the file when this returns.
     pub fn update(&self, mut configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
+        configs.retain(|config| !(self.light && names::is_light(&config.group_name)));
         configs.retain(|config| self.get(&config.group_name).is_none_or(|old| *old != *config));
         if configs.is_empty() {
             return Ok(());

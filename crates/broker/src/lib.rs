@@ -166,8 +166,12 @@ impl Broker {
         )?;
         // Topics and groups are read behind the store's lock, so that two brokers never share them.
         let topics = Topics::load(file("topics.json"), &settings, on_change)?;
-        let groups = Groups::load(file("subscriptionGroup.json"))?;
-        let offsets = ConsumerOffsets::load(file("consumerOffset.json"))?;
+        let groups = Groups::load(file("subscriptionGroup.json"), &settings)?;
+        let offsets = if settings.enable_lmq {
+            ConsumerOffsets::load_with_light(file("lmqConsumerOffset.json"), file("consumerOffset.json"))?
+        } else {
+            ConsumerOffsets::load(file("consumerOffset.json"))?
+        };
         let filters = ConsumerFilters::load(file("consumerFilter.json"), &settings, clock.now_millis())?;
         schedule.load(file("delayOffset.json"), &settings, &store)?;
         let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;

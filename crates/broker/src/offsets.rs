@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use wire::body::DataVersion;
+use wire::names;
 
 use crate::state_file::{StateFile, Unsaved};
 
@@ -27,18 +28,25 @@ pub struct OffsetsBody {
     /// How far pulls have come: in files of Java's broker from 5.5 on, and then in ours too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_offset_table: Option<BTreeMap<String, BTreeMap<i32, i64>>>,
+    /// Offsets of groups named like light queues, by `topic@group`: each such topic has one queue. In
+    /// `config/lmqConsumerOffset.json` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lmq_offset_table: Option<BTreeMap<String, i64>>,
     /// Whatever else the file holds, kept as it is.
     #[serde(flatten)]
     pub rest: BTreeMap<String, serde_json::Value>,
 }
 
-/// All offsets, kept in `config/consumerOffset.json`.
+/// All offsets, kept in `config/consumerOffset.json`; with light queues in `config/lmqConsumerOffset.json`, as Java has
+/// it.
 pub struct ConsumerOffsets {
     groups: RwLock<HashMap<String, GroupOffsets>>,
     /// Where pulls have come to, ahead of what is committed.
     pulled: RwLock<HashMap<String, GroupOffsets>>,
     /// Whether those are in the file too, because they were when it was read.
     keeps_pulled: bool,
+    /// Whether groups of light queues stand in a table of their own in the file.
+    light: bool,
     /// Members of the file that mean nothing here.
     rest: BTreeMap<String, serde_json::Value>,
     /// Offsets that an administrator has set and the group has not yet taken over (broker.md §12.4).
@@ -55,11 +63,28 @@ impl ConsumerOffsets {
     /// Reads the file.
     pub fn load(file: StateFile) -> Result<ConsumerOffsets, io::Error> {
         let stored: OffsetsBody = file.load()?;
+        Ok(ConsumerOffsets::of(stored, false, file))
+    }
+
+    /// Reads the file of a broker with light queues. Before there is one the offsets are in the `usual` file.
+    pub fn load_with_light(file: StateFile, usual: StateFile) -> Result<ConsumerOffsets, io::Error> {
+        let stored: OffsetsBody = if file.exists()? { file.load()? } else { usual.load()? };
+        Ok(ConsumerOffsets::of(stored, true, file))
+    }
+
+    fn of(stored: OffsetsBody, light: bool, file: StateFile) -> ConsumerOffsets {
         let keeps_pulled = stored.pull_offset_table.is_some();
-        Ok(ConsumerOffsets {
-            groups: RwLock::new(by_group(stored.offset_table)),
+        let mut groups = by_group(stored.offset_table);
+        for (key, offset) in stored.lmq_offset_table.unwrap_or_default() {
+            if let Some((topic, group)) = key.split_once('@') {
+                put(&mut groups, group, topic, 0, offset);
+            }
+        }
+        ConsumerOffsets {
+            groups: RwLock::new(groups),
             pulled: RwLock::new(by_group(stored.pull_offset_table.unwrap_or_default())),
             keeps_pulled,
+            light,
             rest: stored.rest,
             resets: RwLock::default(),
             any_reset: AtomicBool::new(false),
@@ -67,7 +92,7 @@ impl ConsumerOffsets {
             commits: AtomicU64::new(0),
             unsaved: Unsaved::default(),
             file,
-        })
+        }
     }
 
     /// The committed offset.
@@ -186,9 +211,12 @@ impl ConsumerOffsets {
 
     /// The whole table.
     pub fn body(&self) -> OffsetsBody {
+        let mut offset_table = by_topic_and_group(&self.groups.read());
+        let lmq_offset_table = self.light.then(|| take_light(&mut offset_table));
         OffsetsBody {
             data_version: *self.version.lock(),
-            offset_table: by_topic_and_group(&self.groups.read()),
+            offset_table,
+            lmq_offset_table,
             pull_offset_table: self.keeps_pulled.then(|| by_topic_and_group(&self.pulled.read())),
             rest: self.rest.clone(),
         }
@@ -219,6 +247,15 @@ fn by_topic_and_group(groups: &HashMap<String, GroupOffsets>) -> BTreeMap<String
         keyed.collect::<Vec<_>>()
     };
     groups.iter().flat_map(of_group).collect()
+}
+
+/// Takes the offsets of groups named like light queues out of a table.
+fn take_light(table: &mut BTreeMap<String, BTreeMap<i32, i64>>) -> BTreeMap<String, i64> {
+    let is_of_light = |key: &str| key.split_once('@').is_some_and(|(_, group)| names::is_light(group));
+    let (light, usual): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        std::mem::take(table).into_iter().partition(|(key, _)| is_of_light(key));
+    *table = usual;
+    light.into_iter().filter_map(|(key, queues)| Some((key, *queues.get(&0)?))).collect()
 }
 
 fn find(table: &HashMap<String, GroupOffsets>, group: &str, topic: &str, queue: i32) -> Option<i64> {

@@ -155,6 +155,9 @@ impl Broker {
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let filter = self.pull_filter(exchange, flags, group_name, &group, topic_name)?;
+        if self.topics.is_light(topic_name) {
+            self.check_light_room(topic_name)?;
+        }
         let queue = topic
             .queue(&self.store, queue_id as u32)
             .ok_or_else(|| Refusal::system(format!("topic {topic_name} has no queue {queue_id}")))?;
@@ -379,7 +382,10 @@ impl Broker {
             response::SUCCESS => (result.records.messages(), result.records.byte_len() as u64),
             _ => (0, 0),
         };
-        self.stats.got(&pull.group, pull.queue.topic(), messages, bytes);
+        // Light queues are counted together: there may be very many.
+        let light = self.topics.is_light(pull.queue.topic());
+        let topic = if light { names::LMQ_PREFIX } else { pull.queue.topic() };
+        self.stats.got(&pull.group, topic, messages, bytes);
     }
 
     /// Notes how far a member of a broadcast group has come.

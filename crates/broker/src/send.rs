@@ -5,6 +5,7 @@
 
 mod answer;
 mod inner_batch;
+mod light;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -143,6 +144,8 @@ struct Seen<'a> {
     timer: bool,
     timed: bool,
     inner_batch: bool,
+    /// Light queues that the message is to be put into.
+    light: Option<&'a str>,
     /// Something is there that must not be stored as it came.
     rewrite: bool,
 }
@@ -158,9 +161,8 @@ impl<'a> Seen<'a> {
                 props::WAIT => seen.no_wait = value == "false",
                 props::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
                 props::INNER_NUM => seen.inner_batch = true,
-                props::POP_CK | props::MSG_REGION | props::TRACE_ON | props::CLUSTER | props::CRC32 => {
-                    seen.rewrite = true;
-                }
+                props::INNER_MULTI_DISPATCH => seen.light = Some(value),
+                name if BROKER_PROPERTIES.contains(&name) => seen.rewrite = true,
                 props::TIMER_OUT_MS => seen.timed = true,
                 name if props::TIMER.contains(&name) => seen.timer = true,
                 _ => (),
@@ -172,8 +174,14 @@ impl<'a> Seen<'a> {
 }
 
 /// Properties that the broker itself sets, and that a client's are dropped for.
-const BROKER_PROPERTIES: [&str; 5] =
-    [props::POP_CK, props::MSG_REGION, props::TRACE_ON, props::CLUSTER, props::CRC32];
+const BROKER_PROPERTIES: [&str; 6] = [
+    props::POP_CK,
+    props::MSG_REGION,
+    props::TRACE_ON,
+    props::CLUSTER,
+    props::CRC32,
+    props::INNER_MULTI_QUEUE_OFFSET,
+];
 
 /// The properties that every message gets from this broker (broker.md §5.1, §5.3).
 pub(crate) fn stamp(settings: &Settings) -> Vec<u8> {
@@ -251,6 +259,7 @@ impl Broker {
         let target = self.target(&header, topic, request.header.version)?;
         let seen = Seen::of(header.properties.as_bytes());
         refuse_unserved(&seen, &header)?;
+        self.check_light_queues(&target.topic, seen.light)?;
         let half = seen.half && !(header.reconsume_times > 0 && seen.delay > 0);
         if half {
             self.check_half_send(header.properties.as_bytes(), &settings)?;
@@ -608,6 +617,7 @@ impl Broker {
         for entry in wire::batch::entries(exchange.request.body) {
             let entry = entry.map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
             let seen = Seen::of(entry.properties);
+            self.check_light_queues(topic, seen.light)?;
             let properties = &mut outgoing.properties;
             properties.clear();
             props::copy_without(entry.properties, &BROKER_PROPERTIES, properties);

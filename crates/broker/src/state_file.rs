@@ -24,6 +24,14 @@ impl StateFile {
         StateFile { disk, path: config_dir.join(name) }
     }
 
+    /// Whether there is one, or a backup of it.
+    pub fn exists(&self) -> io::Result<bool> {
+        let mut backup = self.path.clone().into_os_string();
+        backup.push(".bak");
+        let backup = PathBuf::from(backup);
+        Ok(self.disk.stat(&self.path)?.is_some() || self.disk.stat(&backup)?.is_some())
+    }
+
     /// Reads the file, or its backup; the default value when neither exists.
     pub fn load<T: DeserializeOwned + Default>(&self) -> io::Result<T> {
         let value = config_file::load(&*self.disk, &self.path, |bytes| {

@@ -43,6 +43,7 @@ pub fn of(settings: &Settings) -> Options {
         check_crc_on_recover: settings.check_crc_on_recover,
         append_prop_crc: settings.enabled_append_prop_crc,
         force_verify_prop_crc: settings.force_verify_prop_crc,
+        multi_dispatch: settings.enable_lmq && settings.enable_multi_dispatch,
         file_reserved: settings.file_reserved_time,
         delete_when: settings.delete_when.iter().map(|hour| u32::from(*hour)).collect(),
         disk_max_used_percent: settings.disk_max_used_space_ratio,

@@ -103,6 +103,8 @@ pub struct Topics {
     /// Held by who changes the table: first the file, then memory, so that nobody sees what a restart would forget.
     changing: Mutex<()>,
     system: Vec<String>,
+    /// Light queues are served: topics with their names need no configuration.
+    light: bool,
     file: StateFile,
     on_change: Box<dyn Fn(Vec<String>) + Send + Sync>,
 }
@@ -128,14 +130,24 @@ impl Topics {
             version: Mutex::new(stored.data_version),
             changing: Mutex::new(()),
             system,
+            light: settings.enable_lmq,
             file,
             on_change,
         })
     }
 
-    /// The topic of that name.
+    /// The topic of that name. Each light queue is one, of one queue.
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        if self.is_light(name) {
+            let config = TopicConfig::new(name, 1, PERM_READ | PERM_WRITE);
+            return names::check_topic(name).is_ok().then(|| Arc::new(Topic::new(config, Arc::default())));
+        }
         self.table.read().get(name).cloned()
+    }
+
+    /// Whether the name is that of a light queue, and such are served.
+    pub fn is_light(&self, name: &str) -> bool {
+        self.light && names::is_light(name)
     }
 
     /// All topics, in no order.
@@ -178,6 +190,7 @@ impl Topics {
     /// Creates or replaces topics; they are in the file when this returns. Equal configurations change nothing.
     pub fn update(&self, mut configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
+        configs.retain(|config| !self.is_light(&config.topic_name));
         configs.retain(|config| self.get(&config.topic_name).is_none_or(|old| old.config != *config));
         if configs.is_empty() {
             return Ok(());

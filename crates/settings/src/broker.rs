@@ -162,6 +162,16 @@ settings! {
         validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic", live;
     }
 
+    "Light queues" {
+        /// Serve light queues: topics and groups whose names begin with `%LMQ%` need no configuration, and their
+        /// offsets are kept in `lmqConsumerOffset.json`, with those of all others.
+        enable_lmq: bool = false, "enableLmq", restart;
+        /// Put messages into the light queues that their property INNER_MULTI_DISPATCH names. Acts with `enableLmq`.
+        enable_multi_dispatch: bool = false, "enableMultiDispatch", restart;
+        /// Light queues that there may be; a message for a further one is refused.
+        max_lmq_consume_queue_num: usize = 20_000, "maxLmqConsumeQueueNum", live, within 1, 10_000_000;
+    }
+
     "Sending" {
         /// Most bytes of one message. The limits of clients and proxies are to be raised with it.
         max_message_size: usize = 4 << 20, "maxMessageSize", live, within 1, INT_MAX as usize;

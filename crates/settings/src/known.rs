@@ -47,7 +47,7 @@ pub(crate) const CLASSES: [Class; 33] = [
         "deliveries and acknowledgements are written at once, in one way; there is no buffer before them to tune",
     ),
     class("balance", "queues are assigned from this broker's own topics; no routes are kept here"),
-    class("light", "light and lite topics are not served yet"),
+    class("light", "lite topics are not served yet"),
     class("compaction", "compaction topics are not served yet"),
     class("filter", "filters read the messages themselves; bitmaps beside the queues are not written"),
     class("cold", "there is no throttle for cold reads"),

@@ -68,6 +68,12 @@ impl LogRecord {
         matches!(self.sys_flag & 0xC, 0 | 0x8)
     }
 
+    /// Offset in a light queue that names this record too.
+    fn light_offset(&self, queue: &str) -> Option<u64> {
+        let number = self.property("INNER_MULTI_DISPATCH").split(',').position(|name| name == queue)?;
+        self.property("INNER_MULTI_QUEUE_OFFSET").split(',').nth(number)?.parse().ok()
+    }
+
     /// Hashes under which the index must know this record.
     fn index_hashes(&self) -> BTreeSet<u32> {
         let mut keys: Vec<String> =
@@ -201,10 +207,25 @@ impl StoreFiles {
                 let record = record.ok_or(format!("{name:?} {number}: no record at {offset}"))?;
                 let tags = record.property("TAGS");
                 let code = if tags.is_empty() { 0 } else { i64::from(java_hash(tags)) };
-                let same = (&record.topic, record.queue) == (&name.0, name.1)
-                    && (record.queue_offset, record.size, code) == (number, *size, *tags_code);
+                let place = if name.0.starts_with("%LMQ%") {
+                    record.light_offset(&name.0)
+                } else {
+                    ((&record.topic, record.queue) == (&name.0, name.1)).then_some(record.queue_offset)
+                };
+                let same = place == Some(number) && (record.size, code) == (*size, *tags_code);
                 if !same {
                     return Err(format!("{name:?} {number}: {entry:?} does not fit the record at {offset}"));
+                }
+            }
+        }
+        for (offset, record) in log.records.iter().filter(|(_, record)| record.is_queued()) {
+            for light in record.property("INNER_MULTI_DISPATCH").split(',') {
+                let Some(number) = record.light_offset(light) else { continue };
+                let entry = queues.get(&(light.to_owned(), 0)).and_then(|queue| {
+                    *queue.entries.get(number.checked_sub(queue.first)? as usize)?
+                });
+                if entry.is_none_or(|entry| entry.0 != *offset) && !has_no_queue(record) {
+                    return Err(format!("record at {offset} has no entry {number} in {light}: {entry:?}"));
                 }
             }
         }

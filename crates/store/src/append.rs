@@ -177,7 +177,11 @@ impl Store {
             let queue_offset = if entry.queued { self.take_offset(&mut entry.queue, entry.count) } else { 0 };
             let record = &mut batch.bytes[entry.start..entry.start + entry.len];
             record::patch(record, queue_offset, offset, timestamp);
-            if let Some(late) = &entry.late {
+            if let Some(late) = &mut entry.late {
+                for light in &mut late.light {
+                    let queue = light.queue.insert(self.queues.get(&light.name, 0));
+                    light.offset = self.take_offset(queue, 1);
+                }
                 late.write(record, queue_offset);
             }
             if self.options.append_prop_crc {
@@ -191,8 +195,8 @@ impl Store {
             };
         }
         if let Err(error) = self.write(&segment, appender, &batch.bytes[base..stop]) {
-            for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
-                entry.queue.next.fetch_sub(u64::from(entry.count), Ordering::Relaxed);
+            for entry in &batch.entries[from..until] {
+                give_back(entry);
             }
             return Err(error);
         }
@@ -200,11 +204,18 @@ impl Store {
         let shown_at_once = !self.is_sync();
         let mut queued = 0;
         for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
-            entry.queue.push(&self.unit_of(entry));
-            if shown_at_once {
-                entry.queue.show(entry.shown_until());
-            }
+            let unit = self.unit_of(entry);
+            entry.queue.push(&unit);
             queued += u64::from(entry.count);
+            for light in entry.late.iter().flat_map(|late| &late.light) {
+                if let Some(queue) = &light.queue {
+                    queue.push(&Unit { base: light.offset, count: 1, ..unit });
+                    queued += 1;
+                }
+            }
+            if shown_at_once {
+                entry.placed().for_each(|(queue, until)| queue.show(until));
+            }
         }
         appender.entries += queued;
         if !shown_at_once {
@@ -318,7 +329,19 @@ impl Store {
             return;
         }
         debug_assert!(until <= self.log.end());
-        self.tell(batch.entries.iter().filter(|entry| entry.queued).map(|entry| &entry.queue));
+        self.tell(batch.entries.iter().flat_map(BatchEntry::placed).map(|(queue, _)| queue));
+    }
+}
+
+/// Takes back the offsets that an entry was given.
+fn give_back(entry: &BatchEntry) {
+    if entry.queued {
+        entry.queue.next.fetch_sub(u64::from(entry.count), Ordering::Relaxed);
+    }
+    for light in entry.late.iter().flat_map(|late| &late.light) {
+        if let Some(queue) = &light.queue {
+            queue.next.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -53,31 +53,50 @@ pub(crate) struct BatchEntry {
     pub appended: Appended,
 }
 
-/// A text of fixed width at the end of a record's properties that the append writes.
+/// Offsets at the end of a record's properties, which only the append knows.
 ///
-/// Numbers have leading zeros, which Java's reader passes over: so a record's length is known before its offsets are.
+/// Each has a fixed width, with leading zeros that Java's reader passes over: so the length of a record is known before
+/// its offsets are.
 pub(crate) struct Late {
     /// Where the first digit is, counted from the beginning of the record.
     at: usize,
+    /// The light queues that name the record too; for none of them it is the offset in its own queue.
+    pub light: Vec<Light>,
+}
+
+/// A light queue that names a record, and the offset that the record has there.
+pub(crate) struct Light {
+    pub name: Arc<str>,
+    /// Known from the append on.
+    pub queue: Option<Arc<Queue>>,
+    pub offset: u64,
 }
 
 /// Digits of the greatest offset.
 const OFFSET_DIGITS: usize = 19;
 
 impl Late {
-    /// Writes an offset into a record.
-    pub fn write(&self, record: &mut [u8], offset: u64) {
-        let digits = format!("{offset:0OFFSET_DIGITS$}");
-        if let Some(place) = record.get_mut(self.at..self.at + OFFSET_DIGITS) {
-            place.copy_from_slice(&digits.as_bytes()[..OFFSET_DIGITS]);
+    /// Writes the offsets into a record.
+    pub fn write(&self, record: &mut [u8], queue_offset: u64) {
+        let own = [queue_offset];
+        let light: Vec<u64> = self.light.iter().map(|light| light.offset).collect();
+        let offsets = if light.is_empty() { &own[..] } else { &light };
+        for (number, offset) in offsets.iter().enumerate() {
+            let at = self.at + number * (OFFSET_DIGITS + 1);
+            if let Some(place) = record.get_mut(at..at + OFFSET_DIGITS) {
+                place.copy_from_slice(&format!("{offset:0OFFSET_DIGITS$}").as_bytes()[..OFFSET_DIGITS]);
+            }
         }
     }
 }
 
 impl BatchEntry {
-    /// Offset behind the last of its messages.
-    pub fn shown_until(&self) -> u64 {
-        self.appended.queue_offset + u64::from(self.count)
+    /// The queues that it has got a place in, with the offset behind it: its own, and light ones.
+    pub fn placed(&self) -> impl Iterator<Item = (&Arc<Queue>, u64)> {
+        let own = (&self.queue, self.appended.queue_offset + u64::from(self.count));
+        let light = self.late.iter().flat_map(|late| &late.light);
+        let light = light.filter_map(|light| Some((light.queue.as_ref()?, light.offset + 1)));
+        self.queued.then_some(own).into_iter().chain(light)
     }
 }
 
@@ -114,6 +133,46 @@ impl Batch {
     ///
     /// `tags_code` is that of the message's tags; the store replaces it for scheduled messages.
     pub fn push(
+        &mut self,
+        queue: &Arc<Queue>,
+        message: &Message<'_>,
+        tags_code: i64,
+    ) -> Result<usize, EncodeError> {
+        if queue.files.multi_dispatch
+            && let Some(names) = light_queues_of(message)
+        {
+            return self.push_light(queue, message, tags_code, &names);
+        }
+        self.push_record(queue, message, tags_code)
+    }
+
+    /// Adds a message that light queues name too. Its properties get its offsets there, as Java's broker has it.
+    fn push_light(
+        &mut self,
+        queue: &Arc<Queue>,
+        message: &Message<'_>,
+        tags_code: i64,
+        names: &[Arc<str>],
+    ) -> Result<usize, EncodeError> {
+        let mut text = Vec::with_capacity(message.properties.len() + 40 + names.len() * (OFFSET_DIGITS + 1));
+        let removed = [properties::WAIT, properties::INNER_MULTI_QUEUE_OFFSET];
+        properties::copy_without(message.properties, &removed, &mut text);
+        let digits = vec!["0".repeat(OFFSET_DIGITS); names.len()].join(",");
+        properties::push(&mut text, properties::INNER_MULTI_QUEUE_OFFSET, &digits);
+        let index = self.push_record(queue, &Message { properties: &text, ..*message }, tags_code)?;
+        let light = names.iter().map(|name| Light { name: name.clone(), queue: None, offset: 0 });
+        self.set_late(index, digits.len(), light.collect());
+        Ok(index)
+    }
+
+    /// Notes which digits at the end of the properties the append writes.
+    fn set_late(&mut self, index: usize, digits: usize, light: Vec<Light>) {
+        let entry = &mut self.entries[index];
+        let sealed = if entry.queue.files.append_prop_crc { prop_crc::SIZE } else { 0 };
+        entry.late = Some(Box::new(Late { at: entry.len - sealed - 1 - digits, light }));
+    }
+
+    fn push_record(
         &mut self,
         queue: &Arc<Queue>,
         message: &Message<'_>,
@@ -158,11 +217,9 @@ impl Batch {
         debug_assert!((1..=INNER_MESSAGES_MAX).contains(&usize::from(count)));
         let mut text = message.properties.to_vec();
         properties::push(&mut text, properties::INNER_BASE, &"0".repeat(OFFSET_DIGITS));
-        let index = self.push(queue, &Message { properties: &text, ..*message }, tags_code)?;
-        let sealed = if queue.files.append_prop_crc { prop_crc::SIZE } else { 0 };
-        let entry = &mut self.entries[index];
-        entry.count = count;
-        entry.late = Some(Box::new(Late { at: entry.len - sealed - 1 - OFFSET_DIGITS }));
+        let index = self.push_record(queue, &Message { properties: &text, ..*message }, tags_code)?;
+        self.entries[index].count = count;
+        self.set_late(index, OFFSET_DIGITS, Vec::new());
         Ok(index)
     }
 
@@ -194,4 +251,13 @@ impl Batch {
     pub fn until(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.appended.until)
     }
+}
+
+/// The light queues that a message is to be put into besides its own, if all that it names can be.
+fn light_queues_of(message: &Message<'_>) -> Option<Vec<Arc<str>>> {
+    if !sys_flag::is_queued(message.sys_flag) || !wire::names::may_name_light_queues(message.topic) {
+        return None;
+    }
+    let names = properties::find(message.properties, properties::INNER_MULTI_DISPATCH)?;
+    dispatch::light_names(names)
 }

@@ -1,8 +1,10 @@
 //! From a record to its queue entry: the same rule when it is appended and when recovery finds it in the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::hash;
+use wire::names;
 use wire::properties;
 use wire::record::Record;
 use wire::sys_flag;
@@ -41,6 +43,34 @@ pub(crate) fn tags_code(record: &Record<'_>, levels: &[Duration]) -> i64 {
     hash::tags_code(record.property(properties::TAGS))
 }
 
+/// The light queues of a comma-separated list, `None` if any name in it cannot be one.
+pub(crate) fn light_names(list: &str) -> Option<Vec<Arc<str>>> {
+    let names = list.split(',').map(|name| {
+        (names::is_light(name) && is_safe_topic(name) && name.len() <= LIGHT_NAME_MAX).then(|| Arc::from(name))
+    });
+    names.collect()
+}
+
+/// Longest name of a light queue, which is that of a directory too.
+const LIGHT_NAME_MAX: usize = 255;
+
+/// The light queues that a record of the log was put into, with its offsets there. None if what it says of that does
+/// not fit together, as Java's broker does not dispatch it either.
+pub(crate) fn light_places(record: &Record<'_>) -> Vec<(Arc<str>, u64)> {
+    if !sys_flag::is_queued(record.sys_flag) || !names::may_name_light_queues(record.topic) {
+        return Vec::new();
+    }
+    let list = record.property(properties::INNER_MULTI_DISPATCH).and_then(light_names);
+    let offsets = record.property(properties::INNER_MULTI_QUEUE_OFFSET);
+    let (Some(list), Some(offsets)) = (list, offsets) else { return Vec::new() };
+    let offsets: Option<Vec<u64>> =
+        offsets.split(',').map(|offset| offset.parse::<i64>().ok()?.try_into().ok()).collect();
+    match offsets {
+        Some(offsets) if offsets.len() == list.len() => list.into_iter().zip(offsets).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Whether a topic read from the log may become a directory's name.
 pub(crate) fn is_safe_topic(topic: &str) -> bool {
     !topic.is_empty() && topic != "." && topic != ".." && !topic.contains(['/', '\0'])
@@ -59,6 +89,15 @@ mod tests {
         assert_eq!(due_time(0, 100, &levels), None);
         assert_eq!(due_time(-3, 100, &levels), None);
         assert_eq!(due_time(1, 100, &[]), Some(1_100));
+    }
+
+    #[test]
+    fn a_list_is_of_light_queues_or_none() {
+        let names = light_names("%LMQ%a,%LMQ%b").unwrap();
+        assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), ["%LMQ%a", "%LMQ%b"]);
+        for list in ["", "a", "%LMQ%a,", "%LMQ%a,b", "%LMQ%a/b"] {
+            assert_eq!(light_names(list), None, "{list:?}");
+        }
     }
 
     #[test]

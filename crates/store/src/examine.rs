@@ -185,6 +185,7 @@ impl StoreFiles {
             self.options.open_queue_files_max,
             Arc::new(AtomicU64::new(log.min())),
             false,
+            false,
         ))))
     }
 

@@ -68,12 +68,10 @@ struct UnseenEntry {
 
 impl Unseen {
     pub fn extend(&mut self, entries: &[BatchEntry]) {
-        for entry in entries.iter().filter(|entry| entry.queued) {
-            self.0.push_back(UnseenEntry {
-                queue: entry.queue.clone(),
-                shown_until: entry.shown_until(),
-                until: entry.appended.until,
-            });
+        for entry in entries {
+            let until = entry.appended.until;
+            let placed = entry.placed().map(|(queue, shown_until)| (queue.clone(), shown_until));
+            self.0.extend(placed.map(|(queue, shown_until)| UnseenEntry { queue, shown_until, until }));
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Options {
     pub append_prop_crc: bool,
     /// `forceVerifyPropCRC`: a record without that CRC, or with a wrong one, is damaged.
     pub force_verify_prop_crc: bool,
+    /// `enableLmq` and `enableMultiDispatch`: messages are put into the light queues that they name.
+    pub multi_dispatch: bool,
     /// `fileReservedTime`.
     pub file_reserved: Duration,
     /// Local hours at which old segments are deleted (`deleteWhen`).
@@ -177,6 +179,7 @@ impl Default for Options {
             check_crc_on_recover: true,
             append_prop_crc: false,
             force_verify_prop_crc: false,
+            multi_dispatch: false,
             file_reserved: Duration::from_secs(72 * 3600),
             delete_when: vec![4],
             disk_max_used_percent: 75,

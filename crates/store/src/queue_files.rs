@@ -28,6 +28,8 @@ pub(crate) struct QueueFiles {
     segment_entries: [u64; 2],
     /// Whether the records of all queues end with a CRC over all of them.
     pub append_prop_crc: bool,
+    /// Whether messages are put into the light queues that they name.
+    pub multi_dispatch: bool,
     log_min: Arc<AtomicU64>,
     serial: AtomicU64,
     open: Mutex<OpenFiles>,
@@ -75,12 +77,14 @@ impl QueueFiles {
         open_max: usize,
         log_min: Arc<AtomicU64>,
         append_prop_crc: bool,
+        multi_dispatch: bool,
     ) -> QueueFiles {
         QueueFiles {
             disk,
             root,
             segment_entries,
             append_prop_crc,
+            multi_dispatch,
             log_min,
             serial: AtomicU64::new(0),
             open: Mutex::new(OpenFiles { files: HashMap::new(), tick: 0, max: open_max.max(1) }),

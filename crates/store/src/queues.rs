@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
+use wire::names;
 
 use crate::error::StoreError;
 use crate::queue::{Extent, Queue};
@@ -24,6 +26,8 @@ pub(crate) struct Queues {
     topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
     /// Topics whose queues are batch queues; those of all others are simple.
     batch_topics: RwLock<HashSet<Arc<str>>>,
+    /// Light queues in the table.
+    light: AtomicUsize,
 }
 
 /// Queues that loading found something about which recovery must act on.
@@ -37,7 +41,24 @@ pub(crate) struct Loaded {
 
 impl Queues {
     pub fn new(files: Arc<QueueFiles>) -> Queues {
-        Queues { files, topics: RwLock::default(), batch_topics: RwLock::default() }
+        Queues {
+            files,
+            topics: RwLock::default(),
+            batch_topics: RwLock::default(),
+            light: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many light queues there are.
+    pub fn light_count(&self) -> usize {
+        self.light.load(Ordering::Relaxed)
+    }
+
+    fn insert(&self, topics: &mut HashMap<Arc<str>, TopicQueues>, queue: Arc<Queue>) {
+        if names::is_light(queue.topic()) {
+            self.light.fetch_add(1, Ordering::Relaxed);
+        }
+        topics.entry(queue.topic().clone()).or_default().insert(queue.id(), queue);
     }
 
     /// Notes which topics have batch queues: those that are known to, and those that have files of such.
@@ -104,14 +125,14 @@ impl Queues {
         let mut loaded = Loaded::default();
         let mut topics = self.topics.write();
         for ((kind, topic, id), entries) in self.find_all(found, position)? {
-            let queue = Arc::new(Queue::new(files.clone(), kind, topic.clone(), id, entries.extent));
+            let queue = Arc::new(Queue::new(files.clone(), kind, topic, id, entries.extent));
             if entries.has_more {
                 loaded.with_more.push(queue.clone());
             }
             if entries.damaged {
                 loaded.damaged.push(queue.clone());
             }
-            topics.entry(topic).or_default().insert(id, queue);
+            self.insert(&mut topics, queue);
         }
         Ok(loaded)
     }
@@ -121,8 +142,8 @@ impl Queues {
         let mut topics = self.topics.write();
         for Row { topic, id, first, next } in rows {
             let extent = Extent::simple(first, next);
-            let queue = Queue::new(self.files.clone(), QueueKind::Simple, topic.clone(), id, extent);
-            topics.entry(topic).or_default().insert(id, Arc::new(queue));
+            let queue = Queue::new(self.files.clone(), QueueKind::Simple, topic, id, extent);
+            self.insert(&mut topics, Arc::new(queue));
         }
     }
 
@@ -168,10 +189,14 @@ impl Queues {
             Some((name, _)) => name.clone(),
             None => Arc::from(topic),
         };
-        let queues = topics.entry(name.clone()).or_default();
+        // Somebody else may have made it meanwhile.
+        if let Some(queue) = topics.get(topic).and_then(|queues| queues.get(&id)) {
+            return queue.clone();
+        }
         let kind = self.kind_of(topic);
-        let new = || Arc::new(Queue::new(self.files.clone(), kind, name, id, Extent::default()));
-        queues.entry(id).or_insert_with(new).clone()
+        let queue = Arc::new(Queue::new(self.files.clone(), kind, name, id, Extent::default()));
+        self.insert(&mut topics, queue.clone());
+        queue
     }
 
     pub fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
@@ -198,6 +223,11 @@ impl Queues {
 
     /// Takes the queues of a topic out of the table.
     pub fn remove_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
-        self.topics.write().remove(topic).map(|queues| queues.into_values().collect()).unwrap_or_default()
+        let removed: Vec<_> =
+            self.topics.write().remove(topic).map(|queues| queues.into_values().collect()).unwrap_or_default();
+        if names::is_light(topic) {
+            self.light.fetch_sub(removed.len(), Ordering::Relaxed);
+        }
+        removed
     }
 }

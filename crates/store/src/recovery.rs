@@ -353,9 +353,23 @@ impl Scan<'_> {
         wanted.then(|| self.queues.get(record.topic, record.queue_id))
     }
 
+    /// The places of a record: in its own queue, and in light ones.
+    fn places_of(&self, record: &Record<'_>) -> impl Iterator<Item = (Arc<Queue>, u64)> + use<> {
+        let queues = self.queues;
+        let own = self.queue_of(record).map(|queue| (queue, record.queue_offset as u64));
+        let light = if queues.files.multi_dispatch { dispatch::light_places(record) } else { Vec::new() };
+        let light: Vec<_> =
+            light.into_iter().map(|(name, offset)| (queues.get(&name, 0), offset)).collect();
+        own.into_iter().chain(light)
+    }
+
     fn dispatch(&mut self, record: &Record<'_>) {
-        let Some(queue) = self.queue_of(record) else { return };
-        let offset = record.queue_offset as u64;
+        for (queue, offset) in self.places_of(record) {
+            self.dispatch_to(&queue, offset, record);
+        }
+    }
+
+    fn dispatch_to(&mut self, queue: &Arc<Queue>, offset: u64, record: &Record<'_>) {
         if self.damaged.contains(&queue.serial) {
             return;
         }
@@ -367,7 +381,7 @@ impl Scan<'_> {
             }
             queue.restart_at(offset);
         }
-        self.push(&queue, record);
+        self.push(queue, record);
     }
 
     fn push(&mut self, queue: &Arc<Queue>, record: &Record<'_>) {
@@ -400,10 +414,10 @@ impl Scan<'_> {
                 Look::Record(record) => {
                     self.progress.reached(at);
                     at += record.bytes.len() as u64;
-                    if let Some(queue) = self.queue_of(&record)
-                        && (all || self.damaged.contains(&queue.serial))
-                    {
-                        self.place(&queue, &record, begun.insert(queue.serial))?;
+                    for (queue, offset) in self.places_of(&record) {
+                        if all || self.damaged.contains(&queue.serial) {
+                            self.place(&queue, offset, &record, begun.insert(queue.serial))?;
+                        }
                     }
                 }
                 Look::Bad(reason) => {
@@ -426,8 +440,13 @@ impl Scan<'_> {
     }
 
     /// Gives a record its place in a queue that is built anew.
-    fn place(&mut self, queue: &Arc<Queue>, record: &Record<'_>, first: bool) -> Result<(), StoreError> {
-        let offset = record.queue_offset as u64;
+    fn place(
+        &mut self,
+        queue: &Arc<Queue>,
+        offset: u64,
+        record: &Record<'_>,
+        first: bool,
+    ) -> Result<(), StoreError> {
         let next = queue.next.load(Ordering::Relaxed);
         // Offset 0 again: the topic was deleted and created anew.
         if first || (offset == 0 && next > 0) {

@@ -100,6 +100,7 @@ impl Store {
             options.open_queue_files_max,
             log_min,
             options.append_prop_crc,
+            options.multi_dispatch,
         ));
         let queues = Queues::new(files);
         queues.learn_kinds(queue_kind::topics_on_disk(&*disk, &root))?;
@@ -332,6 +333,11 @@ impl Store {
     /// All queues of a topic, by number.
     pub fn queues_of(&self, topic: &str) -> Vec<Arc<Queue>> {
         self.queues.of_topic(topic)
+    }
+
+    /// How many light queues there are.
+    pub fn light_queue_count(&self) -> usize {
+        self.queues.light_count()
     }
 
     /// All topics that have queues, sorted.

@@ -95,6 +95,18 @@ fn check(what: &'static str, name: &str, max: usize) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Whether a name is that of a light queue, or of a group of its own for such.
+pub fn is_light(name: &str) -> bool {
+    name.starts_with(LMQ_PREFIX)
+}
+
+/// Whether messages of this topic may be put into light queues besides their own (store.md §3.10): not what waits,
+/// nor what comes back.
+pub fn may_name_light_queues(topic: &str) -> bool {
+    ![RETRY_PREFIX, DLQ_PREFIX, SYSTEM_PREFIX].iter().any(|prefix| topic.starts_with(prefix))
+        && !matches!(topic, SCHEDULE_TOPIC | HALF_TOPIC | OP_HALF_TOPIC)
+}
+
 /// Whether clients may not send to this topic (wire.md §15.2).
 pub fn is_send_forbidden(topic: &str) -> bool {
     matches!(
@@ -148,6 +160,14 @@ pub fn dlq_topic(group: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_or_comes_back_names_no_light_queues() {
+        assert!(may_name_light_queues("orders"));
+        for topic in ["%RETRY%g", "%DLQ%g", "rmq_sys_wheel_timer", SCHEDULE_TOPIC, HALF_TOPIC] {
+            assert!(!may_name_light_queues(topic), "{topic}");
+        }
+    }
 
     #[test]
     fn names_are_checked_as_brokers_do() {

@@ -86,6 +86,12 @@ impl World {
         World::open(dir, given).await
     }
 
+    /// The same with further keys of `broker.conf`.
+    pub async fn restart_with(mut self, given: &[(&str, &str)]) -> World {
+        self.given.extend(given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        self.restart().await
+    }
+
     /// Another client.
     pub fn peer(&self) -> Peer {
         Peer::new(self.server.address())

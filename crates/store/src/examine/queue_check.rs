@@ -22,8 +22,6 @@ const REBUILD: &str = "`thrust store repair` rebuilds the queue from the log";
 const READ_AHEAD: u64 = 204;
 const READ_AHEAD_OF_MANY: u64 = 24;
 const MANY_QUEUES: usize = 10_000;
-/// Queues of this kind name messages of other topics.
-const LIGHT_QUEUE: &str = "%LMQ%";
 
 /// The check of all queues, fed with the records of the log in order.
 pub(crate) struct QueueCheck<'a> {
@@ -190,7 +188,15 @@ impl<'a> QueueCheck<'a> {
             base: record.queue_offset as u64,
             count: queue_kind::message_count(kind, record),
         };
-        self.compare(record.topic, record.queue_id, kind, &wanted, findings)
+        self.compare(record.topic, record.queue_id, kind, &wanted, findings)?;
+        for (name, base) in dispatch::light_places(record) {
+            // With multiple dispatch switched off there are none.
+            if self.topics.contains_key(&*name) {
+                let wanted = Unit { base, store_timestamp: 0, count: 1, ..wanted };
+                self.compare(&name, 0, QueueKind::Simple, &wanted, findings)?;
+            }
+        }
+        Ok(())
     }
 
     /// Compares the entry that a queue should have next with the one it has.
@@ -297,9 +303,7 @@ impl<'a> QueueCheck<'a> {
                     }
                     findings.add_finding(finding);
                 }
-                if !topic.starts_with(LIGHT_QUEUE) {
-                    self.check_outside(&mut state, log_min, &dir, findings)?;
-                }
+                self.check_outside(&mut state, log_min, &dir, findings)?;
             }
         }
         Ok(deleted)

@@ -58,6 +58,7 @@ impl History {
     pub fn new(seed: u64, bug: Option<Bug>) -> History {
         let mut random = Random::new(seed);
         let options = if random.chance(50) { sync_options() } else { small_options() };
+        let options = Options { multi_dispatch: true, ..options };
         let clock = SimClock::default();
         let mut history = History {
             random,
@@ -227,7 +228,10 @@ impl History {
         let inner = if place == BATCH_TOPIC && random.chance(60) { 1 + random.below(9) as u16 } else { 0 };
         // One in twenty is the first half of a transaction: in the log, in the index, in no queue.
         let sys_flag = if inner == 0 && random.chance(5) { 4 } else { 0 };
-        let letter = Letter { body, sys_flag, inner, ..letter(topic, random.below(3) as u32, "") };
+        // One in five is in one light queue or two besides its own.
+        let light = ["%LMQ%a", "%LMQ%b", "%LMQ%b,%LMQ%a"][random.below(3) as usize];
+        let light = if inner == 0 && random.chance(20) { light.to_owned() } else { String::new() };
+        let letter = Letter { body, sys_flag, inner, light, ..letter(topic, random.below(3) as u32, "") };
         letter.keyed(&format!("k{number}")).tagged(["a", "b"][random.below(2) as usize])
     }
 

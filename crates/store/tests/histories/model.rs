@@ -132,7 +132,15 @@ impl Model {
     /// What the store says it has.
     pub fn check_store(&self, store: &Arc<Store>, end: &End) {
         let mut there = BTreeSet::new();
+        let mut in_light = BTreeSet::new();
         for topic in store.topics() {
+            if wire::names::is_light(&topic) {
+                for got in read_queue(store, &store.queue(&topic, 0)) {
+                    self.check_in_light(&topic, &got, end);
+                    assert!(in_light.insert((topic.to_string(), got.body)), "twice in {topic}");
+                }
+                continue;
+            }
             for queue in store.queues_of(&topic) {
                 for got in read_queue(store, &queue) {
                     let sent = self.sent.get(&got.body).filter(|sent| self.may_be_there(sent, end));
@@ -150,6 +158,13 @@ impl Model {
                     }
                     assert!(there.insert(got.body.clone()), "twice in its queue: {sent:?}");
                 }
+            }
+        }
+        for body in &there {
+            let sent = &self.sent[body];
+            let wanted = sent.light_queues().filter(|_| matches!(sent.fate, Fate::Stored(_)));
+            for light in wanted {
+                assert!(in_light.contains(&(light.to_owned(), body.clone())), "not in {light}: {sent:?}");
             }
         }
         let log_end = store.log_end();
@@ -175,6 +190,17 @@ impl Model {
                 assert!(next >= behind, "next is {next} after {sent:?}");
             }
         }
+    }
+
+    /// What a light queue names is there, and belongs there; whether its own topic was deleted makes no difference.
+    fn check_in_light(&self, light: &str, got: &Got, end: &End) {
+        let sent = self.sent.get(&got.body);
+        let Some(sent) = sent.filter(|sent| {
+            matches!(sent.fate, Fate::Deleted { .. }) || self.may_be_there(sent, end)
+        }) else {
+            panic!("a phantom in {light}: {sent:?}");
+        };
+        assert!(sent.light_queues().any(|name| name == light), "in {light}: {sent:?}");
     }
 
     fn may_be_there(&self, sent: &Sent, end: &End) -> bool {
@@ -262,6 +288,12 @@ impl Model {
 impl Sent {
     fn is_of(&self, topic: &str, queue: u32) -> bool {
         (&*self.letter.topic, self.letter.queue) == (topic, queue)
+    }
+
+    /// The light queues that it should be in.
+    fn light_queues(&self) -> impl Iterator<Item = &str> {
+        let may = self.is_queued() && wire::names::may_name_light_queues(&self.letter.topic);
+        self.letter.light.split(',').filter(move |name| may && !name.is_empty())
     }
 
     fn is_queued(&self) -> bool {

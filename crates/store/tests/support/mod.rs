@@ -79,6 +79,8 @@ pub struct Letter {
     pub sys_flag: i32,
     /// Messages of an inner batch; 0 for a message that is none.
     pub inner: u16,
+    /// Light queues that name it too, comma-separated.
+    pub light: String,
 }
 
 /// Writes a broker's configuration in which these topics have batch queues, so that a store finds it.
@@ -113,6 +115,12 @@ impl Letter {
         self
     }
 
+    /// Put into these light queues too.
+    pub fn also_in(mut self, light: &str) -> Letter {
+        self.light = light.into();
+        self
+    }
+
     /// Queue offsets that it takes.
     pub fn offsets(&self) -> u64 {
         u64::from(self.inner.max(1))
@@ -123,6 +131,7 @@ impl Letter {
         properties::push(&mut text, properties::KEYS, &self.keys);
         properties::push(&mut text, properties::TAGS, &self.tags);
         properties::push(&mut text, properties::DELAY, &self.delay);
+        properties::push(&mut text, properties::INNER_MULTI_DISPATCH, &self.light);
         if self.inner > 0 {
             properties::push(&mut text, properties::INNER_NUM, &self.inner.to_string());
         }
@@ -188,10 +197,15 @@ pub fn read_queue(store: &Store, queue: &Queue) -> Vec<Got> {
         while !rest.is_empty() {
             let record = Record::parse(rest).expect("a record");
             record.verify_crc().expect("its CRC");
-            assert_eq!(record.topic, &**queue.topic());
-            assert_eq!(record.queue_id, queue.id());
-            assert_eq!(record.queue_offset, next, "{queue:?}");
-            let count = record.property(properties::INNER_NUM).map_or(1, |count| count.parse().unwrap());
+            if wire::names::is_light(queue.topic()) {
+                assert_eq!(light_offset(&record, queue.topic()), Some(next), "{queue:?}");
+            } else {
+                assert_eq!(record.topic, &**queue.topic());
+                assert_eq!(record.queue_id, queue.id());
+                assert_eq!(record.queue_offset, next, "{queue:?}");
+            }
+            let wrapped = queue.kind() == store::QueueKind::Batch;
+            let count = record.property(properties::INNER_NUM).filter(|_| wrapped).map_or(1, |count| count.parse().unwrap());
             if count > 1 {
                 let base = record.property(properties::INNER_BASE).map(|base| base.parse());
                 assert_eq!(base, Some(Ok(record.queue_offset)));
@@ -208,6 +222,14 @@ pub fn read_queue(store: &Store, queue: &Queue) -> Vec<Got> {
         assert_eq!(result.records.messages() as i64, next - offset);
         offset = result.next_offset;
     }
+}
+
+/// Offset of a record in a light queue, as it says itself.
+pub fn light_offset(record: &Record<'_>, queue: &str) -> Option<i64> {
+    let names = record.property(properties::INNER_MULTI_DISPATCH)?;
+    let number = names.split(',').position(|name| name == queue)?;
+    let offsets = record.property(properties::INNER_MULTI_QUEUE_OFFSET)?;
+    offsets.split(',').nth(number)?.parse().ok()
 }
 
 pub fn bodies(store: &Store, topic: &str, queue: u32) -> Vec<String> {

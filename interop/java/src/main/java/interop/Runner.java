@@ -40,6 +40,7 @@ public final class Runner {
         new EverythingOnAMessageRoundTrips(),
         new BatchBecomesSingleMessages(),
         new BatchTopicNumbersEveryMessage(),
+        new LightQueuesAreRead(),
         new BodyAndPropertyLimits(),
         new CompressedBodyRoundTrips(),
         new ConcurrentPushConsumption(),
