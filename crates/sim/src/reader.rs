@@ -221,9 +221,9 @@ impl StoreFiles {
         for (offset, record) in log.records.iter().filter(|(_, record)| record.is_queued()) {
             for light in record.property("INNER_MULTI_DISPATCH").split(',') {
                 let Some(number) = record.light_offset(light) else { continue };
-                let entry = queues.get(&(light.to_owned(), 0)).and_then(|queue| {
-                    *queue.entries.get(number.checked_sub(queue.first)? as usize)?
-                });
+                let entry = queues
+                    .get(&(light.to_owned(), 0))
+                    .and_then(|queue| *queue.entries.get(number.checked_sub(queue.first)? as usize)?);
                 if entry.is_none_or(|entry| entry.0 != *offset) && !has_no_queue(record) {
                     return Err(format!("record at {offset} has no entry {number} in {light}: {entry:?}"));
                 }

@@ -46,7 +46,8 @@ pub(crate) fn tags_code(record: &Record<'_>, levels: &[Duration]) -> i64 {
 /// The light queues of a comma-separated list, `None` if any name in it cannot be one.
 pub(crate) fn light_names(list: &str) -> Option<Vec<Arc<str>>> {
     let names = list.split(',').map(|name| {
-        (names::is_light(name) && is_safe_topic(name) && name.len() <= LIGHT_NAME_MAX).then(|| Arc::from(name))
+        (names::is_light(name) && is_safe_topic(name) && name.len() <= LIGHT_NAME_MAX)
+            .then(|| Arc::from(name))
     });
     names.collect()
 }

@@ -223,8 +223,12 @@ impl Queues {
 
     /// Takes the queues of a topic out of the table.
     pub fn remove_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
-        let removed: Vec<_> =
-            self.topics.write().remove(topic).map(|queues| queues.into_values().collect()).unwrap_or_default();
+        let removed: Vec<_> = self
+            .topics
+            .write()
+            .remove(topic)
+            .map(|queues| queues.into_values().collect())
+            .unwrap_or_default();
         if names::is_light(topic) {
             self.light.fetch_sub(removed.len(), Ordering::Relaxed);
         }

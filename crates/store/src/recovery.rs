@@ -358,8 +358,7 @@ impl Scan<'_> {
         let queues = self.queues;
         let own = self.queue_of(record).map(|queue| (queue, record.queue_offset as u64));
         let light = if queues.files.multi_dispatch { dispatch::light_places(record) } else { Vec::new() };
-        let light: Vec<_> =
-            light.into_iter().map(|(name, offset)| (queues.get(&name, 0), offset)).collect();
+        let light: Vec<_> = light.into_iter().map(|(name, offset)| (queues.get(&name, 0), offset)).collect();
         own.into_iter().chain(light)
     }
 

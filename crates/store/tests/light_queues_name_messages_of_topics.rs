@@ -35,8 +35,7 @@ fn check_three(store: &Store) {
 #[test]
 fn a_message_is_in_each_queue_that_it_names() {
     for append_prop_crc in [false, true] {
-        let world =
-            World::new(Options { multi_dispatch: true, append_prop_crc, ..small_options() });
+        let world = World::new(Options { multi_dispatch: true, append_prop_crc, ..small_options() });
         let store = world.open();
         send_three(&store);
         check_three(&store);

@@ -195,9 +195,9 @@ impl Model {
     /// What a light queue names is there, and belongs there; whether its own topic was deleted makes no difference.
     fn check_in_light(&self, light: &str, got: &Got, end: &End) {
         let sent = self.sent.get(&got.body);
-        let Some(sent) = sent.filter(|sent| {
-            matches!(sent.fate, Fate::Deleted { .. }) || self.may_be_there(sent, end)
-        }) else {
+        let Some(sent) =
+            sent.filter(|sent| matches!(sent.fate, Fate::Deleted { .. }) || self.may_be_there(sent, end))
+        else {
             panic!("a phantom in {light}: {sent:?}");
         };
         assert!(sent.light_queues().any(|name| name == light), "in {light}: {sent:?}");

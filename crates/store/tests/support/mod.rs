@@ -205,7 +205,10 @@ pub fn read_queue(store: &Store, queue: &Queue) -> Vec<Got> {
                 assert_eq!(record.queue_offset, next, "{queue:?}");
             }
             let wrapped = queue.kind() == store::QueueKind::Batch;
-            let count = record.property(properties::INNER_NUM).filter(|_| wrapped).map_or(1, |count| count.parse().unwrap());
+            let count = record
+                .property(properties::INNER_NUM)
+                .filter(|_| wrapped)
+                .map_or(1, |count| count.parse().unwrap());
             if count > 1 {
                 let base = record.property(properties::INNER_BASE).map(|base| base.parse());
                 assert_eq!(base, Some(Ok(record.queue_offset)));
