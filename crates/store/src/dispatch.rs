@@ -47,7 +47,7 @@ pub(crate) fn tags_code(record: &Record<'_>, levels: &[Duration]) -> i64 {
 pub(crate) fn light_names(list: &str) -> Option<Vec<Arc<str>>> {
     let names = list.split(',').map(|name| {
         (names::is_light(name) && is_safe_topic(name) && name.len() <= LIGHT_NAME_MAX)
-            .then(|| Arc::from(name))
+            .then(|| Arc::<str>::from(name))
     });
     names.collect()
 }
