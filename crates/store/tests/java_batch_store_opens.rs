@@ -41,7 +41,8 @@ fn unpack() -> tempfile::TempDir {
     dir
 }
 
-/// What a client makes of a record: offset, body, unique key and offset in the log of each message, as the ledger has it.
+/// What a client makes of a record: offset, body, unique key and offset in the log of each message, as the ledger has
+/// it.
 fn unwrap(record: &Record<'_>, queue: u32, lines: &mut Vec<String>) {
     let mut line = |offset: i64, body: &[u8], text: &[u8]| {
         let (body, id) = (String::from_utf8_lossy(body), properties::find(text, properties::UNIQ_KEY));
@@ -74,7 +75,7 @@ fn read(store: &Store) -> Vec<String> {
     lines
 }
 
-/// Lines of the ledger up to the offset in the log; what follows is not in a store's queues.
+/// Lines of the ledger up to the offset in the log; what follows are times.
 fn ledger(dir: &Path) -> Vec<String> {
     let text = fs::read_to_string(dir.join("ledger")).unwrap();
     text.lines().map(|line| line.split(" kept=").next().unwrap().to_owned()).collect()
