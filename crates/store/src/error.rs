@@ -82,6 +82,16 @@ pub enum StoreError {
         /// Why this is no torn tail.
         promised: String,
     },
+    /// A file of a compaction log is not what it should be.
+    #[error("{} {what}; {remedy}", path.display())]
+    Compaction {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What the operator can do.
+        remedy: &'static str,
+    },
     /// The operating system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {

@@ -130,6 +130,7 @@ impl Store {
         *self.flush.moment.lock() = Some(moment);
         self.show_flushed(moment.mark.position);
         self.answer_waiters();
+        self.compaction.flushed();
         Ok(())
     }
 

@@ -24,7 +24,6 @@ pub(crate) fn refuse(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
         }
     }
     let directories = [
-        ("compaction/compactionLog", "compacted topics (cleanup.policy=COMPACTION)"),
         ("tiered_index_file", "tiered storage (messageStorePlugIn=…TieredMessageStore)"),
     ];
     for (dir, what) in directories {

@@ -14,6 +14,7 @@ mod check;
 mod checkpoint;
 mod clock;
 mod commit_log;
+mod compaction;
 pub mod config_file;
 mod disk;
 mod dispatch;
@@ -50,6 +51,7 @@ mod zeros;
 
 pub use batch::{Appended, Batch};
 pub use clock::{Clock, LocalTime, RealClock};
+pub use compaction::CompactionOptions;
 pub use disk::{Disk, Entry, File, Lock, RealDisk, Space, Stat};
 pub use error::{AppendError, StoreError};
 pub use flush::{Flushed, Waiter};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compaction::CompactionOptions;
 use crate::timer::TimerOptions;
 
 /// When appended bytes become durable.
@@ -99,6 +100,9 @@ pub struct Options {
     pub queue_table_rows_min: usize,
     /// How timer messages are served (`timerWheelEnable`); `None` leaves those that wait alone.
     pub timer: Option<TimerOptions>,
+    /// How topics are compacted that [`Store::compact_topic`](crate::Store::compact_topic) names (`enableCompaction`);
+    /// `None` serves them as others.
+    pub compaction: Option<CompactionOptions>,
 }
 
 /// The part of [`Options`] that may change while the store is open, see [`Store::adjust`](crate::Store::adjust).
@@ -197,6 +201,7 @@ impl Default for Options {
             queue_tail_bytes_max: 256 << 20,
             queue_table_rows_min: 1000,
             timer: Some(TimerOptions::default()),
+            compaction: Some(CompactionOptions::default()),
         }
     }
 }

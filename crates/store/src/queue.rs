@@ -94,6 +94,9 @@ pub struct Queue {
     floor: AtomicU64,
     /// Store time of the message at `floor`; `i64::MIN` while nobody has looked.
     floor_time: AtomicI64,
+    /// First message that the compaction log keeps, whether the commit log still has it or not; `u64::MAX` if there is
+    /// no such log.
+    kept_from: AtomicU64,
     deleted: AtomicBool,
     tail: Mutex<Tail>,
 }
@@ -156,6 +159,7 @@ impl Queue {
             min_for: AtomicU64::new(u64::MAX),
             floor: AtomicU64::new(0),
             floor_time: AtomicI64::new(i64::MIN),
+            kept_from: AtomicU64::new(u64::MAX),
             deleted: AtomicBool::new(false),
             tail: Mutex::new(Tail {
                 first,
@@ -190,11 +194,24 @@ impl Queue {
 
     /// Offset of the first message that may be read; equals [`Queue::max_offset`] if there is none.
     pub fn min_offset(&self) -> u64 {
-        self.log_min_offset().max(self.floor.load(Ordering::Acquire))
+        let kept = self.kept_from();
+        kept.unwrap_or_else(|| self.log_min_offset().max(self.floor.load(Ordering::Acquire)))
+    }
+
+    fn kept_from(&self) -> Option<u64> {
+        Some(self.kept_from.load(Ordering::Acquire)).filter(|kept| *kept != u64::MAX)
+    }
+
+    /// Tells which message is the first in the compaction log.
+    pub(crate) fn set_kept_from(&self, offset: Option<u64>) {
+        self.kept_from.store(offset.unwrap_or(u64::MAX), Ordering::Release);
     }
 
     /// As [`Queue::min_offset`]; `None` if finding it takes what is farther away than `reach`.
     pub(crate) fn min_offset_within(&self, reach: Reach) -> Option<u64> {
+        if let Some(kept) = self.kept_from() {
+            return Some(kept);
+        }
         let floor = self.floor.load(Ordering::Acquire);
         self.log_min_offset_within(reach).map(|min| min.max(floor))
     }
@@ -207,7 +224,7 @@ impl Queue {
         found.unwrap_or_else(|| self.min.load(Ordering::Acquire))
     }
 
-    fn log_min_offset_within(&self, reach: Reach) -> Option<u64> {
+    pub(crate) fn log_min_offset_within(&self, reach: Reach) -> Option<u64> {
         let log_min = self.files.log_min();
         if self.min_for.load(Ordering::Acquire) == log_min {
             return Some(self.min.load(Ordering::Acquire));

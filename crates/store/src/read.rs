@@ -159,6 +159,9 @@ impl Store {
         limits: ReadLimits,
         filter: &dyn MessageFilter,
     ) -> Result<Option<ReadResult>, StoreError> {
+        if let Some(log) = self.compaction_log_of(queue) {
+            return self.read_compacted(&log, reach, queue, offset, limits, filter);
+        }
         // The maximum first: a minimum read later may only be too high, and then says so.
         let max = queue.max_offset() as i64;
         let Some(min) = queue.min_offset_within(reach) else { return Ok(None) };
@@ -188,7 +191,8 @@ impl Store {
         Ok(Some(result))
     }
 
-    fn collect(
+    /// Reads from the commit log on; the offset lies within the queue. Gives how it ended and where to go on.
+    pub(crate) fn collect(
         &self,
         reach: Reach,
         queue: &Queue,
@@ -199,7 +203,7 @@ impl Store {
     ) -> Result<Option<(ReadStatus, i64)>, StoreError> {
         let max = result.max_offset as u64;
         let max_count = limits.max_count.max(1) as usize;
-        let max_bytes = limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX);
+        let max_bytes = bytes_max(limits);
         let live = self.live.load();
         let examined = live.examined_entries_min.max(max_count as u64);
         let examined_until = max.min(offset.saturating_add(examined));
@@ -442,8 +446,13 @@ impl Store {
     }
 }
 
+/// Most bytes of an answer, as Java bounds them.
+pub(crate) fn bytes_max(limits: ReadLimits) -> u64 {
+    limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX)
+}
+
 /// A message that a reader does not get.
-fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reason: &str) {
+pub(crate) fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reason: &str) {
     tracing::error!(
         topic = %queue.topic(), queue = queue.id(), queue_offset, offset, reason,
         "damaged message or queue entry; it is skipped, `thrust store verify` tells more"
@@ -451,7 +460,7 @@ fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reason: &str) {
 }
 
 /// Whether one more message would exceed what an answer may hold; never for the first.
-fn is_full(live: &Live, records: &Records, unit: &Unit, limits: ReadLimits, log_end: u64) -> bool {
+pub(crate) fn is_full(live: &Live, records: &Records, unit: &Unit, limits: ReadLimits, log_end: u64) -> bool {
     if records.is_empty() {
         return false;
     }
@@ -466,6 +475,6 @@ fn is_full(live: &Live, records: &Records, unit: &Unit, limits: ReadLimits, log_
 }
 
 /// Whether an entry can stand for a record of the segment its offset lies in.
-fn fits(segment: &Segment, entry: &QueueEntry) -> bool {
+pub(crate) fn fits(segment: &Segment, entry: &QueueEntry) -> bool {
     entry.size >= 8 && entry.physical_offset + u64::from(entry.size) <= segment.until()
 }

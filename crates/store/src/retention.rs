@@ -112,7 +112,7 @@ impl Store {
                     break;
                 }
             }
-            if !self.queues_are_durable(first.until())? {
+            if !self.queues_are_durable(first.until())? || !self.compaction_is_durable()? {
                 break;
             }
             self.log.remove_first().map_err(StoreError::io("remove", &first.path))?;

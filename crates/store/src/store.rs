@@ -12,6 +12,7 @@ use crate::append::Appender;
 use crate::checkpoint::{CheckpointFile, NO_RUN};
 use crate::clock::Clock;
 use crate::commit_log::CommitLog;
+use crate::compaction::Compaction;
 use crate::disk::{self, Disk, Lock};
 use crate::error::{AppendError, StoreError};
 use crate::expiry::Expiry;
@@ -52,6 +53,7 @@ pub struct Store {
     pub(crate) flush: Flush,
     pub(crate) index: Option<Index>,
     pub(crate) timer: Option<Timer>,
+    pub(crate) compaction: Compaction,
     pub(crate) checkpoint: Mutex<CheckpointFile>,
     pub(crate) retention: Mutex<Retention>,
     /// Topics that keep their messages for a shorter time than the log.
@@ -110,6 +112,7 @@ impl Store {
             Some(timer) => Some(Timer::open(&disk, &root, timer, clock.now_millis(), &queues, &log)?),
             None => None,
         };
+        let compaction = Compaction::open(&*disk, &options, recovered.clean);
         let flush = Flush::default();
         flush.until.store(recovered.flushed, Ordering::Release);
         let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
@@ -123,6 +126,7 @@ impl Store {
             flush,
             index,
             timer,
+            compaction,
             checkpoint: Mutex::new(recovered.checkpoint),
             retention: Mutex::default(),
             expiry: Mutex::default(),
@@ -181,6 +185,9 @@ impl Store {
             work.push(("store-timer", Store::timer_loop));
             work.push(("store-timer-disk", Store::timer_flush_loop));
         }
+        if self.options.compaction.is_some() {
+            work.push(("store-compact", Store::compaction_loop));
+        }
         let mut workers = self.workers.lock();
         for (name, run) in work {
             let store = self.clone();
@@ -211,6 +218,7 @@ impl Store {
         }
         self.flush_step()?;
         self.queue_step(true)?;
+        self.compaction_stop()?;
         self.index_stop()?;
         self.save_queue_table();
         self.timer_stop()?;
@@ -241,6 +249,7 @@ impl Store {
             &self.allocate,
             &self.cleaner,
             &self.zeros.wanted,
+            &self.compaction.signal,
         ] {
             signal.stop();
         }
@@ -359,6 +368,8 @@ impl Store {
     /// Removes the queues of a topic. Its messages stay in the log until they expire; a topic of this name begins
     /// anew at offset 0.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        // First what would otherwise be all that is left of it after a crash.
+        self.delete_compacted(topic)?;
         let removed = {
             let mut appender = self.appender.lock();
             let removed = self.queues.remove_topic(topic);

@@ -23,7 +23,12 @@ const AT_SYS_FLAG: usize = 36;
 impl Store {
     /// Offset of the message stored at a time; the end of the queue if all are older.
     pub fn offset_by_time(&self, queue: &Queue, millis: i64, boundary: Boundary) -> i64 {
-        let (min, max) = (queue.min_offset(), queue.max_offset());
+        if let Some(kept) = self.kept_offset_by_time(queue, millis) {
+            return kept as i64;
+        }
+        let kept = self.compaction_log_of(queue).is_some();
+        let min = if kept { queue.log_min_offset() } else { queue.min_offset() };
+        let max = queue.max_offset();
         if min >= max {
             return max as i64;
         }

@@ -17,7 +17,6 @@ fn put(world: &World, path: &str, len: u64) {
 fn kinds_that_cannot_be_served_are_refused_and_left_alone() {
     for file in [
         "consumequeue/CURRENT",
-        "compaction/compactionLog/t/0/00000000000000000000",
         "config/rdb/CURRENT",
         "dledger-n0/data/00000000000000000000",
         "tiered_index_file/1700000000000",

@@ -77,6 +77,22 @@ impl TimerMetrics {
     }
 }
 
+/// Up to which queue offset queues were compacted: `compaction/position-checkpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompactionPositions {
+    /// By topic and queue, `topic_id`.
+    #[serde(deserialize_with = "or_default")]
+    pub queue_offset_map: std::collections::BTreeMap<String, i64>,
+}
+
+impl CompactionPositions {
+    /// As JSON, on one line.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
 /// A table of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KvTable {

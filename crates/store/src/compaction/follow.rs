@@ -1,0 +1,92 @@
+//! Following the queues of compacted topics: what was appended to the commit log is copied to their compaction logs.
+//!
+//! Only what is durable is copied, so that a compaction log never holds what the commit log can still lose. Readers do
+//! not wait for this: what is not copied yet they get from the commit log.
+
+use wire::record::Record;
+
+use super::log::{CompactionLog, end_of};
+use super::part::Writer;
+use super::pass::key_of;
+use crate::disk;
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// Bytes of records that are copied before other work comes in between.
+const STEP_BYTES: u64 = 1 << 20;
+
+impl Store {
+    /// Copies some more messages of a queue; false if there is nothing to copy now.
+    pub(crate) fn follow_some(&self, log: &CompactionLog) -> Result<bool, StoreError> {
+        let mut followed = log.followed.lock();
+        let queue = &log.queue;
+        let parts = log.parts();
+        let had = (*followed).max(end_of(&parts));
+        let from = had.max(queue.log_min_offset());
+        let until = queue.max_offset();
+        if from >= until || log.is_gone() {
+            return Ok(false);
+        }
+        if from > had && had > 0 {
+            tracing::warn!(
+                topic = %queue.topic(), queue = queue.id(), from = had, until = from,
+                "messages left the commit log before they were in the compaction log"
+            );
+        }
+        let failed = |source| StoreError::Io { what: "append to", path: log.dirs.log.clone(), source };
+        if parts.is_empty() {
+            let made = log.dirs.both().into_iter().try_for_each(|dir| disk::create_dirs(&*self.disk, dir));
+            made.map_err(failed)?;
+        }
+        let mut writer =
+            Writer::new(&*self.disk, &log.dirs, &log.dirs, self.compaction.sizes, parts.to_vec());
+        let flushed = self.flushed_until();
+        let (mut next, mut copied) = (from, 0);
+        while next < until && copied < STEP_BYTES {
+            let entry = queue.entry(next).map_err(StoreError::io("read the queue of", &log.dirs.log))?;
+            let Some(entry) = entry else { break };
+            if !entry.is_pre_blank() {
+                if entry.physical_offset + u64::from(entry.size) > flushed {
+                    break;
+                }
+                if let Some(bytes) = self.record_at(entry.physical_offset)? {
+                    copied += bytes.len() as u64;
+                    copy(log, next, &bytes, &mut writer).map_err(failed)?;
+                }
+            }
+            next += 1;
+        }
+        writer.write().map_err(failed)?;
+        log.publish(writer.parts);
+        *followed = next;
+        Ok(next > from)
+    }
+}
+
+/// Appends one record, if it is one to keep.
+fn copy(
+    log: &CompactionLog,
+    queue_offset: u64,
+    bytes: &[u8],
+    writer: &mut Writer<'_>,
+) -> std::io::Result<()> {
+    let queue = &log.queue;
+    let skip = |reason: &str| {
+        tracing::warn!(topic = %queue.topic(), queue = queue.id(), queue_offset, reason, "a message is not kept");
+        Ok(())
+    };
+    let Ok(record) = Record::parse(bytes) else { return skip("it is damaged") };
+    if record.topic != &**queue.topic() || record.queue_id != queue.id() {
+        return skip("it is of another queue");
+    }
+    if record.queue_offset != queue_offset as i64 {
+        return skip("it says that it has another queue offset");
+    }
+    if key_of(&record).is_none() {
+        return skip("it has no key");
+    }
+    if !writer.fits(&record) {
+        return skip("it is larger than a file of the compaction log");
+    }
+    writer.push(&record)
+}

@@ -1,0 +1,231 @@
+//! Opening the compaction log of a queue: which parts there are, and how far they are filled.
+//!
+//! The records are the truth. Entries are believed as they stand after a clean stop; otherwise those of the last part,
+//! the only one that can be torn, are compared with the records and made anew where they differ, and so are the entries
+//! of all parts where Java's broker was interrupted while it replaced them.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use wire::hash;
+use wire::properties;
+
+use super::part::{Dirs, Extent, Part, Sizes};
+use super::replace;
+use super::unit::{UNIT_BYTES, Unit};
+use crate::commit_log::{Look, Window, look_in};
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::records::Reach;
+use crate::segment::{self, Segment};
+
+/// Entries that are read at once.
+const READ_UNITS: u64 = 1424;
+
+/// What opening needs to know.
+pub(crate) struct Loading<'a> {
+    pub disk: &'a dyn Disk,
+    pub dirs: &'a Dirs,
+    pub topic: &'a str,
+    pub id: u32,
+    pub sizes: Sizes,
+    /// The store was stopped cleanly.
+    pub clean: bool,
+}
+
+impl Loading<'_> {
+    /// The parts that hold messages, in order, with only messages of queue offsets below `next`: what is above it the
+    /// commit log has lost, and its numbers are given again.
+    pub fn load(&self, next: Option<u64>) -> Result<Vec<Arc<Part>>, StoreError> {
+        let failed =
+            |what: &'static str| move |source| StoreError::Io { what, path: self.dirs.log.clone(), source };
+        let distrusted = replace::resume(self.disk, self.dirs).map_err(failed("tidy"))?;
+        let names = self.names()?;
+        let mut parts = Vec::new();
+        for (i, base) in names.iter().enumerate() {
+            let deep = distrusted || (!self.clean && i + 1 == names.len());
+            let part = self.part(*base, deep).map_err(failed("read"))?;
+            if part.extent().count == 0 {
+                self.remove(*base).map_err(failed("remove an empty file of"))?;
+            } else {
+                parts.push(Arc::new(part));
+            }
+        }
+        if let Some(next) = next {
+            self.cut(&mut parts, next).map_err(failed("cut"))?;
+        }
+        Ok(parts)
+    }
+
+    /// Bases of the parts; what is no part is refused, but for rests of a creation that was interrupted.
+    fn names(&self) -> Result<Vec<u64>, StoreError> {
+        let Dirs { log, units } = self.dirs;
+        let entries = self.disk.list(log).map_err(StoreError::io("list", log))?;
+        let files: Vec<_> = entries.into_iter().filter(|entry| !entry.is_dir).collect();
+        let mut bases = Vec::new();
+        for (i, entry) in files.iter().enumerate() {
+            let path = log.join(&entry.name);
+            let base = segment::base_of(&entry.name).filter(|base| base % self.sizes.log == 0);
+            let Some(base) = base else {
+                return Err(refused(&path, "is no file of a compaction log of this size".into()));
+            };
+            if entry.len == self.sizes.log {
+                bases.push(base);
+            } else if i + 1 == files.len() && !self.clean {
+                self.remove(base).map_err(StoreError::io("remove", &path))?;
+            } else {
+                return Err(refused(
+                    &path,
+                    format!("has {} bytes and not the {} of the configuration", entry.len, self.sizes.log),
+                ));
+            }
+        }
+        for entry in self.disk.list(units).map_err(StoreError::io("list", units))? {
+            let path = units.join(&entry.name);
+            if !entry.is_dir && !segment::base_of(&entry.name).is_some_and(|base| bases.contains(&base)) {
+                self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        Ok(bases)
+    }
+
+    fn remove(&self, base: u64) -> io::Result<()> {
+        for dir in self.dirs.both() {
+            if self.disk.stat(dir)?.is_some() {
+                self.disk.remove(&segment::path_of(dir, base))?;
+                self.disk.sync_dir(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&self, base: u64, deep: bool) -> io::Result<Part> {
+        let path = segment::path_of(&self.dirs.log, base);
+        let log = Segment::new(base, self.sizes.log, path.clone(), self.disk.open(&path)?);
+        let units_path = segment::path_of(&self.dirs.units, base);
+        let stat = self.disk.stat(&units_path)?;
+        let is_there = stat.is_some_and(|stat| stat.len == self.sizes.units);
+        if is_there && !deep {
+            let units = self.disk.open(&units_path)?;
+            let extent = self.extent_of_units(base, &*units)?;
+            return Ok(Part::new(log, units, self.sizes.units, extent));
+        }
+        let (expected, extent) = self.extent_of_records(&log)?;
+        let units = if is_there {
+            self.disk.open(&units_path)?
+        } else {
+            crate::disk::create_dirs(self.disk, &self.dirs.units)?;
+            let units = self.disk.create(&units_path, self.sizes.units)?;
+            units.sync_data()?;
+            self.disk.sync_dir(&self.dirs.units)?;
+            units
+        };
+        let mut found = vec![0; expected.len()];
+        units.read_at(&mut found, 0)?;
+        let differs = found != expected;
+        let found_more = self.extent_of_units(base, &*units)?.count > extent.count;
+        let part = Part::new(log, units, self.sizes.units, extent);
+        if differs || found_more {
+            tracing::warn!(
+                topic = self.topic,
+                queue = self.id,
+                part = part.name(),
+                "entries of a compaction log are made anew of its records"
+            );
+            part.units.write_at(&expected, 0)?;
+        }
+        // Torn records must not stand behind those that will be appended.
+        part.cut(extent)?;
+        Ok(part)
+    }
+
+    /// How far a part is filled by its entries: to the first that does not continue the one before.
+    fn extent_of_units(&self, base: u64, units: &dyn crate::disk::File) -> io::Result<Extent> {
+        let mut extent = Extent::empty(base);
+        let slots = self.sizes.units / UNIT_BYTES as u64;
+        let mut bytes = vec![0; READ_UNITS.min(slots) as usize * UNIT_BYTES];
+        while extent.count < slots {
+            let count = READ_UNITS.min(slots - extent.count) as usize;
+            let read = &mut bytes[..count * UNIT_BYTES];
+            units.read_at(read, extent.count * UNIT_BYTES as u64)?;
+            for slot in read.chunks_exact(UNIT_BYTES) {
+                let unit = Unit::decode(slot).filter(|unit| {
+                    unit.position == extent.end
+                        && unit.until() <= base + self.sizes.log
+                        && (extent.count == 0 || unit.queue_offset > extent.last)
+                });
+                let Some(unit) = unit else { return Ok(extent) };
+                extent.add(&unit);
+            }
+        }
+        Ok(extent)
+    }
+
+    /// How far a part is filled by its records, and the entries that belong to them.
+    fn extent_of_records(&self, log: &Segment) -> io::Result<(Vec<u8>, Extent)> {
+        let mut extent = Extent::empty(log.base);
+        let mut units = Vec::new();
+        let mut window = Window::new(u64::MAX);
+        let room = (self.sizes.units / UNIT_BYTES as u64).saturating_sub(1);
+        while extent.count < room
+            && extent.end < log.until()
+            && let Look::Record(record) = look_in(log, extent.end, &mut window)?
+        {
+            let continues = record.verify_crc().is_ok()
+                && record.topic == self.topic
+                && record.queue_id == self.id
+                && record.queue_offset >= 0
+                && (extent.count == 0 || record.queue_offset as u64 > extent.last);
+            if !continues {
+                break;
+            }
+            let unit = Unit {
+                position: extent.end,
+                size: record.bytes.len() as u32,
+                tags_code: hash::tags_code(record.property(properties::TAGS)),
+                store_timestamp: record.store_timestamp,
+                queue_offset: record.queue_offset as u64,
+            };
+            units.extend_from_slice(&unit.encode());
+            extent.add(&unit);
+        }
+        Ok((units, extent))
+    }
+
+    /// Takes away the messages from queue offset `next` on.
+    fn cut(&self, parts: &mut Vec<Arc<Part>>, next: u64) -> io::Result<()> {
+        while let Some(part) = parts.last().filter(|part| part.extent().last >= next) {
+            let extent = part.extent();
+            let kept = part.first_where(Reach::Disk, &extent, |unit| unit.queue_offset >= next)?.unwrap_or(0);
+            tracing::warn!(
+                topic = self.topic,
+                queue = self.id,
+                from = next,
+                messages = extent.count - kept,
+                "a compaction log holds messages that the commit log has lost; they are taken out of it"
+            );
+            if kept == 0 {
+                self.remove(part.log.base)?;
+                parts.pop();
+                continue;
+            }
+            let mut cut = Extent::empty(part.log.base);
+            cut.first = extent.first;
+            let mut bytes = [0; UNIT_BYTES];
+            part.units.read_at(&mut bytes, (kept - 1) * UNIT_BYTES as u64)?;
+            if let Some(last) = Unit::decode(&bytes) {
+                cut.add(&last);
+                cut.first = extent.first;
+                cut.count = kept;
+            }
+            part.cut(cut)?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(path: &Path, what: String) -> StoreError {
+    let remedy = "set compactionMappedFileSize and compactionCqMappedFileSize to what it was written with, or move the file away";
+    StoreError::Compaction { path: path.to_path_buf(), what, remedy }
+}
