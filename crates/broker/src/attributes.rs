@@ -12,6 +12,10 @@ use crate::exchange::Refusal;
 pub(crate) const RETENTION: &str = "retention.ms";
 /// How long a unique key is remembered, in milliseconds, so that a repeated send is stored once: ours.
 pub(crate) const DEDUP_WINDOW: &str = "dedup.window.ms";
+/// Whether a topic keeps its messages for a time, or the last one of each key.
+const CLEANUP_POLICY: &str = "cleanup.policy";
+/// Of a hundred pops of a group, how many take the most urgent messages first.
+const PRIORITY_FACTOR: &str = "priority.factor";
 /// What a topic's messages are.
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
 
@@ -51,7 +55,7 @@ const LITE: Form = Form::Unserved("lite topics come later");
 /// Attributes that a topic may have.
 pub(crate) const OF_TOPICS: &[Attribute] = &[
     fixed("queue.type", Form::Words(&["SimpleCQ", "BatchCQ"], &[])),
-    fixed("cleanup.policy", Form::Words(&["DELETE"], &["COMPACTION"])),
+    fixed(CLEANUP_POLICY, Form::Words(&["DELETE", "COMPACTION"], &[])),
     mutable(
         MESSAGE_TYPE,
         Form::Words(
@@ -69,9 +73,9 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
     mutable("lite.topic.expiration", LITE),
 ];
 
-/// Attributes that a consumer group may have: none has an effect yet.
+/// Attributes that a consumer group may have.
 pub(crate) const OF_GROUPS: &[Attribute] = &[
-    mutable("priority.factor", Form::Unserved("messages with priorities come later")),
+    mutable(PRIORITY_FACTOR, Form::Number(0, 100)),
     mutable("lite.bind.topic", LITE),
     mutable("lite.sub.model", LITE),
     mutable("lite.sub.reset.offset.exclusive", LITE),
@@ -172,6 +176,21 @@ pub(crate) fn dedup_window(attributes: &Attributes) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
+/// Whether a topic with these attributes keeps the last message of each key.
+pub(crate) fn is_compacted(attributes: &Attributes) -> bool {
+    attributes.get(CLEANUP_POLICY).is_some_and(|policy| policy == "COMPACTION")
+}
+
+/// Whether the messages of a topic with these attributes have priorities.
+pub(crate) fn has_priorities(attributes: &Attributes) -> bool {
+    attributes.get(MESSAGE_TYPE).is_some_and(|kind| kind == "PRIORITY")
+}
+
+/// Of a hundred pops of a group with these attributes, how many go by priority.
+pub(crate) fn priority_factor(attributes: &Attributes) -> u32 {
+    attributes.get(PRIORITY_FACTOR).and_then(|factor| factor.parse().ok()).unwrap_or(100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +225,7 @@ mod tests {
             ("+message.type", "is invalid"),
             ("+queue.type=batchcq", "is invalid, accepted: SimpleCQ, BatchCQ"),
             ("+message.type=LITE", "not served yet"),
-            ("+cleanup.policy=COMPACTION", "not served yet"),
+            ("+cleanup.policy=compact", "accepted: DELETE, COMPACTION"),
             ("+retention.ms=-2", "a number from -1"),
             ("+retention.ms=1h", "a number from -1"),
             ("+reserve.time=72", "use retention.ms"),
@@ -216,5 +235,9 @@ mod tests {
         }
         let refused = edit(OF_GROUPS, None, edits_of("+lite.sub.model=Shared")).unwrap_err();
         assert!(refused.remark.contains("lite topics come later"));
+        let refused = edit(OF_GROUPS, None, edits_of("+priority.factor=101")).unwrap_err();
+        assert!(refused.remark.contains("a number from 0 to 100"));
+        let group = edit(OF_GROUPS, None, edits_of("+priority.factor=7")).unwrap_or_default();
+        assert_eq!((priority_factor(&group), priority_factor(&Attributes::new())), (7, 100));
     }
 }

@@ -212,7 +212,7 @@ impl Broker {
         broker.recover_pop()?;
         let entries_max = broker.settings.load().dedup_entries_max;
         for topic in broker.topics.all() {
-            broker.keep_messages_of(&topic.config);
+            broker.keep_messages_of(&topic.config)?;
             broker.repeats.load(&broker.store, &topic, entries_max, broker.now_ms());
         }
         broker.count_timer_deliveries();
@@ -224,9 +224,13 @@ impl Broker {
         self.configuration.keep_in(file);
     }
 
-    /// Lets the store keep the messages of a topic for as long as its attributes say.
-    fn keep_messages_of(&self, config: &TopicConfig) {
+    /// Lets the store keep those messages of a topic, and for as long, as its attributes say.
+    fn keep_messages_of(&self, config: &TopicConfig) -> Result<(), StoreError> {
         self.store.keep_messages(&config.topic_name, attributes::retention(&config.attributes));
+        if attributes::is_compacted(&config.attributes) {
+            self.store.compact_topic(&config.topic_name)?;
+        }
+        Ok(())
     }
 
     /// The settings in force.

@@ -13,6 +13,7 @@ pub(crate) mod order;
 pub(crate) mod origin;
 pub(crate) mod outstanding;
 pub(crate) mod polling;
+mod priority;
 mod record;
 mod revive;
 pub(crate) mod revive_log;
@@ -298,14 +299,16 @@ impl Broker {
             is_cut: false,
         };
         let retries = (!request.is_orderly).then(|| self.retry_origin(roll));
-        let retries_first = roll < settings.pop_from_retry_probability;
+        let by_priority = self.pops_by_priority(request, roll);
+        let retries_first = roll < priority::retry_probability(&settings, by_priority);
+        let turned = if by_priority { 0 } else { roll };
         let found = (|| {
             if let Some(origin) = retries.filter(|_| retries_first) {
-                self.pop_retries(request, reach, origin, roll, &mut popped)?;
+                self.pop_retries(request, reach, origin, turned, &mut popped)?;
             }
-            self.pop_topic(request, reach, &request.topic, Origin::Normal, roll, &mut popped)?;
+            self.pop_topic(request, reach, &request.topic, Origin::Normal, turned, &mut popped)?;
             match retries.filter(|_| !retries_first && popped.count() < request.max_count) {
-                Some(origin) => self.pop_retries(request, reach, origin, roll, &mut popped),
+                Some(origin) => self.pop_retries(request, reach, origin, turned, &mut popped),
                 None => Ok(()),
             }
         })();
@@ -332,14 +335,14 @@ impl Broker {
         request: &PopRequest,
         reach: Reach,
         origin: Origin,
-        roll: u32,
+        turned: u32,
         popped: &mut Popped,
     ) -> Outcome {
         let name = origin.topic(&request.group, &request.topic.config.topic_name);
         match self.topics.get(&name) {
             Some(topic) => {
                 let any = PopRequest { queue_id: -1, ..request.clone() };
-                self.pop_topic(&any, reach, &topic, origin, roll, popped)
+                self.pop_topic(&any, reach, &topic, origin, turned, popped)
             }
             None => Ok(()),
         }
@@ -351,15 +354,15 @@ impl Broker {
         reach: Reach,
         topic: &Topic,
         origin: Origin,
-        roll: u32,
+        turned: u32,
         popped: &mut Popped,
     ) -> Outcome {
         let queues = u32::try_from(topic.config.read_queue_nums).unwrap_or(0);
         if let Ok(queue_id) = u32::try_from(request.queue_id) {
             return self.pop_queue(request, reach, topic, origin, queue_id, popped);
         }
-        for index in 0..queues {
-            self.pop_queue(request, reach, topic, origin, (roll + index) % queues, popped)?;
+        for queue_id in priority::order(queues, turned, self.settings.load().priority_order_asc) {
+            self.pop_queue(request, reach, topic, origin, queue_id, popped)?;
         }
         Ok(())
     }

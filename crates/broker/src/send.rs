@@ -146,6 +146,11 @@ struct Seen<'a> {
     inner_batch: bool,
     /// Light queues that the message is to be put into.
     light: Option<&'a str>,
+    keys: Option<&'a str>,
+    /// How urgent it is, if it says so.
+    priority: Option<i32>,
+    /// Delayed, in order or in a transaction: of what is more than one of these, the priority comes last.
+    is_special: bool,
     /// Something is there that must not be stored as it came.
     rewrite: bool,
 }
@@ -157,7 +162,13 @@ impl<'a> Seen<'a> {
             match name {
                 props::TAGS => seen.tags = Some(value),
                 props::UNIQ_KEY => seen.unique_key = Some(value),
-                props::DELAY => seen.delay = value.parse().unwrap_or(0),
+                props::KEYS => seen.keys = Some(value),
+                props::PRIORITY => seen.priority = value.parse().ok().filter(|priority| *priority >= 0),
+                props::SHARDING_KEY => seen.is_special = true,
+                props::DELAY => {
+                    seen.delay = value.parse().unwrap_or(0);
+                    seen.is_special = true;
+                }
                 props::WAIT => seen.no_wait = value == "false",
                 props::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
                 props::INNER_NUM => seen.inner_batch = true,
@@ -168,8 +179,28 @@ impl<'a> Seen<'a> {
                 _ => (),
             }
         }
+        seen.is_special |= seen.half || seen.timer;
         seen.timer &= !seen.timed;
         seen
+    }
+
+    /// The queue that a priority stands for (since-5.3.md §3).
+    fn urgent_queue(&self, topic: &Topic) -> Option<u32> {
+        let priority = self.priority.filter(|_| !self.is_special)?;
+        Some(priority.min(topic.config.write_queue_nums - 1).max(0) as u32)
+    }
+
+    /// A priority that does not count is not stored either.
+    fn drops_priority(&self) -> bool {
+        self.is_special && self.priority.is_some()
+    }
+
+    /// What a compacted topic keeps is the last message of each key.
+    fn check_key(&self, topic: &Topic) -> Outcome {
+        if topic.is_compacted && self.keys.is_none_or(|keys| keys.trim().is_empty()) {
+            return Err(Refusal::new(response::MESSAGE_ILLEGAL, "Required message key is missing"));
+        }
+        Ok(())
     }
 }
 
@@ -256,10 +287,14 @@ impl Broker {
         if header.batch {
             return self.prepare_batch(exchange, &header, &topic, outgoing);
         }
-        let target = self.target(&header, topic, request.header.version)?;
+        let mut target = self.target(&header, topic, request.header.version)?;
         let seen = Seen::of(header.properties.as_bytes());
         refuse_unserved(&seen, &header)?;
         self.check_light_queues(&target.topic, seen.light)?;
+        if let Some(queue_id) = seen.urgent_queue(&target.topic) {
+            target.queue_id = queue_id;
+        }
+        seen.check_key(&target.topic)?;
         let half = seen.half && !(header.reconsume_times > 0 && seen.delay > 0);
         if half {
             self.check_half_send(header.properties.as_bytes(), &settings)?;
@@ -384,7 +419,7 @@ impl Broker {
             );
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
-        check_sizes(header, body, settings)?;
+        check_sizes(header, body, &topic, settings)?;
         Ok(topic)
     }
 
@@ -495,7 +530,12 @@ impl Broker {
         parking: Parking,
         outgoing: &mut Outgoing,
     ) -> std::ops::Range<usize> {
-        let text = header.properties.as_bytes();
+        let mut text = header.properties.as_bytes();
+        let mut without = Vec::new();
+        if seen.drops_priority() {
+            props::copy_without(text, &[props::PRIORITY], &mut without);
+            text = &without;
+        }
         let out = &mut outgoing.properties;
         out.clear();
         if target.dead {
@@ -618,6 +658,7 @@ impl Broker {
             let entry = entry.map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
             let seen = Seen::of(entry.properties);
             self.check_light_queues(topic, seen.light)?;
+            seen.check_key(topic)?;
             let properties = &mut outgoing.properties;
             properties.clear();
             props::copy_without(entry.properties, &BROKER_PROPERTIES, properties);
@@ -775,13 +816,14 @@ fn check_sent_topic(topic: &str) -> Outcome {
     checked.map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))
 }
 
-fn check_sizes(header: &SendHeader<'_>, body: &[u8], settings: &Settings) -> Outcome {
+fn check_sizes(header: &SendHeader<'_>, body: &[u8], topic: &Topic, settings: &Settings) -> Outcome {
     let illegal = |what: String| {
         let remark =
             format!("the message is illegal, maybe msg body or properties length not matched. {what}");
         Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
     };
-    if body.is_empty() {
+    // In a compacted topic that is how a key is deleted. Java takes such messages in batches only.
+    if body.is_empty() && !topic.is_compacted {
         return illegal("The body is empty".to_owned());
     }
     if body.len() > settings.max_message_size {

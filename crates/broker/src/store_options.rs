@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use settings::{Broker as Settings, BrokerRole, FlushDiskType};
-use store::{FlushMode, Options, TimerOptions, Transfer};
+use store::{CompactionOptions, FlushMode, Options, TimerOptions, Transfer};
 
 use crate::BrokerError;
 
@@ -55,6 +55,12 @@ pub fn of(settings: &Settings) -> Options {
         examined_entries_min: settings.max_filter_message_size as u64 / 20,
         delay_levels: delay_levels(settings),
         timer: settings.timer_wheel_enable.then(|| timer(settings)),
+        compaction: settings.enable_compaction.then(|| CompactionOptions {
+            log_file_bytes: settings.compaction_mapped_file_size,
+            units_file_bytes: settings.compaction_cq_mapped_file_size,
+            interval: settings.compaction_schedule_internal,
+            map_bytes_max: settings.max_offset_map_size,
+        }),
         in_memory_bytes: machine_memory_bytes() / 100
             * u64::from(settings.access_message_in_memory_max_ratio),
         transfer_in_memory: transfer(

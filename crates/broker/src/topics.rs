@@ -33,6 +33,8 @@ pub struct Topic {
     pub dedup_window: Option<Duration>,
     /// What its queues are.
     pub kind: QueueKind,
+    /// It keeps the last message of each key, so that every message must have one.
+    pub is_compacted: bool,
     queues: Box<[OnceLock<Arc<Queue>>]>,
 }
 
@@ -58,7 +60,9 @@ impl Topic {
         let count = config.read_queue_nums.max(config.write_queue_nums).clamp(0, QUEUES_MAX) as usize;
         let dedup_window = attributes::dedup_window(&config.attributes);
         let kind = QueueKind::of_attributes(&config.attributes);
-        Topic { config, put, dedup_window, kind, queues: (0..count).map(|_| OnceLock::new()).collect() }
+        let is_compacted = attributes::is_compacted(&config.attributes);
+        let queues = (0..count).map(|_| OnceLock::new()).collect();
+        Topic { config, put, dedup_window, kind, is_compacted, queues }
     }
 
     /// Queue `id`, or `None` beyond the larger of read and write queues.

@@ -225,6 +225,23 @@ settings! {
         append_topic_for_timer_delete_key: bool = false, "appendTopicForTimerDeleteKey", live;
     }
 
+    "Compacted topics" {
+        /// Keep the last message of each key of topics with `cleanup.policy=COMPACTION`. Without it they are served as
+        /// others, and what is kept of them is left alone.
+        enable_compaction: bool = true, "enableCompaction", restart;
+        /// Bytes of one file of their records, rounded to a multiple of the next, five of them at least.
+        compaction_mapped_file_size: u64 = 100 << 20,
+            "compactionMappedFileSize", restart, within 1, INT_MAX;
+        /// Bytes of one file of their queue entries, rounded down to a multiple of 46.
+        compaction_cq_mapped_file_size: u64 = 10 << 20,
+            "compactionCqMappedFileSize", restart, within 92, INT_MAX;
+        /// Time between two compactions of a queue; up to twice as long, so that not all come at once.
+        compaction_schedule_internal: Duration as Millis = ms(900_000),
+            "compactionScheduleInternal", restart, within ms(1), DAY;
+        /// Bytes of keys that one compaction holds in memory; what it has no room for waits for the next.
+        max_offset_map_size: u64 = 100 << 20, "maxOffsetMapSize", restart, within 1, INT_MAX;
+    }
+
     "Pulling" {
         /// Hold a pull that finds nothing until a message comes or the client's time is over.
         long_polling_enable: bool = true, "longPollingEnable", live;
@@ -293,6 +310,11 @@ settings! {
         pop_ck_max_buffer_size: usize = 200_000, "popCkMaxBufferSize", restart, within 1, 100_000_000;
         /// Percent of the pops that look for failed messages before new ones.
         pop_from_retry_probability: u32 = 20, "popFromRetryProbability", live, within 0, 100;
+        /// The same for pops that take messages by their priority.
+        pop_from_retry_probability_for_priority: u32 = 0,
+            "popFromRetryProbabilityForPriority", live, within 0, 100;
+        /// Take the highest queue for the most urgent one. False: queue 0 is.
+        priority_order_asc: bool = true, "priorityOrderAsc", live;
         /// Put failed messages into topics called %RETRY%group+topic instead of %RETRY%group_topic.
         enable_retry_topic_v2: bool = false, "enableRetryTopicV2", live;
         /// With that, still deliver what is in the topics of the older name.

@@ -17,7 +17,7 @@ const fn class(name: &'static str, reason: &'static str) -> Class {
 }
 
 /// In the order of the documentation.
-pub(crate) const CLASSES: [Class; 33] = [
+pub(crate) const CLASSES: [Class; 32] = [
     class("threads", "the server has no thread pools or request queues to size"),
     class(
         "queueing",
@@ -48,7 +48,6 @@ pub(crate) const CLASSES: [Class; 33] = [
     ),
     class("balance", "queues are assigned from this broker's own topics; no routes are kept here"),
     class("light", "lite topics are not served yet"),
-    class("compaction", "compaction topics are not served yet"),
     class("filter", "filters read the messages themselves; bitmaps beside the queues are not written"),
     class("cold", "there is no throttle for cold reads"),
     class("tiered", "tiered storage is not served yet"),

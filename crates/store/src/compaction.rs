@@ -38,7 +38,9 @@ use load::Loading;
 use log::{CompactionLog, end_of};
 use part::{Dirs, Sizes};
 use positions::Positions;
-use unit::UNIT_BYTES;
+
+pub(crate) use part::{log_root, units_root};
+pub(crate) use unit::{UNIT_BYTES, Unit};
 
 /// What shapes the compaction of topics; the sizes are not recorded on disk (store.md §23).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! Everything here is lenient where opening a store is strict: a stray file, a damaged record or a queue that does not
 //! fit becomes a [`Finding`] and the look goes on. Nothing is changed except by [`StoreFiles::repair`].
 
+mod compaction_check;
 mod config_check;
 mod finding;
 mod index_check;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 pub use crate::checkpoint::{Checkpoint, Mark, Own};
+pub use compaction_check::CompactedView;
 pub use finding::{Area, Finding, Findings};
 pub use overview::{ConfigView, IndexHeader, IndexView, Overview, QueueView, SegmentView};
 pub use repair::{LogChoice, Plan, Repaired};

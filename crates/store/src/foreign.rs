@@ -23,9 +23,7 @@ pub(crate) fn refuse(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
             return Err(StoreError::Unsupported { path, what, remedy: TO_FILES });
         }
     }
-    let directories = [
-        ("tiered_index_file", "tiered storage (messageStorePlugIn=…TieredMessageStore)"),
-    ];
+    let directories = [("tiered_index_file", "tiered storage (messageStorePlugIn=…TieredMessageStore)")];
     for (dir, what) in directories {
         let path = root.join(dir);
         if !disk.list(&path).map_err(StoreError::io("list", &path))?.is_empty() {

@@ -78,6 +78,10 @@ pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 /// Unique key of a timer message that this one takes back.
 pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+/// How urgent a message is: a decimal number, 0 or more.
+pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
+/// What keeps messages of one kind in order.
+pub const SHARDING_KEY: &str = "__SHARDINGKEY";
 /// When the client that recalls a message did so.
 pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
 

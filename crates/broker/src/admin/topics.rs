@@ -92,7 +92,7 @@ impl Broker {
             self.store.set_queue_kind(&config.topic_name, kind)?;
         }
         self.topics.update(configs.clone(), self.now_ms())?;
-        configs.iter().for_each(|config| self.keep_messages_of(config));
+        configs.iter().try_for_each(|config| self.keep_messages_of(config))?;
         Ok(())
     }
 

@@ -10,6 +10,8 @@ pub enum Area {
     Log,
     /// Consume queues.
     Queue,
+    /// Compaction logs.
+    Compaction,
     /// The key index.
     Index,
     /// The checkpoint.
@@ -24,6 +26,7 @@ impl Area {
         match self {
             Area::Log => "log",
             Area::Queue => "queue",
+            Area::Compaction => "compaction",
             Area::Index => "index",
             Area::Checkpoint => "checkpoint",
             Area::Config => "config",

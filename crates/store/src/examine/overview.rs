@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::StoreFiles;
+use super::compaction_check::CompactedView;
 use super::config_check::{ConfigState, is_json};
 use super::finding::Findings;
 use super::log_files::LogFiles;
@@ -22,6 +23,8 @@ pub struct Overview {
     pub segments: Vec<SegmentView>,
     /// Consume queues by topic and number.
     pub queues: Vec<QueueView>,
+    /// Compaction logs by topic and number.
+    pub compacted: Vec<CompactedView>,
     /// Files of the key index.
     pub index: Vec<IndexView>,
     /// The checkpoint; `None` if there is no file.
@@ -120,6 +123,7 @@ impl StoreFiles {
             overview.segments.push(view_segment(segment, count || is_last).map_err(error)?);
         }
         overview.queues = self.view_queues()?;
+        overview.compacted = self.view_compacted()?;
         overview.index = self.view_index()?;
         overview.config = self.view_config()?;
         Ok(overview)

@@ -61,6 +61,10 @@ pub struct Verified {
     pub queues: usize,
     /// Queue entries that were compared with their records.
     pub queue_entries: u64,
+    /// Compaction logs that were compared.
+    pub compacted: usize,
+    /// Messages in them.
+    pub compacted_messages: u64,
     /// Index files that were compared.
     pub index_files: usize,
     /// Index entries that were compared.
@@ -157,6 +161,10 @@ impl StoreFiles {
         }
         index.finish(end, &mut findings)?;
         (verified.index_files, verified.index_entries) = (index.files, index.entries);
+        for view in self.check_compacted(&mut findings)? {
+            verified.compacted += 1;
+            verified.compacted_messages += view.messages;
+        }
         check_checkpoint(&checkpoint, &checkpoint_path, end, last_timestamp, &mut findings);
         verified.findings = findings;
         Ok(verified)

@@ -99,6 +99,13 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
     }
     table.print();
 
+    let mut table = Table::new(&["COMPACTED TOPIC", ">QUEUE", ">FIRST", ">LAST", ">MESSAGES", ">FILES"]);
+    for log in &overview.compacted {
+        let [id, first, last] = [u64::from(log.id), log.first, log.last].map(|number| number.to_string());
+        table.row([log.topic.clone(), id, first, last, log.messages.to_string(), log.files.to_string()]);
+    }
+    table.print();
+
     let mut table = Table::new(&["INDEX FILE", "BEGIN", "END", ">BEGIN PHY", ">END PHY", ">SLOTS", ">COUNT"]);
     for index in &overview.index {
         let name = index.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -174,6 +181,12 @@ fn overview_json(overview: &Overview, files: &StoreFiles) -> Value {
             "files": queue.files,
         })
     });
+    let compacted = overview.compacted.iter().map(|log| {
+        json!({
+            "topic": log.topic, "queueId": log.id, "firstOffset": log.first, "lastOffset": log.last,
+            "messages": log.messages, "files": log.files,
+        })
+    });
     let index = overview.index.iter().map(|index| {
         let header = index.header.map(|header| {
             json!({
@@ -198,6 +211,7 @@ fn overview_json(overview: &Overview, files: &StoreFiles) -> Value {
     all["clean"] = json!(overview.abort.is_none());
     all["segments"] = segments.collect();
     all["queues"] = queues.collect();
+    all["compactionLogs"] = compacted.collect();
     all["index"] = index.collect();
     all["checkpoint"] = json!(checkpoint);
     all["config"] = config.collect();

@@ -72,6 +72,8 @@ fn summary(verified: &Verified, took: Duration) -> Value {
     summary["records"] = json!(verified.records);
     summary["queues"] = json!(verified.queues);
     summary["queueEntries"] = json!(verified.queue_entries);
+    summary["compactionLogs"] = json!(verified.compacted);
+    summary["compactedMessages"] = json!(verified.compacted_messages);
     summary["indexFiles"] = json!(verified.index_files);
     summary["indexEntries"] = json!(verified.index_entries);
     summary["seconds"] = json!(took.as_secs_f64());
