@@ -163,7 +163,7 @@ impl<'a> Seen<'a> {
                 props::TAGS => seen.tags = Some(value),
                 props::UNIQ_KEY => seen.unique_key = Some(value),
                 props::KEYS => seen.keys = Some(value),
-                props::PRIORITY => seen.priority = value.parse().ok().filter(|priority| *priority >= 0),
+                props::PRIORITY => seen.priority = value.parse().ok().filter(|priority: &i32| *priority >= 0),
                 props::SHARDING_KEY => seen.is_special = true,
                 props::DELAY => {
                     seen.delay = value.parse().unwrap_or(0);
