@@ -1,6 +1,6 @@
 //! Compaction logs: whether each entry leads to its message.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::StoreFiles;
@@ -103,7 +103,7 @@ impl StoreFiles {
         Ok(())
     }
 
-    fn open_units(&self, path: &PathBuf) -> Result<Option<Arc<dyn File>>, StoreError> {
+    fn open_units(&self, path: &Path) -> Result<Option<Arc<dyn File>>, StoreError> {
         if self.disk.stat(path).map_err(StoreError::io("look at", path))?.is_none() {
             return Ok(None);
         }

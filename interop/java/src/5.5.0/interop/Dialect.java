@@ -15,13 +15,15 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** What the 5.x client spells differently from 4.9. */
 public final class Dialect {
-    /** Cases that 4.9 does not have: its client does not pop. */
+    /** Cases that 4.9 does not have: its client does not pop, and knows neither compacted topics nor priorities. */
     public static final List<Case> FURTHER_CASES = List.of(
         new GroupMovesBetweenPullAndPop(),
         new PopListenerFailsOrIsSlow(),
         new PushConsumersPop(),
         new PopAndAcknowledgeByHand(),
-        new PopInOrder());
+        new PopInOrder(),
+        new CompactedTopicKeepsTheLastOfEachKey(),
+        new UrgentMessagesArePoppedFirst());
 
     /** The compressions a producer can choose from, the default first. */
     public static final List<String> COMPRESSIONS = List.of("ZLIB", "LZ4", "ZSTD");
