@@ -1,5 +1,5 @@
-//! A topic with `cleanup.policy=COMPACTION` as clients see it: keys are asked for, the last message of each key stays, and
-//! offsets lead over what went.
+//! A topic with `cleanup.policy=COMPACTION` as clients see it: keys are asked for, the last message of each key stays,
+//! and offsets lead over what went.
 
 mod support;
 

@@ -206,7 +206,7 @@ impl Store {
         topics.sort();
         let mut logs = Vec::new();
         for topic in topics {
-            for queue in self.queues.of_topic(&topic).into_iter().filter(|queue| queue.max_offset() > 0) {
+            for queue in self.queues.of_topic(&topic).into_iter().filter(|queue| has_messages(queue)) {
                 let mut table = self.compaction.topics.write();
                 let Some(known) = table.get_mut(&topic) else { break };
                 let log = known.entry(queue.id()).or_insert_with(|| {
@@ -224,8 +224,10 @@ impl Store {
     pub fn compaction_follow_step(&self) -> Result<bool, StoreError> {
         let mut moved = false;
         for log in self.compaction_logs() {
+            let mut begun = (self.clock.monotonic(), self.log_end());
             while self.follow_some(&log).inspect_err(|error| self.note_failure(&log, error))? {
                 moved = true;
+                begun = self.rest_from_compaction(begun);
             }
         }
         Ok(moved)

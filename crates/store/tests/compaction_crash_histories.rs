@@ -1,5 +1,6 @@
-//! Compacted topics through power cuts, kills and failures of the disk, compared with a model: what a key's last message
-//! is, is never lost. A failing seed is printed: run it alone with `CRASH_SEED=<seed>`, and more with `CRASH_SEEDS=<n>`.
+//! Compacted topics through power cuts, kills and failures of the disk, compared with a model: what a key's last
+//! message is, is never lost. A failing seed is printed: run it alone with `CRASH_SEED=<seed>`, and more with
+//! `CRASH_SEEDS=<n>`.
 
 mod compaction;
 mod support;

@@ -1,5 +1,5 @@
-//! In which order a pop looks into the queues of a topic (since-5.3.md §3). Of a topic with priorities each queue is one
-//! level, and a pop of all of them takes from the most urgent one first.
+//! In which order a pop looks into the queues of a topic (since-5.3.md §3). Of a topic with priorities each queue is
+//! one level, and a pop of all of them takes from the most urgent one first.
 
 use settings::Broker as Settings;
 

@@ -44,8 +44,10 @@ impl Store {
         let (mut next, mut copied) = (from, 0);
         while next < until && copied < STEP_BYTES {
             let entry = queue.entry(next).map_err(StoreError::io("read the queue of", &log.dirs.log))?;
-            let Some(entry) = entry else { break };
-            if !entry.is_pre_blank() {
+            if entry.is_none() {
+                tracing::warn!(?queue, offset = next, "a damaged queue entry; its message is not kept");
+            }
+            if let Some(entry) = entry.filter(|entry| !entry.is_pre_blank()) {
                 if entry.physical_offset + u64::from(entry.size) > flushed {
                     break;
                 }

@@ -212,7 +212,8 @@ impl Store {
         Ok(true)
     }
 
-    fn rest_from_compaction(&self, (since, log_end): (Duration, u64)) -> (Duration, u64) {
+    /// Rests for as long as was worked `since`, if somebody has appended meanwhile.
+    pub(super) fn rest_from_compaction(&self, (since, log_end): (Duration, u64)) -> (Duration, u64) {
         let worked = self.clock.monotonic().saturating_sub(since);
         if self.log_end() != log_end && !worked.is_zero() {
             self.compaction.signal.pause(worked);

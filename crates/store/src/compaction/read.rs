@@ -12,6 +12,7 @@ use super::part::Part;
 use super::unit::{UNIT_BYTES, Unit};
 use crate::error::StoreError;
 use crate::queue::{Queue, QueueEntry};
+use crate::queue_kind;
 use crate::read::{self, MessageFilter, ReadLimits, ReadResult, ReadStatus};
 use crate::records::{Reach, Records};
 use crate::store::Store;
@@ -174,11 +175,13 @@ impl Collecting<'_> {
         self.left -= 1;
         let entry = QueueEntry { physical_offset: unit.position, size: unit.size, tags_code: unit.tags_code };
         if self.filter.wants_entry(Some(unit.tags_code)) {
-            if read::is_full(live, records, &entry, self.limits.max_bytes, self.log_end) {
+            let (store_timestamp, base) = (unit.store_timestamp, unit.queue_offset);
+            let found = queue_kind::Unit { entry, store_timestamp, base, count: 1 };
+            if read::is_full(live, records, &found, self.limits, self.log_end) {
                 return false;
             }
             if read::fits(&part.log, &entry) {
-                self.records.push(&part.log, &entry, unit.queue_offset);
+                self.records.push(&part.log, &found);
             }
         }
         self.next = unit.queue_offset + 1;

@@ -80,8 +80,8 @@ impl Model {
         sent.iter().map(|kept| (kept.key.as_str(), kept)).collect()
     }
 
-    /// A reader that begins at 0 gets messages that were sent, in order, and of each key the last one; of a key that was
-    /// deleted either that or nothing.
+    /// A reader that begins at 0 gets messages that were sent, in order, and of each key the last one; of a key that
+    /// was deleted either that or nothing.
     pub fn check(&self, store: &Store) {
         for (queue, sent) in &self.sent {
             let got = read_from(store, *queue, 0);
