@@ -31,6 +31,7 @@ use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
 use crate::queue::Queue;
+use crate::queue_kind::QueueKind;
 use crate::signal::Signal;
 use crate::store::Store;
 
@@ -136,6 +137,7 @@ impl Store {
         let compaction = &self.compaction;
         if self.options.compaction.is_none()
             || !dispatch::is_safe_topic(topic)
+            || self.queues.kind_of(topic) != QueueKind::Simple
             || compaction.topics.read().contains_key(topic)
         {
             return Ok(());
@@ -349,6 +351,11 @@ impl Store {
             log.pass.lock().due = self.next_compaction(topic, id);
         }
     }
+}
+
+/// Whether there is something to copy from a queue, and its entries are of single messages.
+fn has_messages(queue: &Queue) -> bool {
+    queue.kind() == QueueKind::Simple && queue.max_offset() > 0
 }
 
 /// Removes a directory with all that is in it, durably.
