@@ -30,7 +30,13 @@ impl Admin {
     /// When the broker does not have it.
     pub async fn group_config(&self, address: &str, group: &str) -> Result<SubscriptionGroupConfig, Error> {
         let fields = Fields::new().text("group", group);
-        self.get(address, request::GET_SUBSCRIPTIONGROUP_CONFIG, fields).await
+        match self.get(address, request::GET_SUBSCRIPTIONGROUP_CONFIG, fields).await {
+            // Brokers of 4.9 tell all or nothing.
+            Err(unknown) if unknown.broker_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {
+                self.groups(address).await?.remove(group).ok_or(unknown)
+            }
+            other => other,
+        }
     }
 
     /// Creates a consumer group at every master of a cluster, or changes it there.

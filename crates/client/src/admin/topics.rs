@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wire::body::{TopicConfig, TopicConfigList, TopicConfigWrapper, TopicList, TopicStatsTable};
-use wire::code::request;
+use wire::code::{request, response};
 
 use super::{Admin, json};
 use crate::error::Error;
@@ -56,7 +56,13 @@ impl Admin {
     /// # Errors
     /// When the broker does not have it.
     pub async fn topic_config(&self, address: &str, topic: &str) -> Result<TopicConfig, Error> {
-        self.get(address, request::GET_TOPIC_CONFIG, Fields::new().text("topic", topic)).await
+        match self.get(address, request::GET_TOPIC_CONFIG, Fields::new().text("topic", topic)).await {
+            // Brokers of 4.9 tell all or nothing.
+            Err(unknown) if unknown.broker_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {
+                self.topic_configs(address).await?.remove(topic).ok_or(unknown)
+            }
+            other => other,
+        }
     }
 
     /// Settings of all topics of one broker, by name.
