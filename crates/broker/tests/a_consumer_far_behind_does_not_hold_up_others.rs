@@ -1,16 +1,14 @@
 //! Messages that are not in memory any more, on a disk that takes its time: whoever asks for them waits, and nobody
 //! else does, on a runtime with one thread for all connections.
 
-mod situation;
-
 use std::time::Duration;
 
+use crate::situation::frames::{Wire, frame};
+use crate::situation::messages::{bodies, got, text};
+use crate::situation::peer::{Ask, number, remark, stored};
+use crate::situation::slow_disk::SlowDisk;
+use crate::situation::{House, PATIENCE, Situation, eventually};
 use remoting::Limits;
-use situation::frames::{Wire, frame};
-use situation::messages::{bodies, got, text};
-use situation::peer::{Ask, number, remark, stored};
-use situation::slow_disk::SlowDisk;
-use situation::{House, PATIENCE, Situation, eventually};
 use wire::code::{request as code, response};
 use wire::header::{Dialect, Head};
 

@@ -1,9 +1,7 @@
 //! A producer that hears no answer sends again. On a topic that says so its message is stored once, and it is told
 //! where; on any other topic both are stored, since the sender may have meant it.
 
-mod support;
-
-use support::{PATIENCE, World, number};
+use crate::support::{PATIENCE, World, number};
 use wire::batch;
 use wire::code::{request, response};
 use wire::properties as props;

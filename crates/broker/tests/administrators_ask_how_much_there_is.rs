@@ -1,9 +1,8 @@
 //! Figures that tools show: queues, lag, rates, rows, runtime information.
 
-mod support;
-
+use crate::support;
+use crate::support::{World, body, body_text, queue_key};
 use serde_json::json;
-use support::{World, body, body_text, queue_key};
 use wire::code::{request, response};
 
 #[tokio::test]

@@ -1,12 +1,11 @@
 //! What no client should send: each gets the code and remark that a Java client understands, and nothing is stored.
 
-mod situation;
-
+use crate::situation;
+use crate::situation::frames::{Wire, frame};
+use crate::situation::messages::bodies;
+use crate::situation::peer::{Ask, Peer, borrowed, heartbeat, number, remark, short_fields, stored};
+use crate::situation::{House, Situation};
 use remoting::Answer;
-use situation::frames::{Wire, frame};
-use situation::messages::bodies;
-use situation::peer::{Ask, Peer, borrowed, heartbeat, number, remark, short_fields, stored};
-use situation::{House, Situation};
 use wire::batch;
 use wire::code::request as code;
 use wire::header::{Dialect, Head};

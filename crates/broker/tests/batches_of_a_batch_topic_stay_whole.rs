@@ -1,10 +1,8 @@
 //! Topics with `queue.type=BatchCQ`: what Java's producers send as a batch is one record with many offsets, which
 //! clients unwrap.
 
-mod support;
-
+use crate::support::{World, body, number, queue_key};
 use remoting::Answer;
-use support::{World, body, number, queue_key};
 use wire::batch::{self, Entry};
 use wire::code::{request, response};
 use wire::properties as props;

@@ -1,11 +1,9 @@
 //! A member of a broadcast group keeps its place when it changes from a proxy to the broker or back, and one that
 //! nothing is known of begins where the slowest of the others is.
 
-mod support;
-
+use crate::support::{Peer, World, body, number};
 use remoting::Answer;
 use serde_json::json;
-use support::{Peer, World, body, number};
 use wire::code::{request, response};
 
 const FOR_BROADCAST: &str = "1";

@@ -1,9 +1,8 @@
 //! Requests in the forms that the usual client does not use: long field names, lite pulls, queries by key, assignment.
 
-mod support;
-
+use crate::support;
+use crate::support::{PATIENCE, World, body, number, records};
 use serde_json::json;
-use support::{PATIENCE, World, body, number, records};
 use wire::code::{request, response};
 
 const REPLIES: &str = "DefaultCluster_REPLY_TOPIC";

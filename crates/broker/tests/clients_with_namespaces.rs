@@ -1,11 +1,9 @@
 //! Namespaces of both kinds. The older kind makes longer names (`shop%Orders`), which a broker must carry through
 //! retries and dead letters; the newer kind stands in two header fields and changes no name.
 
-mod situation;
-
-use situation::messages::text;
-use situation::peer::{Ask, Peer, borrowed, short_fields, stored};
-use situation::{Situation, eventually};
+use crate::situation::messages::text;
+use crate::situation::peer::{Ask, Peer, borrowed, short_fields, stored};
+use crate::situation::{Situation, eventually};
 use wire::code::request as code;
 use wire::names;
 

@@ -1,9 +1,7 @@
 //! How far a group has come: committed, asked for, and still known after a restart.
 
-mod situation;
-
-use situation::peer::{Ask, Peer, borrowed, number, stored};
-use situation::{Situation, eventually};
+use crate::situation::peer::{Ask, Peer, borrowed, number, stored};
+use crate::situation::{Situation, eventually};
 use wire::code::request as code;
 
 fn asked(group: &str, topic: &str, queue: i32) -> [(&'static str, String); 3] {

@@ -1,9 +1,7 @@
 //! A topic with `cleanup.policy=COMPACTION` as clients see it: keys are asked for, the last message of each key stays,
 //! and offsets lead over what went.
 
-mod support;
-
-use support::{PATIENCE, World, number};
+use crate::support::{PATIENCE, World, number};
 use tokio::time::Instant;
 use wire::code::{request, response};
 

@@ -1,16 +1,14 @@
 //! SQL92 filters: brought along by a pull, registered by heartbeat, waited with, refused.
 
-mod situation;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::situation::frames::Wire;
+use crate::situation::messages::{bodies, got, text};
+use crate::situation::peer::{Ask, Peer, heartbeat, number, stored};
+use crate::situation::{PATIENCE, Situation};
 use remoting::Answer;
 use serde_json::json;
-use situation::frames::Wire;
-use situation::messages::{bodies, got, text};
-use situation::peer::{Ask, Peer, heartbeat, number, stored};
-use situation::{PATIENCE, Situation};
 use store::Disk;
 use wire::code::request as code;
 

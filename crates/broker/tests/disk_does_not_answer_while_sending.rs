@@ -1,13 +1,11 @@
 //! A disk that hangs, a segment that cannot be made, a broker that stops: what senders are told.
 
-mod situation;
-
 use std::io::ErrorKind;
 
+use crate::situation::messages::{bodies, text};
+use crate::situation::peer::{number, remark};
+use crate::situation::{Situation, eventually};
 use sim::{Fault, Operation};
-use situation::messages::{bodies, text};
-use situation::peer::{number, remark};
-use situation::{Situation, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_hanging_disk_is_told_that_the_message_is_stored_and_not_flushed() {

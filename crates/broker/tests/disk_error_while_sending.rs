@@ -1,13 +1,11 @@
 //! The disk fails now and then: each sender hears about its own messages, and nothing is half there.
 
-mod situation;
-
 use std::io::ErrorKind;
 
+use crate::situation::Situation;
+use crate::situation::messages::{bodies, text};
+use crate::situation::peer::{Ask, remark, stored};
 use sim::{Fault, Operation};
-use situation::Situation;
-use situation::messages::{bodies, text};
-use situation::peer::{Ask, remark, stored};
 use wire::code::request as code;
 
 #[tokio::test(flavor = "multi_thread")]

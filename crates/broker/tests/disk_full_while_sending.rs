@@ -1,14 +1,12 @@
 //! The disk has no space left: senders are told, readers go on, and nothing is half there.
 
-mod situation;
-
 use std::io::ErrorKind;
 
+use crate::situation::frames::{Wire, frame};
+use crate::situation::messages::bodies;
+use crate::situation::peer::{number, remark, short_fields, stored};
+use crate::situation::{PATIENCE, Situation, eventually};
 use sim::{Fault, Operation};
-use situation::frames::{Wire, frame};
-use situation::messages::bodies;
-use situation::peer::{number, remark, short_fields, stored};
-use situation::{PATIENCE, Situation, eventually};
 use store::Space;
 use wire::code::request as code;
 use wire::header::{Dialect, Head};

@@ -1,10 +1,7 @@
 //! Each code is served, refused with a reason, or nobody's; what is served is tested; and the page says so.
 
-mod catalogue;
-mod support;
-
-use catalogue::{Fate, fates, page, root, tests_of};
-use support::World;
+use crate::catalogue::{Fate, fates, page, root, tests_of};
+use crate::support::World;
 use wire::code::{request, response};
 
 #[test]

@@ -1,12 +1,10 @@
 //! A consumer that fails sends messages back: they come again later, and in the end to the dead letters.
 
-mod situation;
-
 use std::time::{Duration, Instant};
 
-use situation::messages::{Got, bodies, text};
-use situation::peer::{Peer, borrowed, remark, short_fields, stored};
-use situation::{Situation, eventually};
+use crate::situation::messages::{Got, bodies, text};
+use crate::situation::peer::{Peer, borrowed, remark, short_fields, stored};
+use crate::situation::{Situation, eventually};
 use wire::code::request as code;
 use wire::ids::OffsetId;
 use wire::properties as props;

@@ -1,13 +1,11 @@
 //! A sync of the log fails: what is durable is unknown, so nothing more is accepted, and what is known is served.
 
-mod situation;
-
 use std::io::ErrorKind;
 
+use crate::situation::messages::bodies;
+use crate::situation::peer::{Ask, remark, stored};
+use crate::situation::{Situation, eventually};
 use sim::{Fault, Operation};
-use situation::messages::bodies;
-use situation::peer::{Ask, remark, stored};
-use situation::{Situation, eventually};
 use wire::code::request as code;
 
 fn broken() -> Fault {

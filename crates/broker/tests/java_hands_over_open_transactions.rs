@@ -1,14 +1,11 @@
 //! A store that the real Java broker left with transactions open (fixtures/README.md): each is asked about and ends as
 //! its producer says, and what was decided before stays so.
 
-#[path = "../../store/tests/support/archive.rs"]
-mod archive;
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use support::{World, records};
+use crate::archive;
+use crate::support::{World, records};
 use wire::code::{request, response};
 
 const TOPIC: &str = "HandedOver";

@@ -1,10 +1,8 @@
 //! The process is killed right after a commit: the half message is neither lost nor delivered again.
 
-mod situation;
-
-use situation::messages::{bodies, text};
-use situation::peer::{Peer, borrowed, number, stored};
-use situation::{Situation, eventually};
+use crate::situation::messages::{bodies, text};
+use crate::situation::peer::{Peer, borrowed, number, stored};
+use crate::situation::{Situation, eventually};
 use wire::code::request as code;
 use wire::ids::OffsetId;
 

@@ -1,12 +1,10 @@
 //! How far a group is behind: in messages, and as the age of what it read last and of what it reads next.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Sent, World, body, queue_key};
 use serde_json::{Value, json};
 use store::Clock;
-use support::{Sent, World, body, queue_key};
 use wire::code::request;
 use wire::ids::OffsetId;
 use wire::record::Record;

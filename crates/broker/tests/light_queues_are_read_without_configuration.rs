@@ -1,10 +1,8 @@
 //! Light queues (`enableLmq`, `enableMultiDispatch`): a message names them, and they are read like topics of one queue
 //! that nobody has to make.
 
-mod support;
-
+use crate::support::{World, body, number};
 use serde_json::Value;
-use support::{World, body, number};
 use wire::code::{request, response};
 use wire::properties as props;
 

@@ -1,13 +1,11 @@
 //! Pulls that wait: woken by what they want, left alone by all else, answered at their deadline.
 
-mod situation;
-
 use std::time::{Duration, Instant};
 
-use situation::frames::Wire;
-use situation::messages::{bodies, got, text};
-use situation::peer::{Ask, number, stored};
-use situation::{PATIENCE, Situation};
+use crate::situation::frames::Wire;
+use crate::situation::messages::{bodies, got, text};
+use crate::situation::peer::{Ask, number, stored};
+use crate::situation::{PATIENCE, Situation};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {

@@ -1,10 +1,8 @@
 //! Members of a consumer group: who is in it, who hears of it, who holds which queue.
 
-mod situation;
-
+use crate::situation::peer::{Peer, heartbeat};
+use crate::situation::{Situation, eventually};
 use remoting::Answer;
-use situation::peer::{Peer, heartbeat};
-use situation::{Situation, eventually};
 use wire::body::{ConsumerIdList, LockBatch, LockedQueues, MessageQueue};
 use wire::code::request as code;
 

@@ -1,9 +1,8 @@
 //! Resets with and without the clients' help, clones, corrections, and what replicas would copy.
 
-mod support;
-
+use crate::support;
+use crate::support::{Peer, World, body, body_text, number, queue_key};
 use serde_json::json;
-use support::{Peer, World, body, body_text, number, queue_key};
 use wire::code::{request, response};
 
 async fn world_with_five_messages(given: &[(&str, &str)]) -> World {

@@ -1,8 +1,6 @@
 //! `consumerOffset.json` as a Java broker of 5.5 leaves it: what means nothing here is there when Java comes back.
 
-mod support;
-
-use support::World;
+use crate::support::World;
 
 #[tokio::test]
 async fn members_that_only_java_knows_are_kept() {

@@ -1,12 +1,11 @@
 //! Messages are popped, acknowledged, hidden for longer, forgotten by their consumer.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support;
+use crate::support::{Got, World, body, number, records};
 use remoting::Answer;
 use serde_json::json;
-use support::{Got, World, body, number, records};
 use tokio::time::Instant;
 use wire::code::{request, response};
 

@@ -1,9 +1,7 @@
 //! Running info and direct consumption, relayed to a member over its own connection; who is connected at all.
 
-mod support;
-
+use crate::support::{Asked, Peer, World, body, body_text, records};
 use serde_json::json;
-use support::{Asked, Peer, World, body, body_text, records};
 use wire::code::{request, response};
 
 #[tokio::test]

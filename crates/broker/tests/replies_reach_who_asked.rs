@@ -1,9 +1,7 @@
 //! Request-reply: a reply is pushed over the connection of the client that asked, and stored beside that.
 
-mod support;
-
+use crate::support::{Peer, World, number};
 use remoting::Answer;
-use support::{Peer, World, number};
 use wire::code::{request, response};
 
 const REPLIES: &str = "DefaultCluster_REPLY_TOPIC";

@@ -1,9 +1,8 @@
 //! Configuration over the wire: what acts at once, what waits, what is refused; clean-ups; requests of later times.
 
-mod support;
-
+use crate::support;
+use crate::support::{World, body_text};
 use settings::properties;
-use support::{World, body_text};
 use wire::code::{request, response};
 
 async fn update(world: &World, text: &str) -> (i32, String) {

@@ -1,11 +1,10 @@
 //! Timer messages as a producer sends them: accepted with Java's properties, delivered at their time, taken back,
 //! refused with Java's codes.
 
-mod support;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use support::{PATIENCE, World};
+use crate::support;
+use crate::support::{PATIENCE, World};
 use wire::code::{request, response};
 use wire::recall::RecallHandle;
 

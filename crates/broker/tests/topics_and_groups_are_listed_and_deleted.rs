@@ -1,9 +1,7 @@
 //! Topics and groups that administrators create in lists, look at and delete.
 
-mod support;
-
+use crate::support::{World, body, number};
 use serde_json::{Value, json};
-use support::{World, body, number};
 use wire::code::{request, response};
 
 fn topic(name: &str, queues: i32) -> Value {

@@ -1,13 +1,12 @@
 //! `retention.ms`: what clients see of a topic that keeps its messages for a shorter time than the log.
 
-mod situation;
-
 use std::time::Duration;
 
+use crate::situation;
+use crate::situation::messages::bodies;
+use crate::situation::peer::{Ask, number, remark};
+use crate::situation::{House, Peer, Situation, eventually};
 use remoting::Answer;
-use situation::messages::bodies;
-use situation::peer::{Ask, number, remark};
-use situation::{House, Peer, Situation, eventually};
 use wire::code::request as code;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -1,11 +1,9 @@
 //! Half messages end: by commit, by rollback, by the answer to a check, or among the discarded; across restarts too.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Asked, PATIENCE, Peer, Sent, World, number, records};
 use remoting::Answer;
-use support::{Asked, PATIENCE, Peer, Sent, World, number, records};
 use wire::code::{request, response};
 use wire::ids::OffsetId;
 

@@ -1,10 +1,8 @@
 //! Messages with a priority: the broker puts them into the queue of their level, and pops of a PRIORITY topic take the
 //! most urgent ones first.
 
-mod support;
-
+use crate::support::{World, number, records};
 use serde_json::json;
-use support::{World, number, records};
 use wire::code::{request, response};
 
 async fn create(world: &World, topic: &str, attributes: &str) {

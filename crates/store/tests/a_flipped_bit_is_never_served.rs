@@ -2,15 +2,13 @@
 //! store says what is wrong. Every region of every file is tried, in a store that was stopped and in one that was
 //! killed.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::{Letter, World, letter, open_on, send, small_options};
 use sim::SimDisk;
 use store::{KeyKind, Options, ReadLimits, ReadStatus, Store, config_file};
-use support::{Letter, World, letter, open_on, send, small_options};
 use wire::properties;
 use wire::record::{Prefix, Record};
 

@@ -1,15 +1,13 @@
 //! Repair: queues and index come anew from the log; a damaged log is changed only as was asked, and every byte that
 //! goes is kept beside the store.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::{World, letter, open_on, send, small_options};
 use sim::SimDisk;
 use store::examine::{LogChoice, Plan, Repaired, StoreFiles, Verified};
 use store::{Disk, KeyKind, Options, ReadLimits, Store, StoreError, config_file};
-use support::{World, letter, open_on, send, small_options};
 
 const FIRST: &str = "/store/commitlog/00000000000000000000";
 const TOPICS: &[u8] = br#"{"topicConfigTable":{"orders":{"topicName":"orders"}}}"#;

@@ -1,19 +1,16 @@
 //! Looking at a whole store: nothing is found where nothing is wrong, and what a flipped bit did is found.
 #![allow(clippy::disallowed_methods, reason = "fixtures are real files on a real disk")]
 
-#[path = "support/archive.rs"]
-mod archive;
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::archive;
+use crate::support::{Letter, World, letter, send, small_options};
 use sim::SimDisk;
 use store::examine::{Area, Found, StoreFiles, Verified};
 use store::{Options, RealDisk, config_file};
-use support::{Letter, World, letter, send, small_options};
 use wire::record::{Prefix, Record};
 
 const QUEUES: [(&str, u32); 3] = [("orders", 0), ("orders", 1), ("other", 0)];

@@ -1,13 +1,11 @@
 //! The ordinary life: open, work, stop, open again; on a real disk with real threads, and on the simulated one.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::{World, bodies, letter, send, small_options};
 use store::{Arrival, FlushMode, Flushed, KeyKind, Options, RealClock, RealDisk, Store, StoreError, Watcher};
-use support::{World, bodies, letter, send, small_options};
 
 fn open_real(dir: &std::path::Path, flush: FlushMode) -> Result<Arc<Store>, StoreError> {
     let options = Options { root: dir.to_path_buf(), flush, ..small_options() };

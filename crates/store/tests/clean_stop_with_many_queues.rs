@@ -1,10 +1,8 @@
 //! A clean stop leaves a table of all queues, and the next start believes it only as far as it is true.
 
-mod support;
-
+use crate::support::{World, bodies, letter, send, small_options};
 use sim::{Fault, Operation};
 use store::{Disk, Options, Store, StoreError};
-use support::{World, bodies, letter, send, small_options};
 
 fn world() -> World {
     World::new(Options { queue_table_rows_min: 1, ..small_options() })

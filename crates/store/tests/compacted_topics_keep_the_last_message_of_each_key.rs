@@ -1,13 +1,11 @@
 //! Topics with `cleanup.policy=COMPACTION`: what is kept, where reading leads, and what outlives the commit log.
 
-mod compaction;
-mod support;
-
 use std::time::Duration;
 
-use compaction::{Kept, Model, TOPIC, options, read_from};
+use crate::compaction::{Kept, Model, TOPIC, options, read_from};
+use crate::support;
+use crate::support::{Letter, World, letter, send};
 use store::{Disk, Options, ReadLimits, ReadStatus, Space, Store, StoreError};
-use support::{Letter, World, letter, send};
 
 fn open(world: &World) -> std::sync::Arc<Store> {
     let store = world.open();

@@ -2,17 +2,14 @@
 //! message is, is never lost. A failing seed is printed: run it alone with `CRASH_SEED=<seed>`, and more with
 //! `CRASH_SEEDS=<n>`.
 
-mod compaction;
-mod support;
-
 use std::io::ErrorKind;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use compaction::{Model, TOPIC, options};
+use crate::compaction::{Model, TOPIC, options};
+use crate::support::{World, open_on};
 use sim::{Fault, Operation, Random, SimClock, SimDisk};
 use store::{Options, Space, Store};
-use support::{World, open_on};
 
 /// Histories of a normal run.
 const SEEDS: u64 = 50;

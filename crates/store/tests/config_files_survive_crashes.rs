@@ -1,12 +1,10 @@
 //! The broker's state files (store.md §2.1): after a crash at any operation one of the two versions is read.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::{World, small_options};
 use sim::{Fault, Operation, Random};
 use store::{Disk, config_file};
-use support::{World, small_options};
 
 fn load(disk: &sim::SimDisk) -> Option<String> {
     let decode = |bytes: &[u8]| {

@@ -1,17 +1,14 @@
 //! Random histories of sending, flushing, expiring, stopping, failing and crashing; after every crash the store must
 //! hold what it promised, nothing that was not sent, and nothing out of place. A failing seed is printed: run it alone
-//! with `CRASH_SEED=<seed> cargo test -p store --test crash_histories`. Ten thousand of them, in a few minutes:
-//! `CRASH_SEEDS=10000 cargo test --release -p store --test crash_histories -- --nocapture`.
-
-mod histories;
-mod support;
+//! with `CRASH_SEED=<seed> cargo test -p store --test situations crash_histories::`. Ten thousand of them, in a few minutes:
+//! `CRASH_SEEDS=10000 cargo test --release -p store --test situations crash_histories:: -- --nocapture`.
 
 use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use histories::History;
-use histories::planted::Bug;
+use crate::histories::History;
+use crate::histories::planted::Bug;
 
 /// Histories of a normal run.
 const SEEDS: u64 = 150;

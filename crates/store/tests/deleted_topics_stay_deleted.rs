@@ -1,9 +1,7 @@
 //! A topic whose deletion was answered does not come back, whatever happens to the machine.
 
-mod support;
-
+use crate::support::{World, bodies, letter, send, small_options};
 use sim::Random;
-use support::{World, bodies, letter, send, small_options};
 
 #[test]
 fn after_a_power_cut() {

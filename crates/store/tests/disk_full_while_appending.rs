@@ -1,13 +1,11 @@
 //! Writing fails: for want of space, or for worse.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use crate::support::{World, bodies, letter, send, send_all, small_options};
 use sim::{Fault, Operation, Random};
 use store::{AppendError, Options, Space};
-use support::{World, bodies, letter, send, send_all, small_options};
 
 #[test]
 fn a_failed_append_leaves_nothing_and_the_next_one_succeeds() {

@@ -1,14 +1,13 @@
 //! A sync that does not come back: appends go on, and those who wait for the disk are told in time.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::support;
+use crate::support::{World, letter, send, sync_options};
 use parking_lot::Mutex;
 use store::Flushed;
-use support::{World, letter, send, sync_options};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -1,11 +1,9 @@
 //! Directories that hold what we cannot serve, or do not know, are told from those that we can.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::{World, bodies, letter, send, small_options};
 use store::{Disk, StoreError};
-use support::{World, bodies, letter, send, small_options};
 
 fn put(world: &World, path: &str, len: u64) {
     let path = world.path(path);

@@ -1,14 +1,12 @@
 //! A sync fails: what is on the disk is unknown from then on.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use crate::support::{World, bodies, letter, send, sync_options};
 use parking_lot::Mutex;
 use sim::{Fault, Operation, Random};
 use store::{AppendError, Flushed, Store};
-use support::{World, bodies, letter, send, sync_options};
 
 fn wait_for(store: &Store, until: u64) -> Arc<Mutex<Vec<Flushed>>> {
     let outcome = Arc::new(Mutex::new(Vec::new()));

@@ -1,13 +1,12 @@
 //! A topic with batch queues: a record may hold many messages, which are counted one by one and found at any of their
 //! offsets, whatever happened to the store.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support;
+use crate::support::{World, configure_batch_topics, letter, read_queue, send, send_all, small_options};
 use store::examine::StoreFiles;
 use store::{Boundary, QueueKind, ReadLimits, ReadStatus, Store, StoreError};
-use support::{World, configure_batch_topics, letter, read_queue, send, send_all, small_options};
 use wire::properties;
 use wire::record::Record;
 

@@ -2,17 +2,14 @@
 //! which Java's own client read it there, and the queues go on behind the last.
 #![allow(clippy::disallowed_methods, reason = "fixtures are real files on a real disk")]
 
-#[path = "support/archive.rs"]
-mod archive;
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::archive;
+use crate::support::{letter, open_on, send};
 use store::examine::StoreFiles;
 use store::{Options, QueueKind, ReadLimits, ReadStatus, RealClock, RealDisk, Store};
-use support::{letter, open_on, send};
 use wire::batch;
 use wire::properties;
 use wire::record::Record;

@@ -2,18 +2,15 @@
 //! there, is found by its keys, and the queues go on without a gap.
 #![allow(clippy::disallowed_methods, reason = "fixtures are real files on a real disk")]
 
-#[path = "support/archive.rs"]
-mod archive;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::archive;
+use crate::support::{letter, open_on, send};
 use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Store};
-use support::{letter, open_on, send};
 use wire::properties;
 use wire::record::Record;
 

@@ -2,20 +2,16 @@
 //! delivered once and at its own millisecond, and what Java had delivered does not come again.
 #![allow(clippy::disallowed_methods, reason = "fixtures are real files on a real disk")]
 
-#[path = "support/archive.rs"]
-mod archive;
-mod support;
-mod timer;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::archive;
+use crate::support::open_on;
+use crate::timer::{arrived, run};
 use sim::SimClock;
 use store::{Options, RealDisk, TimerOptions};
-use support::open_on;
-use timer::{arrived, run};
 
 /// A line of `pending`: body, when it is due, whether that is exact: a delay began a little later than was noted.
 fn pending(text: &str) -> Vec<(String, i64, bool)> {

@@ -1,13 +1,12 @@
 //! Light queues: a message stands in its own queue and in those that it names, each with a number of its own, in every
 //! state that a store can come back from.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support;
+use crate::support::{World, bodies, letter, light_offset, send, send_all, small_options, sync_options};
 use store::examine::StoreFiles;
 use store::{Options, Store};
-use support::{World, bodies, letter, light_offset, send, send_all, small_options, sync_options};
 use wire::properties;
 use wire::record::Record;
 

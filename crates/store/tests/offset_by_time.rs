@@ -1,12 +1,10 @@
 //! From a time to an offset (store.md §12.2), compared with a search through all messages.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{World, letter, send, small_options};
 use sim::Random;
 use store::{Boundary, Clock};
-use support::{World, letter, send, small_options};
 
 #[test]
 fn the_found_offset_is_that_of_a_linear_search() {

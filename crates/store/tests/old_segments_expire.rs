@@ -1,14 +1,12 @@
 //! Retention (store.md §13).
 
-mod support;
-
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{World, bodies, letter, open_on, send, small_options};
 use sim::{Fault, Operation, Random};
 use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Space, Store};
-use support::{World, bodies, letter, open_on, send, small_options};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

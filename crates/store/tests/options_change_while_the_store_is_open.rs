@@ -1,13 +1,11 @@
 //! Options for retention and reading take effect while the store is open; those that shape files do not.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{World, letter, send, small_options, sync_options};
 use parking_lot::Mutex;
 use store::{FlushMode, Flushed, Options, ReadLimits, Space, Store, Transfer};
-use support::{World, letter, send, small_options, sync_options};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

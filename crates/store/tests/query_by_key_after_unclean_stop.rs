@@ -1,10 +1,8 @@
 //! Finding messages by key, unique key and tag, over several index files and lives.
 
-mod support;
-
+use crate::support::{World, letter, send, small_options};
 use sim::Random;
 use store::{KeyKind, QueryResult, Store};
-use support::{World, letter, send, small_options};
 use wire::record::Record;
 
 fn found(result: &QueryResult) -> Vec<String> {

@@ -1,12 +1,10 @@
 //! The log takes messages while the files of its queues cannot be written: entries wait in memory, up to a bound.
 
-mod support;
-
 use std::io::ErrorKind;
 
+use crate::support::{World, bodies, letter, send, small_options};
 use sim::{Fault, Operation};
 use store::{AppendError, Options};
-use support::{World, bodies, letter, send, small_options};
 
 /// Room for ten entries in memory, and the one that crosses the line.
 fn world() -> World {

@@ -1,11 +1,9 @@
 //! Consume queues follow the log: lost ones come back from it.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::{World, bodies, letter, send, small_options};
 use store::{Disk, Store};
-use support::{World, bodies, letter, send, small_options};
 
 fn filled() -> (World, std::sync::Arc<Store>) {
     let world = World::new(small_options());

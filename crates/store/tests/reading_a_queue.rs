@@ -1,9 +1,7 @@
 //! Every outcome of a read (store.md §12.1), filters and limits, entries of delayed messages.
 
-mod support;
-
+use crate::support::{Letter, World, letter, send, small_options};
 use store::{ReadLimits, ReadStatus, Store};
-use support::{Letter, World, letter, send, small_options};
 use wire::hash::tags_code;
 
 fn read(store: &Store, offset: i64, max_count: u32, max_bytes: u64) -> (ReadStatus, i64, usize) {

@@ -2,17 +2,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "pages are dropped behind the store's back")]
 
-mod support;
-
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support;
+use crate::support::{letter, open_on, read_queue, send};
 use rustix::fs::{Advice, fadvise};
 use store::{
     FlushMode, Map, MessageFilter, Options, Queue, Reach, ReadLimits, ReadStatus, RealClock, RealDisk, Store,
 };
-use support::{letter, open_on, read_queue, send};
 
 const LIMITS: ReadLimits = ReadLimits { max_count: 32, max_bytes: 1 << 20 };
 /// More than the tail that is taken to be in memory without looking.

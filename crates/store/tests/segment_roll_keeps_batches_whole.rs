@@ -1,9 +1,7 @@
 //! The end of a segment (store.md §3.7).
 
-mod support;
-
+use crate::support::{World, bodies, letter, send, small_options};
 use store::{AppendError, Batch};
-use support::{World, bodies, letter, send, small_options};
 
 const SEGMENT: u64 = 16 * 1024;
 

@@ -1,19 +1,17 @@
 //! Random histories of timer messages: sending, taking back, waiting, clocks that are set, checkpoints, clean stops,
 //! kills and power cuts, also in the middle of opening. At the end every message that the log kept was delivered once,
 //! none before its time, and none that was taken back in time. A failing seed is printed: run it alone with
-//! `CRASH_SEED=<seed> cargo test -p store --test timer_crash_histories`. `CRASH_SEEDS=<count>` tries more of them.
-
-mod support;
-mod timer;
+//! `CRASH_SEED=<seed> cargo test -p store --test situations timer_crash_histories::`. `CRASH_SEEDS=<count>` tries more of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{World, letter, send, small_options, sync_options};
+use crate::timer;
+use crate::timer::{Timed, arrived, at, now, park, run, with_small_timer};
 use sim::Random;
 use store::{Store, TimerNext};
-use support::{World, letter, send, small_options, sync_options};
-use timer::{Timed, arrived, at, now, park, run, with_small_timer};
 
 const SEEDS: u64 = 50;
 const PRECISION: i64 = 1000;

@@ -1,14 +1,11 @@
 //! Timer messages on a clock that a test moves: each at its own millisecond, across clock steps, rolls and recalls.
 
-mod support;
-mod timer;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::{World, small_options};
+use crate::timer::{TIMER_TOPIC, after, arrived, at, bodies, now, park, run, small_timer, with_small_timer};
 use store::{Options, TimerNext, TimerOptions};
-use support::{World, small_options};
-use timer::{TIMER_TOPIC, after, arrived, at, bodies, now, park, run, small_timer, with_small_timer};
 
 fn world() -> World {
     World::new(with_small_timer(Options { segment_bytes: 256 * 1024, ..small_options() }))

@@ -1,14 +1,12 @@
 //! Topics whose messages can be read for a shorter time than the log keeps them (`retention.ms`).
 
-mod support;
-
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{World, bodies, letter, send, small_options};
 use sim::{Fault, Operation};
 use store::{Boundary, Clock, KeyKind, ReadLimits, ReadStatus, Store};
-use support::{World, bodies, letter, send, small_options};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,12 +1,10 @@
 //! The machine loses power while messages are on their way to the disk.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::{ROOT, World, bodies, letter, send, small_options};
 use sim::Random;
 use store::{Disk, StoreError};
-use support::{ROOT, World, bodies, letter, send, small_options};
 
 fn segment(base: u64) -> String {
     format!("commitlog/{base:020}")

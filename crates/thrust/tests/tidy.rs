@@ -265,6 +265,22 @@ fn every_crate_has_its_paragraph_in_the_architecture() {
 }
 
 #[test]
+fn every_file_of_tests_belongs_to_a_program() {
+    let rust = rust();
+    let mut findings = Findings::default();
+    for program in rust.iter().filter(|text| text.name.ends_with("/tests/situations.rs")) {
+        let folder = program.name.trim_end_matches("situations.rs");
+        let beside = rust.iter().filter_map(|text| text.name.strip_prefix(folder)?.strip_suffix(".rs"));
+        for name in beside.filter(|name| !name.contains('/') && *name != "situations") {
+            if !program.content.lines().any(|line| line == format!("mod {name};")) {
+                findings.at(&program.name, 1, format!("never runs {name}.rs; write `mod {name};`"));
+            }
+        }
+    }
+    findings.none();
+}
+
+#[test]
 fn no_file_names_the_machine_it_was_written_on() {
     let mut findings = Findings::default();
     for text in texts() {
