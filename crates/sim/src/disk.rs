@@ -468,6 +468,14 @@ impl File for SimFile {
         })
     }
 
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        self.with(Operation::Truncate, &[seconds.cast_unsigned()], |inode, outcome| {
+            outcome.map_err(|failure| failure.error)?;
+            inode.modified = seconds * 1000;
+            Ok(())
+        })
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.disk.hold.pass();
         self.with(Operation::Sync, &[], |inode, outcome| {

@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
@@ -67,6 +67,11 @@ pub trait File: Send + Sync {
     fn zero(&self, from: u64, until: u64) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Sets the time of the last change, in whole seconds of Unix time, until the next one. A disk that keeps no times
+    /// does nothing.
+    fn set_modified(&self, _seconds: i64) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes what was written durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Current length in bytes.
@@ -323,6 +328,10 @@ impl File for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        self.0.set_modified(UNIX_EPOCH + Duration::from_secs(seconds.max(0).cast_unsigned()))
     }
 
     fn sync_data(&self) -> io::Result<()> {

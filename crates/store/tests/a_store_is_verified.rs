@@ -190,8 +190,9 @@ fn of_which_a_bit_of_the_checkpoint_or_of_a_configuration_file_has_flipped() {
     let unseen = (0..world.disk.files()[path].len())
         .filter(|at| flipped(&world, path, *at).findings.count(Area::Config) == 0)
         .count();
-    // The quotes and letters of the CRC's own name: it is another name then, which means nothing.
-    assert!(unseen <= 9, "{unseen}");
+    // The letters of the two entries' own names: they are others then, which mean nothing. And the digits of the time:
+    // a file that has another time was edited by somebody.
+    assert!(unseen <= 22, "{unseen}");
 }
 
 #[test]

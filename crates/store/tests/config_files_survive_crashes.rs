@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::support::{World, small_options};
 use sim::{Fault, Operation, Random};
-use store::{Disk, config_file};
+use store::{Disk, RealDisk, config_file};
 
 fn load(disk: &sim::SimDisk) -> Option<String> {
     let decode = |bytes: &[u8]| {
@@ -42,6 +42,41 @@ fn the_old_or_the_new_content_is_there() {
             assert!(one_of, "seed {seed}: saved {saved_last}, found {found:?}");
         }
     }
+}
+
+#[test]
+fn what_was_edited_by_hand_is_taken_and_what_has_changed_by_itself_is_not() {
+    let world = World::new(small_options());
+    let (disk, path) = (&world.disk, Path::new("/config/topics.json"));
+    for text in [&b"{\"perm\":2}"[..], b"{\"perm\":4}"] {
+        config_file::save(disk, path, text).unwrap();
+    }
+    let sealed = String::from_utf8(disk.files()[path].clone()).unwrap();
+    let changed = sealed.replace("\"perm\":4", "\"perm\":6");
+    assert_ne!(sealed, changed);
+    // As `sed -i` does it, a moment later: the wrong CRC stays in it.
+    world.clock.advance(std::time::Duration::from_millis(1300));
+    let beside = Path::new("/config/sedAbCd");
+    disk.create(beside, 0).unwrap().write_at(changed.as_bytes(), 0).unwrap();
+    disk.rename(beside, path).unwrap();
+    assert_eq!(load(disk).as_deref(), Some("{\"perm\":6}"));
+
+    config_file::save(disk, path, b"{\"perm\":4}").unwrap();
+    disk.damage(path, |bytes| bytes[8] ^= 2);
+    assert_eq!(load(disk).as_deref(), Some("{\"perm\":6}"), "the edited one is the backup");
+}
+
+#[test]
+fn a_real_file_has_the_time_that_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("topics.json");
+    config_file::save(&RealDisk, &path, b"{\"perm\":2}").unwrap();
+    let mut text = vec![0; 52];
+    RealDisk.open(&path).unwrap().read_at(&mut text, 0).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let seconds = RealDisk.stat(&path).unwrap().unwrap().modified_millis / 1000;
+    assert!(text.starts_with(&format!("{{\"perm\":2,\"savedAt\":\"{seconds}\",\"crc32\":\"")), "{text}");
+    assert_eq!(RealDisk.stat(&path).unwrap().unwrap().modified_millis, seconds * 1000);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::finding::{Area, Findings};
 use crate::checkpoint::Checkpoint;
-use crate::config_file;
-use crate::disk::{self, Disk};
+use crate::config_file::{self, Text};
+use crate::disk::Disk;
 use crate::error::StoreError;
 
 /// What one file below `config/` is like.
@@ -23,11 +23,9 @@ pub(crate) enum ConfigState {
 }
 
 impl ConfigState {
-    pub fn of(bytes: &[u8]) -> ConfigState {
-        if bytes.is_empty() {
-            return ConfigState::Empty;
-        }
-        match config_file::content_of(bytes) {
+    pub fn of(text: Option<&Text>) -> ConfigState {
+        let Some(text) = text else { return ConfigState::Empty };
+        match text.content() {
             None => ConfigState::Changed,
             Some(content) if wire::loose_json::strict(&content).is_err() => ConfigState::NoJson,
             Some(_) => ConfigState::Sound,
@@ -39,7 +37,7 @@ impl ConfigState {
             ConfigState::Sound => "sound",
             ConfigState::Empty => "empty",
             ConfigState::NoJson => "is no JSON",
-            ConfigState::Changed => "was changed since it was written: its crc32 entry does not fit",
+            ConfigState::Changed => "is damaged: its crc32 entry does not fit, and nobody has edited it",
         }
     }
 }
@@ -55,7 +53,7 @@ pub(crate) fn check_config(
     root: &Path,
     findings: &mut Findings,
 ) -> Result<Option<BTreeSet<String>>, StoreError> {
-    const BACKUP: &str = "the broker uses the backup and keeps this file as .broken; if it was edited by hand, remove its crc32 entry";
+    const BACKUP: &str = "the broker uses the backup and keeps this file as .broken";
     const IS_BACKUP: &str =
         "the broker needs it only if the file itself is lost; it is replaced at the next save";
     let dir = root.join("config");
@@ -64,16 +62,16 @@ pub(crate) fn check_config(
             continue;
         }
         let path = dir.join(&entry.name);
-        let bytes = disk::read_all(disk, &path).map_err(StoreError::io("read", &path))?.unwrap_or_default();
-        let state = ConfigState::of(&bytes);
+        let text = config_file::read(disk, &path).map_err(StoreError::io("read", &path))?;
+        let state = ConfigState::of(text.as_ref());
         if matches!(state, ConfigState::NoJson | ConfigState::Changed) {
             let remedy = if entry.name.ends_with(".bak") { IS_BACKUP } else { BACKUP };
             findings.add(Area::Config, &path, None, state.says(), remedy);
         }
     }
     let path = dir.join("topics.json");
-    let bytes = disk::read_all(disk, &path).map_err(StoreError::io("read", &path))?.unwrap_or_default();
-    Ok(if ConfigState::of(&bytes) == ConfigState::Sound { topic_names(&bytes) } else { None })
+    let text = config_file::read(disk, &path).map_err(StoreError::io("read", &path))?;
+    Ok(text.and_then(|text| topic_names(&text.content()?)))
 }
 
 /// The keys of `topicConfigTable`. Names of topics have no quotes and no escapes.

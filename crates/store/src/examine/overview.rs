@@ -9,6 +9,7 @@ use super::finding::Findings;
 use super::log_files::LogFiles;
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::commit_log::{Look, Window, look_in};
+use crate::config_file;
 use crate::disk;
 use crate::error::StoreError;
 use crate::index_file::{IndexFile, Shape};
@@ -182,8 +183,8 @@ impl StoreFiles {
             let path = dir.join(&entry.name);
             let mut state = None;
             if is_json(&entry.name) {
-                let bytes = disk::read_all(&*self.disk, &path).map_err(StoreError::io("read", &path))?;
-                state = Some(ConfigState::of(&bytes.unwrap_or_default()).says());
+                let text = config_file::read(&*self.disk, &path).map_err(StoreError::io("read", &path))?;
+                state = Some(ConfigState::of(text.as_ref()).says());
             }
             views.push(ConfigView { name: entry.name, bytes: entry.len, state });
         }
