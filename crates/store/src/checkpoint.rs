@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{self, Disk, File};
+use crate::sealed::{self, Fields};
 
 /// Java maps this many bytes.
 const FILE_BYTES: u64 = 4096;
 const OWN_AT: usize = 64;
 const OWN_MAGIC: &[u8; 8] = b"ThrustM1";
-const CRC_AT: usize = OWN_AT + 8 + 16 + 6 * 8;
+/// Bytes up to the end of our own fields and their CRC.
+const OWN_END: usize = OWN_AT + 8 + 16 + 6 * 8 + 4;
 
 /// Stands for no run of the machine, so that nothing that was only written is counted on.
 pub(crate) const NO_RUN: [u8; 16] = [0; 16];
@@ -66,43 +68,40 @@ pub struct Own {
 
 impl Checkpoint {
     fn decode(bytes: &[u8]) -> Checkpoint {
-        let field = |at: usize| {
-            bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| i64::from_be_bytes(*chunk))
-        };
+        let mut fields = Fields::of(bytes);
+        let mut next = || fields.i64().unwrap_or(0);
         Checkpoint {
-            physic_timestamp: field(0),
-            logics_timestamp: field(8),
-            index_timestamp: field(16),
-            master_flushed: field(24),
-            confirm: field(32),
-            logics_offset: field(40),
+            physic_timestamp: next(),
+            logics_timestamp: next(),
+            index_timestamp: next(),
+            master_flushed: next(),
+            confirm: next(),
+            logics_offset: next(),
             own: Own::decode(bytes),
         }
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(CRC_AT + 4);
-        for field in [
+        let mut bytes = Vec::with_capacity(OWN_END);
+        let java = [
             self.physic_timestamp,
             self.logics_timestamp,
             self.index_timestamp,
             self.master_flushed,
             self.confirm,
             self.logics_offset,
-        ] {
-            bytes.extend_from_slice(&field.to_be_bytes());
-        }
+        ];
+        sealed::put(&mut bytes, &java.map(i64::cast_unsigned));
         bytes.resize(OWN_AT, 0);
         if let Some(own) = &self.own {
             bytes.extend_from_slice(OWN_MAGIC);
             bytes.extend_from_slice(&own.boot_id);
             let (written, durable) = (own.written, own.durable);
-            for field in
-                [own.flushed, written.position, written.entries, durable.position, durable.entries, own.index]
-            {
-                bytes.extend_from_slice(&field.to_be_bytes());
-            }
-            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+            let marks = [written.position, written.entries, durable.position, durable.entries];
+            sealed::put(&mut bytes, &[own.flushed]);
+            sealed::put(&mut bytes, &marks);
+            sealed::put(&mut bytes, &[own.index]);
+            sealed::seal(&mut bytes);
         }
         bytes
     }
@@ -110,20 +109,13 @@ impl Checkpoint {
 
 impl Own {
     fn decode(bytes: &[u8]) -> Option<Own> {
-        let own = bytes.get(OWN_AT..CRC_AT + 4)?;
-        let stored = u32::from_be_bytes(*bytes.get(CRC_AT..)?.first_chunk()?);
-        if !own.starts_with(OWN_MAGIC) || crc32fast::hash(&bytes[..CRC_AT]) != stored {
-            return None;
-        }
-        let field = |at: usize| {
-            own.get(at..).and_then(|rest| rest.first_chunk()).map(|chunk| u64::from_be_bytes(*chunk))
-        };
+        let mut fields = Fields::unseal(bytes.get(..OWN_END)?, OWN_AT, OWN_MAGIC)?;
         Some(Own {
-            boot_id: *own.get(8..)?.first_chunk()?,
-            flushed: field(24)?,
-            written: Mark { position: field(32)?, entries: field(40)? },
-            durable: Mark { position: field(48)?, entries: field(56)? },
-            index: field(64)?,
+            boot_id: fields.array()?,
+            flushed: fields.u64()?,
+            written: Mark { position: fields.u64()?, entries: fields.u64()? },
+            durable: Mark { position: fields.u64()?, entries: fields.u64()? },
+            index: fields.u64()?,
         })
     }
 }
@@ -140,7 +132,7 @@ impl CheckpointFile {
     pub fn read(disk: &dyn Disk, root: &Path) -> io::Result<Option<(Checkpoint, bool)>> {
         let Some(bytes) = disk::read_all(disk, &root.join("checkpoint"))? else { return Ok(None) };
         let content = Checkpoint::decode(&bytes);
-        let has_own = bytes.get(OWN_AT..CRC_AT + 4).is_some_and(|own| own.iter().any(|&byte| byte != 0));
+        let has_own = bytes.get(OWN_AT..OWN_END).is_some_and(|own| own.iter().any(|&byte| byte != 0));
         let unsure = has_own && content.own.is_none();
         Ok(Some((content, unsure)))
     }

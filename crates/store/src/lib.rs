@@ -40,6 +40,7 @@ mod records;
 mod recovery;
 mod retention;
 mod runtime;
+mod sealed;
 mod segment;
 mod signal;
 mod store;

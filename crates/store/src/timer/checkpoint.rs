@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{self, Disk, File};
+use crate::sealed::{self, Fields};
 
 /// Java maps this many bytes.
 const FILE_BYTES: u64 = 4096;
@@ -16,7 +17,8 @@ const FILE_BYTES: u64 = 4096;
 pub(crate) const JAVA_BYTES: usize = 56;
 const OWN_AT: usize = 64;
 const OWN_MAGIC: &[u8; 8] = b"ThrustT1";
-const CRC_AT: usize = OWN_AT + 8 + 5 * 8;
+/// Bytes up to the end of our own fields and their CRC.
+const OWN_END: usize = OWN_AT + 8 + 5 * 8 + 4;
 
 /// The file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,15 +52,14 @@ pub(crate) struct Own {
 
 impl Checkpoint {
     pub fn decode(bytes: &[u8]) -> Checkpoint {
-        let field = |at: usize| {
-            bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| i64::from_be_bytes(*chunk))
-        };
+        let mut fields = Fields::of(bytes);
+        let mut next = || fields.i64().unwrap_or(0);
         Checkpoint {
-            read_time: field(0),
-            log_end: field(8),
-            queue_offset: field(16),
-            master_queue_offset: field(24),
-            version: [field(32), field(40), field(48)],
+            read_time: next(),
+            log_end: next(),
+            queue_offset: next(),
+            master_queue_offset: next(),
+            version: [next(), next(), next()],
             own: Own::decode(bytes),
         }
     }
@@ -87,10 +88,9 @@ impl Checkpoint {
         bytes.resize(OWN_AT, 0);
         if let Some(own) = &self.own {
             bytes.extend_from_slice(OWN_MAGIC);
-            for field in [own.log_end, own.delivered_from, own.rest.0, own.rest.1, own.precision] {
-                bytes.extend_from_slice(&field.to_be_bytes());
-            }
-            bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+            let fields = [own.log_end, own.delivered_from, own.rest.0, own.rest.1, own.precision];
+            sealed::put(&mut bytes, &fields);
+            sealed::seal(&mut bytes);
         }
         bytes
     }
@@ -98,19 +98,12 @@ impl Checkpoint {
 
 impl Own {
     fn decode(bytes: &[u8]) -> Option<Own> {
-        let own = bytes.get(OWN_AT..CRC_AT + 4)?;
-        let stored = u32::from_be_bytes(*bytes.get(CRC_AT..)?.first_chunk()?);
-        if !own.starts_with(OWN_MAGIC) || crc32fast::hash(&bytes[..CRC_AT]) != stored {
-            return None;
-        }
-        let field = |at: usize| {
-            own.get(at..).and_then(|rest| rest.first_chunk()).map(|chunk| u64::from_be_bytes(*chunk))
-        };
+        let mut fields = Fields::unseal(bytes.get(..OWN_END)?, OWN_AT, OWN_MAGIC)?;
         Some(Own {
-            log_end: field(8)?,
-            delivered_from: field(16)?,
-            rest: (field(24)?, field(32)?),
-            precision: field(40)?,
+            log_end: fields.u64()?,
+            delivered_from: fields.u64()?,
+            rest: (fields.u64()?, fields.u64()?),
+            precision: fields.u64()?,
         })
     }
 }
