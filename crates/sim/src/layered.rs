@@ -153,6 +153,10 @@ impl<L: Layer> File for LayeredFile<L> {
         self.below.set_len(len)
     }
 
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        self.below.set_modified(seconds)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.layer.sync_data(&*self.below, &self.path)
     }

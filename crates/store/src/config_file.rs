@@ -74,9 +74,9 @@ pub fn load<T>(
 
 /// As [`load`], but nothing is moved and nothing reported: for who only wants to know.
 pub(crate) fn peek<T>(disk: &dyn Disk, path: &Path, mut decode: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
-    [path.to_path_buf(), with_ending(path, ".bak")].iter().find_map(|path| {
-        read(disk, path).ok()??.content().and_then(|content| decode(&content))
-    })
+    [path.to_path_buf(), with_ending(path, ".bak")]
+        .iter()
+        .find_map(|path| read(disk, path).ok()??.content().and_then(|content| decode(&content)))
 }
 
 /// A file as it was found; `None` if there is none, or an empty one, which is what a crash can leave of one that was

@@ -96,8 +96,12 @@ pub struct Options {
     /// Bytes of queue entries that may wait in memory for their files, 20 for each message; above this nothing is
     /// accepted.
     pub queue_tail_bytes_max: u64,
-    /// From this many queues on a clean stop leaves a table of them; with fewer the next start looks into their files.
+    /// From this many queues or topics on a start takes them from the table of queues; with fewer it looks into their
+    /// files, and notices each one that is missing.
     pub queue_table_rows_min: usize,
+    /// Bytes by which the log grows between two tables of queues: what a start after a kill reads again, besides what
+    /// came since the queues were last written.
+    pub queue_table_bytes: u64,
     /// How timer messages are served (`timerWheelEnable`); `None` leaves those that wait alone.
     pub timer: Option<TimerOptions>,
     /// How topics are compacted that [`Store::compact_topic`](crate::Store::compact_topic) names (`enableCompaction`);
@@ -200,6 +204,7 @@ impl Default for Options {
             open_queue_files_max: 512,
             queue_tail_bytes_max: 256 << 20,
             queue_table_rows_min: 1000,
+            queue_table_bytes: 64 << 20,
             timer: Some(TimerOptions::default()),
             compaction: Some(CompactionOptions::default()),
         }

@@ -11,7 +11,8 @@ pub(crate) struct Progress<'a> {
     from: u64,
     /// Where the log's files end; the log itself most often ends earlier.
     until: u64,
-    records: u64,
+    /// Records so far.
+    pub records: u64,
     told: Duration,
 }
 

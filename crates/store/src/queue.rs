@@ -125,6 +125,9 @@ struct Tail {
     first: u64,
     /// Place of the first entry that only memory holds: that of `bytes`.
     written: u64,
+    /// Entries before this are those of records before the position of the last round of writing; not kept for batch
+    /// queues.
+    settled: u64,
     bytes: Vec<u8>,
     /// Offset behind the last message of the last entry.
     until: u64,
@@ -132,6 +135,14 @@ struct Tail {
     listed: bool,
     /// Whether the queue stands in the list of those whose tail is long.
     urged: bool,
+}
+
+impl Tail {
+    fn new(extent: Extent) -> Tail {
+        let Extent { first, written, next } = extent;
+        let (bytes, until, settled) = (Vec::new(), next, written);
+        Tail { first, written, settled, bytes, until, listed: false, urged: false }
+    }
 }
 
 impl Queue {
@@ -143,7 +154,7 @@ impl Queue {
         id: u32,
         extent: Extent,
     ) -> Queue {
-        let Extent { first, written, next } = extent;
+        let Extent { first, next, .. } = extent;
         // A batch queue looks for its minimum when it is asked.
         let min = if kind == QueueKind::Simple { first } else { 0 };
         Queue {
@@ -161,14 +172,7 @@ impl Queue {
             floor_time: AtomicI64::new(i64::MIN),
             kept_from: AtomicU64::new(u64::MAX),
             deleted: AtomicBool::new(false),
-            tail: Mutex::new(Tail {
-                first,
-                written,
-                bytes: Vec::new(),
-                until: next,
-                listed: false,
-                urged: false,
-            }),
+            tail: Mutex::new(Tail::new(extent)),
         }
     }
 
@@ -412,8 +416,9 @@ impl Queue {
         self.tail.lock().listed = false;
     }
 
-    /// Writes the tail to files; `scratch` is the caller's to reuse. Entries stay readable all the while.
-    pub(crate) fn write_tail(&self, scratch: &mut Vec<u8>) -> io::Result<()> {
+    /// Writes the tail to files; `scratch` is the caller's to reuse. Entries stay readable all the while. A round over
+    /// all queues says for which position of the log it is made: all entries of records before it are in the tail.
+    pub(crate) fn write_tail(&self, scratch: &mut Vec<u8>, round: Option<u64>) -> io::Result<()> {
         let from = {
             let mut tail = self.tail.lock();
             tail.urged = false;
@@ -421,14 +426,19 @@ impl Queue {
             scratch.extend_from_slice(&tail.bytes);
             tail.written
         };
-        if scratch.is_empty() || self.is_deleted() {
+        if self.is_deleted() {
             return Ok(());
         }
-        self.files.write(self, from, scratch)?;
+        if !scratch.is_empty() {
+            self.files.write(self, from, scratch)?;
+        }
         let mut tail = self.tail.lock();
         // The topic may have been deleted meanwhile, and the tail with it.
         if tail.bytes.len() < scratch.len() {
             return Ok(());
+        }
+        if let Some(position) = round.filter(|_| self.kind == QueueKind::Simple) {
+            tail.settled = from + count_before(scratch, position);
         }
         self.files.take_waiting(scratch.len() as u64);
         tail.written += (scratch.len() / self.kind.entry_bytes()) as u64;
@@ -463,6 +473,7 @@ impl Queue {
         tail.first = place;
         tail.written = place;
         tail.until = first;
+        tail.settled = place;
         self.files.take_waiting(tail.bytes.len() as u64);
         tail.bytes.clear();
         self.next.store(first, Ordering::Release);
@@ -480,6 +491,13 @@ impl Queue {
     pub(crate) fn span(&self) -> (u64, u64) {
         let tail = self.tail.lock();
         (tail.first, tail.written)
+    }
+
+    /// First entry of the first file, and the first entry that the files may not hold, or that is of a later record
+    /// than the last round of writing was made for.
+    pub(crate) fn settled(&self) -> (u64, u64) {
+        let tail = self.tail.lock();
+        (tail.first, tail.settled)
     }
 
     /// Notes that files before the one of entry `first` are gone.
@@ -501,6 +519,15 @@ struct Places {
     first: u64,
     end: u64,
     until: u64,
+}
+
+/// How many of these entries of a simple queue, which ascend, are of records before `position`.
+fn count_before(entries: &[u8], position: u64) -> u64 {
+    let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+    let is_before = |entry: &[u8; ENTRY_BYTES]| {
+        QueueEntry::decode(entry).is_some_and(|entry| entry.physical_offset < position)
+    };
+    entries.partition_point(is_before) as u64
 }
 
 impl std::fmt::Debug for Queue {

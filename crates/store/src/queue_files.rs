@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -40,6 +40,8 @@ pub(crate) struct QueueFiles {
     waiting: AtomicU64,
     /// Why tails were not written the last time that was tried.
     failure: Mutex<Option<String>>,
+    /// A file that should be there was missed.
+    incomplete: AtomicBool,
     /// Raised when a queue has something to write.
     pub signal: Signal,
     /// Raised when the tail of a queue has become too long to wait for the next round.
@@ -93,6 +95,7 @@ impl QueueFiles {
             unsynced: Mutex::new(Unsynced::default()),
             waiting: AtomicU64::new(0),
             failure: Mutex::new(None),
+            incomplete: AtomicBool::new(false),
             signal: Signal::default(),
             urgent: Signal::default(),
         }
@@ -189,8 +192,17 @@ impl QueueFiles {
         segment::path_of(&self.dir_of(queue), start * queue.kind().entry_bytes() as u64)
     }
 
+    /// Whether a file was missed; then the next start must look into all of them.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.load(Ordering::Acquire)
+    }
+
     /// The error for a file that should hold entries and is not there.
     pub fn missing(&self, queue: &Queue, start: u64) -> io::Error {
+        if !self.incomplete.swap(true, Ordering::AcqRel) {
+            // The next round takes the table of queues away.
+            self.signal.raise();
+        }
         let path = self.path_of(queue, start);
         io::Error::new(
             io::ErrorKind::NotFound,

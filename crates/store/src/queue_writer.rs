@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::checkpoint::{Checkpoint, Own};
+use crate::checkpoint::{Checkpoint, Mark, Own};
 use crate::error::StoreError;
+use crate::queue_table::{self, Moment, Row, Table};
 use crate::store::Store;
 
 /// The pause after a round over all queues, as a multiple of what the round took.
@@ -12,9 +13,17 @@ const ROUND_PAUSE: u32 = 5;
 const ROUND_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// State of the worker; its lock keeps two rounds from running at once.
-#[derive(Default)]
 pub(crate) struct QueueWriter {
     scratch: Vec<u8>,
+    /// What the table of queues that is there was written for.
+    table: Option<Moment>,
+}
+
+impl QueueWriter {
+    /// For a store that recovery has left with this table of queues.
+    pub fn new(table: Option<Moment>) -> QueueWriter {
+        QueueWriter { scratch: Vec::new(), table }
+    }
 }
 
 impl Store {
@@ -26,10 +35,16 @@ impl Store {
         // tails or in files by now (since-5.3.md §9.1 S1).
         let durable = *self.flush.moment.lock();
         let written = self.appender.lock().moment().mark;
-        self.write_tails(&mut writer)?;
+        let outcome = self.write_tails(&mut writer, written.position);
         let files = &self.queues.files;
+        if files.is_incomplete() && writer.table.is_some() {
+            self.drop_table(&mut writer)?;
+        }
+        outcome?;
         if !sync {
-            return self.move_checkpoint(false, |_, own| own.written = written);
+            self.move_checkpoint(false, |_, own| own.written = written)?;
+            self.renew_table(&mut writer, written);
+            return Ok(());
         }
         let unsynced = files.take_unsynced();
         if let Err(source) = files.sync(&unsynced) {
@@ -45,15 +60,58 @@ impl Store {
                 own.durable = durable.mark;
                 checkpoint.logics_timestamp = durable.timestamp;
             }
-        })
+        })?;
+        self.renew_table(&mut writer, written);
+        Ok(())
     }
 
-    fn write_tails(&self, writer: &mut QueueWriter) -> Result<(), StoreError> {
+    /// Writes the table of queues after a round for `mark`, unless the one that is there is not far behind.
+    fn renew_table(&self, writer: &mut QueueWriter, mark: Mark) {
+        let moment = Moment { mark, log_min: self.log.min() };
+        let near = writer.table.is_some_and(|table| {
+            let behind = mark.position - table.mark.position;
+            table.log_min == moment.log_min && behind < self.options.queue_table_bytes
+        });
+        if !near && self.fault().is_none() && !self.queues.files.is_incomplete() {
+            self.write_table(writer, moment, false);
+        }
+    }
+
+    /// Writes the table of queues as the last round has left them. Without it the next start is slower and nothing
+    /// else.
+    fn write_table(&self, writer: &mut QueueWriter, moment: Moment, sync: bool) {
+        let root = &self.options.root;
+        let rows = self.queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
+        match (Table { moment, rows }).save(&*self.disk, root, sync) {
+            Ok(()) => writer.table = Some(moment),
+            // The one before stays: it is as true as it was.
+            Err(error) => tracing::warn!(%error, "cannot write the table of queues"),
+        }
+    }
+
+    /// Writes the table of queues at a clean stop, when the queues' files hold everything.
+    pub(crate) fn save_table(&self) {
+        let mut writer = self.queue_writer.lock();
+        if self.queues.files.is_incomplete() {
+            return;
+        }
+        let mark = self.appender.lock().moment().mark;
+        self.write_table(&mut writer, Moment { mark, log_min: self.log.min() }, true);
+    }
+
+    /// Removes the table of queues: queue files are going to be removed, or one is missing.
+    pub(crate) fn drop_table(&self, writer: &mut QueueWriter) -> Result<(), StoreError> {
+        let root = &self.options.root;
+        writer.table = None;
+        queue_table::remove(&*self.disk, root).map_err(StoreError::io("remove the table of queues in", root))
+    }
+
+    fn write_tails(&self, writer: &mut QueueWriter, position: u64) -> Result<(), StoreError> {
         let files = &self.queues.files;
         let mut dirty = files.take_dirty().into_iter();
         while let Some(queue) = dirty.next() {
             queue.unlist();
-            if let Err(source) = queue.write_tail(&mut writer.scratch) {
+            if let Err(source) = queue.write_tail(&mut writer.scratch, Some(position)) {
                 let path = files.dir_of(&queue);
                 queue.relist();
                 dirty.for_each(|queue| queue.keep_listed());
@@ -72,7 +130,7 @@ impl Store {
         let files = &self.queues.files;
         for queue in files.take_long() {
             let path = files.dir_of(&queue);
-            queue.write_tail(&mut writer.scratch).map_err(StoreError::io("write", &path))?;
+            queue.write_tail(&mut writer.scratch, None).map_err(StoreError::io("write", &path))?;
         }
         Ok(())
     }

@@ -39,6 +39,14 @@ pub(crate) struct Loaded {
     pub damaged: Vec<Arc<Queue>>,
 }
 
+impl Loaded {
+    /// Adds what was found elsewhere.
+    pub fn extend(&mut self, other: Loaded) {
+        self.with_more.extend(other.with_more);
+        self.damaged.extend(other.damaged);
+    }
+}
+
 impl Queues {
     pub fn new(files: Arc<QueueFiles>) -> Queues {
         Queues {
@@ -95,7 +103,7 @@ impl Queues {
     }
 
     /// Names of the topics that have a directory for queues of a kind.
-    fn topic_dirs(&self, kind: QueueKind) -> Result<Vec<String>, StoreError> {
+    pub fn topic_dirs(&self, kind: QueueKind) -> Result<Vec<String>, StoreError> {
         let root = self.files.root(kind);
         let entries = self.files.disk.list(&root).map_err(StoreError::io("list", &root))?;
         // Plain files here are those of a RocksDB and not ours to judge (store.md §24 T34).
@@ -104,27 +112,35 @@ impl Queues {
 
     /// Finds the queues that are on disk, with their entries that point below `position` of the log.
     pub fn load(&self, position: u64) -> Result<Loaded, StoreError> {
-        self.load_kinds(&QueueKind::ALL, position)
+        let mut loaded = Loaded::default();
+        for kind in QueueKind::ALL {
+            loaded.extend(self.load_topics(kind, self.topic_dirs(kind)?, position)?);
+        }
+        Ok(loaded)
     }
 
-    /// The same for queues of some kinds only.
-    pub fn load_kinds(&self, kinds: &[QueueKind], position: u64) -> Result<Loaded, StoreError> {
+    /// The same for the queues of one kind in the directories of these topics.
+    pub fn load_topics(
+        &self,
+        kind: QueueKind,
+        names: Vec<String>,
+        position: u64,
+    ) -> Result<Loaded, StoreError> {
         let files = &self.files;
         let mut found = Vec::new();
-        for kind in kinds {
-            for topic in self.topic_dirs(*kind)? {
-                let dir = files.root(*kind).join(&topic);
-                let name: Arc<str> = Arc::from(topic);
-                for queue in files.disk.list(&dir).map_err(StoreError::io("list", &dir))? {
-                    if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
-                        found.push((*kind, name.clone(), id));
-                    }
+        for name in names {
+            let dir = files.root(kind).join(&name);
+            let name: Arc<str> = Arc::from(name);
+            for queue in files.disk.list(&dir).map_err(StoreError::io("list", &dir))? {
+                if let (true, Ok(id)) = (queue.is_dir, queue.name.parse::<u32>()) {
+                    found.push((kind, name.clone(), id));
                 }
             }
         }
         let mut loaded = Loaded::default();
+        let found = self.find_all(found, position)?;
         let mut topics = self.topics.write();
-        for ((kind, topic, id), entries) in self.find_all(found, position)? {
+        for ((kind, topic, id), entries) in found {
             let queue = Arc::new(Queue::new(files.clone(), kind, topic, id, entries.extent));
             if entries.has_more {
                 loaded.with_more.push(queue.clone());
@@ -219,6 +235,18 @@ impl Queues {
 
     pub fn count(&self) -> usize {
         self.topics.read().values().map(BTreeMap::len).sum()
+    }
+
+    /// Entries that all queues have ever had.
+    pub fn entries(&self) -> u64 {
+        let topics = self.topics.read();
+        let next = topics.values().flat_map(BTreeMap::values).map(|queue| queue.next.load(Ordering::Acquire));
+        next.fold(0, u64::wrapping_add)
+    }
+
+    /// Whether a topic has queues.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.topics.read().contains_key(topic)
     }
 
     /// Takes the queues of a topic out of the table.

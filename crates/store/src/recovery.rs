@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use wire::names;
 use wire::prop_crc;
-use wire::record::Record;
+use wire::record::{self, Record};
 use wire::sys_flag;
 
-use crate::checkpoint::{Checkpoint, CheckpointFile, NO_RUN};
+use crate::checkpoint::{Checkpoint, CheckpointFile, Mark, NO_RUN};
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::Disk;
@@ -26,7 +26,7 @@ use crate::options::Options;
 use crate::progress::Progress;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
 use crate::queue_kind::{self, QueueKind, Unit};
-use crate::queue_table;
+use crate::queue_table::{self, Moment, Row, Table};
 use crate::queues::{Loaded, Queues};
 use crate::segment;
 
@@ -42,6 +42,8 @@ pub(crate) struct Recovered {
     pub settle: bool,
     /// The store had been stopped cleanly.
     pub clean: bool,
+    /// What the table of queues that is there was written for.
+    pub table: Option<Moment>,
 }
 
 /// Where to begin, and what is known about it.
@@ -60,6 +62,20 @@ struct Start {
     ours_clean: bool,
 }
 
+impl Start {
+    /// Whether the queues may be taken from a table that was written for this moment.
+    fn accepts(&self, table: Moment, log: &CommitLog) -> bool {
+        let Mark { position, entries } = table.mark;
+        let files_end = log.segments().last().map_or(0, |last| last.until());
+        let is_of_this_log = if self.ours_clean {
+            (position, Some(entries)) == (self.position, self.entries)
+        } else {
+            self.same_run && position <= files_end
+        };
+        is_of_this_log && table.log_min == log.min() && position >= table.log_min
+    }
+}
+
 /// Recovers log and queues. `leftovers` are files of segments that were never completed.
 pub(crate) fn recover(
     disk: &dyn Disk,
@@ -70,15 +86,16 @@ pub(crate) fn recover(
     leftovers: Vec<PathBuf>,
 ) -> Result<Recovered, StoreError> {
     let root = &options.root;
-    let abort = root.join("abort");
+    let (abort, began) = (root.join("abort"), clock.monotonic());
     let clean = disk.stat(&abort).map_err(StoreError::io("look at", &abort))?.is_none();
     let (checkpoint, _) =
         CheckpointFile::open(disk, root).map_err(StoreError::io("open", &root.join("checkpoint")))?;
-    let start = choose_start(disk, log, &checkpoint.content, clean)?;
+    let mut start = choose_start(disk, log, &checkpoint.content, clean)?;
     if clean {
         mark_running(disk, &abort)?;
     }
-    let loaded = load_queues(disk, root, &checkpoint.content, &start, queues)?;
+    let loading = load_queues(disk, options, log, &mut start, queues)?;
+    let mut table = loading.table;
     let mut scan = Scan {
         log,
         queues,
@@ -87,26 +104,36 @@ pub(crate) fn recover(
         force_prop_crc: options.force_verify_prop_crc,
         strict_from: if clean { u64::MAX } else { start.promised.unwrap_or(0) },
         begins_at_min: start.position == log.min(),
-        damaged: loaded.damaged.iter().map(|queue| queue.serial).collect(),
+        damaged: loading.damaged.iter().map(|queue| queue.serial).collect(),
         // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
         last_timestamp: checkpoint.content.own.map_or(0, |_| checkpoint.content.physic_timestamp),
         progress: Progress::new(clock, start.position, log),
         pushed: 0,
         pushed_max: PUSHED_BETWEEN_WRITES.min(options.queue_tail_bytes_max / 2 / ENTRY_BYTES as u64),
     };
-    let all = queues_are_incomplete(queues, &start, log);
+    let all = loading.incomplete;
     if all {
         tracing::warn!("consume queue files are missing or damaged; rebuilding all queues from the log");
     }
     let (end, reason) = scan.forward(start.position, all)?;
     check_end(log, &start, end, &reason)?;
+    let strays = loading.unknown.into_iter().filter(|topic| !queues.has_topic(topic)).collect();
+    let strays = queues.load_topics(QueueKind::Simple, strays, end)?;
+    scan.damaged.extend(strays.damaged.iter().map(|queue| queue.serial));
     if all || !scan.damaged.is_empty() {
+        queue_table::remove(disk, root).map_err(StoreError::io("remove the table of queues in", root))?;
+        table = None;
         scan.rebuild(end, all)?;
     }
-    cut_log(disk, log, &start, end, &leftovers)?;
+    let was_longer = checkpoint.content.own.is_some_and(|own| end < own.written.position);
+    let lost = cut_log(disk, log, &start, end, &leftovers)? || was_longer;
     write_again(log, start.write_again_from, end)?;
-    // After a power cut there may be rests behind holes, which loading does not see.
-    let trimmed = if start.ours_clean || start.same_run { loaded.with_more } else { queues.all() };
+    let trimmed = if (start.same_run && !lost) || start.ours_clean {
+        [loading.with_more, strays.with_more].concat()
+    } else {
+        // After a power cut there may be rests behind holes, which loading does not see.
+        queues.all()
+    };
     for queue in &trimmed {
         let (end, path) = (queue.end_place(), queues.files.dir_of(queue));
         // What one run of the machine wrote has no holes: where it ends there is nothing behind it.
@@ -126,36 +153,102 @@ pub(crate) fn recover(
         tracing::warn!("there are timer messages in this store; they wait until timerWheelEnable is true");
     }
     log.set_end(end);
+    if !clean {
+        tracing::info!(
+            queues = queues.count(),
+            from_table = loading.from_table,
+            records = scan.progress.records,
+            read_mib = end.saturating_sub(start.position) >> 20,
+            millis = (clock.monotonic() - began).as_millis() as u64,
+            "recovered from an unclean stop"
+        );
+    }
     let flushed = if start.ours_clean { end } else { start.promised.unwrap_or(log.min()).min(end) };
     Ok(Recovered {
         checkpoint,
         flushed,
         last_timestamp: scan.last_timestamp,
-        entries: queues
-            .all()
-            .iter()
-            .map(|queue| queue.next.load(Ordering::Acquire))
-            .fold(0, u64::wrapping_add),
+        entries: queues.entries(),
         settle: !start.ours_clean && !start.same_run,
         clean,
+        table,
     })
 }
 
-/// The queues as the table of a clean stop gives them, or as their files say.
+/// The queues as they are when the scan begins, and what is known about them.
+struct Loading {
+    /// Files hold something behind the entries that count.
+    with_more: Vec<Arc<Queue>>,
+    /// Files do not form a queue.
+    damaged: Vec<Arc<Queue>>,
+    /// Directories of topics that were not looked into.
+    unknown: Vec<String>,
+    /// Files that should be there are not.
+    incomplete: bool,
+    /// Nobody looked into their files.
+    from_table: bool,
+    /// What the table of queues that is there was written for.
+    table: Option<Moment>,
+}
+
+/// The queues as their table gives them, or as their files say. In the first case the log is read from the table's
+/// position on; in the second a table is left for the next start, unless there is a good one.
 fn load_queues(
     disk: &dyn Disk,
+    options: &Options,
+    log: &CommitLog,
+    start: &mut Start,
+    queues: &Queues,
+) -> Result<Loading, StoreError> {
+    let root = &options.root;
+    let dirs = queues.topic_dirs(QueueKind::Simple)?;
+    let enough = |table: &Table| table.rows.len().max(dirs.len()) >= options.queue_table_rows_min;
+    let table = Table::load(disk, root).filter(|table| start.accepts(table.moment, log));
+    let moment = table.as_ref().map(|table| table.moment);
+    if let Some(table) = table.filter(enough)
+        && let Some(unknown) = table.unknown(dirs.clone())
+    {
+        start.position = table.moment.mark.position;
+        queues.fill(table.rows);
+        let batch = queues.topic_dirs(QueueKind::Batch)?;
+        let Loaded { with_more, damaged } = queues.load_topics(QueueKind::Batch, batch, start.position)?;
+        let incomplete = queues.entries() != table.moment.mark.entries;
+        return Ok(Loading { with_more, damaged, unknown, incomplete, from_table: true, table: moment });
+    }
+    let Loaded { with_more, damaged } = queues.load(start.position)?;
+    let incomplete = queues_are_incomplete(queues, start, log);
+    let sound = damaged.is_empty() && !incomplete;
+    let table = if sound && moment.is_some() {
+        moment
+    } else {
+        replace_table(disk, root, log, start, queues, sound)?
+    };
+    Ok(Loading { with_more, damaged, unknown: Vec::new(), incomplete, from_table: false, table })
+}
+
+/// Removes the table of queues, which does not fit, and writes one for where the scan begins if that is known.
+fn replace_table(
+    disk: &dyn Disk,
     root: &Path,
-    checkpoint: &Checkpoint,
+    log: &CommitLog,
     start: &Start,
     queues: &Queues,
-) -> Result<Loaded, StoreError> {
-    let stopped_at = checkpoint.own.map(|own| own.durable).filter(|_| start.ours_clean);
-    let simple_root = queues.files.root(QueueKind::Simple);
-    if let Some(rows) = stopped_at.and_then(|mark| queue_table::load(disk, root, mark, &simple_root)) {
-        queues.fill(rows);
-        return queues.load_kinds(&[QueueKind::Batch], start.position);
+    is_known: bool,
+) -> Result<Option<Moment>, StoreError> {
+    queue_table::remove(disk, root).map_err(StoreError::io("remove the table of queues in", root))?;
+    if !is_known {
+        return Ok(None);
     }
-    queues.load(start.position)
+    let mark = Mark { position: start.position, entries: queues.entries() };
+    let moment = Moment { mark, log_min: log.min() };
+    let rows = queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
+    Ok(match (Table { moment, rows }).save(disk, root, false) {
+        Ok(()) => Some(moment),
+        Err(error) => {
+            tracing::warn!(%error, "cannot write the table of queues");
+            None
+        }
+    })
 }
 
 /// From where recovery would read the log.
@@ -292,8 +385,8 @@ struct Scan<'a> {
 }
 
 /// Tails are written each time this many records were dispatched, or half of what may wait in memory; the last ones
-/// are left to the store's worker.
-const PUSHED_BETWEEN_WRITES: u64 = 1 << 20;
+/// are left to the store's worker. After a kill that is all of them, so that nobody waits for a hundred thousand files.
+const PUSHED_BETWEEN_WRITES: u64 = 1 << 22;
 /// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
 const FILLED_MAX: u64 = 1_000_000;
 
@@ -477,7 +570,7 @@ impl Scan<'_> {
         for queue in self.queues.files.take_dirty() {
             queue.unlist();
             let path = self.queues.files.dir_of(&queue);
-            queue.write_tail(&mut scratch).map_err(StoreError::io("write", &path))?;
+            queue.write_tail(&mut scratch, Some(u64::MAX)).map_err(StoreError::io("write", &path))?;
         }
         self.pushed = 0;
         Ok(())
@@ -512,14 +605,15 @@ fn check_end(log: &CommitLog, start: &Start, end: u64, reason: &str) -> Result<(
 /// How far behind the end rests are looked for when nothing written can be lost: more than any one write.
 const RESTS_LOOKED_FOR: u64 = 8 << 20;
 
-/// Removes what is behind the end of the log, so that it cannot come back to life (store.md §24 T1).
+/// Removes what is behind the end of the log, so that it cannot come back to life (store.md §24 T1). Tells whether there
+/// were records in it.
 fn cut_log(
     disk: &dyn Disk,
     log: &CommitLog,
     start: &Start,
     end: u64,
     leftovers: &[PathBuf],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     for path in leftovers {
         disk.remove(path).map_err(StoreError::io("remove", path))?;
         disk.sync_dir(&log.dir).map_err(StoreError::io("sync", &log.dir))?;
@@ -530,25 +624,36 @@ fn cut_log(
     let keeps_first = log.segments().first().is_some_and(|first| first.base == first_unused);
     let from = if keeps_first { first_unused + log.segment_bytes } else { first_unused };
     log.remove_from(from).map_err(StoreError::io("remove segments of", &log.dir))?;
-    let Some(segment) = log.segment_at(end) else { return Ok(()) };
+    let Some(segment) = log.segment_at(end) else { return Ok(false) };
     if start.ours_clean {
-        return Ok(());
+        return Ok(false);
     }
     let error = |what| move |source| log.error_at(what, end, source);
     let (from, until) = (end - segment.base, segment.size);
+    let mut lost = false;
     if start.same_run {
         let mut rest = vec![0; (until - from).min(RESTS_LOOKED_FOR) as usize];
         segment.file.read_at(&mut rest, from).map_err(error("read"))?;
         if rest.iter().all(|&byte| byte == 0) {
-            return Ok(());
+            return Ok(false);
         }
+        // A write that the kill cut short leaves the beginning of one record; more than that, and records that had
+        // been accepted are damaged.
+        lost = rest.get(record::BLANK_SIZE..).is_some_and(holds_records);
     }
     segment.file.zero(from, until).map_err(error("clear"))?;
     // Without the space reserved a full disk shows only at an append; that is no reason not to open.
     if let Err(error) = segment.file.allocate(from, until) {
         tracing::warn!(%error, "cannot reserve the rest of the last segment");
     }
-    segment.file.sync_data().map_err(error("sync"))
+    segment.file.sync_data().map_err(error("sync"))?;
+    Ok(lost)
+}
+
+/// Whether the magic of a record stands anywhere in these bytes.
+fn holds_records(bytes: &[u8]) -> bool {
+    let magics = [record::MAGIC_V1, record::MAGIC_V2].map(u32::to_be_bytes);
+    bytes.windows(4).any(|window| magics.iter().any(|magic| window == magic))
 }
 
 /// Bytes that are written again at a time.

@@ -57,6 +57,10 @@ impl Store {
             );
             self.clean_queues()?;
             self.index_clean()?;
+            // The table of queues speaks of the log as it began before; a round writes it anew.
+            if let Err(error) = self.queue_step(false) {
+                tracing::warn!(%error, "writing consume queues failed; their entries stay in memory");
+            }
             // What was over the limit may be under it now.
             self.pressure(&live)?;
         }

@@ -23,7 +23,6 @@ use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::{self, QueueKind};
-use crate::queue_table::{self, Row};
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
 use crate::recovery;
@@ -121,7 +120,7 @@ impl Store {
             log,
             appender: Mutex::new(appender),
             queues,
-            queue_writer: Mutex::default(),
+            queue_writer: Mutex::new(QueueWriter::new(recovered.table)),
             unseen: Mutex::default(),
             flush,
             index,
@@ -220,23 +219,13 @@ impl Store {
         self.queue_step(true)?;
         self.compaction_stop()?;
         self.index_stop()?;
-        self.save_queue_table();
+        self.save_table();
         self.timer_stop()?;
         self.log.drop_ready().map_err(StoreError::io("tidy", &self.log.dir))?;
         self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
         let abort = self.options.root.join("abort");
         self.disk.remove(&abort).map_err(StoreError::io("remove", &abort))?;
         self.disk.sync_dir(&self.options.root).map_err(StoreError::io("sync", &self.options.root))
-    }
-
-    /// Without the table the next start is slower and nothing else.
-    fn save_queue_table(&self) {
-        let mark = self.appender.lock().moment().mark;
-        let rows = self.queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
-        let (root, rows_min) = (&self.options.root, self.options.queue_table_rows_min);
-        if let Err(error) = queue_table::save(&*self.disk, root, mark, rows, rows_min) {
-            tracing::warn!(%error, "cannot write the table of queues");
-        }
     }
 
     fn stop_workers(&self) {
@@ -370,6 +359,8 @@ impl Store {
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
         // First what would otherwise be all that is left of it after a crash.
         self.delete_compacted(topic)?;
+        let mut no_writes = self.queue_writer.lock();
+        self.drop_table(&mut no_writes)?;
         let removed = {
             let mut appender = self.appender.lock();
             let removed = self.queues.remove_topic(topic);
@@ -380,13 +371,11 @@ impl Store {
             removed
         };
         let files = &self.queues.files;
-        {
-            let _no_writes = self.queue_writer.lock();
-            for queue in &removed {
-                files.remove_all(queue).map_err(StoreError::io("remove", &files.dir_of(queue)))?;
-            }
-            files.remove_topic(topic).map_err(StoreError::io("remove queues below", &self.options.root))?;
+        for queue in &removed {
+            files.remove_all(queue).map_err(StoreError::io("remove", &files.dir_of(queue)))?;
         }
+        files.remove_topic(topic).map_err(StoreError::io("remove queues below", &self.options.root))?;
+        drop(no_writes);
         // From here on recovery must not dispatch the topic's old messages again.
         self.flush_step()?;
         self.queue_step(true)

@@ -7,7 +7,6 @@ mod a_store_is_verified;
 #[path = "support/archive.rs"]
 mod archive;
 mod clean_stop_then_open;
-mod clean_stop_with_many_queues;
 mod compacted_topics_keep_the_last_message_of_each_key;
 mod compaction;
 mod compaction_crash_histories;
@@ -24,6 +23,7 @@ mod java_batch_store_opens;
 mod java_store_opens;
 mod java_timer_store_opens;
 mod light_queues_name_messages_of_topics;
+mod many_queues_are_taken_from_a_table;
 mod offset_by_time;
 mod old_segments_expire;
 mod options_change_while_the_store_is_open;

@@ -58,7 +58,10 @@ impl History {
     pub fn new(seed: u64, bug: Option<Bug>) -> History {
         let mut random = Random::new(seed);
         let options = if random.chance(50) { sync_options() } else { small_options() };
-        let options = Options { multi_dispatch: true, ..options };
+        // One half takes the queues from their table wherever it counts, the other looks into the files.
+        let queue_table_rows_min = if random.chance(50) { 0 } else { 1000 };
+        let options =
+            Options { queue_table_rows_min, queue_table_bytes: 3000, multi_dispatch: true, ..options };
         let clock = SimClock::default();
         let mut history = History {
             random,
