@@ -5,10 +5,10 @@
 //! file the backup and the last good one is gone; so here it is written beside and takes its place when it is durable.
 //!
 //! A flipped bit can make another number of a number, which no parser notices. So the last entries of what is written
-//! are `"savedAt"`, the second that the file's time of change is set to, and `"crc32"`, over the text before that entry.
-//! Java passes over them when it reads the file and leaves them out when it writes it. A text that the CRC does not fit
-//! is damaged, if the file has its time; else somebody has edited it, and it is taken as it is. So is a file without
-//! these entries, or with anything behind them as editors leave.
+//! are `"savedAt"`, the second that the file's time of change is set to, and `"crc32"`, over the text before that
+//! entry. Java passes over them when it reads the file and leaves them out when it writes it. A text that the CRC does
+//! not fit is damaged, if the file has its time; else somebody has edited it, and it is taken as it is. So is a file
+//! without these entries, or with anything behind them as editors leave.
 
 use std::borrow::Cow;
 use std::io;

@@ -2,15 +2,15 @@
 //! into a hundred thousand directories (`docs/formats.md`).
 //!
 //! It is written when a store is opened, behind the rounds of the queue writer each time the log has grown by
-//! `queue_table_bytes`, and at a clean stop. The next start takes the queues from it and reads the log from its position
-//! on. It counts after a clean stop, for exactly the log that ended there, and after a kill as long as the machine has not
-//! restarted: records and queue entries that were written before its position can then not have gone. Every other start
-//! removes it before it changes anything. So does whoever takes entries out of queue files; Java does so, like us, when
-//! segments of the log have expired, which is why the table names the log's first offset.
+//! `queue_table_bytes`, and at a clean stop. The next start takes the queues from it and reads the log from its
+//! position on. It counts after a clean stop, for exactly the log that ended there, and after a kill as long as the
+//! machine has not restarted: records and queue entries that were written before its position can then not have gone.
+//! Every other start removes it before it changes anything. So does whoever takes entries out of queue files; Java does
+//! so, like us, when segments of the log have expired, which is why the table names the log's first offset.
 //!
-//! Whoever removes queue files to have them built anew removes the directory of a topic or all of them, which is noticed
-//! at the start; a single file that is missing is noticed when it is read or written, and the start after that looks into
-//! all files again.
+//! Whoever removes queue files to have them built anew removes the directory of a topic or all of them, which is
+//! noticed at the start; a single file that is missing is noticed when it is read or written, and the start after that
+//! looks into all files again.
 
 use std::collections::HashSet;
 use std::io;

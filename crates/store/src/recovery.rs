@@ -605,8 +605,8 @@ fn check_end(log: &CommitLog, start: &Start, end: u64, reason: &str) -> Result<(
 /// How far behind the end rests are looked for when nothing written can be lost: more than any one write.
 const RESTS_LOOKED_FOR: u64 = 8 << 20;
 
-/// Removes what is behind the end of the log, so that it cannot come back to life (store.md §24 T1). Tells whether there
-/// were records in it.
+/// Removes what is behind the end of the log, so that it cannot come back to life (store.md §24 T1). Tells whether
+/// there were records in it.
 fn cut_log(
     disk: &dyn Disk,
     log: &CommitLog,
