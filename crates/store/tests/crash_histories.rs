@@ -1,7 +1,7 @@
 //! Random histories of sending, flushing, expiring, stopping, failing and crashing; after every crash the store must
 //! hold what it promised, nothing that was not sent, and nothing out of place. A failing seed is printed: run it alone
-//! with `CRASH_SEED=<seed> cargo test -p store --test situations crash_histories::`. Ten thousand of them, in a few minutes:
-//! `CRASH_SEEDS=10000 cargo test --release -p store --test situations crash_histories:: -- --nocapture`.
+//! with `CRASH_SEED=<seed> cargo test -p store --test situations crash_histories::`. Ten thousand of them, in a few
+//! minutes: `CRASH_SEEDS=10000 cargo test --release -p store --test situations crash_histories:: -- --nocapture`.
 
 use std::panic::catch_unwind;
 use std::sync::Mutex;
