@@ -55,7 +55,7 @@ pub fn of(settings: &Settings) -> Options {
         examined_entries_min: settings.max_filter_message_size as u64 / 20,
         delay_levels: delay_levels(settings),
         timer: settings.timer_wheel_enable.then(|| timer(settings)),
-        compaction: settings.enable_compaction.then(|| CompactionOptions {
+        compaction: settings.enable_compaction.then_some(CompactionOptions {
             log_file_bytes: settings.compaction_mapped_file_size,
             units_file_bytes: settings.compaction_cq_mapped_file_size,
             interval: settings.compaction_schedule_internal,

@@ -83,11 +83,14 @@ impl CompactionOptions {
     }
 }
 
+/// The compaction logs of a topic by queue.
+type Logs = BTreeMap<u32, Arc<CompactionLog>>;
+
 /// The compaction logs of a store.
 pub(crate) struct Compaction {
     sizes: Sizes,
     /// By topic and number, for every topic that is compacted.
-    topics: RwLock<HashMap<Arc<str>, BTreeMap<u32, Arc<CompactionLog>>>>,
+    topics: RwLock<HashMap<Arc<str>, Logs>>,
     /// Whether there is any, so that others pay nothing.
     any: AtomicBool,
     positions: Mutex<Positions>,

@@ -221,6 +221,7 @@ fn files_of_another_size_are_named_and_left_alone() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "threads of a real store are waited for")]
 fn workers_copy_and_compact_by_themselves() {
     let mut options = options();
     options.flush = store::FlushMode::Async { interval: Duration::from_millis(1) };

@@ -111,12 +111,15 @@ impl StoreFiles {
     }
 }
 
+/// Takes a file, a position in it, what is wrong there, and the remedy.
+type AddFinding<'a> = dyn FnMut(&Path, Option<u64>, String, &'static str) + 'a;
+
 /// Walks over the entries of a part to the first that is none.
 fn compare(
     part: &Segment,
     units: &dyn File,
     view: &mut CompactedView,
-    add: &mut dyn FnMut(&Path, Option<u64>, String, &'static str),
+    add: &mut AddFinding<'_>,
 ) -> std::io::Result<()> {
     let mut window = Window::new(u64::MAX);
     let mut bytes = vec![0; units.len()? as usize / UNIT_BYTES * UNIT_BYTES];

@@ -1,4 +1,5 @@
 //! Archives of stores that the real Java broker wrote.
+#![allow(clippy::disallowed_methods, reason = "fixtures are real files on a real disk")]
 
 use std::fs;
 use std::io::Read;
