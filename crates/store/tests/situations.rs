@@ -1,5 +1,5 @@
-//! All situations that the store is tried in, as one program: it is linked once, and one command runs a part by name, as
-//! in `cargo test -p store --test situations old_segments_expire`.
+//! All situations that the store is tried in, as one program: it is linked once, and one command runs a part by name,
+//! as in `cargo test -p store --test situations old_segments_expire`.
 
 mod a_flipped_bit_is_never_served;
 mod a_store_is_repaired;
