@@ -2,12 +2,14 @@
 
 mod bench;
 mod logging;
+mod operate;
 mod serve;
 mod store;
+mod table;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use logging::LogFormat;
 
@@ -28,14 +30,19 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run a nameserver.
     Nameserver(serve::NameserverArgs),
-    /// Run a broker.
-    Broker(serve::BrokerArgs),
+    /// Run a broker; with config or status, ask those that run.
+    Broker(operate::broker::BrokerRunOrAsk),
     /// Measure a RocketMQ-compatible broker with raw pipelined frames.
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Look at the files of a store that no broker works on, check them, repair them.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Print docs/commands.md.
+    #[command(hide = true)]
+    Commands,
+    #[command(flatten)]
+    Operate(operate::OperateCommand),
 }
 
 fn main() -> ExitCode {
@@ -43,9 +50,14 @@ fn main() -> ExitCode {
     let run = match &cli.command {
         Command::Bench(bench) => return bench::run(bench),
         Command::Store(command) => return store::run(command),
+        Command::Operate(command) => return operate::run(command),
         Command::Serve(args) => serve::Plan::serve(args),
         Command::Nameserver(args) => serve::Plan::nameserver(args),
-        Command::Broker(args) => serve::Plan::broker(args),
+        Command::Commands => return operate::print_page(Cli::command()),
+        Command::Broker(args) => match &args.ask {
+            Some(ask) => return operate::ask_brokers(ask),
+            None => serve::Plan::broker(&args.run),
+        },
     };
     logging::start(cli.log_format);
     match run.and_then(serve::Plan::run) {

@@ -6,7 +6,6 @@ mod args;
 mod inspect;
 mod progress;
 mod repair;
-mod table;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ use wire::properties;
 use wire::record::Record;
 
 use super::args::Place;
-use super::table::Table;
 use super::{CommandError, Verdict, findings_json, grouped, print_findings, time};
+use crate::table::Table;
 
 /// `thrust store inspect`.
 #[derive(Debug, Args)]

@@ -26,7 +26,13 @@ impl Table {
         }
     }
 
-    fn text(&self) -> String {
+    /// Whether there is nothing below the headings.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
+    /// The lines, headings first.
+    pub fn text(&self) -> String {
         let width_of = |column| {
             let cells = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
             cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)

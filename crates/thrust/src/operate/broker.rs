@@ -1,0 +1,183 @@
+//! `thrust broker config` and `thrust broker status`: running brokers, asked and changed.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use thrustmq_client::Admin;
+
+use super::cluster::{Member, members};
+use super::failure::{Failure, did_you_mean};
+use super::screen::{print_json, print_table};
+use super::target::{Target, pair};
+use crate::serve::BrokerArgs;
+use crate::table::Table;
+
+/// `thrust broker` runs one; with a word behind it, it asks those that run.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BrokerRunOrAsk {
+    #[command(flatten)]
+    pub run: BrokerArgs,
+    #[command(subcommand)]
+    pub ask: Option<BrokerCommand>,
+}
+
+/// Work on running brokers.
+#[derive(Debug, Subcommand)]
+pub enum BrokerCommand {
+    /// Look at settings of running brokers and change them.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show what a running broker tells of its state.
+    Status(StatusArgs),
+}
+
+/// Work on settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show settings.
+    Get(GetArgs),
+    /// Change settings; prints what changes.
+    Set(SetArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Name or address of the broker [default: all].
+    #[arg(short, long)]
+    broker: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Keys, or parts of them [default: all].
+    key: Vec<String>,
+    /// Name or address of the broker [default: all].
+    #[arg(short, long)]
+    broker: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Settings with their new values.
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
+    change: Vec<(String, String)>,
+    /// Name or address of the broker [default: all].
+    #[arg(short, long)]
+    broker: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub async fn run(command: &BrokerCommand) -> Result<(), Failure> {
+    match command {
+        BrokerCommand::Config(ConfigCommand::Get(args)) => get(args).await,
+        BrokerCommand::Config(ConfigCommand::Set(args)) => set(args).await,
+        BrokerCommand::Status(args) => status(args).await,
+    }
+}
+
+/// The members that a name or an address means; all without one.
+async fn chosen(admin: &Admin, wanted: Option<&str>) -> Result<Vec<Member>, Failure> {
+    let mut all = members(admin).await?;
+    let Some(wanted) = wanted else { return Ok(all) };
+    let hint = did_you_mean(wanted, all.iter().map(|member| member.broker.as_str()));
+    all.retain(|member| member.broker == wanted || member.address == wanted);
+    if all.is_empty() {
+        return Err(Failure::NotFound(format!(
+            "no broker \"{wanted}\" is registered{hint}; `thrust cluster list` shows all"
+        )));
+    }
+    Ok(all)
+}
+
+async fn get(args: &GetArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    let mut found = Vec::new();
+    for member in chosen(&admin, args.broker.as_deref()).await? {
+        let mut config = admin.broker_config(&member.address).await?;
+        config.retain(|key, _| is_wanted(key, &args.key));
+        found.push((member, config));
+    }
+    if found.iter().all(|(_, config)| config.is_empty()) {
+        return Err(Failure::NotFound(format!("no broker has a setting like \"{}\"", args.key.join(" "))));
+    }
+    print_settings(found, args.target.json, ["SETTING", "VALUE"])
+}
+
+fn is_wanted(key: &str, wanted: &[String]) -> bool {
+    let key = key.to_lowercase();
+    wanted.is_empty() || wanted.iter().any(|part| key.contains(&part.to_lowercase()))
+}
+
+fn print_settings(
+    found: Vec<(Member, BTreeMap<String, String>)>,
+    as_json: bool,
+    [name, value]: [&str; 2],
+) -> Result<(), Failure> {
+    if as_json {
+        let brokers = found.iter().map(|(member, values)| {
+            json!({
+                "broker": member.broker,
+                "brokerId": member.id,
+                "address": member.address,
+                "values": values,
+            })
+        });
+        return print_json(&brokers.collect());
+    }
+    let mut table = Table::new(&["BROKER", name, value]);
+    for (member, values) in found {
+        for (key, value) in values {
+            table.row([format!("{}/{}", member.broker, member.id), key, value]);
+        }
+    }
+    print_table(&table, "no broker is registered")
+}
+
+async fn set(args: &SetArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    let changes: Vec<(&str, &str)> =
+        args.change.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut changed = Vec::new();
+    for member in chosen(&admin, args.broker.as_deref()).await? {
+        let old = admin.broker_config(&member.address).await?;
+        if let Some((unknown, _)) = changes.iter().find(|(key, _)| !old.contains_key(*key)) {
+            let hint = did_you_mean(unknown, old.keys().map(String::as_str));
+            let broker = &member.broker;
+            return Err(Failure::Arguments(format!("broker {broker} has no setting \"{unknown}\"{hint}")));
+        }
+        admin.update_broker_config(&member.address, &changes).await?;
+        // What the broker has now, which need not be what it was told.
+        let new = admin.broker_config(&member.address).await?;
+        for (key, value) in new.into_iter().filter(|(key, value)| old.get(key) != Some(value)) {
+            changed.push((member.broker.clone(), old.get(&key).cloned(), key, value));
+        }
+    }
+    if args.target.json {
+        let all = changed.iter().map(|(broker, from, setting, to)| {
+            json!({ "broker": broker, "setting": setting, "from": from, "to": to })
+        });
+        return print_json(&json!({ "changes": all.collect::<Vec<_>>() }));
+    }
+    let mut table = Table::new(&["BROKER", "SETTING", "FROM", "TO"]);
+    for (broker, from, key, to) in changed {
+        table.row([broker, key, from.unwrap_or("-".to_owned()), to]);
+    }
+    print_table(&table, "nothing changes: the brokers have these settings already")
+}
+
+async fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    let mut found = Vec::new();
+    for member in chosen(&admin, args.broker.as_deref()).await? {
+        let stats = admin.runtime_stats(&member.address).await?;
+        found.push((member, stats));
+    }
+    print_settings(found, args.target.json, ["WHAT", "VALUE"])
+}

@@ -1,0 +1,192 @@
+//! `thrust consume`: reads messages as a member of a consumer group, and leaves it with its offsets written down.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use thrustmq_client::{Admin, Filter, Received, StartFrom, SubscriptionGroupConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::Failure;
+use super::moment::{Times, duration};
+use super::screen::print_bytes;
+use super::target::{Target, route};
+
+/// Time to write offsets down and leave the group.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub struct ConsumeArgs {
+    /// The topic.
+    #[arg(short, long)]
+    topic: String,
+    /// The consumer group; it goes on where it was.
+    #[arg(short, long)]
+    group: String,
+    /// Where the group starts in queues it has never read: first, last, an offset, or a time: 10m (ago),
+    /// 2026-01-31T12:30, @1700000000000 (Unix milliseconds).
+    #[arg(long, value_name = "PLACE", default_value = "first")]
+    from: String,
+    /// Tags to select, such as "paid || created".
+    #[arg(long, value_name = "TAGS", conflicts_with = "sql")]
+    filter: Option<String>,
+    /// A condition on properties to select by, such as "amount > 100".
+    #[arg(long, value_name = "CONDITION")]
+    sql: Option<String>,
+    /// Stop after so many messages.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Wait for messages without end, until Ctrl-C or --count.
+    #[arg(short, long)]
+    follow: bool,
+    /// Without --follow: stop when nothing has come for so long.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    wait: Duration,
+    /// How messages are printed: text has one line each, json one object each, raw the bodies alone.
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// How messages are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Text,
+    Json,
+    Raw,
+}
+
+pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
+    let start = start(&args.from)?;
+    let client = args.target.client().await?;
+    route(&client.admin(), &args.topic).await?;
+    let start = match start {
+        Start::From(start) => start,
+        Start::Offset(offset) => {
+            begin_at(&client.admin(), args, offset).await?;
+            StartFrom::Latest
+        }
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let builder = client.consumer(&args.group).subscribe(&args.topic, filter(args));
+    let mut consumer = builder.start_from(start).stream().await?;
+    let form = if args.target.json { Form::Json } else { args.format };
+    let (mut count, times) = (0_u64, Times::new());
+    let ended = loop {
+        if args.count.is_some_and(|wanted| count >= wanted) {
+            break Ok(());
+        }
+        let next = tokio::select! {
+            next = consumer.next() => next,
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+            () = tokio::time::sleep(args.wait), if !args.follow => None,
+        };
+        let Some(message) = next else { break Ok(()) };
+        // What could not be printed comes again: it is not acknowledged.
+        match print_bytes(&printed(&message, form, &times)) {
+            Ok(()) => message.ack(),
+            Err(failure) => break Err(failure),
+        }
+        count += 1;
+    };
+    consumer.close(LEAVE_MAX).await;
+    ended?;
+    eprintln!("{count} messages read from topic {} by group {}", args.topic, args.group);
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|cause| Failure::File { what: "listen to signals".to_owned(), cause })
+}
+
+enum Start {
+    From(StartFrom),
+    Offset(i64),
+}
+
+fn start(text: &str) -> Result<Start, Failure> {
+    Ok(match text {
+        "first" => Start::From(StartFrom::Earliest),
+        "last" => Start::From(StartFrom::Latest),
+        _ => match text.parse() {
+            Ok(offset @ 0..) => Start::Offset(offset),
+            _ => Start::From(StartFrom::AtMs(Times::new().parse(text).ok_or_else(|| {
+                Failure::Arguments(format!(
+                    "\"{text}\" is no place; write first, last, an offset, 10m, 2026-01-31T12:30 or @MILLIS"
+                ))
+            })?)),
+        },
+    })
+}
+
+/// Writes down an offset for every queue that the group has never read.
+async fn begin_at(admin: &Admin, args: &ConsumeArgs, offset: i64) -> Result<(), Failure> {
+    let route = admin.topic_route(&args.topic).await?;
+    for address in route.masters() {
+        // Brokers take offsets only of groups that they know.
+        if !admin.groups(address).await?.contains_key(&args.group) {
+            let config = SubscriptionGroupConfig { group_name: args.group.clone(), ..Default::default() };
+            admin.update_group(address, &config).await?;
+        }
+    }
+    for queue in route.queues_to_read() {
+        if admin.committed(&args.group, &queue).await?.is_none() {
+            let (min, max) = (admin.min_offset(&queue).await?, admin.max_offset(&queue).await?);
+            admin.commit(&args.group, &queue, offset.clamp(min, max.max(min))).await?;
+        }
+    }
+    Ok(())
+}
+
+fn filter(args: &ConsumeArgs) -> Filter {
+    match (&args.sql, &args.filter) {
+        (Some(condition), _) => Filter::sql(condition),
+        (None, Some(tags)) => Filter::tags([tags.as_str()]),
+        (None, None) => Filter::all(),
+    }
+}
+
+fn printed(message: &Received, form: Form, times: &Times) -> Vec<u8> {
+    match form {
+        Form::Raw => [&message.body[..], b"\n"].concat(),
+        Form::Json => format!("{}\n", message_json(message)).into_bytes(),
+        Form::Text => {
+            let (queue, tag) =
+                (&message.queue, message.tag().map(|tag| format!(" [{tag}]")).unwrap_or_default());
+            let (broker, id, offset) = (&queue.broker_name, queue.queue_id, message.offset);
+            let stored = times.told(message.stored_at_ms);
+            format!("{stored} {broker}/{id}@{offset}{tag} {}\n", message.text()).into_bytes()
+        }
+    }
+}
+
+/// A message for machines. A body that is no text is given as hexadecimal digits.
+pub fn message_json(message: &Received) -> Value {
+    let (body, encoding) = match std::str::from_utf8(&message.body) {
+        Ok(text) => (text.to_owned(), "utf-8"),
+        Err(_) => (message.body.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
+    };
+    let properties =
+        message.properties.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    json!({
+        "topic": message.topic,
+        "broker": message.queue.broker_name,
+        "queueId": message.queue.queue_id,
+        "offset": message.offset,
+        "messageId": message.message_id,
+        "offsetId": message.offset_id,
+        "tag": message.tag(),
+        "keys": message.keys().collect::<Vec<_>>(),
+        "bornMs": message.born_at_ms,
+        "storedMs": message.stored_at_ms,
+        "bornHost": message.born_host.to_string(),
+        "storeHost": message.store_host.to_string(),
+        "reconsumeTimes": message.reconsume_times,
+        "properties": Value::Object(properties.collect()),
+        "body": body,
+        "bodyEncoding": encoding,
+    })
+}

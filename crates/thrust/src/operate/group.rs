@@ -1,0 +1,290 @@
+//! `thrust group`: consumer groups, how far they are behind, moving them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use thrustmq_client::{Admin, ConsumeStats, Moment, SubscriptionGroupConfig};
+use wire::names::{dlq_topic, is_system_group, retry_topic};
+
+use super::failure::{Failure, did_you_mean};
+use super::moment::Times;
+use super::screen::{consent, print, print_facts, print_json, print_table};
+use super::target::{Target, route};
+use crate::table::Table;
+
+/// Work on consumer groups.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// List consumer groups with their members and how far they are behind.
+    List(ListArgs),
+    /// Show settings and members of a group.
+    Describe(NameArgs),
+    /// Show how far a group is behind, queue by queue.
+    Lag(LagArgs),
+    /// Move a group to another place in a topic.
+    Reset(ResetArgs),
+    /// Delete a group with its offsets.
+    Delete(DeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// List groups of the system too.
+    #[arg(short, long)]
+    all: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// Name of the group.
+    group: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct LagArgs {
+    /// Name of the group.
+    group: String,
+    /// One topic alone.
+    #[arg(short, long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// Name of the group.
+    group: String,
+    /// The topic.
+    #[arg(short, long)]
+    topic: String,
+    /// Where to: first, last, or a time: 10m (ago), 2026-01-31T12:30, @1700000000000 (Unix milliseconds).
+    #[arg(long, value_name = "PLACE")]
+    to: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// Name of the group.
+    group: String,
+    /// Keep its offsets, for a group of the same name.
+    #[arg(long)]
+    keep_offsets: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub async fn run(command: &GroupCommand) -> Result<(), Failure> {
+    match command {
+        GroupCommand::List(args) => list(args).await,
+        GroupCommand::Describe(args) => describe(args).await,
+        GroupCommand::Lag(args) => lag(args).await,
+        GroupCommand::Reset(args) => reset(args).await,
+        GroupCommand::Delete(args) => delete(args).await,
+    }
+}
+
+/// Groups by name, each with its brokers and their settings.
+type Groups = BTreeMap<String, BTreeMap<String, SubscriptionGroupConfig>>;
+
+async fn groups(admin: &Admin) -> Result<Groups, Failure> {
+    let mut all = Groups::new();
+    for address in admin.masters("").await? {
+        for (name, config) in admin.groups(&address).await? {
+            all.entry(name).or_default().insert(address.clone(), config);
+        }
+    }
+    Ok(all)
+}
+
+/// Settings of a group that must be there, by broker.
+async fn known(admin: &Admin, group: &str) -> Result<BTreeMap<String, SubscriptionGroupConfig>, Failure> {
+    let mut all = groups(admin).await?;
+    all.remove(group).ok_or_else(|| {
+        let hint = did_you_mean(group, all.keys().map(String::as_str));
+        Failure::NotFound(format!("no broker has group \"{group}\"{hint}; `thrust group list` shows all"))
+    })
+}
+
+/// Offsets of a group; none when it has not finished anything yet.
+async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<ConsumeStats, Failure> {
+    match admin.consume_stats(group, topic).await {
+        Ok(stats) => Ok(stats),
+        // Brokers refuse what they have no offsets for.
+        Err(error) if error.broker_code().is_some() => Ok(ConsumeStats::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    let mut rows = Vec::new();
+    for name in groups(&admin).await?.into_keys().filter(|name| args.all || !is_system_group(name)) {
+        let members = admin.consumers(&name).await?.map_or(0, |members| members.connection_set.len());
+        let stats = stats(&admin, &name, None).await?;
+        let topics: BTreeSet<String> = stats.offset_table.keys().map(|queue| queue.topic.clone()).collect();
+        rows.push((retry_topic(&name), name, members, topics, stats.behind()));
+    }
+    if args.target.json {
+        let all = rows.iter().map(|(_, name, members, topics, behind)| {
+            json!({ "group": name, "members": members, "topics": topics, "behind": behind })
+        });
+        return print_json(&all.collect());
+    }
+    let mut table = Table::new(&["GROUP", ">MEMBERS", ">BEHIND", "TOPICS"]);
+    for (retry, name, members, mut topics, behind) in rows {
+        topics.remove(&retry);
+        let topics: Vec<String> = topics.into_iter().collect();
+        table.row([name, members.to_string(), behind.to_string(), topics.join(" ")]);
+    }
+    print_table(&table, "there are no groups; a consumer makes one when it starts")
+}
+
+async fn describe(args: &NameArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    let configs = known(&admin, &args.group).await?;
+    let members = admin.consumers(&args.group).await?;
+    let behind = stats(&admin, &args.group, None).await?.behind();
+    if args.target.json {
+        return print_json(&json!({
+            "group": args.group,
+            "behind": behind,
+            "brokers": configs,
+            "online": members,
+        }));
+    }
+    print_facts(&[("group", args.group.clone()), ("behind", format!("{behind} messages"))])?;
+    for (address, config) in &configs {
+        print_facts(&[
+            ("broker", address.clone()),
+            ("consume", allowed(config.consume_enable).to_owned()),
+            ("broadcast", allowed(config.consume_broadcast_enable).to_owned()),
+            ("retries", format!("{} before the dead letter topic", config.retry_max_times)),
+            ("orderly", config.consume_message_orderly.to_string()),
+        ])?;
+    }
+    let Some(members) = members else { return print("no member is online\n") };
+    print_facts(&[("model", members.message_model), ("type", members.consume_type)])?;
+    let mut table = Table::new(&["MEMBER", "ADDRESS", "LANGUAGE", ">VERSION"]);
+    for member in members.connection_set {
+        table.row([member.client_id, member.client_addr, member.language, member.version.to_string()]);
+    }
+    print("\n")?;
+    print_table(&table, "no member is online")?;
+    let mut table = Table::new(&["SUBSCRIBED", "BY", "FILTER"]);
+    for (topic, subscription) in members.subscription_table {
+        table.row([topic, subscription.expression_type, subscription.sub_string]);
+    }
+    print("\n")?;
+    print_table(&table, "they subscribe to nothing")
+}
+
+fn allowed(is: bool) -> &'static str {
+    if is { "allowed" } else { "forbidden" }
+}
+
+async fn lag(args: &LagArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    known(&admin, &args.group).await?;
+    let stats = stats(&admin, &args.group, args.topic.as_deref()).await?;
+    if args.target.json {
+        let queues = stats.offset_table.iter().map(|(queue, offsets)| {
+            json!({
+                "topic": queue.topic,
+                "broker": queue.broker_name,
+                "queueId": queue.queue_id,
+                "brokerOffset": offsets.broker_offset,
+                "consumerOffset": offsets.consumer_offset,
+                "behind": offsets.broker_offset - offsets.consumer_offset,
+                "lastConsumedMs": offsets.last_timestamp,
+            })
+        });
+        let queues: Vec<Value> = queues.collect();
+        return print_json(&json!({ "group": args.group, "behind": stats.behind(), "queues": queues }));
+    }
+    let times = Times::new();
+    let mut table =
+        Table::new(&["TOPIC", "BROKER", ">QUEUE", ">BROKER AT", ">GROUP AT", ">BEHIND", "LAST CONSUMED"]);
+    for (queue, offsets) in &stats.offset_table {
+        table.row([
+            queue.topic.clone(),
+            queue.broker_name.clone(),
+            queue.queue_id.to_string(),
+            offsets.broker_offset.to_string(),
+            offsets.consumer_offset.to_string(),
+            (offsets.broker_offset - offsets.consumer_offset).to_string(),
+            times.told(offsets.last_timestamp),
+        ]);
+    }
+    print_table(&table, "the group has no offsets yet")?;
+    print(&format!("{} messages behind\n", stats.behind()))
+}
+
+async fn reset(args: &ResetArgs) -> Result<(), Failure> {
+    let times = Times::new();
+    let to = match args.to.as_str() {
+        "first" => Moment::Earliest,
+        "last" => Moment::Latest,
+        text => Moment::AtMs(times.parse(text).ok_or_else(|| {
+            Failure::Arguments(format!(
+                "\"{text}\" is no place; write first, last, 10m, 2026-01-31T12:30 or @MILLIS"
+            ))
+        })?),
+    };
+    let admin = args.target.client().await?.admin();
+    route(&admin, &args.topic).await?;
+    known(&admin, &args.group).await?;
+    let place = match to {
+        Moment::AtMs(at) => times.told(at),
+        _ => format!("its {} message", args.to),
+    };
+    let (group, topic) = (&args.group, &args.topic);
+    consent(&format!("group \"{group}\" goes on reading topic \"{topic}\" from {place}"), args.yes)?;
+    let moved = admin.reset_offsets(group, topic, to, true).await?;
+    if args.target.json {
+        let queues = moved.iter().map(|(queue, offset)| {
+            json!({ "broker": queue.broker_name, "queueId": queue.queue_id, "offset": offset })
+        });
+        return print_json(&json!({ "group": group, "topic": topic, "queues": queues.collect::<Vec<_>>() }));
+    }
+    let mut table = Table::new(&["BROKER", ">QUEUE", ">NOW AT"]);
+    for (queue, offset) in moved {
+        table.row([queue.broker_name, queue.queue_id.to_string(), offset.to_string()]);
+    }
+    print_table(&table, "no queue was moved")
+}
+
+async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
+    let admin = args.target.client().await?.admin();
+    let brokers = known(&admin, &args.group).await?;
+    let members = admin.consumers(&args.group).await?.map_or(0, |members| members.connection_set.len());
+    let offsets = if args.keep_offsets { "its offsets stay" } else { "its offsets are lost" };
+    let group = &args.group;
+    consent(&format!("group \"{group}\" with {members} members online is deleted; {offsets}"), args.yes)?;
+    for address in brokers.keys() {
+        admin.delete_group_at(address, group, !args.keep_offsets).await?;
+    }
+    if args.target.json {
+        return print_json(
+            &json!({ "deleted": true, "group": group, "brokers": brokers.keys().collect::<Vec<_>>() }),
+        );
+    }
+    print(&format!(
+        "deleted group {group}; if there are topics {} and {}, they stay\n",
+        retry_topic(group),
+        dlq_topic(group)
+    ))
+}

@@ -1,0 +1,292 @@
+//! `thrust produce`: sends messages from arguments, a file or a pipe.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use thrustmq_client::{Delivery, Message, Producer, Receipt};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::moment::duration;
+use super::screen::{print, print_json_line};
+use super::target::{Target, pair};
+
+/// Messages under way at a time; ordered ones go one by one.
+const IN_FLIGHT_MAX: usize = 256;
+/// Failures that are told one by one.
+const TOLD_MAX: u64 = 5;
+
+#[derive(Debug, Args)]
+pub struct ProduceArgs {
+    /// Bodies, a message each; without them lines of --from are sent, each a message.
+    body: Vec<String>,
+    /// The topic.
+    #[arg(short, long)]
+    topic: String,
+    /// Tag, a word that consumers select by.
+    #[arg(long)]
+    tag: Option<String>,
+    /// Key that messages can be found by; may be repeated.
+    #[arg(short, long)]
+    key: Vec<String>,
+    /// A property of your own; may be repeated.
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
+    /// Deliver after a time, such as 500ms, 5s, 10m, 2h.
+    #[arg(long, value_parser = duration, conflicts_with = "shard")]
+    delay: Option<Duration>,
+    /// Keep the order among messages of this shard: they go to one queue, one by one.
+    #[arg(long)]
+    shard: Option<String>,
+    /// File of messages, `-` for stdin. Many are under way at a time: --shard keeps their order.
+    #[arg(long, value_name = "FILE", default_value = "-", conflicts_with = "body")]
+    from: PathBuf,
+    /// What lines are: text is a body as it is, json an object with "body" and perhaps "tag", "keys", "properties".
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+    /// Messages per second at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// With bodies: send them so many times. With --from: stop after so many lines.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Group of the producer.
+    #[arg(long, default_value = "thrust-produce")]
+    group: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Text,
+    Json,
+}
+
+pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
+    let client = args.target.client().await?;
+    let producer = client.producer(&args.group).build()?;
+    let mut work = Work {
+        args,
+        producer: producer.clone(),
+        under_way: VecDeque::new(),
+        tally: Tally::default(),
+        started: Instant::now(),
+    };
+    let done = work.all().await;
+    let settled = work.settle(0).await;
+    producer.close().await;
+    done.and(settled)?;
+    work.finish()
+}
+
+type Sending = Pin<Box<dyn Future<Output = Result<Receipt, String>> + Send>>;
+
+struct Work<'a> {
+    args: &'a ProduceArgs,
+    producer: Producer,
+    under_way: VecDeque<Sending>,
+    tally: Tally,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Tally {
+    begun: u64,
+    stored: u64,
+    failed: u64,
+    bytes: u64,
+}
+
+impl Work<'_> {
+    async fn all(&mut self) -> Result<(), Failure> {
+        if !self.args.body.is_empty() {
+            for _ in 0..self.args.count.unwrap_or(1) {
+                for body in &self.args.body {
+                    let message = self.message(body)?;
+                    self.send(message).await?;
+                }
+            }
+            return Ok(());
+        }
+        let mut lines = lines(&self.args.from)?;
+        while self.args.count.is_none_or(|count| self.tally.begun < count) {
+            match lines.recv().await {
+                Some(Ok(line)) if line.is_empty() => (),
+                Some(Ok(line)) => {
+                    let message = self.message(&line)?;
+                    self.send(message).await?;
+                }
+                Some(Err(cause)) => {
+                    return Err(Failure::File { what: format!("read {}", self.args.from.display()), cause });
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// A line or an argument as a message, with what the options add.
+    fn message(&self, text: &str) -> Result<Message, Failure> {
+        let args = self.args;
+        let mut message = match args.format {
+            Form::Text => Message::new(&args.topic, text.as_bytes().to_vec()),
+            Form::Json => from_json(&args.topic, text).map_err(|what| {
+                Failure::Arguments(format!(
+                    "message {} is not what --format json needs: {what}",
+                    self.tally.begun + 1
+                ))
+            })?,
+        };
+        if let Some(tag) = &args.tag {
+            message = message.tag(tag);
+        }
+        for key in &args.key {
+            message = message.key(key);
+        }
+        for (name, value) in &args.property {
+            message = message.property(name, value);
+        }
+        Ok(message)
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Failure> {
+        if let Some(rate) = self.args.rate {
+            let due = Duration::from_secs_f64(self.tally.begun as f64 / f64::from(rate));
+            tokio::time::sleep_until(self.started + due).await;
+        }
+        self.tally.begun += 1;
+        self.tally.bytes += message.body().len() as u64;
+        match (&self.args.shard, self.args.delay) {
+            (Some(shard), _) => {
+                let sent = self.producer.send(message.order_by(shard)).await;
+                self.count(sent.map_err(|error| error.to_string()))
+            }
+            (None, Some(delay)) => self.enqueue(message.delay(delay)).await,
+            (None, None) => self.enqueue(message).await,
+        }
+    }
+
+    async fn enqueue<D: Delivery>(&mut self, message: Message<D>) -> Result<(), Failure> {
+        match self.producer.enqueue(message).await {
+            Ok(pending) => {
+                self.under_way
+                    .push_back(Box::pin(async { pending.await.map_err(|error| error.to_string()) }));
+                self.settle(self.in_flight_max()).await
+            }
+            Err(error) => self.count(Err(error.to_string())),
+        }
+    }
+
+    /// Those of the command line are few, and whoever wrote them expects their order.
+    fn in_flight_max(&self) -> usize {
+        if self.args.body.is_empty() || self.args.count.is_some() { IN_FLIGHT_MAX } else { 0 }
+    }
+
+    /// Waits until no more than `left` messages are under way.
+    async fn settle(&mut self, left: usize) -> Result<(), Failure> {
+        while self.under_way.len() > left {
+            if let Some(sending) = self.under_way.pop_front() {
+                let sent = sending.await;
+                self.count(sent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, sent: Result<Receipt, String>) -> Result<(), Failure> {
+        match sent {
+            Ok(receipt) => {
+                self.tally.stored += 1;
+                self.tell(&receipt)
+            }
+            Err(what) => {
+                self.tally.failed += 1;
+                if self.tally.failed <= TOLD_MAX {
+                    eprintln!("thrust: {what}");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&self, receipt: &Receipt) -> Result<(), Failure> {
+        let queue = &receipt.queue;
+        if self.args.target.json {
+            return print_json_line(&json!({
+                "messageId": receipt.message_id,
+                "offsetId": receipt.offset_id,
+                "broker": queue.broker_name,
+                "queueId": queue.queue_id,
+                "offset": receipt.offset,
+                "status": format!("{:?}", receipt.status),
+                "recallHandle": receipt.recall_handle,
+            }));
+        }
+        // Lines of a file may be many.
+        if self.args.body.is_empty() {
+            return Ok(());
+        }
+        let (broker, id, offset) = (&queue.broker_name, queue.queue_id, receipt.offset);
+        print(&format!(
+            "{} stored as {} in queue {id} of {broker} at {offset}\n",
+            receipt.message_id, receipt.offset_id
+        ))
+    }
+
+    fn finish(&self) -> Result<(), Failure> {
+        let Tally { begun, stored, failed, bytes } = self.tally;
+        let took = self.started.elapsed();
+        let per_second = stored as f64 / took.as_secs_f64().max(0.001);
+        eprintln!(
+            "{stored} of {begun} messages stored in {:.3} s, {per_second:.0} per second, {bytes} bytes",
+            took.as_secs_f64()
+        );
+        match failed {
+            0 => Ok(()),
+            _ => Err(Failure::Partly(format!("{failed} of {begun} messages were not confirmed"))),
+        }
+    }
+}
+
+/// Lines of a file, read on a thread of their own: a pipe may be silent for long.
+fn lines(path: &PathBuf) -> Result<tokio::sync::mpsc::Receiver<std::io::Result<String>>, Failure> {
+    let input: Box<dyn std::io::Read + Send> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        let open = std::fs::File::open(path);
+        Box::new(open.map_err(|cause| Failure::File { what: format!("read {}", path.display()), cause })?)
+    };
+    let (sender, receiver) = tokio::sync::mpsc::channel(IN_FLIGHT_MAX);
+    std::thread::spawn(move || {
+        for line in BufReader::new(input).lines() {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+fn from_json(topic: &str, text: &str) -> Result<Message, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Some(body) = value.get("body") else { return Err("\"body\" is missing".to_owned()) };
+    // A body that is no text is JSON itself.
+    let mut message = Message::new(topic, body.as_str().map_or_else(|| body.to_string(), str::to_owned));
+    if let Some(tag) = value.get("tag").and_then(Value::as_str) {
+        message = message.tag(tag);
+    }
+    for key in value.get("keys").and_then(Value::as_array).into_iter().flatten() {
+        message = message.key(key.as_str().ok_or("\"keys\" is not a list of texts")?);
+    }
+    for (name, value) in value.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        message = message.property(name, value.as_str().ok_or("\"properties\" has a value that is no text")?);
+    }
+    Ok(message)
+}

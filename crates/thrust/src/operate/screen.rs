@@ -1,0 +1,71 @@
+//! What commands print: to stdout what was asked for, to stderr everything else.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::table::Table;
+
+/// Prints text as it is.
+pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints bytes as they are, and hands them over at once.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::of_output)
+}
+
+/// Prints one JSON document over several lines.
+pub fn print_json(value: &Value) -> Result<(), Failure> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Prints one JSON document as one line.
+pub fn print_json_line(value: &Value) -> Result<(), Failure> {
+    print(&format!("{value}\n"))
+}
+
+/// Prints a table, or `otherwise` when it has no rows. Headings are bold on a terminal.
+pub fn print_table(table: &Table, otherwise: &str) -> Result<(), Failure> {
+    if table.is_empty() {
+        return print(&format!("{otherwise}\n"));
+    }
+    let text = table.text();
+    match text.split_once('\n') {
+        Some((headings, rows)) if is_coloured() => print(&format!("\x1b[1m{headings}\x1b[0m\n{rows}")),
+        _ => print(&text),
+    }
+}
+
+fn is_coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints facts below each other, their names in one column.
+pub fn print_facts(facts: &[(&str, String)]) -> Result<(), Failure> {
+    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: String = facts.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect();
+    print(&lines)
+}
+
+/// Goes on only with consent: that of `--yes`, or that of a person who reads what is going to happen.
+pub fn consent(what: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Arguments(format!(
+            "{what}; nothing was done, since nobody can be asked: add --yes"
+        )));
+    }
+    eprint!("{what}. Go on? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read {
+        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::Arguments("nothing was done".to_owned())),
+    }
+}

@@ -1,0 +1,83 @@
+//! The commands that speak to running servers, against `thrust serve`: what people read, what machines read, and the
+//! exit codes.
+
+mod process;
+
+mod command_line {
+    mod brokers_and_clusters;
+    mod closed_pipes_and_interrupts;
+    mod groups;
+    mod messages_are_found;
+    mod messages_in_and_out;
+    mod page_of_commands_is_up_to_date;
+    mod servers_and_arguments;
+    mod topics;
+
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use crate::process::{Thrust, run_to_end};
+
+    /// A server, and the commands that speak to it.
+    pub struct Server {
+        _thrust: Thrust,
+        pub names: String,
+        pub dir: tempfile::TempDir,
+    }
+
+    /// What a command did.
+    #[derive(Debug)]
+    pub struct Done {
+        pub code: Option<i32>,
+        pub out: String,
+        pub err: String,
+    }
+
+    impl Server {
+        pub fn start() -> Server {
+            let dir = tempfile::tempdir().unwrap();
+            let set = ["--set", "mappedFileSizeCommitLog=1048576", "--set", "enablePropertyFilter=true"];
+            let thrust = Thrust::serve(&dir.path().join("data"), &set);
+            Server { names: thrust.nameserver().to_string(), _thrust: thrust, dir }
+        }
+
+        pub fn run(&self, args: &[&str]) -> Done {
+            run(&[args, &["-n", &self.names]].concat())
+        }
+
+        /// A command that must succeed; gives what it prints.
+        pub fn prints(&self, args: &[&str]) -> String {
+            let done = self.run(args);
+            assert_eq!(done.code, Some(0), "{done:?}");
+            done.out
+        }
+
+        /// The same with `--json`.
+        pub fn json(&self, args: &[&str]) -> Value {
+            let text = self.prints(&[args, &["--json"]].concat());
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+        }
+
+        /// A file in a directory of this server's own.
+        pub fn file(&self, name: &str, content: &str) -> String {
+            let path = self.dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            text(&path)
+        }
+    }
+
+    pub fn run(args: &[&str]) -> Done {
+        let (code, out, err) = run_to_end(args);
+        Done { code, out, err: err.join("\n") }
+    }
+
+    fn text(path: &Path) -> String {
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The cells of a line of a table.
+    pub fn cells(line: &str) -> Vec<&str> {
+        line.split_whitespace().collect()
+    }
+}

@@ -1,0 +1,40 @@
+//! `thrust cluster`, `thrust broker config` and `thrust broker status`.
+
+use super::{Server, cells};
+
+#[test]
+fn a_cluster_shows_its_brokers_and_their_work() {
+    let server = Server::start();
+    let list = server.prints(&["cluster", "list"]);
+    let row = cells(list.lines().nth(1).unwrap());
+    assert_eq!((row[2], row[3]), ("0", "master"), "{list}");
+    assert_eq!(row[4], server.json(&["cluster", "list"])[0]["address"]);
+
+    let stats = server.json(&["cluster", "stats"]);
+    assert!(stats[0]["inPerSecond"].is_f64() && stats[0]["version"].is_string(), "{stats}");
+    let status = server.json(&["broker", "status", "-b", row[1]]);
+    assert_eq!(status[0]["values"]["brokerVersionDesc"], stats[0]["version"]);
+}
+
+#[test]
+fn a_setting_of_a_running_broker_is_changed_and_the_change_is_shown() {
+    let server = Server::start();
+    let value = || {
+        server.json(&["broker", "config", "get", "fileReservedTime"])[0]["values"]["fileReservedTime"].clone()
+    };
+    let old = value();
+    let set = server.json(&["broker", "config", "set", "fileReservedTime=33"]);
+    assert_eq!(set["changes"][0]["setting"], "fileReservedTime");
+    assert_eq!((&set["changes"][0]["from"], &set["changes"][0]["to"]), (&old, &"33".into()));
+    assert_eq!(value(), "33");
+    let same = server.prints(&["broker", "config", "set", "fileReservedTime=33"]);
+    assert!(same.contains("nothing changes"), "{same}");
+
+    let unknown = server.run(&["broker", "config", "set", "fileReservedTme=1"]);
+    assert!(
+        unknown.code == Some(2) && unknown.err.contains("did you mean \"fileReservedTime\"?"),
+        "{unknown:?}"
+    );
+    let nobody = server.run(&["broker", "config", "get", "-b", "nobody"]);
+    assert_eq!(nobody.code, Some(3), "{nobody:?}");
+}

@@ -1,0 +1,49 @@
+//! `thrust consume` ends as its surroundings want it: quietly when nobody reads, cleanly when it is interrupted.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Server;
+
+fn follow(server: &Server, group: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
+    command.args(["consume", "-t", "orders", "-g", group, "--follow", "--format", "raw"]);
+    // The environment names the servers here.
+    command.env("NAMESRV_ADDR", &server.names).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn with_a_topic() -> Server {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["produce", "-t", "orders", "a", "b"]);
+    server
+}
+
+#[test]
+fn an_interrupted_reader_has_written_its_offsets_down() {
+    let server = with_a_topic();
+    let mut reader = follow(&server, "g");
+    let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();
+    assert_eq!([lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()], ["a", "b"]);
+    kill_process(Pid::from_child(&reader), Signal::INT).unwrap();
+    let end = reader.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&end.stderr);
+    assert!(end.status.success(), "{told}");
+    assert_eq!(told.trim(), "2 messages read from topic orders by group g");
+    assert_eq!(server.json(&["group", "lag", "g"])["behind"], 0);
+}
+
+#[test]
+fn a_reader_whose_pipe_is_closed_ends_quietly() {
+    let server = with_a_topic();
+    let mut reader = follow(&server, "g");
+    let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "a");
+    drop(lines);
+    server.prints(&["produce", "-t", "orders", "c"]);
+    let end = reader.wait_with_output().unwrap();
+    assert!(end.status.success());
+    assert_eq!(String::from_utf8_lossy(&end.stderr), "");
+}

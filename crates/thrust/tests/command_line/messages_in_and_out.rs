@@ -1,0 +1,99 @@
+//! `thrust produce` and `thrust consume`.
+
+use serde_json::Value;
+
+use super::{Done, Server};
+
+/// Time after which a reader gives up, for those whose number of messages is not known.
+const WAIT: [&str; 2] = ["--wait", "2s"];
+
+fn lines(done: &Done) -> Vec<Value> {
+    done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn what_is_produced_is_consumed_once_by_a_group() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders"]);
+    let sent = server.run(&[
+        "produce",
+        "-t",
+        "orders",
+        "--tag",
+        "paid",
+        "-k",
+        "7",
+        "-p",
+        "amount=120",
+        "order 7",
+        "order 8",
+        "--json",
+    ]);
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    assert!(sent.err.starts_with("2 of 2 messages stored in "), "{}", sent.err);
+    let receipts = lines(&sent);
+    assert_eq!((receipts.len(), receipts[0]["status"].as_str()), (2, Some("Stored")));
+
+    let read = server.run(&["consume", "-t", "orders", "-g", "billing", "--count", "2", "--json"]);
+    assert_eq!(read.code, Some(0), "{read:?}");
+    let mut messages = lines(&read);
+    messages.sort_by_key(|message| message["body"].as_str().unwrap().to_owned());
+    assert_eq!(messages[0]["body"], "order 7");
+    assert_eq!((&messages[0]["tag"], &messages[0]["keys"][0]), (&"paid".into(), &"7".into()));
+    assert_eq!(messages[0]["properties"]["amount"], "120");
+    assert_eq!(messages[0]["messageId"], receipts[0]["messageId"]);
+    assert_eq!(messages[0]["offsetId"], receipts[0]["offsetId"]);
+
+    server.prints(&["produce", "-t", "orders", "order 9"]);
+    let next =
+        server.prints(&["consume", "-t", "orders", "-g", "billing", "--count", "1", "--format", "raw"]);
+    assert_eq!(next, "order 9", "the offsets were written down");
+}
+
+#[test]
+fn a_file_of_lines_is_sent_and_filters_select() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders"]);
+    let lines: String = (0..50).map(|i| format!("line {i}\n")).collect();
+    let file = server.file("lines", &lines);
+    let sent = server.run(&["produce", "-t", "orders", "--from", &file, "--tag", "plain", "--count", "40"]);
+    assert!(sent.code == Some(0) && sent.err.starts_with("40 of 40 messages stored"), "{sent:?}");
+    let objects = "{\"body\":\"a\",\"tag\":\"json\",\"keys\":[\"k1\",\"k2\"],\"properties\":{\"n\":\"5\"}}\n\
+                   {\"body\":{\"x\":1},\"tag\":\"json\",\"properties\":{\"n\":\"50\"}}\n";
+    let file = server.file("objects", objects);
+    server.prints(&["produce", "-t", "orders", "--from", &file, "--format", "json"]);
+
+    let raw = |more: &[&str]| {
+        let args = [&["consume", "-t", "orders", "--format", "raw"][..], more].concat();
+        let mut bodies: Vec<String> = server.prints(&args).lines().map(str::to_owned).collect();
+        bodies.sort();
+        bodies
+    };
+    assert_eq!(raw(&["-g", "by-tag", "--filter", "json || other", "--count", "2"]), ["a", "{\"x\":1}"]);
+    assert_eq!(raw(&["-g", "by-sql", "--sql", "n > 10", "--count", "1"]), ["{\"x\":1}"]);
+    assert_eq!(raw(&["-g", "all", "--count", "42"]).len(), 42);
+
+    let file = server.file("wrong", "{\"text\":1}\n");
+    let wrong = server.run(&["produce", "-t", "orders", "--from", &file, "--format", "json"]);
+    assert!(wrong.code == Some(2) && wrong.err.contains("\"body\" is missing"), "{wrong:?}");
+}
+
+#[test]
+fn messages_of_a_shard_share_a_queue_and_delayed_ones_come_later() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders"]);
+    let args = ["produce", "-t", "orders", "--shard", "customer 3", "a", "b", "c", "--json"];
+    let receipts = lines(&server.run(&args));
+    let queues: Vec<_> = receipts.iter().map(|receipt| receipt["queueId"].as_i64().unwrap()).collect();
+    assert_eq!(queues, [queues[0]; 3]);
+    let offsets: Vec<_> = receipts.iter().map(|receipt| receipt["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets, [0, 1, 2]);
+
+    server.prints(&["produce", "-t", "orders", "--delay", "1s", "late"]);
+    let from_offset =
+        ["consume", "-t", "orders", "-g", "g", "--from", "2", "--count", "2", "--format", "raw"];
+    assert_eq!(server.prints(&from_offset).lines().last(), Some("late"));
+    let nothing =
+        server.prints(&[&["consume", "-t", "orders", "-g", "new", "--from", "last"][..], &WAIT].concat());
+    assert_eq!(nothing, "");
+}

@@ -1,0 +1,27 @@
+//! Which servers are asked, and what is said when that does not work.
+
+use super::run;
+
+#[test]
+fn a_server_that_is_not_there_is_named_with_a_remedy() {
+    let silent = run(&["topic", "list", "-n", "127.0.0.1:1"]);
+    assert_eq!((silent.code, silent.out.as_str()), (Some(4), ""));
+    assert!(silent.err.contains("127.0.0.1:1") && silent.err.contains("`thrust serve`"), "{}", silent.err);
+    assert_eq!(silent.err.lines().count(), 1);
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused_before_anything_is_sent() {
+    for (args, words) in [
+        (&["topic", "create", "a b", "-n", "127.0.0.1:1"][..], "a b"),
+        (&["topic", "create", "t", "--perm", "x"], "write r, w, rw or none"),
+        (&["consume", "-t", "t", "-g", "g", "--from", "soon", "-n", "127.0.0.1:1"], "\"soon\" is no place"),
+        (&["consume", "-t", "t", "-g", "g", "--filter", "a", "--sql", "b"], "cannot be used with"),
+        (&["produce", "-t", "t", "--delay", "5"], "write it as 250ms, 5s, 10m, 2h or 3d"),
+        (&["produce", "-t", "t", "-p", "amount", "x"], "write NAME=VALUE"),
+    ] {
+        let refused = run(args);
+        assert_eq!(refused.code, Some(2), "{args:?}: {refused:?}");
+        assert!(refused.err.contains(words), "{args:?}: {}", refused.err);
+    }
+}
