@@ -38,6 +38,11 @@ enum Command {
     /// Look at the files of a store that no broker works on, check them, repair them.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Print completions of commands for a shell, such as `thrust completions bash > ~/.bash_completion`.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Print docs/commands.md.
     #[command(hide = true)]
     Commands,
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         Command::Operate(command) => return operate::run(command),
         Command::Serve(args) => serve::Plan::serve(args),
         Command::Nameserver(args) => serve::Plan::nameserver(args),
+        Command::Completions { shell } => return operate::print_completions(*shell, Cli::command()),
         Command::Commands => return operate::print_page(Cli::command()),
         Command::Broker(args) => match &args.ask {
             Some(ask) => return operate::ask_brokers(ask),

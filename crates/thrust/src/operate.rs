@@ -58,6 +58,13 @@ pub fn print_page(root: clap::Command) -> ExitCode {
     exit(async { screen::print(&page::text(root)) })
 }
 
+/// Prints what a shell needs to complete commands.
+pub fn print_completions(shell: clap_complete::Shell, mut root: clap::Command) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut root, "thrust", &mut script);
+    exit(async { screen::print_bytes(&script) })
+}
+
 fn exit(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {

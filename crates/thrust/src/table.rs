@@ -1,5 +1,8 @@
 //! Columns that stand below each other.
 
+/// Letters of a text that are left when a table is made narrow.
+const TEXT_MIN: usize = 12;
+
 /// Rows of texts; numbers are put to the right of their column.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -33,15 +36,17 @@ impl Table {
 
     /// The lines, headings first.
     pub fn text(&self) -> String {
-        let width_of = |column| {
-            let cells = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
-            cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.right.len()).map(width_of).collect();
+        self.text_within(usize::MAX)
+    }
+
+    /// The same, with the widest texts cut so that lines have `columns` if that can be; numbers stay whole.
+    pub fn text_within(&self, columns: usize) -> String {
+        let widths = self.widths(columns);
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
             for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
+                let cell = cut(cell, *width);
                 line += &if *right { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
             }
             text += line.trim_end();
@@ -49,6 +54,30 @@ impl Table {
         }
         text
     }
+
+    fn widths(&self, columns: usize) -> Vec<usize> {
+        let width_of = |column| {
+            let cells = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
+            cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = (0..self.right.len()).map(width_of).collect();
+        while widths.iter().map(|width| width + 2).sum::<usize>() > columns.saturating_add(2) {
+            let texts = widths.iter_mut().zip(&self.right).filter(|(_, right)| !**right);
+            match texts.map(|(width, _)| width).max() {
+                Some(widest) if *widest > TEXT_MIN => *widest -= 1,
+                _ => break,
+            }
+        }
+        widths
+    }
+}
+
+/// A text of at most so many letters; a mark says that there were more.
+fn cut(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return cell.to_owned();
+    }
+    cell.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -61,5 +90,15 @@ mod tests {
         table.row(["a-long-topic".into(), "7".into()]);
         table.row(["ä".into(), "12345".into()]);
         assert_eq!(table.text(), "TOPIC           MAX\na-long-topic      7\nä             12345\n");
+    }
+    #[test]
+    fn a_narrow_terminal_cuts_the_widest_texts_and_no_numbers() {
+        let mut table = Table::new(&["TOPIC", "BROKER", ">MAX"]);
+        table.row(["a-topic-with-a-very-long-name".into(), "broker-a".into(), "1234567".into()]);
+        let text = table.text_within(40);
+        assert_eq!(text.lines().nth(1), Some("a-topic-with-a-very-…  broker-a  1234567"));
+        assert!(text.lines().all(|line| line.chars().count() <= 40));
+        assert!(table.text_within(1).contains("a-topic-wit…"), "so much stays");
+        assert_eq!(table.text_within(60), table.text());
     }
 }

@@ -112,13 +112,14 @@ fn stamp(at_ms: i64, offset_seconds: i32) -> String {
 }
 
 fn span(millis: i64) -> String {
-    match millis {
-        ..1_000 => format!("{millis} ms"),
-        ..120_000 => format!("{} s", millis / 1_000),
-        ..7_200_000 => format!("{} min", millis / 60_000),
-        ..172_800_000 => format!("{} h", millis / 3_600_000),
-        _ => format!("{} d", millis / 86_400_000),
-    }
+    // From the smallest unit up, each until there are two or more of the next.
+    const UNITS: [(i64, i64, &str); 4] =
+        [(1_000, 1, "ms"), (120_000, 1_000, "s"), (7_200_000, 60_000, "min"), (172_800_000, 3_600_000, "h")];
+    let (unit_ms, name) = UNITS
+        .iter()
+        .find(|(below, ..)| millis < *below)
+        .map_or((86_400_000, "d"), |(_, unit_ms, name)| (*unit_ms, *name));
+    format!("{} {name}", millis / unit_ms)
 }
 
 #[cfg(test)]

@@ -28,15 +28,23 @@ pub fn print_json_line(value: &Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
 }
 
-/// Prints a table, or `otherwise` when it has no rows. Headings are bold on a terminal.
+/// Prints a table, or `otherwise` when it has no rows. On a terminal it is made to fit, with bold headings.
 pub fn print_table(table: &Table, otherwise: &str) -> Result<(), Failure> {
     if table.is_empty() {
         return print(&format!("{otherwise}\n"));
     }
-    let text = table.text();
+    let text = table.text_within(columns());
     match text.split_once('\n') {
         Some((headings, rows)) if is_coloured() => print(&format!("\x1b[1m{headings}\x1b[0m\n{rows}")),
         _ => print(&text),
+    }
+}
+
+/// Letters that fit into a line; without end where no terminal is.
+fn columns() -> usize {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => usize::MAX,
     }
 }
 

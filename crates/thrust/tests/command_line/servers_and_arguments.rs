@@ -25,3 +25,12 @@ fn arguments_that_make_no_sense_are_refused_before_anything_is_sent() {
         assert!(refused.err.contains(words), "{args:?}: {}", refused.err);
     }
 }
+
+#[test]
+fn shells_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert_eq!(script.code, Some(0), "{}", script.err);
+        assert!(script.out.contains("unique-key") && script.out.contains("consume"), "{shell}");
+    }
+}
