@@ -79,13 +79,18 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
         tally: Tally::default(),
         started: Instant::now(),
     };
-    let done = work.all().await;
+    let done = tokio::select! {
+        done = work.all() => done,
+        // What is under way is still waited for.
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
     let settled = work.settle(0).await;
     producer.close().await;
     done.and(settled)?;
     work.finish()
 }
 
+type Lines = tokio::sync::mpsc::Receiver<std::io::Result<String>>;
 type Sending = Pin<Box<dyn Future<Output = Result<Receipt, String>> + Send>>;
 
 struct Work<'a> {
@@ -117,7 +122,7 @@ impl Work<'_> {
         }
         let mut lines = lines(&self.args.from)?;
         while self.args.count.is_none_or(|count| self.tally.begun < count) {
-            match lines.recv().await {
+            match self.next_line(&mut lines).await? {
                 Some(Ok(line)) if line.is_empty() => (),
                 Some(Ok(line)) => {
                     let message = self.message(&line)?;
@@ -130,6 +135,20 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The next line; while it has not come, what is under way is counted and told.
+    async fn next_line(&mut self, lines: &mut Lines) -> Result<Option<std::io::Result<String>>, Failure> {
+        loop {
+            let Some(sending) = self.under_way.front_mut() else { return Ok(lines.recv().await) };
+            let sent = tokio::select! {
+                biased;
+                line = lines.recv() => return Ok(line),
+                sent = sending => sent,
+            };
+            self.under_way.pop_front();
+            self.count(sent)?;
+        }
     }
 
     /// A line or an argument as a message, with what the options add.
@@ -192,10 +211,11 @@ impl Work<'_> {
     /// Waits until no more than `left` messages are under way.
     async fn settle(&mut self, left: usize) -> Result<(), Failure> {
         while self.under_way.len() > left {
-            if let Some(sending) = self.under_way.pop_front() {
-                let sent = sending.await;
-                self.count(sent)?;
-            }
+            let Some(sending) = self.under_way.front_mut() else { break };
+            // It stays in line until it is counted: an interrupt may end this wait.
+            let sent = sending.await;
+            self.under_way.pop_front();
+            self.count(sent)?;
         }
         Ok(())
     }
@@ -256,7 +276,7 @@ impl Work<'_> {
 }
 
 /// Lines of a file, read on a thread of their own: a pipe may be silent for long.
-fn lines(path: &PathBuf) -> Result<tokio::sync::mpsc::Receiver<std::io::Result<String>>, Failure> {
+fn lines(path: &PathBuf) -> Result<Lines, Failure> {
     let input: Box<dyn std::io::Read + Send> = if path.as_os_str() == "-" {
         Box::new(std::io::stdin())
     } else {

@@ -1,6 +1,6 @@
-//! `thrust consume` ends as its surroundings want it: quietly when nobody reads, cleanly when it is interrupted.
+//! Commands end as their surroundings want it: quietly when nobody reads, cleanly when they are interrupted.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,4 +46,24 @@ fn a_reader_whose_pipe_is_closed_ends_quietly() {
     let end = reader.wait_with_output().unwrap();
     assert!(end.status.success());
     assert_eq!(String::from_utf8_lossy(&end.stderr), "");
+}
+
+#[test]
+fn an_interrupted_writer_says_what_was_stored() {
+    let server = with_a_topic();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
+    command.args(["produce", "-t", "orders", "--json", "-n", &server.names]);
+    let mut writer =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = writer.stdin.take().unwrap();
+    pipe.write_all(b"c\n").unwrap();
+    let mut receipts = BufReader::new(writer.stdout.take().unwrap()).lines();
+    let receipt = receipts.next().unwrap().unwrap();
+    assert!(receipt.contains("\"Stored\""), "it is told while the pipe is open: {receipt}");
+    kill_process(Pid::from_child(&writer), Signal::INT).unwrap();
+    let end = writer.wait_with_output().unwrap();
+    drop(pipe);
+    assert!(end.status.success());
+    let told = String::from_utf8_lossy(&end.stderr);
+    assert!(told.starts_with("1 of 1 messages stored in "), "{told}");
 }
