@@ -560,12 +560,15 @@ impl Broker {
         self.pop.log.moved(&self.store, &named, now_ms)
     }
 
-    /// The offsets of all groups, and up to where in the commit log the revive log is reflected in them.
+    /// The offsets of all groups and, where anything was ever popped, up to where in the commit log the revive log is
+    /// reflected in them.
     pub(crate) fn offsets_with_mark(&self) -> OffsetsBody {
         let _nobody_between = self.pop.moving.write();
-        let log_end = i64::try_from(self.store.log_end()).unwrap_or(i64::MAX);
-        let topic = self.pop.log.topic();
-        self.offsets.commit(REVIVE_GROUP, topic, MARK_QUEUE, log_end, u64::MAX, self.now_ms());
+        if self.pop.log.is_written() {
+            let log_end = i64::try_from(self.store.log_end()).unwrap_or(i64::MAX);
+            let topic = self.pop.log.topic();
+            self.offsets.commit(REVIVE_GROUP, topic, MARK_QUEUE, log_end, u64::MAX, self.now_ms());
+        }
         self.offsets.body()
     }
 

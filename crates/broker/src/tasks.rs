@@ -78,13 +78,12 @@ impl Broker {
         self.filters.save(self.settings.load().filter_data_clean_time_span, self.now_ms())
     }
 
-    /// Saves the offsets of groups. An offset that a pop has moved relies on the pop's record in the revive log, so
-    /// the log goes to the disk first: otherwise a power cut could take the record and leave the offset.
+    /// Saves the offsets of groups. The log goes to the disk first, whatever wrote to it and whenever: an offset relies
+    /// on the messages below it, and one that a pop has moved, or that a start took from the revive log, on the
+    /// checkpoint there. Otherwise a power cut could take these and leave the offset, and the group would pass over
+    /// messages for ever.
     pub(crate) fn save_offsets(&self) -> std::io::Result<()> {
         self.offsets.save(|| {
-            if !self.pop.log.is_written() {
-                return Ok(self.offsets.body());
-            }
             let body = self.offsets_with_mark();
             self.store.flush_step().map_err(std::io::Error::other)?;
             Ok(body)

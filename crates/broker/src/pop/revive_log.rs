@@ -137,8 +137,10 @@ impl ReviveLog {
             let queue = store.queue(&topic, id);
             ReviveQueue { queue, outstanding: Mutex::default(), seen: Mutex::new(0) }
         });
+        let queues: Box<[ReviveQueue]> = queues.collect();
+        let written = queues.iter().any(|revive| revive.queue.max_offset() > 0);
         ReviveLog {
-            queues: queues.collect(),
+            queues,
             used,
             turn: AtomicU32::new(0),
             held_max: (settings.pop_ck_max_buffer_size / used.max(1) as usize).max(64),
@@ -146,7 +148,7 @@ impl ReviveLog {
             address,
             arrived,
             idle: AtomicBool::new(false),
-            written: AtomicBool::new(false),
+            written: AtomicBool::new(written),
             topic,
         }
     }
@@ -390,7 +392,7 @@ impl ReviveLog {
         }
     }
 
-    /// Whether a checkpoint was written since the start.
+    /// Whether there ever was a checkpoint, before this start or since.
     pub fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
