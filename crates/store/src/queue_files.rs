@@ -510,6 +510,23 @@ pub(crate) fn find(files: &QueueFiles, kind: QueueKind, dir: &Path, position: u6
     Ok(found)
 }
 
+/// How many entries at the front of a chunk point below `position`. Entries ascend: one that goes back was torn while
+/// it was overwritten with zeros, and its place is a part of what it was.
+fn count_ascending(chunk: &[u8], kind: QueueKind, position: u64) -> u64 {
+    let (mut count, mut last) = (0, 0);
+    for unit in chunk.chunks_exact(kind.entry_bytes()).map_while(|entry| Unit::decode(kind, 0, entry)) {
+        let place = unit.entry.physical_offset;
+        if !unit.entry.is_pre_blank() {
+            if !(last..position).contains(&place) {
+                break;
+            }
+            last = place;
+        }
+        count += 1;
+    }
+    count
+}
+
 /// How many entries at the front of a segment point below `position`, and whether something stands behind them.
 fn count_below(file: &dyn File, kind: QueueKind, entries: u64, position: u64) -> io::Result<(u64, bool)> {
     const CHUNK_BYTES: usize = 4096;
@@ -519,13 +536,7 @@ fn count_below(file: &dyn File, kind: QueueKind, entries: u64, position: u64) ->
     let mut chunk = |from: u64| -> io::Result<(u64, bool, bool)> {
         let len = chunk_entries.min(entries - from) as usize * entry_bytes;
         file.read_at(&mut buffer[..len], from * entry_bytes as u64)?;
-        let mut below = 0;
-        for entry in buffer[..len].chunks_exact(entry_bytes) {
-            match Unit::decode(kind, 0, entry) {
-                Some(unit) if unit.entry.physical_offset < position => below += 1,
-                _ => break,
-            }
-        }
+        let below = count_ascending(&buffer[..len], kind, position);
         let rest = &buffer[below as usize * entry_bytes..len];
         Ok((below, rest.is_empty(), rest.iter().any(|&byte| byte != 0)))
     };
@@ -553,4 +564,22 @@ fn count_below(file: &dyn File, kind: QueueKind, entries: u64, position: u64) ->
     }
     let (below, _, more) = chunk(low * chunk_entries)?;
     Ok((low * chunk_entries + below, more))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::ENTRY_BYTES;
+
+    #[test]
+    fn an_entry_that_was_torn_while_it_was_cleared_is_none() {
+        let entry = |physical_offset| QueueEntry { physical_offset, size: 200, tags_code: 7 }.encode();
+        let mut chunk =
+            [QueueEntry::PRE_BLANK.encode(), entry(68_000), entry(68_200), entry(70_000)].concat();
+        assert_eq!(count_ascending(&chunk, QueueKind::Simple, 70_001), 4);
+        assert_eq!(count_ascending(&chunk, QueueKind::Simple, 70_000), 3);
+        // 70,000 is 01 11 70: without its first six bytes an entry of the beginning of the log.
+        chunk[3 * ENTRY_BYTES..3 * ENTRY_BYTES + 6].fill(0);
+        assert_eq!(count_ascending(&chunk, QueueKind::Simple, 70_000), 3);
+    }
 }
