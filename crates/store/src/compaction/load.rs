@@ -20,6 +20,8 @@ use crate::error::StoreError;
 use crate::records::Reach;
 use crate::segment::{self, Segment};
 
+/// Bytes of a file that are looked at or copied at a time.
+const PIECE_BYTES: u64 = 1 << 20;
 /// Entries that are read at once.
 const READ_UNITS: u64 = 1424;
 
@@ -72,7 +74,7 @@ impl Loading<'_> {
             };
             if entry.len == self.sizes.log {
                 bases.push(base);
-            } else if i + 1 == files.len() && !self.clean {
+            } else if i + 1 == files.len() && self.is_rest_of_creation(&path, entry.len)? {
                 self.remove(base).map_err(StoreError::io("remove", &path))?;
             } else {
                 return Err(refused(
@@ -88,6 +90,27 @@ impl Loading<'_> {
             }
         }
         Ok(bases)
+    }
+
+    /// Whether a file of another size was never completed, so that nothing was written to it. One with records is of
+    /// another configuration. A creation can have failed before a clean stop as well as before a crash.
+    fn is_rest_of_creation(&self, path: &Path, len: u64) -> Result<bool, StoreError> {
+        if len > self.sizes.log {
+            return Ok(false);
+        }
+        let is_zero = || {
+            let file = self.disk.open(path)?;
+            let mut piece = Vec::new();
+            for at in (0..len).step_by(PIECE_BYTES as usize) {
+                piece.resize(PIECE_BYTES.min(len - at) as usize, 0);
+                file.read_at(&mut piece, at)?;
+                if piece.iter().any(|byte| *byte != 0) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        is_zero().map_err(StoreError::io("read", path))
     }
 
     fn remove(&self, base: u64) -> io::Result<()> {
@@ -133,8 +156,11 @@ impl Loading<'_> {
                 part = part.name(),
                 "entries of a compaction log are made anew of its records"
             );
-            part.units.write_at(&expected, 0)?;
         }
+        // All of it is written again. If a sync of a broker that was killed has failed, this can be read and yet no
+        // sync writes it, and the commit log's segments go because it is taken to be durable.
+        part.units.write_at(&expected, 0)?;
+        write_again(&part.log, extent.end)?;
         // Torn records must not stand behind those that will be appended.
         part.cut(extent)?;
         Ok(part)
@@ -223,6 +249,17 @@ impl Loading<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes the records before `end` again as they are, so that the sync to come includes them.
+fn write_again(log: &Segment, end: u64) -> io::Result<()> {
+    let mut piece = Vec::new();
+    for at in (0..end - log.base).step_by(PIECE_BYTES as usize) {
+        piece.resize(PIECE_BYTES.min(end - log.base - at) as usize, 0);
+        log.file.read_at(&mut piece, at)?;
+        log.file.write_at(&piece, at)?;
+    }
+    Ok(())
 }
 
 fn refused(path: &Path, what: String) -> StoreError {

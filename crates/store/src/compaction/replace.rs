@@ -68,10 +68,12 @@ fn plan_path(dirs: &Dirs) -> PathBuf {
 
 /// Empties the directories in which new files are made, the plan first: without it the others mean nothing.
 pub(crate) fn clear(disk: &dyn Disk, dirs: &Dirs) -> io::Result<()> {
-    let path = plan_path(dirs);
-    if disk.stat(&path)?.is_some() {
-        disk.remove(&path)?;
-        disk.sync_dir(&dirs.below(COMPACTING).log)?;
+    let compacting = dirs.below(COMPACTING).log;
+    if disk.stat(&compacting)?.is_some() {
+        disk.remove(&plan_path(dirs))?;
+        // Also if there was no plan to see: an earlier try may have removed it and failed here. A power cut could bring
+        // it back then, beside files that are gone or made anew, and whoever finds it removes the old ones for them.
+        disk.sync_dir(&compacting)?;
     }
     for name in [COMPACTING, REPLICATING] {
         let below = dirs.below(name);
@@ -103,6 +105,18 @@ pub(crate) fn decide(disk: &dyn Disk, dirs: &Dirs, plan: &Plan) -> io::Result<()
     disk.sync_dir(&compacting.log)
 }
 
+/// Decides again what a plan that was found says. It can be there to read and not be durable, if the broker was killed
+/// before it was or the sync has failed: carried out in part and then lost with the power, it would leave old files
+/// mixed with new ones. Its bytes are written once more, since no sync includes what one before it has failed to write.
+fn confirm(disk: &dyn Disk, dirs: &Dirs, plan: &Plan) -> io::Result<()> {
+    let compacting = dirs.below(COMPACTING);
+    compacting.both().into_iter().try_for_each(|dir| disk::create_dirs(disk, dir))?;
+    let file = disk.open(&plan_path(dirs))?;
+    file.write_at(&plan.encode(), 0)?;
+    file.sync_data()?;
+    disk.sync_dir(&compacting.log)
+}
+
 /// Carries a plan out. Doing so twice, or again after a crash, changes nothing.
 pub(crate) fn carry_out(disk: &dyn Disk, dirs: &Dirs, plan: &Plan) -> io::Result<()> {
     let compacting = dirs.below(COMPACTING);
@@ -125,6 +139,7 @@ pub(crate) fn carry_out(disk: &dyn Disk, dirs: &Dirs, plan: &Plan) -> io::Result
 pub(crate) fn resume(disk: &dyn Disk, dirs: &Dirs) -> io::Result<bool> {
     let plan = disk::read_all(disk, &plan_path(dirs))?;
     if let Some(plan) = plan.as_deref().and_then(Plan::decode) {
+        confirm(disk, dirs, &plan)?;
         carry_out(disk, dirs, &plan)?;
         return Ok(false);
     }

@@ -1,0 +1,158 @@
+//! Failures of the disk at the steps that a compaction log trusts, each followed by what would make them harmful.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use crate::compaction::{Model, TOPIC, options};
+use crate::support::{World, open_on};
+use sim::{Fault, Operation, Random, SimDisk};
+use store::{Space, Store, StoreError};
+
+const FILES: &str = "/compactionLog/state/0/0000";
+const PLAN: &str = "/compacting/plan";
+
+fn try_open(world: &World, disk: &SimDisk) -> Result<Arc<Store>, StoreError> {
+    let store = open_on(Arc::new(disk.clone()), Arc::new(world.clock.clone()), world.options.clone())?;
+    store.compact_topic(TOPIC)?;
+    Ok(store)
+}
+
+fn send(model: &mut Model, store: &Store, count: u64) {
+    for i in 0..count {
+        model.send(store, 0, &format!("k{}", i % 7), &format!("v{i}"));
+    }
+}
+
+/// A store of which nothing was compacted, with three whole files in its compaction log.
+fn filled(world: &World) -> (Arc<Store>, Model) {
+    let store = try_open(world, &world.disk).unwrap();
+    let mut model = Model::default();
+    send(&mut model, &store, 37);
+    store.compaction_follow_step().unwrap();
+    (store, model)
+}
+
+fn once(on: Operation, path_part: &str) -> Fault {
+    Fault { times: 1, ..Fault::from_now(on, path_part, ErrorKind::Other) }
+}
+
+/// What is there after power cuts at this moment is what the model knows.
+fn survives_power_cuts(world: &World, disk: &SimDisk, model: &Model) {
+    for seed in 0..12 {
+        let after = disk.crash(&mut Random::new(seed));
+        let store = try_open(world, &after).unwrap();
+        model.check(&store);
+    }
+}
+
+fn expire(disk: &SimDisk, store: &Store) {
+    disk.set_space(Space { total: 1000, free: 120, available: 120 });
+    let _ = store.clean_step();
+    disk.set_space(Space { total: 1000, free: 900, available: 900 });
+}
+
+#[test]
+fn a_plan_that_was_given_up_does_not_come_back() {
+    let world = World::new(options());
+    let (store, model) = filled(&world);
+    store.stop().unwrap();
+    drop(store);
+    for step in 0.. {
+        let disk = world.disk.copy();
+        let store = try_open(&world, &disk).unwrap();
+        disk.inject(once(Operation::Sync, PLAN));
+        store.compaction_step().unwrap_err();
+        disk.inject(once(Operation::SyncDir, "/compactionLog/state/0/compacting"));
+        store.compaction_step().unwrap_err();
+        disk.inject(Fault {
+            after: step,
+            ..Fault::from_now(Operation::Any, "/compaction", ErrorKind::Other)
+        });
+        let done = store.compaction_step().is_ok();
+        survives_power_cuts(&world, &disk, &model);
+        if done {
+            assert!(step > 20, "only {step} steps were tried");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_is_not_durable_is_made_so_before_it_is_carried_out() {
+    let world = World::new(options());
+    let (store, model) = filled(&world);
+    world.disk.inject(once(Operation::Sync, PLAN));
+    store.compaction_step().unwrap_err();
+    drop(store);
+    for step in 0.. {
+        let killed = world.disk.copy();
+        killed.inject(Fault {
+            after: step,
+            ..Fault::from_now(Operation::Any, "/compaction", ErrorKind::Other)
+        });
+        let done = try_open(&world, &killed).is_ok();
+        survives_power_cuts(&world, &killed, &model);
+        if done {
+            assert!(step > 10, "only {step} steps were tried");
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_synced_before_a_kill_is_written_again() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    let large = "x".repeat(1500);
+    for i in 0..30 {
+        model.send(&store, 0, &format!("k{i}"), &large);
+    }
+    store.compaction_follow_step().unwrap();
+    world.disk.inject(once(Operation::Sync, FILES));
+    expire(&world.disk, &store);
+    assert!(!store.is_writable(), "the sync has failed");
+    drop(store);
+    let killed = world.disk.copy();
+    let store = try_open(&world, &killed).unwrap();
+    expire(&killed, &store);
+    assert!(store.log_min() > 0, "segments have expired");
+    survives_power_cuts(&world, &killed, &model);
+}
+
+#[test]
+fn a_file_that_could_not_be_made_before_a_clean_stop_is_no_obstacle() {
+    for bytes_written in [1, 100] {
+        let world = World::new(options());
+        let (store, mut model) = filled(&world);
+        let fault = Fault::from_now(Operation::Create, FILES, ErrorKind::StorageFull);
+        world.disk.inject(Fault { bytes_written, ..fault });
+        send(&mut model, &store, 10);
+        store.compaction_follow_step().unwrap_err();
+        store.stop().unwrap();
+        drop(store);
+        world.disk.heal();
+        let store = try_open(&world, &world.disk).unwrap();
+        model.check(&store);
+        store.compaction_follow_step().unwrap();
+        model.check(&store);
+    }
+}
+
+#[test]
+fn a_file_of_another_size_with_records_is_refused_and_stays() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    send(&mut model, &store, 3);
+    store.compaction_follow_step().unwrap();
+    drop(store);
+    let mut larger =
+        World { disk: world.disk.copy(), clock: world.clock.clone(), options: world.options.clone() };
+    larger.options.compaction.as_mut().unwrap().units_file_bytes *= 2;
+    let before = larger.disk.files();
+    assert!(matches!(try_open(&larger, &larger.disk), Err(StoreError::Compaction { .. })));
+    let kept = |name: &&std::path::PathBuf| name.to_string_lossy().contains(FILES);
+    let after = larger.disk.files();
+    assert!(before.keys().filter(kept).eq(after.keys().filter(kept)));
+}
