@@ -156,3 +156,21 @@ fn a_file_of_another_size_with_records_is_refused_and_stays() {
     let after = larger.disk.files();
     assert!(before.keys().filter(kept).eq(after.keys().filter(kept)));
 }
+
+#[test]
+fn a_part_that_was_begun_is_not_emptied_when_the_next_cannot_be() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    send(&mut model, &store, 37);
+    drop(store);
+    for step in 0..40 {
+        let disk = world.disk.copy();
+        let store = try_open(&world, &disk).unwrap();
+        for after in [step, 2] {
+            disk.inject(Fault { after, ..once(Operation::Any, "/compaction") });
+            let _ = store.compaction_follow_step();
+        }
+        survives_power_cuts(&world, &disk, &model);
+    }
+}

@@ -40,6 +40,25 @@ impl Store {
         }
         let mut writer =
             Writer::new(&*self.disk, &log.dirs, &log.dirs, self.compaction.sizes, parts.to_vec());
+        let copied = self.copy_between(log, from, until, &mut writer);
+        // Also after a failure: a part that was begun is one, though the next could not be. Begun anew it would be
+        // emptied while a later one may stand on the disk, and a power cut then leaves a hole that nobody fills.
+        log.publish(writer.parts);
+        let next = copied?;
+        *followed = next;
+        Ok(next > from)
+    }
+
+    /// Copies messages from one queue offset on, not all up to the other if those are many; tells how far it came.
+    fn copy_between(
+        &self,
+        log: &CompactionLog,
+        from: u64,
+        until: u64,
+        writer: &mut Writer<'_>,
+    ) -> Result<u64, StoreError> {
+        let queue = &log.queue;
+        let failed = |source| StoreError::Io { what: "append to", path: log.dirs.log.clone(), source };
         let flushed = self.flushed_until();
         let (mut next, mut copied) = (from, 0);
         while next < until && copied < STEP_BYTES {
@@ -53,15 +72,13 @@ impl Store {
                 }
                 if let Some(bytes) = self.record_at(entry.physical_offset)? {
                     copied += bytes.len() as u64;
-                    copy(log, next, &bytes, &mut writer).map_err(failed)?;
+                    copy(log, next, &bytes, writer).map_err(failed)?;
                 }
             }
             next += 1;
         }
         writer.write().map_err(failed)?;
-        log.publish(writer.parts);
-        *followed = next;
-        Ok(next > from)
+        Ok(next)
     }
 }
 
