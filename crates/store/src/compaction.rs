@@ -173,6 +173,14 @@ impl Store {
         };
         let parts = loading.load((next > 0).then_some(next))?;
         let end = end_of(&parts);
+        // What a power cut took from the last part is copied again, and with it messages that were compacted away. They
+        // are new to the next pass: taken for compacted, a deletion would go alone and leave the value it deletes.
+        let mut positions = self.compaction.positions.lock();
+        if positions.get(topic, id) >= end as i64 {
+            positions.set(topic, id, end as i64 - 1);
+            positions.save(&*self.disk).map_err(StoreError::io("write", &positions.path))?;
+        }
+        drop(positions);
         if next == 0 && end > 0 {
             // The queue's files are gone, and its messages from the commit log. Its numbers go on behind those that are
             // kept here: given again, they would be taken for messages that consumers have seen.

@@ -43,6 +43,8 @@ impl Store {
         let copied = self.copy_between(log, from, until, &mut writer);
         // Also after a failure: a part that was begun is one, though the next could not be. Begun anew it would be
         // emptied while a later one may stand on the disk, and a power cut then leaves a hole that nobody fills.
+        // What is here now is not copied again when it is compacted away.
+        *followed = (*followed).max(end_of(&writer.parts));
         log.publish(writer.parts);
         let next = copied?;
         *followed = next;
