@@ -174,3 +174,25 @@ fn a_part_that_was_begun_is_not_emptied_when_the_next_cannot_be() {
         survives_power_cuts(&world, &disk, &model);
     }
 }
+
+#[test]
+fn a_deletion_that_is_copied_again_still_deletes() {
+    for seed in 0..30 {
+        let world = World::new(options());
+        let store = try_open(&world, &world.disk).unwrap();
+        let mut model = Model::default();
+        send(&mut model, &store, 8);
+        model.send(&store, 0, "deleted", "value");
+        model.send(&store, 0, "deleted", "");
+        send(&mut model, &store, 5);
+        store.compaction_follow_step().unwrap();
+        assert_eq!(store.compaction_step().unwrap(), 1);
+        let after = world.disk.crash(&mut Random::new(seed));
+        drop(store);
+        let store = try_open(&world, &after).unwrap();
+        send(&mut model, &store, 15);
+        store.compaction_follow_step().unwrap();
+        store.compaction_step().unwrap();
+        model.check(&store);
+    }
+}
