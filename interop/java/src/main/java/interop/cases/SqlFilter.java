@@ -62,8 +62,14 @@ public final class SqlFilter implements Case {
     /** Has pulled by tag and sent a heartbeat: the client pulls with SQL only where it knows the broker's version from one. */
     private static DefaultMQPullConsumer reader(Lab lab, String topic) throws Exception {
         DefaultMQPullConsumer reader = lab.pullConsumer(lab.group());
-        reader.pull(lab.queues(topic).get(0), "*", 0, 1);
-        reader.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory().sendHeartbeatToAllBrokerWithLock();
+        MessageQueue queue = lab.queues(topic).get(0);
+        reader.pull(queue, "*", 0, 1);
+        // The client asks for SQL only once a heartbeat has told it the broker's version, and sends none while another of its own is under way.
+        var client = reader.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory();
+        for (int i = 0; i < 50 && client.findBrokerAddressInSubscribe(queue.getBrokerName(), 0, false).getBrokerVersion() == 0; i++) {
+            client.sendHeartbeatToAllBrokerWithLock();
+            Thread.sleep(100);
+        }
         return reader;
     }
 
