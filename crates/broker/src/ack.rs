@@ -12,13 +12,12 @@ use serde::Deserialize;
 use store::{Flushed, Queue};
 use wire::base64;
 use wire::code::{request as code, response};
+use wire::pop::{Handle, Origin};
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::pop::handle::Handle;
 use crate::pop::order::Acked;
 use crate::pop::order_key;
-use crate::pop::origin::Origin;
 use crate::pop::revive_log::Acks;
 use crate::pull::no_topic;
 use crate::send::append_refusal;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use store::{Flushed, Queue};
 use wire::code::response;
 use wire::header::FrameWriter;
+use wire::pop::Handle;
 
 use crate::Broker;
 use crate::ack::{acks_of, illegal_offset, parse_handle};
 use crate::exchange::{Exchange, Outcome};
-use crate::pop::handle::Handle;
 use crate::pop::outstanding::Checkpoint;
 use crate::pop::{check_invisible, order_key};
 use crate::pull::no_topic;

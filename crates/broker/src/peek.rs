@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use store::{Queue, ReadLimits, ReadResult, ReadStatus, Records};
 use wire::code::response;
+use wire::pop::Origin;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, Reply};
-use crate::pop::origin::Origin;
 use crate::topics::Topic;
 
 /// Most messages of one answer.

@@ -6,11 +6,9 @@
 //! comes to a queue whose messages are not in memory gives what it has, or goes to [`crate::readers`].
 
 mod busy;
-pub(crate) mod handle;
 #[cfg(test)]
 mod model;
 pub(crate) mod order;
-pub(crate) mod origin;
 pub(crate) mod outstanding;
 pub(crate) mod polling;
 mod priority;
@@ -29,11 +27,10 @@ use remoting::{Held, ReplyTo};
 use store::{AppendError, Queue, QueueKind, Reach, ReadLimits, ReadResult, ReadStatus, Records};
 use tokio::time::Instant;
 use wire::code::response;
+use wire::pop::{ORDER_QUEUE, Origin};
 
 use self::busy::BusyQueues;
-use self::handle::ORDER_QUEUE;
 use self::order::{OrderKey, Orders};
-use self::origin::Origin;
 use self::outstanding::{Checkpoint, Named};
 use self::polling::{NoRoom, Place, Room};
 use self::record::CHECKPOINT_MAX;

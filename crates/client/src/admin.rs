@@ -21,6 +21,7 @@ use crate::fields::Fields;
 use crate::route::{MASTER_ID, Route};
 use crate::shared::{Shared, decode};
 
+pub use groups::RequestMode;
 pub use messages::ConsumeResult;
 pub use offsets::Moment;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
-use crate::consumer::ConsumerBuilder;
+use crate::consumer::{ConsumerBuilder, LitePullConsumerBuilder, PopConsumerBuilder};
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::identity::{UniqueKeys, address_towards, client_id};
@@ -159,6 +159,16 @@ impl Client {
     /// A member of a consumer group.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(Arc::clone(&self.shared), group.into())
+    }
+
+    /// A member of a consumer group that pops: brokers choose what each member gets, message by message.
+    pub fn pop_consumer(&self, group: impl Into<String>) -> PopConsumerBuilder {
+        PopConsumerBuilder::new(Arc::clone(&self.shared), group.into())
+    }
+
+    /// A member of a consumer group that is asked for messages, and can be sent to any offset.
+    pub fn lite_pull_consumer(&self, group: impl Into<String>) -> LitePullConsumerBuilder {
+        LitePullConsumerBuilder::new(Arc::clone(&self.shared), group.into())
     }
 
     /// Reads queues by offset, without membership in a group.

@@ -1,19 +1,30 @@
 //! Consumers: members of a group, which divide the queues of their topics among themselves (client.md §3).
 
+mod assignment;
 mod builder;
 mod delivery;
+mod hands;
+mod intake;
 mod lifecycle;
+mod lite_pull;
 mod local;
 mod lock;
 mod member;
 mod offsets;
+mod options;
+mod pop;
 mod pull;
 mod questions;
 mod rebalance;
+mod serving;
 mod strategy;
 mod window;
 
-pub use builder::{ConsumerBuilder, StartFrom, Subscribed, Unsubscribed};
-pub use delivery::{Consumer, Delivered, Serving};
+pub use builder::{ConsumerBuilder, Subscribed, Unsubscribed};
+pub use delivery::{Consumer, Delivered};
+pub use lite_pull::{ByHand, LitePullConsumer, LitePullConsumerBuilder};
 pub(crate) use member::Member;
+pub use options::StartFrom;
+pub use pop::{PopConsumer, PopConsumerBuilder, Popped};
+pub use serving::Serving;
 pub use strategy::Strategy;

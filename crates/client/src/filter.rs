@@ -17,6 +17,8 @@ enum Kind {
 }
 
 impl Filter {
+    pub(crate) const ALL: Filter = Filter(Kind::All);
+
     /// Everything.
     pub fn all() -> Filter {
         Filter(Kind::All)

@@ -43,10 +43,11 @@ mod route;
 mod routes;
 mod shared;
 
-pub use admin::{Admin, ConsumeResult, Moment};
+pub use admin::{Admin, ConsumeResult, Moment, RequestMode};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Consumer, ConsumerBuilder, Delivered, Serving, StartFrom, Strategy, Subscribed, Unsubscribed,
+    ByHand, Consumer, ConsumerBuilder, Delivered, LitePullConsumer, LitePullConsumerBuilder, PopConsumer,
+    PopConsumerBuilder, Popped, Serving, StartFrom, Strategy, Subscribed, Unsubscribed,
 };
 pub use credentials::Credentials;
 pub use error::Error;

@@ -58,9 +58,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes a member of a consumer group.
-    pub fn remove_consumer(&self, group: &str) {
-        self.consumers.lock().remove(group);
+    /// Removes a member of a consumer group, unless another has come in its place.
+    pub fn remove_consumer(&self, member: &Member) {
+        let mut consumers = self.consumers.lock();
+        let known = consumers.get(member.group());
+        if known.is_some_and(|known| std::ptr::eq(known.as_ptr(), member)) {
+            consumers.remove(member.group());
+        }
     }
 
     /// The member of a consumer group.

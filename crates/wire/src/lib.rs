@@ -16,6 +16,7 @@ pub mod header;
 pub mod ids;
 pub mod loose_json;
 pub mod names;
+pub mod pop;
 pub mod prop_crc;
 pub mod properties;
 pub mod recall;

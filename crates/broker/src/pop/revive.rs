@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use store::Batch;
 use wire::hash;
+use wire::pop::{Origin, normal_topic};
 use wire::properties as props;
 use wire::record::{Message, Record};
 
-use super::origin::{Origin, normal_topic};
 use super::outstanding::Checkpoint;
 use super::revive_log::{Acks, REVIVE_GROUP};
 use crate::Broker;

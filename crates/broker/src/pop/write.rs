@@ -3,11 +3,10 @@
 use remoting::ReplyTo;
 use wire::code::response;
 use wire::header::FrameWriter;
+use wire::pop::{Handle, Origin};
 use wire::properties as props;
 use wire::record::{self, Message, Record};
 
-use super::handle::Handle;
-use super::origin::Origin;
 use super::{Part, PopRequest, Popped};
 use crate::Broker;
 use crate::exchange::Refusal;

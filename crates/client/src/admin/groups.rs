@@ -13,6 +13,18 @@ use super::{Admin, json};
 use crate::error::Error;
 use crate::fields::Fields;
 
+/// How a group reads a topic, where its members let brokers say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestMode {
+    /// Members pull; each queue is one member's.
+    Pull,
+    /// Members pop.
+    Pop {
+        /// How many other members share the queues of one; 0 for all members and all queues.
+        share: u32,
+    },
+}
+
 impl Admin {
     /// Consumer groups of one broker with their settings, by name.
     ///
@@ -57,6 +69,32 @@ impl Admin {
     pub async fn update_group(&self, address: &str, config: &SubscriptionGroupConfig) -> Result<(), Error> {
         let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
         self.shared.ask(address, code, &Fields::new(), &json(config)?).await.map(drop)
+    }
+
+    /// Says, at every master of a cluster, how a group reads a topic. Members follow at their next rebalance, those that
+    /// [let brokers say so](crate::ConsumerBuilder::rebalance_by_brokers).
+    ///
+    /// # Errors
+    /// At the first broker that refuses, which those before 5.0 do; those before it have the mode.
+    pub async fn set_request_mode(
+        &self,
+        cluster: &str,
+        topic: &str,
+        group: &str,
+        mode: RequestMode,
+    ) -> Result<(), Error> {
+        let (name, share) = match mode {
+            RequestMode::Pull => ("PULL", 0),
+            RequestMode::Pop { share } => ("POP", share),
+        };
+        let body = json(&serde_json::json!({
+            "topic": topic, "consumerGroup": group, "mode": name, "popShareQueueNum": share,
+        }))?;
+        for address in self.masters(cluster).await? {
+            let code = request::SET_MESSAGE_REQUEST_MODE;
+            self.shared.ask(&address, code, &Fields::new(), &body).await?;
+        }
+        Ok(())
     }
 
     /// Deletes a consumer group at every master of a cluster, with its offsets if wanted. Its retry and dead letter

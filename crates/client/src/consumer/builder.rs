@@ -6,37 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::names::check_group;
-
-use super::delivery::{Consumer, Serving};
+use super::delivery::Consumer;
+use super::intake::Intake;
 use super::member::Member;
+use super::options::{Allocation, Options, Role, StartFrom};
+use super::serving::Serving;
 use super::strategy::Strategy;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::received::Received;
 use crate::shared::Shared;
-
-/// Where a group starts that has never been in a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StartFrom {
-    /// Behind what is there.
-    #[default]
-    Latest,
-    /// With everything that is there.
-    Earliest,
-    /// With what was stored at this time or later, Unix milliseconds.
-    AtMs(i64),
-}
-
-impl StartFrom {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            StartFrom::Latest => "CONSUME_FROM_LAST_OFFSET",
-            StartFrom::Earliest => "CONSUME_FROM_FIRST_OFFSET",
-            StartFrom::AtMs(_) => "CONSUME_FROM_TIMESTAMP",
-        }
-    }
-}
 
 /// Marks a builder that has no subscription yet.
 #[derive(Debug, Clone, Copy)]
@@ -45,26 +24,6 @@ pub enum Unsubscribed {}
 /// Marks a builder that can make a consumer.
 #[derive(Debug, Clone, Copy)]
 pub enum Subscribed {}
-
-/// Settings of a consumer.
-#[derive(Debug, Clone)]
-pub(super) struct Options {
-    /// Folder of the file of offsets, which only a broadcast consumer has.
-    pub broadcast: Option<PathBuf>,
-    pub orderly: bool,
-    pub start: StartFrom,
-    pub strategy: Strategy,
-    /// Of one queue, pulled and not settled.
-    pub messages_max: usize,
-    pub bytes_max: usize,
-    pub span_max: i64,
-    pub batch: u32,
-    pub retries: Option<u32>,
-    pub pause: Duration,
-    pub concurrency: usize,
-    pub rebalance: Duration,
-    pub commit: Duration,
-}
 
 /// How a consumer is made. Nothing can be consumed without a subscription, which the compiler checks:
 ///
@@ -85,21 +44,7 @@ pub struct ConsumerBuilder<S = Unsubscribed> {
 
 impl ConsumerBuilder {
     pub(crate) fn new(shared: Arc<Shared>, group: String) -> ConsumerBuilder {
-        let options = Options {
-            broadcast: None,
-            orderly: false,
-            start: StartFrom::default(),
-            strategy: Strategy::default(),
-            messages_max: 1_000,
-            bytes_max: 100 << 20,
-            span_max: 2_000,
-            batch: 32,
-            retries: None,
-            pause: Duration::from_secs(1),
-            concurrency: 20,
-            rebalance: Duration::from_secs(20),
-            commit: Duration::from_secs(5),
-        };
+        let options = Options::usual(Role::Push);
         ConsumerBuilder { shared, group, subscriptions: BTreeMap::new(), options, state: PhantomData }
     }
 }
@@ -123,6 +68,17 @@ impl<S> ConsumerBuilder<S> {
     /// client a [name that stays](crate::ClientBuilder::instance). A message that fails is not repeated.
     pub fn broadcast(mut self, folder: impl Into<PathBuf>) -> Self {
         self.options.broadcast = Some(folder.into());
+        self
+    }
+
+    /// Lets brokers say which queues each member has, and whether the group pulls them or pops (`clientRebalance` of
+    /// Java's client, off): administrators change that while the group works, with
+    /// [`Admin::set_request_mode`](crate::Admin::set_request_mode). What was popped and is not settled when the consumer
+    /// ends comes again by itself, a minute after it was popped.
+    ///
+    /// Orderly and broadcast consumers divide queues themselves all the same, as Java's do.
+    pub fn rebalance_by_brokers(mut self) -> Self {
+        self.options.allocation = Allocation::Brokers;
         self
     }
 
@@ -197,12 +153,8 @@ impl ConsumerBuilder<Subscribed> {
     /// When names are not allowed, this client is in the group already, no name server answers, or the broker refuses a
     /// filter.
     pub async fn stream(self) -> Result<Consumer, Error> {
-        check_group(&self.group).map_err(Error::illegal)?;
-        for topic in self.subscriptions.keys() {
-            wire::names::check_topic(topic).map_err(Error::illegal)?;
-        }
-        let (member, intake) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
-        let consumer = Consumer::new(Arc::clone(&member), intake);
+        let (member, given) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
+        let consumer = Consumer::new(Intake::new(Arc::clone(&member), given));
         member.start().await?;
         Ok(consumer)
     }
@@ -238,6 +190,6 @@ impl ConsumerBuilder<Subscribed> {
         E: std::fmt::Display + Send + 'static,
     {
         let concurrency = self.options.concurrency;
-        Ok(Serving::start(self.stream().await?, concurrency, handler))
+        Ok(self.stream().await?.serve(concurrency, handler))
     }
 }

@@ -1,14 +1,14 @@
 //! Messages in the application's hands, and what becomes of them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
 use wire::code::request;
 
+use super::intake::{Batch, Intake};
 use super::member::{Assigned, Member};
+use super::pop::{Popped, Receipt};
+use super::serving::Serving;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::received::Received;
@@ -16,7 +16,7 @@ use crate::received::Received;
 /// Pause before a message that could not be sent back is given out again here.
 const LOCAL_PAUSE: Duration = Duration::from_secs(5);
 /// Delay level of a message that shall be a dead letter at once.
-const DEAD: i32 = -1;
+pub(super) const DEAD: i32 = -1;
 /// The broker chooses the delay by how often the message failed.
 const USUAL: i32 = 0;
 
@@ -28,7 +28,15 @@ const USUAL: i32 = 0;
 #[must_use = "a message that is not settled comes again"]
 pub struct Delivered {
     message: Received,
-    seat: Option<Seat>,
+    /// How it is settled, until it is.
+    place: Option<Place>,
+}
+
+/// Where a message came from, which is where its fate is told.
+#[derive(Debug)]
+enum Place {
+    Pulled(Seat),
+    Popped(Receipt),
 }
 
 #[derive(Debug)]
@@ -48,70 +56,128 @@ impl std::ops::Deref for Delivered {
     }
 }
 
+impl From<Popped> for Delivered {
+    fn from(popped: Popped) -> Delivered {
+        let Popped { message, receipt } = popped;
+        Delivered { message, place: Some(Place::Popped(receipt)) }
+    }
+}
+
 impl Delivered {
-    pub(super) fn new(
-        member: Arc<Member>,
-        assigned: Arc<Assigned>,
-        generation: u64,
-        message: Received,
-    ) -> Delivered {
-        Delivered { message, seat: Some(Seat { member, assigned, generation, handed: false }) }
+    /// The messages of a pull.
+    pub(super) fn of(member: &Arc<Member>, batch: Batch) -> impl Iterator<Item = Delivered> {
+        let Batch { assigned, generation, messages } = batch;
+        messages.into_iter().map(move |message| {
+            let (member, assigned) = (Arc::clone(member), Arc::clone(&assigned));
+            let seat = Seat { member, assigned, generation, handed: false };
+            Delivered { message, place: Some(Place::Pulled(seat)) }
+        })
+    }
+
+    /// The message, if it was popped.
+    pub(super) fn into_popped(mut self) -> Option<Popped> {
+        match self.place.take()? {
+            Place::Popped(receipt) => Some(Popped { message: self.message.clone(), receipt }),
+            Place::Pulled(_) => None,
+        }
     }
 
     /// Counts the message as in the application's hands; `None` when it is not this member's any more.
-    fn hand_over(mut self) -> Option<Delivered> {
-        let seat = self.seat.as_mut()?;
-        let current = seat.assigned.window.lock().generation() == seat.generation;
-        if !current || !seat.member.reads(&seat.assigned) {
-            return None;
-        }
-        seat.handed = true;
-        seat.assigned.handed.fetch_add(1, Ordering::AcqRel);
-        Some(self)
+    pub(super) fn hand_over(mut self) -> Option<Delivered> {
+        let handed = match self.place.as_mut()? {
+            Place::Pulled(seat) => seat.hand_over(),
+            Place::Popped(receipt) => receipt.hand_over(),
+        };
+        handed.then_some(self)
+    }
+
+    /// The message itself, for a handler.
+    pub(super) fn message(&self) -> Received {
+        self.message.clone()
     }
 
     /// It is done. The offset is written down a little later, and at the end.
     pub fn ack(mut self) {
-        if let Some(seat) = self.seat.take() {
-            seat.done(self.message.offset);
+        match self.place.take() {
+            Some(Place::Pulled(seat)) => seat.done(self.message.offset),
+            Some(Place::Popped(receipt)) => receipt.acknowledge_later(),
+            None => (),
         }
     }
 
     /// It failed, and comes again: after a time that grows with each failure, or for orderly consumers after a short
     /// pause and before all others of its queue. After too many failures it is a dead letter.
-    pub async fn retry(mut self) {
-        if let Some(seat) = self.seat.take() {
-            seat.failed(self.message.clone(), USUAL).await;
-        }
+    pub async fn retry(self) {
+        self.failed(USUAL).await;
     }
 
     /// It failed, and comes again after a delay level of the broker's, from 1. Orderly consumers pause as they always
     /// do.
-    pub async fn retry_after_level(mut self, level: u32) {
-        if let Some(seat) = self.seat.take() {
-            seat.failed(self.message.clone(), i32::try_from(level).unwrap_or(USUAL)).await;
-        }
+    pub async fn retry_after_level(self, level: u32) {
+        self.failed(i32::try_from(level).unwrap_or(USUAL)).await;
     }
 
     /// It will never be done: it goes to the group's dead letter topic.
-    pub async fn dead_letter(mut self) {
-        if let Some(seat) = self.seat.take() {
-            seat.failed(self.message.clone(), DEAD).await;
+    pub async fn dead_letter(self) {
+        self.failed(DEAD).await;
+    }
+
+    async fn failed(mut self, level: i32) {
+        if let Some(place) = self.place.take() {
+            place.failed(self.message.clone(), level).await;
         }
     }
 }
 
 impl Drop for Delivered {
     fn drop(&mut self) {
-        let Some(seat) = self.seat.take().filter(|seat| seat.handed) else { return };
+        let Some(place) = self.place.take().filter(Place::is_handed) else { return };
         tracing::debug!(id = self.message.message_id, "dropped without being settled; it comes again");
         let message = self.message.clone();
-        let runtime = seat.member.runtime.clone();
-        runtime.spawn(async move { seat.failed(message, USUAL).await });
+        let runtime = place.member().runtime.clone();
+        runtime.spawn(async move { place.failed(message, USUAL).await });
+    }
+}
+
+impl Place {
+    fn member(&self) -> &Arc<Member> {
+        match self {
+            Place::Pulled(seat) => &seat.member,
+            Place::Popped(receipt) => receipt.member(),
+        }
+    }
+
+    fn is_handed(&self) -> bool {
+        match self {
+            Place::Pulled(seat) => seat.handed,
+            Place::Popped(receipt) => receipt.is_handed(),
+        }
+    }
+
+    async fn failed(self, message: Received, level: i32) {
+        match self {
+            Place::Pulled(seat) => seat.failed(message, level).await,
+            Place::Popped(receipt) => {
+                let id = message.message_id.clone();
+                if let Err(error) = receipt.failed(message, level).await {
+                    tracing::warn!(id, "a message comes again when its time is over: {error}");
+                }
+            }
+        }
     }
 }
 
 impl Seat {
+    fn hand_over(&mut self) -> bool {
+        let current = self.assigned.window.lock().generation() == self.generation;
+        if !current || !self.member.reads(&self.assigned) {
+            return false;
+        }
+        self.handed = true;
+        self.assigned.hands.take();
+        true
+    }
+
     fn done(self, offset: i64) {
         let Seat { member, assigned, generation, .. } = &self;
         if assigned.window.lock().settled(*generation, offset) {
@@ -140,7 +206,7 @@ impl Seat {
             return;
         }
         let level = if too_often && self.member.options.orderly { DEAD } else { level };
-        match self.member.send_back(&message, level).await {
+        match self.member.send_back(&message, &message.topic, level).await {
             Ok(()) => self.done(message.offset),
             Err(error) => {
                 let (group, id) = (&self.member.group, &message.message_id);
@@ -168,7 +234,7 @@ impl Seat {
                 drop(line);
                 member.next_in_line(&assigned);
             } else if member.reads(&assigned) {
-                member.offer(&assigned, generation, message);
+                member.offer(&assigned, generation, vec![message]);
             }
         });
     }
@@ -177,19 +243,19 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if self.handed {
-            self.assigned.handed.fetch_sub(1, Ordering::AcqRel);
-            self.assigned.handed_back.notify_waiters();
+            self.assigned.hands.give();
         }
     }
 }
 
 impl Member {
-    /// Gives a message back to the broker, which delivers it again later or makes a dead letter of it.
-    async fn send_back(&self, message: &Received, level: i32) -> Result<(), Error> {
+    /// Gives a message back to the broker, which delivers it again later or makes a dead letter of it. `topic` is where
+    /// it lay.
+    pub(super) async fn send_back(&self, message: &Received, topic: &str, level: i32) -> Result<(), Error> {
         let address = self.shared.master_of(&message.queue).await?;
         let fields = Fields::new()
             .text("group", self.group.as_str())
-            .text("originTopic", message.topic.as_str())
+            .text("originTopic", topic)
             .number("offset", message.commit_log_offset)
             .number("delayLevel", level)
             .text("originMsgId", message.message_id.as_str())
@@ -221,102 +287,48 @@ impl Member {
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    member: Arc<Member>,
-    intake: mpsc::UnboundedReceiver<Delivered>,
+    intake: Intake,
 }
 
 impl Consumer {
-    pub(super) fn new(member: Arc<Member>, intake: mpsc::UnboundedReceiver<Delivered>) -> Consumer {
-        Consumer { member, intake }
+    pub(super) fn new(intake: Intake) -> Consumer {
+        Consumer { intake }
     }
 
     /// The next message; `None` when the consumer was closed. No message is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Delivered> {
-        loop {
-            if self.member.is_stopping() {
-                return None;
-            }
-            let delivered = tokio::select! {
-                delivered = self.intake.recv() => delivered?,
-                () = self.member.told_to_stop() => continue,
-            };
-            if let Some(delivered) = delivered.hand_over() {
-                return Some(delivered);
-            }
-        }
+        self.intake.next().await
     }
 
-    /// Queues that this member has now.
+    /// Queues that this member has now. One with the number -1 stands for all of its broker, and is popped.
     pub fn queues(&self) -> Vec<wire::body::MessageQueue> {
-        self.member.assigned().iter().map(|assigned| assigned.queue.clone()).collect()
+        self.intake.member.held_queues()
     }
 
     /// Takes no more messages, waits up to `limit` until those in hands are settled, writes offsets down and leaves the
     /// group. What is not settled comes again, here or at another member.
-    pub async fn close(self, limit: Duration) {
-        self.member.close(limit).await;
+    pub async fn close(mut self, limit: Duration) {
+        self.intake.close(limit).await;
     }
-}
 
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        // Nothing is written down here, since nobody could wait for it: what was settled last comes again.
-        self.member.stop();
-    }
-}
-
-/// A member of a group whose messages go to a handler.
-#[derive(Debug)]
-#[must_use = "dropping it stops the consumer without waiting for handlers"]
-pub struct Serving {
-    member: Arc<Member>,
-    task: JoinHandle<()>,
-}
-
-impl Serving {
-    pub(super) fn start<H, F, E>(mut consumer: Consumer, concurrency: usize, handler: H) -> Serving
+    /// Hands every message to `handler`.
+    pub(super) fn serve<H, F, E>(self, concurrency: usize, handler: H) -> Serving
     where
         H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        let member = Arc::clone(&consumer.member);
-        let permits = Arc::new(Semaphore::new(concurrency));
-        let task = tokio::spawn(async move {
-            // A permit first: what waits for a handler is not in hands, and may go to another member.
-            while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-                let Some(delivered) = consumer.next().await else { return };
-                let handling = handler(delivered.message.clone());
-                tokio::spawn(async move {
-                    match handling.await {
-                        Ok(()) => delivered.ack(),
-                        Err(error) => {
-                            tracing::info!(id = delivered.message_id, "a handler failed: {error}");
-                            delivered.retry().await;
-                        }
+        Serving::start(self.intake, concurrency, move |delivered: Delivered| {
+            let handling = handler(delivered.message());
+            async move {
+                match handling.await {
+                    Ok(()) => delivered.ack(),
+                    Err(error) => {
+                        tracing::info!(id = delivered.message_id, "a handler failed: {error}");
+                        delivered.retry().await;
                     }
-                    drop(permit);
-                });
+                }
             }
-        });
-        Serving { member, task }
-    }
-
-    /// Queues that this member has now.
-    pub fn queues(&self) -> Vec<wire::body::MessageQueue> {
-        self.member.assigned().iter().map(|assigned| assigned.queue.clone()).collect()
-    }
-
-    /// Takes no more messages, waits up to `limit` for handlers, writes offsets down and leaves the group. What is not
-    /// finished comes again, here or at another member.
-    pub async fn close(self, limit: Duration) {
-        self.member.close(limit).await;
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.member.stop();
-        self.task.abort();
+        })
     }
 }

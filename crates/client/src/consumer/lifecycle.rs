@@ -1,21 +1,19 @@
 //! Joining a group, its regular work, and leaving it without losing any (client.md §5).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wire::code::request;
 
-use super::member::{Assigned, Member};
+use super::member::Member;
+use super::options::{Allocation, Role};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::Filter;
 
 /// How often an orderly consumer renews its locks.
 const LOCK_PERIOD: Duration = Duration::from_secs(20);
-/// How long a round over queues may lag behind the occasion for it.
-const LOOK: Duration = Duration::from_millis(20);
 
 impl Member {
     /// Joins the group, divides its queues once and starts what goes on from then.
@@ -30,8 +28,14 @@ impl Member {
         }
         self.shared.registry.add_consumer(self)?;
         self.shared.heartbeat_all().await;
+        if self.options.allocation == Allocation::Application {
+            // Its queues are there when this returns.
+            self.divide().await;
+        }
         self.spawn(|member| async move { member.rebalance_for_ever().await });
-        self.spawn(|member| async move { member.commit_for_ever().await });
+        if self.options.auto_commit && self.options.role != Role::Pop {
+            self.spawn(|member| async move { member.commit_for_ever().await });
+        }
         if self.options.orderly && !self.is_broadcast() {
             self.spawn(|member| async move { member.lock_for_ever().await });
         }
@@ -85,35 +89,37 @@ impl Member {
     }
 
     /// Ends all tasks and gives nothing out any more.
-    pub(super) fn stop(&self) {
+    pub(super) fn no_more(&self) {
         self.stopping.send_replace(true);
-        self.shared.registry.remove_consumer(&self.group);
+    }
+
+    /// Does the same, and brokers are told nothing of it.
+    pub(super) fn stop(&self) {
+        self.no_more();
+        self.shared.registry.remove_consumer(self);
     }
 
     /// Leaves the group: no message that was settled comes again, and none is lost that was not.
     pub(super) async fn close(&self, limit: Duration) {
-        self.stopping.send_replace(true);
+        self.no_more();
         let deadline = Instant::now() + limit;
         let queues = self.assigned();
         for assigned in &queues {
-            assigned.wait_for_hands(deadline).await;
+            assigned.hands.wait_until_empty(deadline).await;
         }
-        self.commit_all().await;
+        for queue in self.popping() {
+            queue.hands.wait_until_empty(deadline).await;
+        }
+        if self.options.auto_commit {
+            self.commit_all().await;
+        }
         if self.options.orderly && !self.is_broadcast() {
             self.unlock(&queues).await;
         }
         self.shared.unregister(Fields::new().text("consumerGroup", self.group.as_str())).await;
         // Until here brokers may still ask about this member.
-        self.shared.registry.remove_consumer(&self.group);
+        self.shared.registry.remove_consumer(self);
         self.queues.lock().clear();
-    }
-}
-
-impl Assigned {
-    /// Waits until nothing of this queue is in the application's hands.
-    pub(super) async fn wait_for_hands(&self, deadline: Instant) {
-        while self.handed.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
-            let _ = tokio::time::timeout(LOOK, self.handed_back.notified()).await;
-        }
+        self.popped.lock().clear();
     }
 }

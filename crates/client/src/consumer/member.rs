@@ -1,18 +1,20 @@
 //! A member of a group, and the queues that it has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use wire::body::{ConsumerData, MessageQueue};
-use wire::names::retry_topic;
+use wire::names::{check_group, check_topic, retry_topic};
 
-use super::builder::Options;
-use super::delivery::Delivered;
+use super::hands::Hands;
+use super::intake::{Batch, Given};
 use super::local::OffsetFile;
+use super::options::{Options, Role};
+use super::pop::PopQueue;
 use super::window::Window;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -31,14 +33,21 @@ pub(crate) struct Member {
     pub(super) group: String,
     pub(super) options: Options,
     pub(super) subscriptions: BTreeMap<String, Filter>,
+    /// Queues that are pulled.
     pub(super) queues: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    /// Queues that are popped; one with the number -1 stands for all of its broker.
+    pub(super) popped: Mutex<BTreeMap<MessageQueue, Arc<PopQueue>>>,
+    /// Queues that the application has chosen, where it chooses.
+    pub(super) chosen: Mutex<BTreeSet<MessageQueue>>,
     pub(super) file: Option<OffsetFile>,
     /// What the file says, and then what it will say.
     pub(super) in_file: Mutex<BTreeMap<MessageQueue, i64>>,
-    intake: mpsc::UnboundedSender<Delivered>,
+    intake: mpsc::UnboundedSender<Given>,
     /// When the subscriptions were made, which rises when queues change hands.
     version: AtomicI64,
     pub(super) rebalance: Notify,
+    /// One division of queues at a time.
+    pub(super) dividing: tokio::sync::Mutex<()>,
     pub(super) stopping: watch::Sender<bool>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) started_ms: i64,
@@ -64,12 +73,13 @@ pub(super) struct Assigned {
     /// A pull under way is of no use any more.
     pub interrupt: Notify,
     /// Messages in the application's hands.
-    pub handed: AtomicUsize,
-    pub handed_back: Notify,
+    pub hands: Hands,
     /// What the broker knows of the group's offset.
     pub committed: AtomicI64,
     pub locked_until: Mutex<Option<Instant>>,
     pub last_pull_ms: AtomicI64,
+    /// The application wants nothing of it for now.
+    pub paused: AtomicBool,
     /// It stands for one message that an administrator wants consumed; nothing of it is sent back.
     pub direct: bool,
 }
@@ -91,11 +101,11 @@ impl Assigned {
             revoked: AtomicBool::new(false),
             room: Notify::new(),
             interrupt: Notify::new(),
-            handed: AtomicUsize::new(0),
-            handed_back: Notify::new(),
+            hands: Hands::default(),
             committed: AtomicI64::new(committed),
             locked_until: Mutex::new(None),
             last_pull_ms: AtomicI64::new(now_ms()),
+            paused: AtomicBool::new(false),
             direct: false,
         }
     }
@@ -109,6 +119,10 @@ impl Assigned {
 
     pub fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Acquire)
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     pub fn locked(&self) {
@@ -137,11 +151,15 @@ impl Member {
         group: String,
         mut subscriptions: BTreeMap<String, Filter>,
         options: Options,
-    ) -> Result<(Arc<Member>, mpsc::UnboundedReceiver<Delivered>), Error> {
+    ) -> Result<(Arc<Member>, mpsc::UnboundedReceiver<Given>), Error> {
+        check_group(&group).map_err(Error::illegal)?;
+        for topic in subscriptions.keys() {
+            check_topic(topic).map_err(Error::illegal)?;
+        }
         let file =
             options.broadcast.as_ref().map(|folder| OffsetFile::new(folder, &shared.client_id, &group));
         let in_file = file.as_ref().map(OffsetFile::read).transpose()?.unwrap_or_default();
-        if file.is_none() {
+        if file.is_none() && options.role == Role::Push {
             // What failed comes again through a topic of the group's own.
             subscriptions.insert(retry_topic(&group), Filter::all());
         }
@@ -153,11 +171,14 @@ impl Member {
             options,
             subscriptions,
             queues: Mutex::default(),
+            popped: Mutex::default(),
+            chosen: Mutex::default(),
             file,
             in_file: Mutex::new(in_file),
             intake,
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
+            dividing: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
             runtime: tokio::runtime::Handle::current(),
             started_ms: now_ms(),
@@ -207,13 +228,23 @@ impl Member {
         self.queues.lock().values().cloned().collect()
     }
 
+    pub(super) fn popping(&self) -> Vec<Arc<PopQueue>> {
+        self.popped.lock().values().cloned().collect()
+    }
+
+    /// Queues that this member reads now, in whichever way.
+    pub(super) fn held_queues(&self) -> Vec<MessageQueue> {
+        let pulled: Vec<_> = self.queues.lock().keys().cloned().collect();
+        pulled.into_iter().chain(self.popped.lock().keys().cloned()).collect()
+    }
+
     /// What a heartbeat says of this member.
     pub fn heartbeat(&self) -> ConsumerData {
         let version = self.version.load(Ordering::Relaxed);
         let subscriptions = self.subscriptions.iter();
         ConsumerData {
             group_name: self.group.clone(),
-            consume_type: "CONSUME_PASSIVELY".to_owned(),
+            consume_type: self.options.role.consume_type().to_owned(),
             message_model: if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }.to_owned(),
             consume_from_where: self.options.start.name().to_owned(),
             subscription_data_set: subscriptions
@@ -221,6 +252,13 @@ impl Member {
                 .collect(),
             unit_mode: false,
         }
+    }
+
+    /// Which messages of a topic are wanted.
+    pub(super) fn filter_of(&self, topic: &str) -> &Filter {
+        // What is read without being subscribed to are retries, of which the group wants all.
+        static ALL: Filter = Filter::ALL;
+        self.subscriptions.get(topic).unwrap_or(&ALL)
     }
 
     /// Gives out messages that a pull brought: all at once, or in an orderly consumer one after the other.
@@ -235,9 +273,7 @@ impl Member {
             self.next_in_line(assigned);
             return;
         }
-        for message in messages {
-            self.offer(assigned, generation, message);
-        }
+        self.offer(assigned, generation, messages);
     }
 
     /// Gives out the next message of a queue, unless one is in hands or the queue is not locked.
@@ -252,17 +288,23 @@ impl Member {
         if let Some((generation, message)) = line.waiting.pop_front() {
             line.busy = true;
             drop(line);
-            self.offer(assigned, generation, message);
+            self.offer(assigned, generation, vec![message]);
         }
     }
 
     pub(super) fn may_go_on(&self, assigned: &Assigned) -> bool {
-        self.reads(assigned) && (self.is_broadcast() || !self.options.orderly || assigned.is_locked())
+        let alone = self.is_broadcast() || !self.options.orderly || assigned.is_locked();
+        self.reads(assigned) && alone && !assigned.is_paused()
     }
 
-    pub(super) fn offer(self: &Arc<Self>, assigned: &Arc<Assigned>, generation: u64, message: Received) {
-        let delivered = Delivered::new(Arc::clone(self), Arc::clone(assigned), generation, message);
-        // Who receives is gone when this fails, and the message is not settled then.
-        let _ = self.intake.send(delivered);
+    pub(super) fn offer(&self, assigned: &Arc<Assigned>, generation: u64, messages: Vec<Received>) {
+        if !messages.is_empty() {
+            self.give(Given::Pulled(Batch { assigned: Arc::clone(assigned), generation, messages }));
+        }
+    }
+
+    pub(super) fn give(&self, given: Given) {
+        // Who receives is gone when this fails, and the messages are not settled then.
+        let _ = self.intake.send(given);
     }
 }

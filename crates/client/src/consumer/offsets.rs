@@ -17,13 +17,16 @@ impl Member {
         self.shared.committed(&self.group, queue).await
     }
 
-    /// Writes down all queues whose offset has changed.
+    /// Writes down all queues whose offset has changed, as far as that works.
     pub(super) async fn commit_all(&self) {
-        self.commit(&self.assigned()).await;
+        // What did not work was logged, and is tried again.
+        let _ = self.commit(&self.assigned()).await;
     }
 
-    pub(super) async fn commit(&self, queues: &[Arc<Assigned>]) {
+    /// Writes down those of these queues whose offset has changed, and gives the first error.
+    pub(super) async fn commit(&self, queues: &[Arc<Assigned>]) -> Result<(), Error> {
         let mut in_file_changed = false;
+        let mut outcome = Ok(());
         for assigned in queues {
             let offset = assigned.window.lock().committable();
             if assigned.committed.load(Ordering::Acquire) == offset {
@@ -34,6 +37,7 @@ impl Member {
                 in_file_changed = true;
             } else if let Err(error) = self.shared.commit(&self.group, &assigned.queue, offset).await {
                 tracing::warn!(group = self.group, queue = ?assigned.queue, "the offset is not written down: {error}");
+                outcome = outcome.and(Err(error));
                 continue;
             }
             assigned.committed.store(offset, Ordering::Release);
@@ -41,6 +45,7 @@ impl Member {
         if in_file_changed {
             self.write_file();
         }
+        outcome
     }
 
     fn write_file(&self) {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use wire::code::{request, response};
+use wire::code::response;
+use wire::names::RETRY_PREFIX;
+use wire::pop::normal_topic;
 
 use super::member::{Assigned, Member};
 use crate::error::Error;
@@ -61,7 +63,7 @@ impl Member {
     async fn pull(&self, assigned: &Assigned, offset: i64, broker_id: i64) -> Result<Pulled, Error> {
         let queue = &assigned.queue;
         assigned.last_pull_ms.store(now_ms(), Ordering::Relaxed);
-        let filter = self.subscriptions.get(&queue.topic).ok_or(Error::Stopped("the subscription"))?;
+        let filter = self.filter_of(&queue.topic);
         let address = self.shared.address_to_read(queue, broker_id).await?;
         let fields = Fields::new()
             .text("consumerGroup", self.group.as_str())
@@ -76,11 +78,12 @@ impl Member {
             .number("subVersion", self.started_ms)
             .text("expressionType", filter.kind());
         let timeout = SUSPENDED + GRACE;
-        let answer = self.shared.call(&address, request::PULL_MESSAGE, &fields, &[], timeout).await?;
+        let code = self.options.role.pull_code();
+        let answer = self.shared.call(&address, code, &fields, &[], timeout).await?;
         pulled(answer, &address, queue, filter)
     }
 
-    fn took(self: &Arc<Self>, assigned: &Arc<Assigned>, generation: u64, pulled: Pulled) {
+    fn took(self: &Arc<Self>, assigned: &Arc<Assigned>, generation: u64, mut pulled: Pulled) {
         if pulled.out_of_range {
             let (group, queue, offset) = (&self.group, &assigned.queue, pulled.next_offset);
             tracing::warn!(
@@ -91,6 +94,12 @@ impl Member {
             );
             assigned.restart(offset);
             return;
+        }
+        if assigned.queue.topic.starts_with(RETRY_PREFIX) {
+            // What failed while the group popped does not say where it came from.
+            for message in &mut pulled.messages {
+                message.topic = normal_topic(&message.topic, &self.group).to_owned();
+            }
         }
         let sizes: Vec<_> =
             pulled.messages.iter().map(|message| (message.offset, message.weight())).collect();

@@ -10,6 +10,8 @@ use serde_json::json;
 use wire::loose_json::write_object_keyed;
 
 use super::member::{Assigned, Member};
+use super::options::Role;
+use super::pop::PopQueue;
 use crate::error::Error;
 use crate::received::read_all;
 
@@ -38,7 +40,7 @@ impl Member {
             ("PROP_CLIENT_VERSION", "V5_5_0".to_owned()),
             ("PROP_CONSUMEORDERLY", self.options.orderly.to_string()),
             ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
-            ("PROP_CONSUME_TYPE", "CONSUME_PASSIVELY".to_owned()),
+            ("PROP_CONSUME_TYPE", self.options.role.consume_type().to_owned()),
             ("PROP_NAMESERVER_ADDR", self.shared.names.in_order().join(";")),
             ("PROP_THREADPOOL_CORE_SIZE", self.options.concurrency.to_string()),
             ("consumerGroup", self.group.clone()),
@@ -47,8 +49,11 @@ impl Member {
         ]);
         let subscriptions = self.heartbeat().subscription_data_set;
         let (properties, subscriptions) = (json!(properties), json!(subscriptions));
+        let popping = self.popping();
+        let pop_table =
+            write_object_keyed(popping.iter().map(|queue| (&queue.queue, pop_queue_info(queue))))?;
         Ok(format!(
-            "{{\"mqPopTable\":{{}},\"mqTable\":{table},\"properties\":{properties},\"statusTable\":{{}},\
+            "{{\"mqPopTable\":{pop_table},\"mqTable\":{table},\"properties\":{properties},\"statusTable\":{{}},\
              \"subscriptionSet\":{subscriptions},\"userConsumerInfo\":{{}}}}"
         ))
     }
@@ -61,8 +66,12 @@ impl Member {
     ) -> Result<String, Error> {
         let message = read_all(record, broker_name, "the broker")?.into_iter().next();
         let message = message.ok_or_else(|| Error::Illegal("there is no message".to_owned()))?;
+        if self.options.role != Role::Push {
+            let what = "this consumer asks for its messages, and is not handed any".to_owned();
+            return Err(Error::Illegal(what));
+        }
         let (queue, begun) = (Arc::new(Assigned::direct(&message)), Instant::now());
-        self.offer(&queue, 0, message);
+        self.offer(&queue, 0, vec![message]);
         // A message that failed restarts the queue, and one that is done leaves nothing open.
         let state = || {
             let window = queue.window.lock();
@@ -80,6 +89,14 @@ impl Member {
         })
         .to_string())
     }
+}
+
+fn pop_queue_info(popping: &PopQueue) -> serde_json::Value {
+    json!({
+        "droped": popping.is_revoked(),
+        "lastPopTimestamp": popping.last_pop_ms.load(Ordering::Relaxed),
+        "waitAckCount": popping.unsettled(),
+    })
 }
 
 fn queue_info(assigned: &Assigned) -> serde_json::Value {

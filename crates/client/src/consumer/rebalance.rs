@@ -11,10 +11,12 @@ use wire::body::{ConsumerIdList, MessageQueue};
 use wire::code::request;
 use wire::names::RETRY_PREFIX;
 
-use super::builder::StartFrom;
+use super::assignment::Share;
 use super::member::{Assigned, Member};
+use super::options::{Allocation, Role, StartFrom};
 use crate::error::Error;
 use crate::fields::Fields;
+use crate::route::Route;
 use crate::shared::decode;
 
 /// Pause before a division that did not work out is tried again.
@@ -38,16 +40,18 @@ impl Member {
     }
 
     /// One division of all topics; false if it should soon be tried again.
-    async fn divide(self: &Arc<Self>) -> bool {
+    pub(super) async fn divide(self: &Arc<Self>) -> bool {
+        let _alone = self.dividing.lock().await;
         let mut balanced = true;
         let mut changed = false;
-        for topic in self.subscriptions.keys() {
-            match self.mine(topic).await {
-                Ok(mine) => {
-                    let (all, some) = self.take_over(topic, mine).await;
+        for topic in &self.topics() {
+            match self.share(topic).await {
+                Ok(share) => {
+                    let (all, some) = self.take_over(topic, share).await;
                     balanced &= all;
                     changed |= some;
                 }
+                Err(Error::NoRoute { .. }) if !self.subscriptions.contains_key(topic) => (),
                 Err(Error::NoRoute { .. }) => balanced = false,
                 Err(error) => {
                     tracing::warn!(group = self.group, topic, "queues are not divided: {error}");
@@ -63,8 +67,55 @@ impl Member {
         balanced
     }
 
-    async fn mine(&self, topic: &str) -> Result<BTreeSet<MessageQueue>, Error> {
+    /// Topics that there may be queues of, those last whose queues depend on those of others.
+    fn topics(&self) -> Vec<String> {
+        if self.options.allocation == Allocation::Application {
+            // Also those that were chosen before, to be given up.
+            let held = self.held_queues();
+            let chosen = self.chosen.lock();
+            let topics: BTreeSet<&String> = chosen.iter().chain(&held).map(|queue| &queue.topic).collect();
+            return topics.into_iter().cloned().collect();
+        }
+        let subscribed = self.subscriptions.keys().cloned();
+        if !self.is_told_by_brokers() {
+            return subscribed.collect();
+        }
+        let left_by_pops = self.subscriptions.keys().filter_map(|topic| self.left_by_pops(topic));
+        subscribed.chain(left_by_pops).collect()
+    }
+
+    /// Whether a topic holds what failed of another while that was popped, and is popped together with it now.
+    fn is_popped_besides(&self, topic: &str) -> bool {
+        let popped = self.popped.lock();
+        popped.keys().any(|queue| self.left_by_pops(&queue.topic).is_some_and(|left| left == topic))
+    }
+
+    /// Whether brokers say which queues are this member's. They know no order, and in broadcast all are.
+    fn is_told_by_brokers(&self) -> bool {
+        self.options.allocation == Allocation::Brokers && !self.options.orderly && !self.is_broadcast()
+    }
+
+    /// Which queues of a topic are this member's now.
+    async fn share(&self, topic: &str) -> Result<Share, Error> {
+        if self.options.allocation == Allocation::Application {
+            let chosen = self.chosen.lock();
+            let pulled = chosen.iter().filter(|queue| queue.topic == topic).cloned().collect();
+            return Ok(Share { pulled, ..Share::default() });
+        }
         let route = self.shared.route(topic).await?;
+        if self.options.role == Role::Pop {
+            return Ok(self.popped_share(&route).await);
+        }
+        if self.is_told_by_brokers() {
+            if self.is_popped_besides(topic) {
+                return Ok(Share::default());
+            }
+            return self.assigned_by_brokers(&route).await;
+        }
+        Ok(Share { pulled: self.mine(topic, &route).await?, ..Share::default() })
+    }
+
+    async fn mine(&self, topic: &str, route: &Route) -> Result<BTreeSet<MessageQueue>, Error> {
         let mut queues = route.queues_to_read();
         // Java sorts so, and all members must.
         queues.sort_by(|a, b| (&a.broker_name, a.queue_id).cmp(&(&b.broker_name, b.queue_id)));
@@ -75,7 +126,8 @@ impl Member {
         if !members.contains(&self.shared.client_id) {
             // The broker has not heard of this member, or has forgotten it.
             self.shared.heartbeat_all().await;
-            return Err(Error::Illegal("the broker does not know this member yet".to_owned()));
+            let what = format!("the broker does not know this reader of \"{topic}\" yet");
+            return Err(Error::Illegal(what));
         }
         Ok(self.options.strategy.allocate(&self.shared.client_id, &queues, &members).into_iter().collect())
     }
@@ -99,7 +151,9 @@ impl Member {
 
     /// Gives up queues of a topic that are not mine, and starts with those that are. Says whether all could be started,
     /// and whether something changed.
-    async fn take_over(self: &Arc<Self>, topic: &str, mine: BTreeSet<MessageQueue>) -> (bool, bool) {
+    async fn take_over(self: &Arc<Self>, topic: &str, share: Share) -> (bool, bool) {
+        let Share { pulled: mine, popped } = share;
+        let pops_changed = self.take_over_pops(topic, popped);
         let mut revoked = Vec::new();
         let mut new = Vec::new();
         {
@@ -110,7 +164,7 @@ impl Member {
             }
             new.extend(mine.into_iter().filter(|queue| !queues.contains_key(queue)));
         }
-        let changed = !revoked.is_empty() || !new.is_empty();
+        let changed = pops_changed || !revoked.is_empty() || !new.is_empty();
         for assigned in revoked {
             assigned.revoked.store(true, Ordering::Release);
             assigned.interrupt.notify_one();
@@ -127,10 +181,34 @@ impl Member {
         (all, changed)
     }
 
+    /// Gives up popping what is not this member's any more, and starts with what is. What was popped stays in hands:
+    /// nobody else gets it before its time is over. Says whether something changed.
+    fn take_over_pops(self: &Arc<Self>, topic: &str, mine: BTreeSet<MessageQueue>) -> bool {
+        let (gone, new) = {
+            let mut popped = self.popped.lock();
+            let of_topic = popped.keys().filter(|queue| queue.topic == topic && !mine.contains(*queue));
+            let gone: Vec<_> = of_topic.cloned().collect();
+            let gone: Vec<_> = gone.iter().filter_map(|queue| popped.remove(queue)).collect();
+            let new: Vec<_> = mine.into_iter().filter(|queue| !popped.contains_key(queue)).collect();
+            (gone, new)
+        };
+        let changed = !gone.is_empty() || !new.is_empty();
+        for popping in gone {
+            popping.revoked.store(true, Ordering::Release);
+        }
+        for queue in new {
+            self.begin_popping(queue);
+        }
+        changed
+    }
+
     /// Writes down how far a queue was read, once nothing of it is in hands.
     async fn give_up(&self, assigned: Arc<Assigned>) {
-        assigned.wait_for_hands(Instant::now() + HANDS).await;
-        self.commit(std::slice::from_ref(&assigned)).await;
+        assigned.hands.wait_until_empty(Instant::now() + HANDS).await;
+        if self.options.auto_commit {
+            // What does not work was logged; the messages come again at the next member.
+            let _ = self.commit(std::slice::from_ref(&assigned)).await;
+        }
         if self.options.orderly && !self.is_broadcast() {
             self.unlock(std::slice::from_ref(&assigned)).await;
         }

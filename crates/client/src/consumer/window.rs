@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// Messages of a queue between the committed offset and the next pull. A plain type: no clock, no socket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Window {
     /// Bytes by offset.
     open: BTreeMap<i64, usize>,

@@ -1,7 +1,7 @@
 //! Where a popped message lay: in its own topic, or in one of the two topics that a group's retries of it have had
 //! (broker.md §15.1).
 
-use wire::names::RETRY_PREFIX;
+use crate::names::RETRY_PREFIX;
 
 /// Kind of the topic that a message was popped from, as handles and answers mark it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

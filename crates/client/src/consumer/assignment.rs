@@ -1,0 +1,150 @@
+//! Queues that brokers assign, and whether to pull them or to pop (400; client.md §3.9).
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::json;
+use wire::body::MessageQueue;
+use wire::code::request;
+use wire::names::RETRY_PREFIX;
+use wire::pop::Origin;
+
+use super::member::Member;
+use super::options::Role;
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::route::Route;
+use crate::shared::decode;
+
+/// Queues of a topic that are a member's.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub pulled: BTreeSet<MessageQueue>,
+    pub popped: BTreeSet<MessageQueue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    /// `None`: the broker cannot say, and everything stays as it is.
+    message_queue_assignments: Option<Vec<Assignment>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Assignment {
+    message_queue: Option<MessageQueue>,
+    #[serde(default)]
+    mode: String,
+}
+
+impl Member {
+    /// What the brokers of a topic assign. Each is asked: some speak for all brokers, some for themselves alone. A broker
+    /// that does not answer changes nothing for its own queues.
+    pub(super) async fn assigned_by_brokers(&self, route: &Route) -> Result<Share, Error> {
+        let mut share = Share::default();
+        let mut failure = None;
+        let mut some_answered = false;
+        for broker in route.brokers() {
+            let Some(address) = broker.broker_addrs.values().next() else { continue };
+            match self.query_assignment(address, route.topic()).await {
+                Ok(Some(assignments)) => {
+                    some_answered = true;
+                    share.add(assignments);
+                }
+                Ok(None) => self.keep(route.topic(), &broker.broker_name, &mut share),
+                Err(error) => {
+                    tracing::debug!(group = self.group, address, "no queues are assigned: {error}");
+                    self.keep(route.topic(), &broker.broker_name, &mut share);
+                    failure = Some(error);
+                }
+            }
+        }
+        match failure {
+            Some(error) if !some_answered => Err(error),
+            _ => Ok(share),
+        }
+    }
+
+    async fn query_assignment(&self, address: &str, topic: &str) -> Result<Option<Vec<Assignment>>, Error> {
+        let body = json!({
+            "topic": topic,
+            "consumerGroup": self.group,
+            "clientId": self.shared.client_id,
+            "strategyName": self.options.strategy.name(),
+            "messageModel": "CLUSTERING",
+        })
+        .to_string();
+        let code = request::QUERY_ASSIGNMENT;
+        let answer = self.shared.ask(address, code, &Fields::new(), body.as_bytes()).await?;
+        Ok(decode::<Answer>(address, &answer)?.message_queue_assignments)
+    }
+
+    /// Adds what this member has of a broker.
+    fn keep(&self, topic: &str, broker_name: &str, share: &mut Share) {
+        let of_broker = |queue: &&MessageQueue| queue.topic == topic && queue.broker_name == broker_name;
+        share.pulled.extend(self.queues.lock().keys().filter(of_broker).cloned());
+        share.popped.extend(self.popped.lock().keys().filter(of_broker).cloned());
+    }
+
+    /// What a member that only pops has of a topic: the queues that brokers assign for popping, and all of a broker that
+    /// assigns none.
+    pub(super) async fn popped_share(&self, route: &Route) -> Share {
+        let popped = match self.assigned_by_brokers(route).await {
+            Ok(share) => share.popped,
+            Err(_) => BTreeSet::new(),
+        };
+        let mut share = Share { popped, ..Share::default() };
+        for broker in route.brokers() {
+            if !share.popped.iter().any(|queue| queue.broker_name == broker.broker_name) {
+                share.popped.insert(MessageQueue {
+                    topic: route.topic().to_owned(),
+                    broker_name: broker.broker_name.clone(),
+                    queue_id: -1,
+                });
+            }
+        }
+        share
+    }
+
+    /// The topic with what failed while the group popped this one, which must be pulled when it pops no more.
+    pub(super) fn left_by_pops(&self, topic: &str) -> Option<String> {
+        let plain = !topic.starts_with(RETRY_PREFIX) && self.options.role == Role::Push;
+        plain.then(|| Origin::RetryV1.topic(&self.group, topic))
+    }
+}
+
+impl Share {
+    fn add(&mut self, assignments: Vec<Assignment>) {
+        for Assignment { message_queue, mode } in assignments {
+            let Some(queue) = message_queue else { continue };
+            if mode == "POP" {
+                self.popped.insert(queue)
+            } else {
+                self.pulled.insert(queue)
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::loose_json;
+
+    #[test]
+    fn queues_are_pulled_unless_the_broker_says_pop() {
+        let text = br#"{"messageQueueAssignments":[
+            {"messageQueue":{"brokerName":"a","queueId":-1,"topic":"T"},"mode":"POP"},
+            {"messageQueue":{"brokerName":"b","queueId":2,"topic":"T"},"mode":"PULL"},
+            {"messageQueue":{"brokerName":"b","queueId":3,"topic":"T"}}, {"mode":"POP"}]}"#;
+        let answer: Answer = loose_json::read(text).unwrap();
+        let mut share = Share::default();
+        share.add(answer.message_queue_assignments.unwrap());
+        let ids =
+            |queues: &BTreeSet<MessageQueue>| -> Vec<i32> { queues.iter().map(|q| q.queue_id).collect() };
+        assert_eq!((ids(&share.popped), ids(&share.pulled)), (vec![-1], vec![2, 3]));
+        let nothing: Answer = loose_json::read(b"{}").unwrap();
+        assert!(nothing.message_queue_assignments.is_none());
+    }
+}

@@ -1,0 +1,142 @@
+//! What a member of a group is, and how it behaves.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wire::code::request;
+
+use super::strategy::Strategy;
+
+/// Where a group starts that has never been in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartFrom {
+    /// Behind what is there.
+    #[default]
+    Latest,
+    /// With everything that is there.
+    Earliest,
+    /// With what was stored at this time or later, Unix milliseconds.
+    AtMs(i64),
+}
+
+impl StartFrom {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            StartFrom::Latest => "CONSUME_FROM_LAST_OFFSET",
+            StartFrom::Earliest => "CONSUME_FROM_FIRST_OFFSET",
+            StartFrom::AtMs(_) => "CONSUME_FROM_TIMESTAMP",
+        }
+    }
+}
+
+/// What the application does with messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It settles each.
+    Push,
+    /// It polls them and says how far it has come.
+    LitePull,
+    /// It acknowledges each to the broker, which has chosen it.
+    Pop,
+}
+
+impl Role {
+    /// As heartbeats say it.
+    pub fn consume_type(self) -> &'static str {
+        match self {
+            Role::LitePull => "CONSUME_ACTIVELY",
+            Role::Push | Role::Pop => "CONSUME_PASSIVELY",
+        }
+    }
+
+    /// With which request it pulls. Brokers can forbid each by itself.
+    pub fn pull_code(self) -> i32 {
+        match self {
+            Role::LitePull => request::LITE_PULL_MESSAGE,
+            Role::Push | Role::Pop => request::PULL_MESSAGE,
+        }
+    }
+}
+
+/// Who says which queues a member has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allocation {
+    /// The members, each for itself, by the same rule.
+    Members,
+    /// The brokers, which also say whether to pull or to pop.
+    Brokers,
+    /// The application.
+    Application,
+}
+
+/// Settings of a member.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    pub role: Role,
+    pub allocation: Allocation,
+    /// Folder of the file of offsets, which only a broadcast consumer has.
+    pub broadcast: Option<PathBuf>,
+    pub orderly: bool,
+    pub start: StartFrom,
+    pub strategy: Strategy,
+    /// Of one queue, pulled and not settled.
+    pub messages_max: usize,
+    pub bytes_max: usize,
+    pub span_max: i64,
+    /// Messages that a pull asks for.
+    pub batch: u32,
+    pub retries: Option<u32>,
+    pub pause: Duration,
+    pub concurrency: usize,
+    pub rebalance: Duration,
+    pub commit: Duration,
+    /// Offsets are written down by themselves.
+    pub auto_commit: bool,
+    pub pop: PopOptions,
+}
+
+/// Settings of a member that pops.
+#[derive(Debug, Clone)]
+pub(super) struct PopOptions {
+    /// For how long nobody else gets what was popped.
+    pub invisible: Duration,
+    /// Messages that a pop asks for.
+    pub batch: u32,
+    /// Of one queue, popped and not acknowledged.
+    pub messages_max: usize,
+    /// Whether it stays hidden for as long as a handler works on it.
+    pub renew: bool,
+}
+
+/// Most messages that brokers give with one pop.
+pub(super) const POP_BATCH_MAX: u32 = 32;
+
+impl Options {
+    /// As the official clients have them.
+    pub fn usual(role: Role) -> Options {
+        Options {
+            role,
+            allocation: Allocation::Members,
+            broadcast: None,
+            orderly: false,
+            start: StartFrom::default(),
+            strategy: Strategy::default(),
+            messages_max: 1_000,
+            bytes_max: 100 << 20,
+            span_max: 2_000,
+            batch: 32,
+            retries: None,
+            pause: Duration::from_secs(1),
+            concurrency: 20,
+            rebalance: Duration::from_secs(20),
+            commit: Duration::from_secs(5),
+            auto_commit: true,
+            pop: PopOptions {
+                invisible: Duration::from_secs(60),
+                batch: POP_BATCH_MAX,
+                messages_max: 96,
+                renew: false,
+            },
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A popped message in the application's hands.
+
+use std::time::Duration;
+
+use super::receipt::Receipt;
+use crate::error::Error;
+use crate::received::Received;
+
+/// The broker chooses the delay by how often the message failed.
+const USUAL: i32 = 0;
+
+/// A message that nobody else of the group gets for a while: acknowledge it with [`ack`](Popped::ack) before that time
+/// is over, or hide it for longer with [`hide_for`](Popped::hide_for). It can be read as a [`Received`].
+///
+/// Dropping it says nothing to the broker: the message comes again when its time is over, here or at another member.
+#[derive(Debug)]
+#[must_use = "a message that is not acknowledged comes again"]
+pub struct Popped {
+    pub(in crate::consumer) message: Received,
+    pub(in crate::consumer) receipt: Receipt,
+}
+
+impl std::ops::Deref for Popped {
+    type Target = Received;
+
+    fn deref(&self) -> &Received {
+        &self.message
+    }
+}
+
+impl Popped {
+    /// It is done: nobody gets it again. Calls that run at the same time share requests.
+    ///
+    /// # Errors
+    /// When the broker did not confirm; the message may come again then.
+    pub async fn ack(self) -> Result<(), Error> {
+        self.receipt.acknowledge().await
+    }
+
+    /// For how long nobody else gets it.
+    pub fn hidden_for(&self) -> Duration {
+        self.receipt.left()
+    }
+
+    /// Hides it for so long from now, longer or shorter than before.
+    ///
+    /// # Errors
+    /// When the broker did not confirm; the old time holds then, or the new one.
+    pub async fn hide_for(&mut self, hidden: Duration) -> Result<(), Error> {
+        self.receipt.hide(hidden).await
+    }
+
+    /// It failed, and comes again: 10 s later the first time, then after a time that grows with each failure. After too
+    /// many failures it is a dead letter.
+    ///
+    /// # Errors
+    /// When the broker did not confirm; the message comes again when its time is over.
+    pub async fn retry(self) -> Result<(), Error> {
+        self.receipt.failed(self.message, USUAL).await
+    }
+
+    /// It failed, and comes again after this time.
+    ///
+    /// # Errors
+    /// When the broker did not confirm; the message comes again when its time is over.
+    pub async fn retry_after(mut self, pause: Duration) -> Result<(), Error> {
+        self.receipt.hide(pause).await
+    }
+
+    /// It will never be done: it goes to the group's dead letter topic.
+    ///
+    /// # Errors
+    /// When the broker did not confirm; the message may come again then, dead or not.
+    pub async fn dead_letter(self) -> Result<(), Error> {
+        self.receipt.bury(&self.message).await
+    }
+
+    /// The text that the protocol has for this delivery (`POP_CK`).
+    pub fn receipt_handle(&self) -> String {
+        self.receipt.handle().to_string()
+    }
+}
