@@ -71,8 +71,8 @@ impl Admin {
         self.shared.ask(address, code, &Fields::new(), &json(config)?).await.map(drop)
     }
 
-    /// Says, at every master of a cluster, how a group reads a topic. Members follow at their next rebalance, those that
-    /// [let brokers say so](crate::ConsumerBuilder::rebalance_by_brokers).
+    /// Says, at every master of a cluster, how a group reads a topic. Members follow at their next rebalance, those
+    /// that [let brokers say so](crate::ConsumerBuilder::rebalance_by_brokers).
     ///
     /// # Errors
     /// At the first broker that refuses, which those before 5.0 do; those before it have the mode.

@@ -39,8 +39,8 @@ struct Assignment {
 }
 
 impl Member {
-    /// What the brokers of a topic assign. Each is asked: some speak for all brokers, some for themselves alone. A broker
-    /// that does not answer changes nothing for its own queues.
+    /// What the brokers of a topic assign. Each is asked: some speak for all brokers, some for themselves alone. A
+    /// broker that does not answer changes nothing for its own queues.
     pub(super) async fn assigned_by_brokers(&self, route: &Route) -> Result<Share, Error> {
         let mut share = Share::default();
         let mut failure = None;
@@ -87,8 +87,8 @@ impl Member {
         share.popped.extend(self.popped.lock().keys().filter(of_broker).cloned());
     }
 
-    /// What a member that only pops has of a topic: the queues that brokers assign for popping, and all of a broker that
-    /// assigns none.
+    /// What a member that only pops has of a topic: the queues that brokers assign for popping, and all of a broker
+    /// that assigns none.
     pub(super) async fn popped_share(&self, route: &Route) -> Share {
         let popped = match self.assigned_by_brokers(route).await {
             Ok(share) => share.popped,

@@ -73,8 +73,8 @@ impl<S> ConsumerBuilder<S> {
 
     /// Lets brokers say which queues each member has, and whether the group pulls them or pops (`clientRebalance` of
     /// Java's client, off): administrators change that while the group works, with
-    /// [`Admin::set_request_mode`](crate::Admin::set_request_mode). What was popped and is not settled when the consumer
-    /// ends comes again by itself, a minute after it was popped.
+    /// [`Admin::set_request_mode`](crate::Admin::set_request_mode). What was popped and is not settled when the
+    /// consumer ends comes again by itself, a minute after it was popped.
     ///
     /// Orderly and broadcast consumers divide queues themselves all the same, as Java's do.
     pub fn rebalance_by_brokers(mut self) -> Self {

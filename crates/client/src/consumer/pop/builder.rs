@@ -48,16 +48,16 @@ impl<S> PopConsumerBuilder<S> {
         PopConsumerBuilder { shared, group, subscriptions, options, state: PhantomData }
     }
 
-    /// For how long nobody else gets a message that was popped; 60 s by default, to the millisecond. Brokers allow three
-    /// days at most.
+    /// For how long nobody else gets a message that was popped; 60 s by default, to the millisecond. Brokers allow
+    /// three days at most.
     pub fn invisible_for(mut self, invisible: Duration) -> Self {
         self.options.pop.invisible = invisible.max(Duration::from_millis(1));
         self
     }
 
-    /// Keeps a message hidden for as long as a handler of [`serve`](PopConsumerBuilder::serve) works on it, however long
-    /// that takes; it comes again soon after the process died. By default a handler that takes longer than a message is
-    /// hidden shares it with another member.
+    /// Keeps a message hidden for as long as a handler of [`serve`](PopConsumerBuilder::serve) works on it, however
+    /// long that takes; it comes again soon after the process died. By default a handler that takes longer than a
+    /// message is hidden shares it with another member.
     pub fn renew(mut self) -> Self {
         self.options.pop.renew = true;
         self
@@ -106,8 +106,8 @@ impl PopConsumerBuilder<Subscribed> {
     /// Joins the group and gives messages one by one.
     ///
     /// Where an administrator has set how many members share a queue
-    /// ([`Admin::set_request_mode`](crate::Admin::set_request_mode)), brokers say which queues this member pops; elsewhere
-    /// all members pop all queues.
+    /// ([`Admin::set_request_mode`](crate::Admin::set_request_mode)), brokers say which queues this member pops;
+    /// elsewhere all members pop all queues.
     ///
     /// # Errors
     /// When names are not allowed, this client is in the group already, no name server answers, or the broker refuses a
@@ -119,8 +119,8 @@ impl PopConsumerBuilder<Subscribed> {
         Ok(consumer)
     }
 
-    /// Joins the group and hands every message to `handler`, many at a time. It is acknowledged when the handler is done;
-    /// a message whose handler fails comes again later, and is a dead letter after failing too often.
+    /// Joins the group and hands every message to `handler`, many at a time. It is acknowledged when the handler is
+    /// done; a message whose handler fails comes again later, and is a dead letter after failing too often.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), thrustmq_client::Error> {

@@ -58,8 +58,8 @@ impl PopConsumer {
     }
 
     /// Takes no more messages, waits up to `limit` until those in hands are settled and their acknowledgements are
-    /// confirmed, and leaves the group. Others get at once what never came into hands. What is in hands still comes again
-    /// by itself when its time is over: no work is lost, neither here nor when the process ends without this.
+    /// confirmed, and leaves the group. Others get at once what never came into hands. What is in hands still comes
+    /// again by itself when its time is over: no work is lost, neither here nor when the process ends without this.
     pub async fn close(mut self, limit: Duration) {
         self.intake.close(limit).await;
     }
