@@ -170,6 +170,28 @@ fn counts_of_what_waits_are_right_after_a_kill() {
 }
 
 #[test]
+fn a_message_that_was_taken_back_waits_no_more_after_a_stop() {
+    let world = world();
+    let store = world.open();
+    let slot = now(&world.clock).div_euclid(1000) * 1000 + 5000;
+    let back = at("orders", "back", slot + 500);
+    park(&store, &[back.clone(), back.recall(1000)]);
+    run(&store);
+    world.clock.set_wall(slot + 600);
+    run(&store);
+    assert_eq!(store.timer_figures().pending, 0);
+    // The slot is not over: what takes messages back is all that is left in it.
+    store.stop().unwrap();
+    drop(store);
+    let store = world.open();
+    run(&store);
+    assert_eq!(store.timer_figures().pending, 0);
+    park(&store, &[at("orders", "later", slot + 20_000)]);
+    run(&store);
+    assert_eq!(store.timer_figures().pending, 1);
+}
+
+#[test]
 fn a_lost_wheel_is_built_anew_from_the_timer_topic() {
     for lost in ["timerwheel", "timerlog"] {
         let world = world();

@@ -26,12 +26,9 @@ impl State {
     /// Messages that wait. The present slot keeps its number until it is over.
     fn pending(&self) -> i64 {
         let slot = self.wheel.get(self.read_time).filter(|_| self.present.loaded);
-        match slot {
-            Some(slot) => {
-                (self.wheel.pending() - i64::from(slot.num)).max(0) + self.present.waiting.len() as i64
-            }
-            None => self.wheel.pending(),
-        }
+        let (number, waiting) = slot.map_or((0, 0), |slot| (slot.num, self.present.waiting.len()));
+        // The number is negative where what takes messages back is all that is left in the slot.
+        (self.wheel.pending() - i64::from(number)).max(0) + waiting as i64
     }
 }
 

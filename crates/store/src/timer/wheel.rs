@@ -162,9 +162,9 @@ impl Wheel {
         self.slots.iter().map(|(time, slot)| (*time, *slot))
     }
 
-    /// Messages in all slots.
+    /// The numbers of all slots together: messages, less what takes messages back.
     pub fn pending(&self) -> i64 {
-        self.pending.max(0)
+        self.pending
     }
 
     /// Whether the file lacks slots, or is not there: without it a checkpoint would be taken for a lost wheel.
