@@ -17,6 +17,7 @@ use crate::disk;
 use crate::dispatch;
 use crate::error::AppendError;
 use crate::queue::{Queue, QueueEntry};
+use crate::queue_journal::Fresh;
 use crate::queue_kind::Unit;
 use crate::segment::{self, Segment};
 use crate::store::Store;
@@ -36,6 +37,8 @@ pub(crate) struct Appender {
     pub last_timestamp: i64,
     /// Messages that got a place in a queue so far, those of deleted topics not counted.
     pub entries: u64,
+    /// Queue entries that are to be written to their journal.
+    pub fresh: Fresh,
 }
 
 /// The state of the log at one moment: what a flush that starts now makes durable.
@@ -46,8 +49,8 @@ pub(crate) struct Moment {
 }
 
 impl Appender {
-    pub fn new(end: u64, last_timestamp: i64, entries: u64) -> Appender {
-        Appender { segment: None, end, zeroing: None, dirty_until: 0, last_timestamp, entries }
+    pub fn new(end: u64, last_timestamp: i64, entries: u64, fresh: Fresh) -> Appender {
+        Appender { segment: None, end, zeroing: None, dirty_until: 0, last_timestamp, entries, fresh }
     }
 
     /// The segment that the next record probably goes to.
@@ -206,10 +209,13 @@ impl Store {
         for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
             let unit = self.unit_of(entry);
             entry.queue.push(&unit);
+            appender.fresh.add(&entry.queue, &unit);
             queued += u64::from(entry.count);
             for light in entry.late.iter().flat_map(|late| &late.light) {
                 if let Some(queue) = &light.queue {
-                    queue.push(&Unit { base: light.offset, count: 1, ..unit });
+                    let unit = Unit { base: light.offset, count: 1, ..unit };
+                    queue.push(&unit);
+                    appender.fresh.add(queue, &unit);
                     queued += 1;
                 }
             }
@@ -318,6 +324,7 @@ impl Store {
     /// What follows an append outside its lock: waking those who wait for it.
     fn after_append(&self, batch: &Batch, until: u64) {
         self.flush.dirty.raise();
+        self.journal.signal.raise();
         if let Some(index) = &self.index {
             index.signal.raise();
         }

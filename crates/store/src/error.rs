@@ -71,7 +71,7 @@ pub enum StoreError {
         before: PathBuf,
     },
     /// Bytes that were promised to be there are damaged.
-    #[error("commit log segment {}: {reason} at offset {at}, and {promised}; nothing was changed: restore the segment from a replica or a backup, or move it and the later ones away to serve what is before it", segment.display())]
+    #[error("commit log segment {}: {reason} at offset {at}, and {promised}; nothing was changed: restore the segment from a replica or a backup, or see with `thrust store repair` what is left without it: `--log skip` gives up the damaged messages alone", segment.display())]
     Damaged {
         /// The file.
         segment: PathBuf,

@@ -31,6 +31,7 @@ mod progress;
 mod query;
 mod queue;
 mod queue_files;
+mod queue_journal;
 mod queue_kind;
 mod queue_table;
 mod queue_writer;

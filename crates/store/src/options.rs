@@ -99,9 +99,11 @@ pub struct Options {
     /// From this many queues or topics on a start takes them from the table of queues; with fewer it looks into their
     /// files, and notices each one that is missing.
     pub queue_table_rows_min: usize,
-    /// Bytes by which the log grows between two tables of queues: what a start after a kill reads again, besides what
-    /// came since the queues were last written.
+    /// Bytes by which the log grows between two tables of queues.
     pub queue_table_bytes: u64,
+    /// Bytes that the journal of queue entries may hold, 44 for each message since the last table; what comes while it
+    /// is full a start after a kill reads from the log.
+    pub queue_journal_bytes_max: u64,
     /// How timer messages are served (`timerWheelEnable`); `None` leaves those that wait alone.
     pub timer: Option<TimerOptions>,
     /// How topics are compacted that [`Store::compact_topic`](crate::Store::compact_topic) names (`enableCompaction`);
@@ -205,6 +207,7 @@ impl Default for Options {
             queue_tail_bytes_max: 256 << 20,
             queue_table_rows_min: 1000,
             queue_table_bytes: 64 << 20,
+            queue_journal_bytes_max: 128 << 20,
             timer: Some(TimerOptions::default()),
             compaction: Some(CompactionOptions::default()),
         }

@@ -83,7 +83,10 @@ impl Store {
         let root = &self.options.root;
         let rows = self.queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
         match (Table { moment, rows }).save(&*self.disk, root, sync) {
-            Ok(()) => writer.table = Some(moment),
+            Ok(()) => {
+                writer.table = Some(moment);
+                self.journal_roll(moment.mark.position);
+            }
             // The one before stays: it is as true as it was.
             Err(error) => tracing::warn!(%error, "cannot write the table of queues"),
         }

@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::queue_journal::{Fresh, Pieces, Upto};
 use crate::queue_kind::{self, QueueKind, Unit};
 use crate::queue_table::{self, Moment, Row, Table};
 use crate::queues::{Loaded, Queues};
@@ -44,6 +45,10 @@ pub(crate) struct Recovered {
     pub clean: bool,
     /// What the table of queues that is there was written for.
     pub table: Option<Moment>,
+    /// The journal of queue entries.
+    pub journal: Pieces,
+    /// Entries that recovery has found in the log and that are not in the journal yet.
+    pub fresh: Fresh,
 }
 
 /// Where to begin, and what is known about it.
@@ -74,6 +79,15 @@ impl Start {
         };
         is_of_this_log && table.log_min == log.min() && position >= table.log_min
     }
+
+    /// The journal of queues tells more than the checkpoint.
+    fn go_on_from(&mut self, upto: Upto) {
+        self.position = upto.position;
+        self.promised = self.promised.max(Some(upto.flushed));
+        if self.write_again_from != u64::MAX {
+            self.write_again_from = self.write_again_from.max(upto.flushed);
+        }
+    }
 }
 
 /// Recovers log and queues. `leftovers` are files of segments that were never completed.
@@ -91,6 +105,14 @@ pub(crate) fn recover(
     let (checkpoint, _) =
         CheckpointFile::open(disk, root).map_err(StoreError::io("open", &root.join("checkpoint")))?;
     let mut start = choose_start(disk, log, &checkpoint.content, clean)?;
+    let mut journal = Pieces::load(disk, root, options.queue_journal_bytes_max)
+        .map_err(StoreError::io("list the journal of queues in", root))?;
+    let begin_journal = |journal: &mut Pieces, at: u64| {
+        journal.begin_at(disk, at).map_err(StoreError::io("remove the journal of queues in", root))
+    };
+    if clean || !start.same_run {
+        begin_journal(&mut journal, start.position)?;
+    }
     if clean {
         mark_running(disk, &abort)?;
     }
@@ -110,12 +132,22 @@ pub(crate) fn recover(
         progress: Progress::new(clock, start.position, log),
         pushed: 0,
         pushed_max: PUSHED_BETWEEN_WRITES.min(options.queue_tail_bytes_max / 2 / ENTRY_BYTES as u64),
+        fresh: journal.room(),
+        upto: Upto { position: start.position, timestamp: 0, flushed: start.promised.unwrap_or(0) },
     };
     let all = loading.incomplete;
+    let mut from_journal = 0;
+    if all || !loading.damaged.is_empty() {
+        begin_journal(&mut journal, start.position)?;
+    } else if start.same_run && !clean {
+        from_journal = scan.replay(disk, &mut journal, table)?;
+        start.go_on_from(scan.upto);
+    }
+    scan.progress = Progress::new(clock, start.position, log);
     if all {
         tracing::warn!("consume queue files are missing or damaged; rebuilding all queues from the log");
     }
-    let (end, reason) = scan.forward(start.position, all)?;
+    let (end, reason) = scan.forward(disk, &mut journal, all)?;
     check_end(log, &start, end, &reason)?;
     let strays = loading.unknown.into_iter().filter(|topic| !queues.has_topic(topic)).collect();
     let strays = queues.load_topics(QueueKind::Simple, strays, end)?;
@@ -123,7 +155,10 @@ pub(crate) fn recover(
     if all || !scan.damaged.is_empty() {
         queue_table::remove(disk, root).map_err(StoreError::io("remove the table of queues in", root))?;
         table = None;
+        begin_journal(&mut journal, end)?;
+        scan.fresh = Fresh::default();
         scan.rebuild(end, all)?;
+        scan.fresh = journal.room();
     }
     let was_longer = checkpoint.content.own.is_some_and(|own| end < own.written.position);
     let lost = cut_log(disk, log, &start, end, &leftovers)? || was_longer;
@@ -157,6 +192,7 @@ pub(crate) fn recover(
         tracing::info!(
             queues = queues.count(),
             from_table = loading.from_table,
+            from_journal,
             records = scan.progress.records,
             read_mib = end.saturating_sub(start.position) >> 20,
             millis = (clock.monotonic() - began).as_millis() as u64,
@@ -172,6 +208,8 @@ pub(crate) fn recover(
         settle: !start.ours_clean && !start.same_run,
         clean,
         table,
+        journal,
+        fresh: scan.fresh,
     })
 }
 
@@ -382,6 +420,10 @@ struct Scan<'a> {
     /// Entries since tails were written, and how many of them may be.
     pushed: u64,
     pushed_max: u64,
+    /// Entries that are not in the journal of queues yet.
+    fresh: Fresh,
+    /// How far the queues have come.
+    upto: Upto,
 }
 
 /// Tails are written each time this many records were dispatched, or half of what may wait in memory; the last ones
@@ -389,13 +431,55 @@ struct Scan<'a> {
 const PUSHED_BETWEEN_WRITES: u64 = 1 << 22;
 /// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
 const FILLED_MAX: u64 = 1_000_000;
+/// So many entries are written to the journal of queues together: what follows a start that is killed is to go on with
+/// them.
+const JOURNALED_TOGETHER: usize = 1 << 16;
 
 impl Scan<'_> {
-    /// Dispatches all records from `position` on; gives the end of the log and why it is there.
-    fn forward(&mut self, position: u64, only_look: bool) -> Result<(u64, String), StoreError> {
+    /// Takes over the entries that the journal of queues has; tells how many those were.
+    fn replay(
+        &mut self,
+        disk: &dyn Disk,
+        journal: &mut Pieces,
+        table: Option<Moment>,
+    ) -> Result<u64, StoreError> {
+        let files_end = self.log.segments().last().map_or(0, |last| last.until());
+        let kept_from = table.map_or(self.upto.position, |table| table.mark.position.min(self.upto.position));
+        let (queues, known) = (self.queues, self.upto);
+        let mut replayed = 0;
+        // They are in the journal already.
+        self.fresh = Fresh::default();
+        let upto = journal.replay(disk, queues, known, (kept_from, files_end), &mut |queue, unit| {
+            replayed += 1;
+            // An inner batch of a topic that was deleted and made again as another kind has no place.
+            let has_place = unit.count == 1 || queue.kind() == QueueKind::Batch;
+            if has_place && self.goes_on_with(queue, unit.base) {
+                self.push_unit(queue, unit);
+            }
+            if self.pushed >= self.pushed_max { self.write_tails() } else { Ok(()) }
+        })?;
+        self.upto = upto;
+        self.last_timestamp = self.last_timestamp.max(upto.timestamp);
+        self.fresh = journal.room();
+        Ok(replayed)
+    }
+
+    /// Dispatches all records from where the queues have come to; gives the end of the log and why it is there.
+    fn forward(
+        &mut self,
+        disk: &dyn Disk,
+        journal: &mut Pieces,
+        only_look: bool,
+    ) -> Result<(u64, String), StoreError> {
         let mut walk = Walk::new(self.log, u64::MAX);
-        let mut at = position;
+        let mut at = self.upto.position;
         loop {
+            if self.fresh.len() >= JOURNALED_TOGETHER {
+                self.upto = Upto { position: at, timestamp: self.last_timestamp, ..self.upto };
+                if let Err(error) = journal.write(disk, &mut self.fresh, self.upto) {
+                    tracing::warn!(%error, "the journal of queues has a gap");
+                }
+            }
             match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
                 Look::Blank { next } => at = next,
                 Look::Bad(reason) => return Ok((at, reason)),
@@ -462,18 +546,25 @@ impl Scan<'_> {
     }
 
     fn dispatch_to(&mut self, queue: &Arc<Queue>, offset: u64, record: &Record<'_>) {
+        if self.goes_on_with(queue, offset) {
+            self.push(queue, record);
+        }
+    }
+
+    /// Whether the next message of a queue may have this offset; if not, the queue is to be built anew.
+    fn goes_on_with(&mut self, queue: &Arc<Queue>, offset: u64) -> bool {
         if self.damaged.contains(&queue.serial) {
-            return;
+            return false;
         }
         let next = queue.next.load(Ordering::Relaxed);
         if offset != next {
             if next > 0 || !self.begins_at_min {
                 self.damaged.insert(queue.serial);
-                return;
+                return false;
             }
             queue.restart_at(offset);
         }
-        self.push(queue, record);
+        true
     }
 
     fn push(&mut self, queue: &Arc<Queue>, record: &Record<'_>) {
@@ -487,10 +578,15 @@ impl Scan<'_> {
     }
 
     fn push_entry(&mut self, queue: &Arc<Queue>, entry: QueueEntry, store_timestamp: i64, count: u64) {
-        let base = queue.next.fetch_add(count, Ordering::Relaxed);
-        let unit = Unit { entry, store_timestamp, base, count };
-        queue.push(&unit);
+        let base = queue.next.load(Ordering::Relaxed);
+        self.push_unit(queue, &Unit { entry, store_timestamp, base, count });
+    }
+
+    fn push_unit(&mut self, queue: &Arc<Queue>, unit: &Unit) {
+        queue.next.store(unit.until(), Ordering::Relaxed);
+        queue.push(unit);
         queue.show(unit.until());
+        self.fresh.add(queue, unit);
         self.pushed += 1;
     }
 

@@ -60,6 +60,11 @@ impl<'a> Fields<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
+    /// All that has not been decoded yet.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Whether all has been decoded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

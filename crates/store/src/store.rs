@@ -22,6 +22,7 @@ use crate::index::Index;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
+use crate::queue_journal::Journal;
 use crate::queue_kind::{self, QueueKind};
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
@@ -48,6 +49,7 @@ pub struct Store {
     pub(crate) appender: Mutex<Appender>,
     pub(crate) queues: Queues,
     pub(crate) queue_writer: Mutex<QueueWriter>,
+    pub(crate) journal: Journal,
     pub(crate) unseen: Mutex<Unseen>,
     pub(crate) flush: Flush,
     pub(crate) index: Option<Index>,
@@ -114,13 +116,14 @@ impl Store {
         let compaction = Compaction::open(&*disk, &options, recovered.clean);
         let flush = Flush::default();
         flush.until.store(recovered.flushed, Ordering::Release);
-        let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries);
+        let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries, recovered.fresh);
         let store = Arc::new(Store {
             opened_end: log.end(),
             log,
             appender: Mutex::new(appender),
             queues,
             queue_writer: Mutex::new(QueueWriter::new(recovered.table)),
+            journal: Journal::new(recovered.journal),
             unseen: Mutex::default(),
             flush,
             index,
@@ -160,6 +163,8 @@ impl Store {
         if store.flushed_until() < store.log_end() {
             store.flush.dirty.raise();
         }
+        // What recovery found in the log is to be found faster the next time.
+        store.journal.signal.raise();
         Ok(store)
     }
 
@@ -170,6 +175,7 @@ impl Store {
         let mut work: Vec<(&str, Work)> = vec![
             ("store-flush", Store::flush_loop),
             ("store-queues", Store::queue_loop),
+            ("store-journal", Store::journal_loop),
             ("store-segments", Store::allocate_loop),
             ("store-cleaner", Store::clean_loop),
         ];
@@ -220,6 +226,7 @@ impl Store {
         self.compaction_stop()?;
         self.index_stop()?;
         self.save_table();
+        self.journal_stop();
         self.timer_stop()?;
         self.log.drop_ready().map_err(StoreError::io("tidy", &self.log.dir))?;
         self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
@@ -235,6 +242,7 @@ impl Store {
             &self.flush.deadlines,
             &files.signal,
             &files.urgent,
+            &self.journal.signal,
             &self.allocate,
             &self.cleaner,
             &self.zeros.wanted,

@@ -60,8 +60,15 @@ impl History {
         let options = if random.chance(50) { sync_options() } else { small_options() };
         // One half takes the queues from their table wherever it counts, the other looks into the files.
         let queue_table_rows_min = if random.chance(50) { 0 } else { 1000 };
-        let options =
-            Options { queue_table_rows_min, queue_table_bytes: 3000, multi_dispatch: true, ..options };
+        // In one half the journal of queue entries is full now and then.
+        let queue_journal_bytes_max = if random.chance(50) { 3000 } else { 1 << 20 };
+        let options = Options {
+            queue_table_rows_min,
+            queue_table_bytes: 3000,
+            queue_journal_bytes_max,
+            multi_dispatch: true,
+            ..options
+        };
         let clock = SimClock::default();
         let mut history = History {
             random,
@@ -171,7 +178,7 @@ impl History {
 
     fn act(&mut self) {
         let store = self.store().clone();
-        match self.random.below(48) {
+        match self.random.below(52) {
             0..24 => self.send_some(&store),
             24..28 => drop(self.did("flush", store.flush_step())),
             28..32 => drop(self.did("write queues", store.queue_step(false))),
@@ -183,6 +190,7 @@ impl History {
             42..45 => self.save_offsets(),
             45 => self.expire_some(&store),
             46 if self.random.chance(40) => self.delete_topic(&store),
+            48..52 => drop(self.did("journal", store.journal_step())),
             _ => self.clock.advance(Duration::from_secs(7)),
         }
     }
@@ -395,9 +403,10 @@ fn any_fault(random: &mut Random) -> Fault {
         Operation::CreateDir,
         Operation::SyncDir,
     ];
-    const WHERE: [&str; 7] = ["", "", "commitlog", "consumequeue", "index", "checkpoint", "config"];
+    const WHERE: [&str; 8] =
+        ["", "", "commitlog", "consumequeue", "queuejournal", "index", "checkpoint", "config"];
     let on = WHAT[random.below(12) as usize];
-    let path_part = WHERE[random.below(7) as usize].to_owned();
+    let path_part = WHERE[random.below(8) as usize].to_owned();
     let error = [ErrorKind::Other, ErrorKind::StorageFull][random.below(2) as usize];
     let times = [1, 2, 5, u64::MAX][random.below(4) as usize];
     let bytes_written = [0, WHOLE_CHECKPOINT, 700, usize::MAX][random.below(4) as usize];
