@@ -7,19 +7,25 @@ mod admin;
 mod answer;
 mod echo;
 mod error;
+mod histogram;
 mod lane;
+mod live;
+mod mixed;
 mod pace;
 mod pop;
 mod process;
 mod pull;
 mod report;
+mod roundtrip;
 mod run;
 mod send;
 mod slots;
+mod tail;
 mod tally;
 mod template;
 mod transact;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -34,6 +40,10 @@ pub enum Bench {
     Send(SendArgs),
     /// Pull a backlog from its start to its end, over and over; fills it first when there is too little.
     Pull(PullArgs),
+    /// Send one message per connection, wait until it is received, send the next: the latency of one message.
+    Roundtrip(RoundtripArgs),
+    /// Send and receive at once, over connections of their own: latency from a send to the receipt.
+    Mixed(MixedArgs),
     /// Send half messages and commit each: transactions, with both requests answered.
     Transact(TransactArgs),
     /// Pop a backlog and acknowledge every message; fills it first when there is too little.
@@ -63,7 +73,7 @@ struct Load {
     /// Connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     conns: u32,
-    /// Requests under way per connection; 64 for send and transact, 1 for pull.
+    /// Requests under way per connection; 64 for send, mixed and transact, 1 for the others.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     inflight: Option<u32>,
     /// Seconds measured.
@@ -90,6 +100,10 @@ struct Load {
     /// Rounds whose median is printed; 5 with --compare, else 1.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
+    /// Write the latencies of all rounds to this file, as HdrHistogram's tools plot them; with --compare those of the
+    /// second server to one beside it, whose name ends in -2.
+    #[arg(long, value_name = "FILE")]
+    histogram: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -138,6 +152,29 @@ pub struct PullArgs {
     /// to 9 in turn.
     #[arg(long, value_name = "EXPRESSION")]
     sql: Option<String>,
+}
+
+/// `thrust bench roundtrip`
+#[derive(Debug, Clone, Args)]
+pub struct RoundtripArgs {
+    #[command(flatten)]
+    load: Load,
+}
+
+/// `thrust bench mixed`
+#[derive(Debug, Clone, Args)]
+pub struct MixedArgs {
+    #[command(flatten)]
+    load: Load,
+    /// Connections that receive; as many as send when not given. The topic has at least one queue for each.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    consumers: Option<u32>,
+    /// Messages a second in all, sent when due whatever was answered; latency counts from the due time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    rate: Option<u64>,
+    /// Messages asked for per pull.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: u32,
 }
 
 /// `thrust bench transact`
@@ -189,6 +226,10 @@ pub fn run(bench: &Bench) -> ExitCode {
     let outcome = match bench {
         Bench::Send(args) => measure(&args.load, "send", |target, pids| send::run(args, target, pids)),
         Bench::Pull(args) => measure(&args.load, "pull", |target, pids| pull::run(args, target, pids)),
+        Bench::Roundtrip(args) => {
+            measure(&args.load, "roundtrip", |target, pids| roundtrip::run(args, target, pids))
+        }
+        Bench::Mixed(args) => measure(&args.load, "mixed", |target, pids| mixed::run(args, target, pids)),
         Bench::Transact(args) => {
             measure(&args.load, "transact", |target, pids| transact::run(args, target, pids))
         }
@@ -237,5 +278,11 @@ fn measure(
         }
     }
     report::print(&sides, work, load);
+    if let Some(path) = &load.histogram {
+        histogram::write(path, &sides[0].latency())?;
+        if let Some(second) = sides.get(1) {
+            histogram::write(&histogram::second(path), &second.latency())?;
+        }
+    }
     Ok(())
 }

@@ -73,8 +73,15 @@ impl Target {
         &self.brokers[conn % self.brokers.len()]
     }
 
-    pub fn brokers(&self) -> &[String] {
-        &self.brokers
+    /// The broker, where the load is one that is measured on one.
+    pub fn only_broker(&self, topic: &str) -> Result<&str, BenchError> {
+        match &self.brokers[..] {
+            [broker] => Ok(broker),
+            _ => Err(BenchError::Arguments(format!(
+                "topic {topic} is on several brokers ({self}); what consumes is measured on one: name its address \
+                 instead of --nameserver"
+            ))),
+        }
     }
 
     /// Makes sure that the topic has `queues` everywhere; gives the number of queues to use.

@@ -1,6 +1,7 @@
 //! Why a measurement could not be made.
 
 use std::io;
+use std::path::PathBuf;
 
 /// An error that ends the run.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ pub enum BenchError {
         "cannot read the CPU time and memory of process {pid}: {cause}; is it running, and is this Linux? Without --pid the rest is measured"
     )]
     Process { pid: u32, cause: io::Error },
+    #[error("cannot write the latencies to {}: {cause}; `--histogram` names the file", path.display())]
+    File { path: PathBuf, cause: io::Error },
     #[error("cannot start a thread of the generator: {0}")]
     Thread(io::Error),
 }

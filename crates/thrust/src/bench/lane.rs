@@ -11,6 +11,7 @@ use wire::frame::{Frame, FrameError};
 
 use super::answer::Inbox;
 use super::error::BenchError;
+use super::live::{Live, Told};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::BORN_DIGITS;
@@ -27,7 +28,7 @@ pub trait Traffic: Send {
     /// Stages the requests that may go out now. Called again after each write until nothing is outgoing.
     fn offer(&mut self, moment: &Moment);
     /// Where `offer` stages.
-    fn staged(&mut self) -> &mut impl Staged;
+    fn staged(&mut self) -> &mut dyn Staged;
     /// An answer came. An error text means that it makes no sense.
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String>;
     /// Requests without an answer.
@@ -45,6 +46,14 @@ pub trait Traffic: Send {
     /// Requests that were due and could not be sent.
     fn unsent(&self) -> u64 {
         0
+    }
+    /// Whether the run need not wait for this connection any longer.
+    fn is_done(&mut self, now_ns: u64) -> bool {
+        self.slots().taken() == 0 && self.exhausted(now_ns)
+    }
+    /// Requests that were left without an answer when the run's patience ended.
+    fn unanswered(&self) -> u64 {
+        self.slots().taken() as u64 + self.unsent()
     }
 }
 
@@ -140,8 +149,10 @@ pub fn drive<T: Traffic>(
     start: Instant,
     window: Window,
     stop: &AtomicBool,
+    live: Option<&Live>,
 ) -> Result<Tally, BenchError> {
     let mut tally = Tally::new(window);
+    let mut told = Told::new();
     let mut moment = Moment::new(start);
     let mut polled: Vec<PollFd<'_>> =
         streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
@@ -152,8 +163,15 @@ pub fn drive<T: Traffic>(
     let mut asked_ns = None;
     loop {
         moment.update();
-        let idle = |lane: &Lane<T>| lane.under_way() == 0 && lane.traffic.exhausted(moment.now_ns);
-        if stop.load(Ordering::Relaxed) || lanes.iter().all(idle) {
+        if let Some(live) = live {
+            live.tell(&mut told, moment.now_ns, &mut tally);
+        }
+        // Each is asked, not just those before the first that goes on: they may count on it.
+        let mut is_done = true;
+        for lane in lanes.iter_mut() {
+            is_done &= lane.traffic.is_done(moment.now_ns);
+        }
+        if is_done || stop.load(Ordering::Relaxed) {
             break;
         }
         if asked_ns.is_none() && lanes.iter().any(|lane| lane.under_way() > 0) {
@@ -166,7 +184,7 @@ pub fn drive<T: Traffic>(
             });
         }
         if moment.now_ns > window.until_ns + DRAIN_NS {
-            tally.unanswered = lanes.iter().map(|lane| lane.under_way() as u64 + lane.traffic.unsent()).sum();
+            tally.unanswered = lanes.iter().map(|lane| lane.traffic.unanswered()).sum();
             break;
         }
         let due = lanes.iter().filter_map(|lane| lane.traffic.due_ns()).min();

@@ -27,12 +27,7 @@ const INVISIBLE_MS: u32 = 300_000;
 /// One round of popping.
 pub fn run(args: &PopArgs, target: &Target, pids: &[u32]) -> Result<Report, BenchError> {
     let load = &args.load;
-    let [broker] = target.brokers() else {
-        return Err(BenchError::Arguments(format!(
-            "topic {} is on several brokers ({target}); pop is measured on one: name its address instead of --nameserver",
-            load.topic
-        )));
-    };
+    let broker = target.only_broker(&load.topic)?;
     if load.binary {
         return Err(BenchError::Arguments("the binary dialect has no room for the codes of pop".to_owned()));
     }
@@ -51,7 +46,11 @@ pub fn run(args: &PopArgs, target: &Target, pids: &[u32]) -> Result<Report, Benc
     let outcome = run::run(target, plan, pids, |conn, window| {
         PopTraffic::new(shape.clone(), format!("thrust_bench_pop_{round}_{conn}"), window)
     })?;
-    Report::new(target, Setting { topics: 1, queues, inflight, batch: args.batch, rate: None }, &outcome)
+    Report::new(
+        target,
+        Setting { topics: 1, queues, inflight, batch: args.batch, rate: None, consumers: 0 },
+        &outcome,
+    )
 }
 
 #[derive(Debug, Clone)]
@@ -197,7 +196,7 @@ impl Traffic for PopTraffic {
         }
     }
 
-    fn staged(&mut self) -> &mut impl Staged {
+    fn staged(&mut self) -> &mut dyn Staged {
         &mut self.out
     }
 

@@ -19,7 +19,7 @@ use super::template::Shape;
 use super::{Load, PullArgs, send};
 
 const INFLIGHT: u32 = 1;
-const GROUP: &str = "thrust_bench_consumer";
+pub const GROUP: &str = "thrust_bench_consumer";
 /// The subscription comes with the request, so the broker needs no heartbeat of the group; nothing is held.
 const SYS_FLAG_SUBSCRIPTION: u32 = 4;
 const FILL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -37,12 +37,7 @@ pub struct Backlog {
 /// One round of pulling.
 pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, BenchError> {
     let load = &args.load;
-    let [broker] = target.brokers() else {
-        return Err(BenchError::Arguments(format!(
-            "topic {} is on several brokers ({target}); pull is measured on one: name its address instead of --nameserver",
-            load.topic
-        )));
-    };
+    let broker = target.only_broker(&load.topic)?;
     let inflight = load.inflight.unwrap_or(INFLIGHT);
     let dialect = send::dialect(load);
     let queues = target.prepare_topic(&load.topic, load.queues, dialect)?;
@@ -58,7 +53,11 @@ pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     let outcome = run::run(target, plan, pids, |conn, window| {
         PullTraffic::new(shape.clone(), cursors(&backlogs, conn, plan.conns, inflight as usize), window)
     })?;
-    Report::new(target, Setting { topics: 1, queues, inflight, batch: args.batch, rate: None }, &outcome)
+    Report::new(
+        target,
+        Setting { topics: 1, queues, inflight, batch: args.batch, rate: None, consumers: 0 },
+        &outcome,
+    )
 }
 
 /// Sees to it that the topic holds as many messages as are wanted.
@@ -77,7 +76,7 @@ pub fn filled(
         return Ok(backlogs);
     }
     eprintln!("note: sending {missing} messages to {target} first");
-    let filling = Plan { warmup: Duration::ZERO, length: FILL_TIMEOUT, ..plan };
+    let filling = Plan { warmup: Duration::ZERO, length: FILL_TIMEOUT, live: false, ..plan };
     send::fill(&Shape { marked: true, ..send::shape(load, queues) }, target, filling, missing)?;
     wait_for(&mut client, &load.topic, wanted, queues)
 }
@@ -220,7 +219,7 @@ impl Traffic for PullTraffic {
         }
     }
 
-    fn staged(&mut self) -> &mut impl Staged {
+    fn staged(&mut self) -> &mut dyn Staged {
         &mut self.out
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use wire::code::response;
 
@@ -22,6 +23,8 @@ pub struct Setting {
     pub inflight: u32,
     pub batch: u32,
     pub rate: Option<u64>,
+    /// Connections that receive, on top of those that send.
+    pub consumers: u32,
 }
 
 /// The numbers of one round, or the medians of several.
@@ -47,6 +50,8 @@ pub struct Report {
     figures: Figures,
     failures: Vec<(i32, Failures)>,
     unanswered: u64,
+    /// Nanoseconds.
+    latency: Histogram<u64>,
 }
 
 /// One server with its rounds.
@@ -61,6 +66,15 @@ impl Side {
         Side { target, pids, rounds: Vec::new() }
     }
 
+    /// Latencies of all rounds, in nanoseconds.
+    pub fn latency(&self) -> Histogram<u64> {
+        let mut sum = Tally::histogram();
+        for round in &self.rounds {
+            sum.add(&round.latency).expect("all histograms have the same bounds");
+        }
+        sum
+    }
+
     fn median(&self) -> Figures {
         let rounds: Vec<Figures> = self.rounds.iter().map(|round| round.figures).collect();
         Figures::median(&rounds)
@@ -73,7 +87,13 @@ impl Report {
         let tally = &outcome.tally;
         let failures: Vec<(i32, Failures)> =
             tally.failures.iter().map(|(code, failures)| (*code, failures.clone())).collect();
-        let report = Report { setting, figures: figures(outcome), failures, unanswered: tally.unanswered };
+        let report = Report {
+            setting,
+            figures: figures(outcome),
+            failures,
+            unanswered: tally.unanswered,
+            latency: tally.latency.clone(),
+        };
         if tally.messages == 0 && report.has_errors() {
             return Err(BenchError::NothingSucceeded {
                 addr: target.to_string(),
@@ -110,7 +130,7 @@ impl Report {
             self.failures.iter().map(|(code, failures)| failure(*code, failures)).collect();
         if self.unanswered > 0 {
             lines.push(format!(
-                "{} requests were not answered, or were due and could not be sent",
+                "{} requests were not answered, were due and could not be sent, or sent what nobody received",
                 count(self.unanswered as f64)
             ));
         }
@@ -239,6 +259,7 @@ fn as_json(sides: &[Side], work: &'static str, load: &Load) -> Value {
         "queues": setting.queues,
         "size_bytes": load.size,
         "connections": load.conns,
+        "consumers": setting.consumers,
         "in_flight": setting.inflight,
         "batch": setting.batch,
         "rate_asked": setting.rate,
@@ -286,6 +307,9 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
         "{work}  {}  topic {}, {} queues, {} bytes, {} connections x {} in flight",
         side.target, load.topic, setting.queues, load.size, load.conns, setting.inflight
     );
+    if setting.consumers > 0 {
+        let _ = write!(text, ", {} consumers", setting.consumers);
+    }
     if setting.topics > 1 {
         let _ = write!(text, ", {} such topics", setting.topics);
     }
@@ -299,7 +323,7 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
     if side.rounds.len() > 1 {
         let _ = write!(text, ", median of {}", side.rounds.len());
     }
-    let of = if work == "pull" { "records" } else { "bodies" };
+    let of = if matches!(work, "pull" | "mixed" | "roundtrip") { "records" } else { "bodies" };
     let _ = writeln!(
         text,
         "\n  rate       {} msg/s   {:.1} MiB/s of {of}   {} messages",
@@ -378,7 +402,7 @@ fn row(name: &str, one: &Figures, two: &Figures) -> String {
 }
 
 /// A number with its thousands set apart.
-fn count(value: f64) -> String {
+pub fn count(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -391,7 +415,7 @@ fn count(value: f64) -> String {
 }
 
 /// A time in the unit that suits it, with three digits or so.
-fn time(micros: f64) -> String {
+pub fn time(micros: f64) -> String {
     match micros {
         us if us < 10.0 => format!("{us:.2} us"),
         us if us < 1000.0 => format!("{us:.0} us"),

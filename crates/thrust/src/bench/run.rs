@@ -8,6 +8,7 @@ use super::Load;
 use super::admin::Target;
 use super::error::BenchError;
 use super::lane::{self, Lane, Traffic};
+use super::live::{self, Live};
 use super::process::{self, Usage};
 use super::tally::{Tally, Window};
 
@@ -21,6 +22,8 @@ pub struct Plan {
     pub threads: usize,
     pub warmup: Duration,
     pub length: Duration,
+    /// Whether a person is shown what goes on, if one watches.
+    pub live: bool,
 }
 
 impl Plan {
@@ -32,6 +35,7 @@ impl Plan {
             threads: threads.min(load.conns as usize),
             warmup: Duration::from_secs_f64(load.warmup),
             length: Duration::from_secs_f64(load.secs),
+            live: !load.json && load.row.is_none(),
         }
     }
 }
@@ -93,6 +97,8 @@ pub fn run<T: Traffic>(
         group.0.push(stream);
         group.1.push(Lane::new(addr.to_owned(), traffic(conn, window)));
     }
+    let live = if plan.live { Live::for_terminal() } else { None };
+    let live = live.as_ref();
     let stop = AtomicBool::new(false);
     let ended = AtomicUsize::new(0);
     let start = Instant::now();
@@ -103,7 +109,7 @@ pub fn run<T: Traffic>(
             let (stop, ended, watcher) = (&stop, &ended, watcher.clone());
             let body = move || {
                 precise_timers();
-                let result = lane::drive(&streams, &mut lanes, start, window, stop);
+                let result = lane::drive(&streams, &mut lanes, start, window, stop, live);
                 if result.is_err() {
                     stop.store(true, Ordering::Relaxed);
                 }
@@ -120,20 +126,29 @@ pub fn run<T: Traffic>(
                 }
             }
         }
-        let wait_until = |deadline: Instant| {
+        let mut next_line = start + live::STEP;
+        let mut wait_until = |deadline: Instant, phase: &str| {
             while ended.load(Ordering::Acquire) < plan.threads {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let now = Instant::now();
+                if let Some(live) = live.filter(|_| now >= next_line) {
+                    live.show(&format!("{phase} {:.0} s", (now - start).as_secs_f64()));
+                    next_line = now + live::STEP;
+                }
+                let left = deadline.saturating_duration_since(now);
                 if left.is_zero() {
                     break;
                 }
-                std::thread::park_timeout(left);
+                std::thread::park_timeout(if live.is_some() { left.min(next_line - now) } else { left });
             }
         };
         let usage = || process::usage(pids).map(|server| (server, process::own_usage()));
-        wait_until(start + plan.warmup);
+        wait_until(start + plan.warmup, "warm-up");
         let before = usage();
-        wait_until(start + plan.warmup + plan.length);
+        wait_until(start + plan.warmup + plan.length, "measured");
         let after = usage();
+        if let Some(live) = live {
+            live.clear();
+        }
 
         let mut tally = Tally::new(window);
         for thread in threads {

@@ -44,10 +44,14 @@ pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     let plan = Plan::of(load);
     let requests_per_second = args.rate.map(|rate| rate as f64 / f64::from(args.batch));
     let outcome = run::run(target, plan, pids, |conn, window| {
-        let pace = requests_per_second.map(|rate| Pace::new(rate, conn, plan.conns, window.until_ns));
-        SendTraffic { pace, ..SendTraffic::new(&shape, inflight, conn, plan.conns, window) }
+        SendTraffic::new(&shape, inflight, conn, plan.conns, window).paced(
+            requests_per_second,
+            conn,
+            plan.conns,
+        )
     })?;
-    let setting = Setting { topics: args.topics, queues, inflight, batch: args.batch, rate: args.rate };
+    let setting =
+        Setting { topics: args.topics, queues, inflight, batch: args.batch, rate: args.rate, consumers: 0 };
     Report::new(target, setting, &outcome)
 }
 
@@ -96,14 +100,14 @@ pub fn fill(shape: &Shape, target: &Target, plan: Plan, count: u64) -> Result<()
     })?;
     Report::new(
         target,
-        Setting { topics: 1, queues: shape.queues, inflight: INFLIGHT, batch: 1, rate: None },
+        Setting { topics: 1, queues: shape.queues, inflight: INFLIGHT, batch: 1, rate: None, consumers: 0 },
         &outcome,
     )
     .map(|_| ())
 }
 
 /// Sends over one connection.
-struct SendTraffic {
+pub struct SendTraffic {
     slots: Slots,
     ring: Ring,
     scanner: Scanner,
@@ -114,8 +118,7 @@ struct SendTraffic {
     topics: u32,
     queue: u32,
     queues: u32,
-    next_key: u64,
-    key_stride: u64,
+    keys: Keys,
     /// Requests left to send.
     left: Option<u64>,
     messages: u64,
@@ -123,7 +126,7 @@ struct SendTraffic {
 }
 
 impl SendTraffic {
-    fn new(shape: &Shape, inflight: u32, conn: usize, conns: usize, window: Window) -> SendTraffic {
+    pub fn new(shape: &Shape, inflight: u32, conn: usize, conns: usize, window: Window) -> SendTraffic {
         let inflight = inflight as usize;
         SendTraffic {
             slots: Slots::new(inflight),
@@ -135,11 +138,55 @@ impl SendTraffic {
             topics: shape.topics,
             queue: conn as u32 % shape.queues,
             queues: shape.queues,
-            next_key: first_key(conn),
-            key_stride: conns as u64,
+            keys: Keys::Counted { next: first_key(conn), stride: conns as u64 },
             left: None,
             messages: shape.batch as u64,
             bytes: (shape.batch * shape.size) as u64,
+        }
+    }
+
+    /// By the clock, if there is a rate: requests a second of all `lanes`, of which this is one.
+    pub fn paced(self, requests_per_second: Option<f64>, lane: usize, lanes: usize) -> SendTraffic {
+        let pace = requests_per_second.map(|rate| Pace::new(rate, lane, lanes, self.until_ns));
+        SendTraffic { pace, ..self }
+    }
+
+    /// With keys that end in the moment from which each message counts, in nanoseconds of the run's clock.
+    pub fn stamped(self) -> SendTraffic {
+        SendTraffic { keys: Keys::Moments { last: 0 }, ..self }
+    }
+
+    /// Finds the request of an answer: its code, and since when the request counts.
+    pub fn settle(&mut self, frame: &Frame<'_>) -> Result<(i32, u64), String> {
+        let (code, opaque) = self.scanner.scan(frame).map_err(|error| error.to_string())?;
+        let (_, since_ns) = self.slots.answered(opaque)?;
+        Ok((code, since_ns))
+    }
+}
+
+/// The numbers at the end of unique keys.
+enum Keys {
+    Counted {
+        next: u64,
+        stride: u64,
+    },
+    /// The moment, or a nanosecond more where one was given already.
+    Moments {
+        last: u64,
+    },
+}
+
+impl Keys {
+    fn next(&mut self, since_ns: u64) -> u64 {
+        match self {
+            Keys::Counted { next, stride } => {
+                *next += *stride;
+                *next
+            }
+            Keys::Moments { last } => {
+                *last = since_ns.max(*last + 1);
+                *last
+            }
         }
     }
 }
@@ -159,11 +206,8 @@ impl Traffic for SendTraffic {
                 None => return,
             };
             let Some((_, opaque)) = self.slots.take(since_ns) else { return };
-            let (next_key, key_stride) = (&mut self.next_key, self.key_stride);
-            self.ring.stage(opaque, (self.topic, self.queue), &moment.born, || {
-                *next_key += key_stride;
-                *next_key
-            });
+            let keys = &mut self.keys;
+            self.ring.stage(opaque, (self.topic, self.queue), &moment.born, || keys.next(since_ns));
             self.topic = (self.topic + 1) % self.topics;
             if self.topic == 0 {
                 self.queue = (self.queue + 1) % self.queues;
@@ -172,13 +216,12 @@ impl Traffic for SendTraffic {
         }
     }
 
-    fn staged(&mut self) -> &mut impl Staged {
+    fn staged(&mut self) -> &mut dyn Staged {
         &mut self.ring
     }
 
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
-        let (code, opaque) = self.scanner.scan(frame).map_err(|error| error.to_string())?;
-        let (_, since_ns) = self.slots.answered(opaque)?;
+        let (code, since_ns) = self.settle(frame)?;
         if code == response::SUCCESS {
             // By the clock, a message belongs to the moment it was due; else a stall would hide what it delayed.
             let at_ns = if self.pace.is_some() { since_ns } else { now_ns };

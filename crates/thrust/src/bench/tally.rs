@@ -36,7 +36,7 @@ pub struct Tally {
     pub requests: u64,
     /// Messages in them.
     pub messages: u64,
-    /// Bytes in those: bodies when sending, whole records when pulling.
+    /// Bytes in those: bodies when sending, whole records when receiving.
     pub bytes: u64,
     /// Answers of the whole run that were no success, by code.
     pub failures: BTreeMap<i32, Failures>,
@@ -50,8 +50,6 @@ pub struct Tally {
 
 impl Tally {
     pub fn new(window: Window) -> Tally {
-        let latency =
-            Histogram::new_with_bounds(64, LATENCY_MAX_NS, 3).expect("the bounds are constants that fit");
         Tally {
             window,
             answers: 0,
@@ -60,9 +58,14 @@ impl Tally {
             bytes: 0,
             failures: BTreeMap::new(),
             unanswered: 0,
-            latency,
+            latency: Tally::histogram(),
             run: (0, 0),
         }
+    }
+
+    /// An empty histogram of latencies, in nanoseconds.
+    pub fn histogram() -> Histogram<u64> {
+        Histogram::new_with_bounds(64, LATENCY_MAX_NS, 3).expect("the bounds are constants that fit")
     }
 
     /// A success that belongs to the moment `at_ns`.

@@ -210,11 +210,7 @@ fn frame(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
 fn message_properties(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
     let mut text = Vec::new();
     if shape.unique_key {
-        let mut key = Vec::new();
-        ids::write_unique_key(Ipv4Addr::LOCALHOST, std::process::id() as u16, 0, 0, &mut key);
-        key.truncate(key.len() - KEY_DIGITS);
-        key.extend_from_slice(sample.key_tail.as_bytes());
-        properties::push(&mut text, "UNIQ_KEY", std::str::from_utf8(&key).expect("hex is ASCII"));
+        properties::push(&mut text, "UNIQ_KEY", &(key_prefix() + sample.key_tail));
     }
     text.extend_from_slice(&wait_property(shape.wait));
     if shape.half {
@@ -226,6 +222,14 @@ fn message_properties(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
         properties::push(&mut text, "TAGS", "bench");
     }
     text
+}
+
+/// How all unique keys of this process begin.
+pub fn key_prefix() -> String {
+    let mut key = Vec::new();
+    ids::write_unique_key(Ipv4Addr::LOCALHOST, std::process::id() as u16, 0, 0, &mut key);
+    key.truncate(key.len() - KEY_DIGITS);
+    String::from_utf8(key).expect("hex is ASCII")
 }
 
 fn wait_property(wait: bool) -> Vec<u8> {

@@ -37,7 +37,7 @@ pub fn run(args: &TransactArgs, target: &Target, pids: &[u32]) -> Result<Report,
     let outcome = run::run(target, plan, pids, |conn, window| {
         TransactTraffic::new(load, &shape, inflight, conn, plan.conns, window)
     })?;
-    Report::new(target, Setting { topics: 1, queues, inflight, batch: 1, rate: None }, &outcome)
+    Report::new(target, Setting { topics: 1, queues, inflight, batch: 1, rate: None, consumers: 0 }, &outcome)
 }
 
 /// Transactions over one connection.
@@ -126,7 +126,7 @@ impl Traffic for TransactTraffic {
         }
     }
 
-    fn staged(&mut self) -> &mut impl Staged {
+    fn staged(&mut self) -> &mut dyn Staged {
         &mut self.out
     }
 

@@ -1,0 +1,115 @@
+//! The end of a queue, followed with long polls. What arrives tells by its unique key when it was sent.
+
+use std::sync::Arc;
+
+use wire::code::{request, response};
+use wire::header::{Dialect, FrameWriter, Head, Header};
+use wire::properties;
+use wire::record::{self, Prefix};
+
+use super::admin::{Client, Target};
+use super::error::BenchError;
+use super::pull::GROUP;
+use super::template;
+
+/// The subscription comes with the request, so the broker needs no heartbeat of the group; it holds the request.
+const SYS_FLAG_SUBSCRIPTION_AND_SUSPEND: u32 = 4 | 2;
+const SUSPEND_MS: u32 = 15_000;
+
+/// What the requests for all queues have in common.
+#[derive(Debug)]
+pub struct TailShape {
+    pub topic: String,
+    pub dialect: Dialect,
+    /// Most messages of an answer.
+    pub batch: u32,
+    /// How keys of this process begin: messages of others are passed over.
+    pub key_prefix: String,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub struct Tail {
+    shape: Arc<TailShape>,
+    queue: u32,
+    next: u64,
+}
+
+/// The ends of all queues of a topic at this moment.
+pub fn tails(
+    target: &Target,
+    topic: &str,
+    queues: u32,
+    dialect: Dialect,
+    batch: u32,
+) -> Result<Vec<Tail>, BenchError> {
+    let mut client = Client::connect(target.only_broker(topic)?, dialect)?;
+    let key_prefix = template::key_prefix();
+    let shape = Arc::new(TailShape { topic: topic.to_owned(), dialect, batch, key_prefix });
+    (0..queues)
+        .map(|queue| {
+            let (_, next) = client.queue_range(topic, queue)?;
+            Ok(Tail { shape: Arc::clone(&shape), queue, next })
+        })
+        .collect()
+}
+
+impl Tail {
+    pub fn queue(&self) -> u32 {
+        self.queue
+    }
+
+    /// Appends a request for what comes next.
+    pub fn ask(&self, out: &mut Vec<u8>, opaque: i32) {
+        let head = Head::request(self.shape.dialect, request::PULL_MESSAGE, opaque);
+        let mut writer = FrameWriter::new(out, &head);
+        writer
+            .field("consumerGroup", GROUP)
+            .field("topic", &self.shape.topic)
+            .number("queueId", self.queue)
+            .number("queueOffset", self.next)
+            .number("maxMsgNums", self.shape.batch)
+            .number("sysFlag", SYS_FLAG_SUBSCRIPTION_AND_SUSPEND)
+            .field("commitOffset", "0")
+            .number("suspendTimeoutMillis", SUSPEND_MS)
+            .field("subscription", "*")
+            .field("subVersion", "0")
+            .field("expressionType", "TAG");
+        writer.empty();
+    }
+
+    /// Takes an answer: `arrived` gets of each message of this process the number at the end of its key, and its bytes.
+    /// Gives whether the answer is one of those that a follower has to expect.
+    pub fn take(
+        &mut self,
+        header: &Header<'_>,
+        body: &[u8],
+        arrived: impl FnMut(u64, u64),
+    ) -> Result<bool, String> {
+        match header.code {
+            response::SUCCESS => self.records(body, arrived)?,
+            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY | response::PULL_OFFSET_MOVED => {}
+            _ => return Ok(false),
+        }
+        self.next = header.fields.number("nextBeginOffset").unwrap_or(self.next);
+        Ok(true)
+    }
+
+    fn records(&self, body: &[u8], mut arrived: impl FnMut(u64, u64)) -> Result<(), String> {
+        let mut rest = body;
+        while !rest.is_empty() {
+            let prefix = Prefix::parse(rest)
+                .filter(Prefix::is_record)
+                .ok_or("a pull body with bytes that are no record")?;
+            let size = (prefix.size as usize).max(1);
+            let record = rest.get(..size).ok_or("a pull body that ends within a record")?;
+            rest = &rest[size..];
+            let key = record::properties_of(record).and_then(|text| properties::find(text, "UNIQ_KEY"));
+            let own = key.and_then(|key| key.strip_prefix(self.shape.key_prefix.as_str()));
+            if let Some(number) = own.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+                arrived(number, size as u64);
+            }
+        }
+        Ok(())
+    }
+}
