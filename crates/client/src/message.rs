@@ -8,6 +8,7 @@ use wire::names;
 use wire::properties as props;
 
 use crate::error::Error;
+use crate::received::Received;
 
 /// Largest body that brokers accept by default, in bytes.
 pub(crate) const BODY_MAX: usize = 4 << 20;
@@ -49,6 +50,20 @@ const RESERVED: [&str; 32] = [
 ];
 
 pub(crate) const SHARDING_KEY: &str = "__SHARDINGKEY";
+
+/// Properties that tell the story of one message, which is not that of a copy.
+const OF_ONE_MESSAGE: [&str; 10] = [
+    props::TIMER_ENQUEUE_MS,
+    props::TIMER_DEQUEUE_MS,
+    props::TIMER_ROLL_TIMES,
+    props::TIMER_DEL_UNIQKEY,
+    props::INNER_MULTI_DISPATCH,
+    props::INNER_MULTI_QUEUE_OFFSET,
+    props::BORN_TIMESTAMP,
+    "1ST_POP_TIME",
+    "DLQ_ORIGIN_TOPIC",
+    "DLQ_ORIGIN_MESSAGE_ID",
+];
 
 /// Marks a message that is delivered at once and in no order with others.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +127,20 @@ impl Message<Now> {
     pub fn new(topic: impl Into<String>, body: impl Into<Bytes>) -> Message<Now> {
         let (topic, body) = (topic.into(), body.into());
         Message { topic, body, flag: 0, properties: Vec::new(), own: Vec::new(), delivery: PhantomData }
+    }
+
+    /// A copy of a message that was read, for the same topic or another: its body, number, tag and keys, and the
+    /// application's properties. It is delivered at once and gets an id of its own.
+    pub fn copy_of(message: &Received, topic: impl Into<String>) -> Message<Now> {
+        let mut copy = Message::new(topic, message.body.clone()).flag(message.flag);
+        for name in [props::TAGS, props::KEYS, SHARDING_KEY] {
+            if let Some(value) = message.property(name) {
+                copy.set(name, value.to_owned());
+            }
+        }
+        let is_own = |name: &str| !RESERVED.contains(&name) && !OF_ONE_MESSAGE.contains(&name);
+        copy.own = message.properties.iter().filter(|(name, _)| is_own(name)).cloned().collect();
+        copy
     }
 
     /// Keeps the order with all messages of the same key.
@@ -263,6 +292,41 @@ mod tests {
             (Some("a b"), Some("y"), Some("1"))
         );
         assert_eq!(message.encoded_properties(&[]), b"p\x011\x02KEYS\x01a b\x02TAGS\x01y\x02");
+    }
+
+    #[test]
+    fn a_copy_has_what_the_application_gave_and_nothing_of_the_first_ones_life() {
+        let properties = [
+            ("TAGS", "paid"),
+            ("KEYS", "7 8"),
+            ("amount", "120"),
+            ("UNIQ_KEY", "0A"),
+            ("RETRY_TOPIC", "orders"),
+            ("TIMER_DEQUEUE_MS", "5"),
+        ];
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let read = Received {
+            topic: "orders".into(),
+            queue: wire::body::MessageQueue { topic: "orders".into(), broker_name: "a".into(), queue_id: 0 },
+            offset: 3,
+            body: Bytes::from_static(b"b"),
+            properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            flag: 9,
+            message_id: "0A".into(),
+            offset_id: String::new(),
+            commit_log_offset: 0,
+            born_at_ms: 0,
+            born_host: host,
+            stored_at_ms: 0,
+            store_host: host,
+            reconsume_times: 1,
+            sys_flag: 0,
+            stored_bytes: 0,
+        };
+        let copy = Message::copy_of(&read, "copies");
+        assert_eq!((copy.topic(), &copy.body()[..], copy.flag), ("copies", &b"b"[..], 9));
+        assert_eq!(copy.encoded_properties(&[]), b"amount\x01120\x02TAGS\x01paid\x02KEYS\x017 8\x02");
+        assert!(copy.check(BODY_MAX).is_ok());
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod process;
 mod command_line {
     mod brokers_and_clusters;
     mod closed_pipes_and_interrupts;
+    mod contexts;
+    mod doctor_and_explanations;
     mod groups;
     mod messages_are_found;
     mod messages_in_and_out;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wire::body::KvTable;
+use wire::body::{ClusterInfo, KvTable, TopicList, TopicRoute};
 use wire::code::{request, response};
 
 use super::Admin;
@@ -15,6 +15,35 @@ impl Admin {
     /// Addresses of the name servers in use.
     pub fn name_servers(&self) -> Vec<String> {
         self.shared.names.in_order()
+    }
+
+    /// All clusters and brokers as one name server knows them.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn cluster_at(&self, address: &str) -> Result<ClusterInfo, Error> {
+        self.get(address, request::GET_BROKER_CLUSTER_INFO, Fields::new()).await
+    }
+
+    /// All topics that one name server knows.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn topics_at(&self, address: &str) -> Result<Vec<String>, Error> {
+        let code = request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER;
+        Ok(self.get::<TopicList>(address, code, Fields::new()).await?.topic_list)
+    }
+
+    /// Where one name server says that a topic lives; `None` when it does not know.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn topic_route_at(&self, address: &str, topic: &str) -> Result<Option<TopicRoute>, Error> {
+        let fields = Fields::new().text("topic", topic).flag("acceptStandardJsonOnly", true);
+        match self.get(address, request::GET_ROUTEINFO_BY_TOPIC, fields).await {
+            Err(Error::Refused { code: response::TOPIC_NOT_EXIST, .. }) => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Settings of one name server, by key.

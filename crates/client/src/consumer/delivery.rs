@@ -1,5 +1,6 @@
 //! Messages in the application's hands, and what becomes of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -303,6 +304,13 @@ impl Consumer {
     /// Queues that this member has now. One with the number -1 stands for all of its broker, and is popped.
     pub fn queues(&self) -> Vec<wire::body::MessageQueue> {
         self.intake.member.held_queues()
+    }
+
+    /// Queues that this member reads now, each with the offset that everything before is settled: read, or passed over
+    /// by the filter. Brokers alone know this of queues that are popped.
+    pub fn positions(&self) -> BTreeMap<wire::body::MessageQueue, i64> {
+        let assigned = self.intake.member.assigned().into_iter();
+        assigned.map(|one| (one.queue.clone(), one.window.lock().committable())).collect()
     }
 
     /// Takes no more messages, waits up to `limit` until those in hands are settled, writes offsets down and leaves the

@@ -1,19 +1,24 @@
 //! `thrust consume`: reads messages as a member of a consumer group, and leaves it with its offsets written down.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use thrustmq_client::{Admin, Filter, Received, StartFrom, SubscriptionGroupConfig};
+use thrustmq_client::{Admin, Consumer, Filter, MessageQueue, Received, StartFrom, SubscriptionGroupConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::moment::{Times, duration};
+use super::progress::Bar;
 use super::screen::print_bytes;
 use super::target::{Target, route};
+use super::words;
 
 /// Time to write offsets down and leave the group.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
+/// How long nothing must come before it is looked whether there is anything left.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub struct ConsumeArgs {
@@ -39,8 +44,11 @@ pub struct ConsumeArgs {
     /// Wait for messages without end, until Ctrl-C or --count.
     #[arg(short, long)]
     follow: bool,
-    /// Without --follow: stop when nothing has come for so long.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    /// Stop behind the messages that are there at the start: those that come later are left.
+    #[arg(long, conflicts_with = "follow")]
+    until_end: bool,
+    /// Without --follow and --until-end: stop when nothing has come for so long.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", conflicts_with = "until_end")]
     wait: Duration,
     /// How messages are printed: text has one line each, json one object each, raw the bodies alone.
     #[arg(long, value_enum, default_value_t = Form::Text)]
@@ -70,19 +78,31 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
+    let mut goal = match args.until_end {
+        true => Some(Goal::now(client.admin(), args).await?),
+        false => None,
+    };
     let builder = client.consumer(&args.group).subscribe(&args.topic, filter(args));
     let mut consumer = builder.start_from(start).stream().await?;
     let form = if args.target.json { Form::Json } else { args.format };
+    let waits = !args.follow && !args.until_end;
     let (mut count, times) = (0_u64, Times::new());
+    let mut bar = Bar::beside_output("messages read", args.count);
     let ended = loop {
         if args.count.is_some_and(|wanted| count >= wanted) {
             break Ok(());
         }
         let next = tokio::select! {
-            next = consumer.next() => next,
+            biased;
             _ = interrupt.recv() => None,
             _ = terminate.recv() => None,
-            () = tokio::time::sleep(args.wait), if !args.follow => None,
+            next = consumer.next() => next,
+            () = tokio::time::sleep(args.wait), if waits => None,
+            () = tokio::time::sleep(LOOK), if goal.is_some() => match reached(&mut goal, &consumer).await {
+                Ok(true) => None,
+                Ok(false) => continue,
+                Err(failure) => break Err(failure),
+            },
         };
         let Some(message) = next else { break Ok(()) };
         // What could not be printed comes again: it is not acknowledged.
@@ -91,11 +111,66 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
             Err(failure) => break Err(failure),
         }
         count += 1;
+        bar.step();
+        // Where messages come without a pause there is never time to look.
+        if goal.as_mut().is_some_and(|goal| goal.is_passed(&consumer)) {
+            break Ok(());
+        }
     };
+    bar.end();
     consumer.close(LEAVE_MAX).await;
     ended?;
-    eprintln!("{count} messages read from topic {} by group {}", args.topic, args.group);
+    let (topic, group) = (&args.topic, &args.group);
+    eprintln!("{} read from topic {topic} by group {group}", words::count(count, "message"));
     Ok(())
+}
+
+/// Where the queues of the topic ended when the reading began.
+struct Goal {
+    admin: Admin,
+    group: String,
+    ends: BTreeMap<MessageQueue, i64>,
+}
+
+impl Goal {
+    async fn now(admin: Admin, args: &ConsumeArgs) -> Result<Goal, Failure> {
+        let mut ends = BTreeMap::new();
+        for queue in admin.topic_route(&args.topic).await?.queues_to_read() {
+            let end = admin.max_offset(&queue).await?;
+            ends.insert(queue, end);
+        }
+        Ok(Goal { admin, group: args.group.clone(), ends })
+    }
+
+    /// Whether this member alone has read everything that was there.
+    fn is_passed(&mut self, consumer: &Consumer) -> bool {
+        let own = consumer.positions();
+        self.ends.retain(|queue, end| own.get(queue).is_none_or(|position| position < end));
+        self.ends.is_empty()
+    }
+
+    /// Whether the group has. Queues that another member has are asked about at their broker, which knows what that
+    /// member has written down.
+    async fn is_reached(&mut self, consumer: &Consumer) -> Result<bool, Failure> {
+        if self.is_passed(consumer) {
+            return Ok(true);
+        }
+        let own = consumer.queues();
+        let others: Vec<MessageQueue> =
+            self.ends.keys().filter(|queue| !own.contains(queue)).cloned().collect();
+        for queue in others {
+            let committed = self.admin.committed(&self.group, &queue).await?;
+            self.ends.retain(|one, end| *one != queue || committed.is_none_or(|committed| committed < *end));
+        }
+        Ok(self.ends.is_empty())
+    }
+}
+
+async fn reached(goal: &mut Option<Goal>, consumer: &Consumer) -> Result<bool, Failure> {
+    match goal {
+        Some(goal) => goal.is_reached(consumer).await,
+        None => Ok(false),
+    }
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

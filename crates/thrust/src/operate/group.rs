@@ -1,5 +1,7 @@
 //! `thrust group`: consumer groups, how far they are behind, moving them.
 
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
@@ -11,20 +13,40 @@ use super::failure::{Failure, did_you_mean};
 use super::moment::Times;
 use super::screen::{consent, print, print_facts, print_json, print_table};
 use super::target::{Target, route};
+use super::words::count;
 use crate::table::Table;
 
 /// Work on consumer groups.
 #[derive(Debug, Subcommand)]
 pub enum GroupCommand {
+    /// Create a group at all brokers; consumers make theirs themselves where brokers let them.
+    #[command(after_help = "Examples:\n  thrust group create audit --retries 3")]
+    Create(settings::CreateArgs),
     /// List consumer groups with their members and how far they are behind.
+    #[command(after_help = "Examples:\n  thrust group list\n  thrust group list --json")]
     List(ListArgs),
     /// Show settings and members of a group.
+    #[command(after_help = "Examples:\n  thrust group describe billing")]
     Describe(NameArgs),
     /// Show how far a group is behind, queue by queue.
+    #[command(
+        after_help = "Examples:\n  thrust group lag billing\n  thrust group lag billing --topic orders"
+    )]
     Lag(LagArgs),
+    /// Change settings of a group; prints what changes.
+    #[command(after_help = "\
+Examples:
+  thrust group update billing --consume forbid
+  thrust group update billing --consume allow --retries 5")]
+    Update(settings::UpdateArgs),
     /// Move a group to another place in a topic.
+    #[command(after_help = "\
+Examples:
+  thrust group reset billing --topic orders --to first --yes
+  thrust group reset billing --topic orders --to 10m --yes")]
     Reset(ResetArgs),
     /// Delete a group with its offsets.
+    #[command(after_help = "Examples:\n  thrust group delete old-billing --yes")]
     Delete(DeleteArgs),
 }
 
@@ -89,6 +111,8 @@ pub struct DeleteArgs {
 
 pub async fn run(command: &GroupCommand) -> Result<(), Failure> {
     match command {
+        GroupCommand::Create(args) => settings::create(args).await,
+        GroupCommand::Update(args) => settings::update(args).await,
         GroupCommand::List(args) => list(args).await,
         GroupCommand::Describe(args) => describe(args).await,
         GroupCommand::Lag(args) => lag(args).await,
@@ -98,9 +122,9 @@ pub async fn run(command: &GroupCommand) -> Result<(), Failure> {
 }
 
 /// Groups by name, each with its brokers and their settings.
-type Groups = BTreeMap<String, BTreeMap<String, SubscriptionGroupConfig>>;
+pub type Groups = BTreeMap<String, BTreeMap<String, SubscriptionGroupConfig>>;
 
-async fn groups(admin: &Admin) -> Result<Groups, Failure> {
+pub async fn groups(admin: &Admin) -> Result<Groups, Failure> {
     let mut all = Groups::new();
     for address in admin.masters("").await? {
         for (name, config) in admin.groups(&address).await? {
@@ -111,7 +135,7 @@ async fn groups(admin: &Admin) -> Result<Groups, Failure> {
 }
 
 /// Settings of a group that must be there, by broker.
-async fn known(admin: &Admin, group: &str) -> Result<BTreeMap<String, SubscriptionGroupConfig>, Failure> {
+pub async fn known(admin: &Admin, group: &str) -> Result<BTreeMap<String, SubscriptionGroupConfig>, Failure> {
     let mut all = groups(admin).await?;
     all.remove(group).ok_or_else(|| {
         let hint = did_you_mean(group, all.keys().map(String::as_str));
@@ -120,7 +144,7 @@ async fn known(admin: &Admin, group: &str) -> Result<BTreeMap<String, Subscripti
 }
 
 /// Offsets of a group; none when it has not finished anything yet.
-async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<ConsumeStats, Failure> {
+pub async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<ConsumeStats, Failure> {
     match admin.consume_stats(group, topic).await {
         Ok(stats) => Ok(stats),
         // Brokers refuse what they have no offsets for.
@@ -166,7 +190,7 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
             "online": members,
         }));
     }
-    print_facts(&[("group", args.group.clone()), ("behind", format!("{behind} messages"))])?;
+    print_facts(&[("group", args.group.clone()), ("behind", count(behind, "message"))])?;
     for (address, config) in &configs {
         print_facts(&[
             ("broker", address.clone()),
@@ -230,7 +254,7 @@ async fn lag(args: &LagArgs) -> Result<(), Failure> {
         ]);
     }
     print_table(&table, "the group has no offsets yet")?;
-    print(&format!("{} messages behind\n", stats.behind()))
+    print(&format!("{} behind\n", count(stats.behind(), "message")))
 }
 
 async fn reset(args: &ResetArgs) -> Result<(), Failure> {
@@ -273,7 +297,8 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let members = admin.consumers(&args.group).await?.map_or(0, |members| members.connection_set.len());
     let offsets = if args.keep_offsets { "its offsets stay" } else { "its offsets are lost" };
     let group = &args.group;
-    consent(&format!("group \"{group}\" with {members} members online is deleted; {offsets}"), args.yes)?;
+    let members = count(members, "member");
+    consent(&format!("group \"{group}\" with {members} online is deleted; {offsets}"), args.yes)?;
     for address in brokers.keys() {
         admin.delete_group_at(address, group, !args.keep_offsets).await?;
     }

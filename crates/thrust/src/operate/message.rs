@@ -1,26 +1,50 @@
-//! `thrust message`: finding single messages, whatever is known of them.
+//! `thrust message`: single messages, found by whatever is known of them.
 
-use std::collections::BTreeSet;
+mod resend;
+pub mod search;
+pub mod track;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use thrustmq_client::{Admin, Received};
-use wire::ids::OffsetId;
-use wire::names::is_system_topic;
 
 use super::consume::message_json;
 use super::failure::Failure;
 use super::moment::Times;
 use super::screen::{print, print_facts, print_json};
 use super::target::{Target, route};
+use super::words::count;
+use search::{Form, Found, find, forms_of_id, must_find, not_there};
 
 /// Work on single messages.
 #[derive(Debug, Subcommand)]
 pub enum MessageCommand {
     /// Find messages by an id of any form, a key, or a unique key.
+    #[command(after_help = "\
+Examples:
+  thrust message find 7
+  thrust message find --topic orders --key 7 --count 5 --json")]
     Find(FindArgs),
-    /// Show the message at a position of a queue.
+    /// Show one message: by its id, or at a position of a queue.
+    #[command(after_help = "\
+Examples:
+  thrust message show 7
+  thrust message show --topic orders --queue 0 --offset 0")]
     Show(ShowArgs),
+    /// Show what became of a message in every group.
+    #[command(after_help = "\
+Examples:
+  thrust message track 7
+
+States are: read, filtered (passed over by the filter), not yet, and broadcast (every member keeps its own offsets).
+`thrust explain message` tells the same in words, and what to do.")]
+    Track(track::TrackArgs),
+    /// Send a copy of a message, or let one group consume it once more.
+    #[command(after_help = "\
+Examples:
+  thrust message resend 7 --topic orders --yes
+  thrust message resend 7 --topic orders --to copies --yes")]
+    Resend(resend::ResendArgs),
 }
 
 #[derive(Debug, Args)]
@@ -46,74 +70,49 @@ pub struct FindArgs {
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The topic.
-    #[arg(short, long)]
-    topic: String,
+    /// Id of the message, of any form, or a key of it.
+    #[arg(conflicts_with_all = ["broker", "queue", "offset"])]
+    id: Option<String>,
+    /// The topic [default: for an id all topics are asked].
+    #[arg(short, long, required_unless_present = "id")]
+    topic: Option<String>,
     /// Name of the broker [default: the only one that has the topic].
     #[arg(short, long)]
     broker: Option<String>,
     /// Number of the queue.
-    #[arg(short, long)]
-    queue: i32,
+    #[arg(short, long, required_unless_present = "id")]
+    queue: Option<i32>,
     /// Position in the queue.
-    #[arg(short, long)]
-    offset: i64,
+    #[arg(short, long, required_unless_present = "id")]
+    offset: Option<i64>,
     #[command(flatten)]
     target: Target,
 }
 
 pub async fn run(command: &MessageCommand) -> Result<(), Failure> {
     match command {
-        MessageCommand::Find(args) => find(args).await,
+        MessageCommand::Find(args) => find_all(args).await,
         MessageCommand::Show(args) => show(args).await,
+        MessageCommand::Track(args) => track::run(args).await,
+        MessageCommand::Resend(args) => resend::run(args).await,
     }
 }
 
-/// What a text was that messages were found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    OffsetId,
-    UniqueKey,
-    Key,
-}
-
-impl Form {
-    fn name(self) -> &'static str {
-        match self {
-            Form::OffsetId => "offset id",
-            Form::UniqueKey => "unique key",
-            Form::Key => "key",
-        }
-    }
-}
-
-async fn find(args: &FindArgs) -> Result<(), Failure> {
+async fn find_all(args: &FindArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let topics = match &args.topic {
-        Some(topic) => {
-            route(&admin, topic).await?;
-            vec![topic.clone()]
-        }
-        None => all_topics(&admin).await?,
-    };
     let (text, forms) = wanted(args);
-    for form in forms {
-        let found = search(&admin, &topics, text, form, args.count).await?;
-        if found.is_empty() {
-            continue;
-        }
-        if args.target.json {
-            let messages: Vec<Value> = found.iter().map(message_json).collect();
-            return print_json(&json!({ "foundBy": form.name(), "messages": messages }));
-        }
-        print(&format!("{text} is the {} of {} message(s)\n", form.name(), found.len()))?;
-        return found.iter().try_for_each(print_message);
+    let topic = args.topic.as_deref();
+    let found = find(&admin, text, &forms, topic, args.count).await?;
+    let Found { form, messages } = found.ok_or_else(|| not_there(text, topic))?;
+    if args.target.json {
+        let messages: Vec<Value> = messages.iter().map(message_json).collect();
+        return print_json(&json!({ "foundBy": form.name(), "messages": messages }));
     }
-    let whereabouts =
-        args.topic.as_ref().map_or("any topic".to_owned(), |topic| format!("topic \"{topic}\""));
-    Err(Failure::NotFound(format!(
-        "no message \"{text}\" in {whereabouts}; it may be deleted by age, or the servers are others"
-    )))
+    print(&format!("{text} is the {} of {}\n", form.name(), count(messages.len(), "message")))?;
+    messages.iter().try_for_each(|message| {
+        print("\n")?;
+        print_message(message)
+    })
 }
 
 /// The text, and what it may be, likeliest first.
@@ -121,75 +120,49 @@ fn wanted(args: &FindArgs) -> (&str, Vec<Form>) {
     match (&args.id, &args.key, &args.unique_key) {
         (_, Some(key), _) => (key, vec![Form::Key]),
         (_, _, Some(key)) => (key, vec![Form::UniqueKey]),
-        // The two ids have the same letters and may have the same length: only the broker knows.
-        (Some(id), ..) if is_offset_id(id) => (id, vec![Form::UniqueKey, Form::OffsetId, Form::Key]),
-        (Some(id), ..) => (id, vec![Form::UniqueKey, Form::Key]),
+        (Some(id), ..) => (id, forms_of_id(id)),
         // Refused by the command line already.
         (None, None, None) => ("", Vec::new()),
     }
 }
 
-fn is_offset_id(text: &str) -> bool {
-    OffsetId::parse(text).is_some_and(|id| id.store_host.port() != 0)
-}
-
-async fn search(
-    admin: &Admin,
-    topics: &[String],
-    text: &str,
-    form: Form,
-    count: u32,
-) -> Result<Vec<Received>, Failure> {
-    if form == Form::OffsetId {
-        return by_offset_id(admin, topics, text).await;
-    }
-    let mut found = Vec::new();
-    for topic in topics {
-        let messages = match form {
-            Form::Key => admin.messages_by_key(topic, text, count, 0, i64::MAX).await,
-            _ => admin.messages_by_unique_key(topic, text).await,
-        };
-        match messages {
-            Ok(messages) => found.extend(messages),
-            // A topic that was deleted since the list was made has none.
-            Err(thrustmq_client::Error::NoRoute { .. }) => (),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(found)
-}
-
-/// An id that names a broker which is none of the cluster's is not asked: it may be any machine.
-async fn by_offset_id(admin: &Admin, topics: &[String], text: &str) -> Result<Vec<Received>, Failure> {
-    let Some(id) = OffsetId::parse(text) else { return Ok(Vec::new()) };
-    let brokers: BTreeSet<String> = admin.brokers("").await?.into_iter().collect();
-    if !brokers.contains(&id.store_host.to_string()) {
-        return Ok(Vec::new());
-    }
-    let topic = topics.first().map(String::as_str).unwrap_or_default();
-    match admin.view_message(topic, text).await {
-        Ok(message) => Ok(vec![message]),
-        Err(error) if error.broker_code().is_some() => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn all_topics(admin: &Admin) -> Result<Vec<String>, Failure> {
-    let system: BTreeSet<String> = admin.system_topics().await?.into_iter().collect();
-    let topics = admin.topics().await?.into_iter();
-    Ok(topics.filter(|topic| !system.contains(topic) && !is_system_topic(topic)).collect())
-}
-
 async fn show(args: &ShowArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let mut queues = route(&admin, &args.topic).await?.queues_to_read();
-    queues.retain(|queue| {
-        queue.queue_id == args.queue && args.broker.as_ref().is_none_or(|broker| *broker == queue.broker_name)
-    });
+    let message = match (&args.id, &args.topic, args.queue, args.offset) {
+        (Some(id), topic, ..) => newest(&admin, id, topic.as_deref()).await?,
+        (None, Some(topic), Some(queue), Some(offset)) => {
+            at_position(&admin, (topic, args.broker.as_deref()), queue, offset).await?
+        }
+        // Refused by the command line already.
+        _ => return Ok(()),
+    };
+    if args.target.json { print_json(&message_json(&message)) } else { print_message(&message) }
+}
+
+/// The newest message with an id; others with the same are named on stderr.
+async fn newest(admin: &Admin, id: &str, topic: Option<&str>) -> Result<Received, Failure> {
+    let messages = must_find(admin, id, topic).await?.originals();
+    if messages.len() > 1 {
+        let all = count(messages.len(), "message");
+        eprintln!(
+            "thrust: {all} have this id, and the newest is shown; `thrust message find {id}` shows all"
+        );
+    }
+    let newest = messages.into_iter().max_by_key(|message| message.stored_at_ms);
+    newest.ok_or_else(|| not_there(id, topic))
+}
+
+async fn at_position(
+    admin: &Admin,
+    (topic, broker): (&str, Option<&str>),
+    id: i32,
+    offset: i64,
+) -> Result<Received, Failure> {
+    let mut queues = route(admin, topic).await?.queues_to_read();
+    queues.retain(|queue| queue.queue_id == id && broker.is_none_or(|broker| *broker == queue.broker_name));
     let queue = match &queues[..] {
         [one] => one,
         [] => {
-            let (id, topic) = (args.queue, &args.topic);
             return Err(Failure::NotFound(format!(
                 "topic \"{topic}\" has no such queue {id}; `thrust topic describe {topic}` shows all"
             )));
@@ -200,31 +173,37 @@ async fn show(args: &ShowArgs) -> Result<(), Failure> {
             ));
         }
     };
-    let message = admin.message_at(queue, args.offset).await.map_err(|error| match error {
+    admin.message_at(queue, offset).await.map_err(|error| match error {
         thrustmq_client::Error::Illegal(what) => Failure::NotFound(what),
         other => other.into(),
-    })?;
-    if args.target.json { print_json(&message_json(&message)) } else { print_message(&message) }
+    })
 }
 
-fn print_message(message: &Received) -> Result<(), Failure> {
-    let times = Times::new();
+/// Both ids, and where the message stands.
+fn print_ids(message: &Received) -> Result<(), Failure> {
     let queue = &message.queue;
-    let keys: Vec<&str> = message.keys().collect();
-    let properties: Vec<String> =
-        message.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
     print_facts(&[
         ("message id", message.message_id.clone()),
         ("offset id", message.offset_id.clone()),
         ("topic", message.topic.clone()),
         ("queue", format!("{} of {}, at {}", queue.queue_id, queue.broker_name, message.offset)),
+    ])
+}
+
+fn print_message(message: &Received) -> Result<(), Failure> {
+    let times = Times::new();
+    let keys: Vec<&str> = message.keys().collect();
+    let properties: Vec<String> =
+        message.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    print_ids(message)?;
+    print_facts(&[
         ("stored", times.told(message.stored_at_ms)),
         ("born", format!("{} at {}", times.told(message.born_at_ms), message.born_host)),
         ("tag", message.tag().unwrap_or("-").to_owned()),
         ("keys", keys.join(" ")),
         ("retries", message.reconsume_times.to_string()),
         ("properties", properties.join(" ")),
-        ("body", format!("{} bytes", message.body.len())),
+        ("body", count(message.body.len(), "byte")),
     ])?;
-    print(&format!("\n{}\n\n", message.text()))
+    print(&format!("\n{}\n", message.text()))
 }

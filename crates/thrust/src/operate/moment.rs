@@ -111,7 +111,8 @@ fn stamp(at_ms: i64, offset_seconds: i32) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}{zone}")
 }
 
-fn span(millis: i64) -> String {
+/// A length of time in its handiest unit.
+pub fn span(millis: i64) -> String {
     // From the smallest unit up, each until there are two or more of the next.
     const UNITS: [(i64, i64, &str); 4] =
         [(1_000, 1, "ms"), (120_000, 1_000, "s"), (7_200_000, 60_000, "min"), (172_800_000, 3_600_000, "h")];

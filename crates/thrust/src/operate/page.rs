@@ -21,7 +21,14 @@ milliseconds.
 | 3 | what was named is not there |
 | 4 | nobody answered |
 
-`thrust store` has codes of its own: [store-tools.md](store-tools.md).
+`thrust store` has codes of its own: [store-tools.md](store-tools.md). So has `thrust doctor`, for monitoring: 0
+nothing is wrong, 1 there are warnings, 2 there are errors.
+
+Where commands go: to the name servers of `-n`, or of the context that `--context` names; else to those of
+`NAMESRV_ADDR`; else to those of the context that `thrust context use` chose; else to 127.0.0.1:9876. Requests are
+signed with the keys of the context, or else with `THRUST_ACCESS_KEY` and `THRUST_SECRET_KEY` (and perhaps
+`THRUST_SECURITY_TOKEN`) of the environment; no argument takes a secret, since every user of a machine can read
+arguments. `NO_COLOR` switches colours off.
 ";
 
 /// The text of the page.

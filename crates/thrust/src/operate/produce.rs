@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::moment::duration;
+use super::progress::Bar;
 use super::screen::{print, print_json_line};
 use super::target::{Target, pair};
+use super::words::count;
 
 /// Messages under way at a time; ordered ones go one by one.
 const IN_FLIGHT_MAX: usize = 256;
@@ -78,6 +80,7 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
         under_way: VecDeque::new(),
         tally: Tally::default(),
         started: Instant::now(),
+        bar: Bar::beside_output("messages stored", args.count.filter(|_| args.body.is_empty())),
     };
     let done = tokio::select! {
         done = work.all() => done,
@@ -99,6 +102,7 @@ struct Work<'a> {
     under_way: VecDeque<Sending>,
     tally: Tally,
     started: Instant,
+    bar: Bar,
 }
 
 #[derive(Default)]
@@ -224,6 +228,7 @@ impl Work<'_> {
         match sent {
             Ok(receipt) => {
                 self.tally.stored += 1;
+                self.bar.step();
                 self.tell(&receipt)
             }
             Err(what) => {
@@ -260,17 +265,20 @@ impl Work<'_> {
         ))
     }
 
-    fn finish(&self) -> Result<(), Failure> {
+    fn finish(self) -> Result<(), Failure> {
         let Tally { begun, stored, failed, bytes } = self.tally;
+        self.bar.end();
         let took = self.started.elapsed();
         let per_second = stored as f64 / took.as_secs_f64().max(0.001);
         eprintln!(
-            "{stored} of {begun} messages stored in {:.3} s, {per_second:.0} per second, {bytes} bytes",
-            took.as_secs_f64()
+            "{stored} of {} stored in {:.3} s, {per_second:.0} per second, {}",
+            count(begun, "message"),
+            took.as_secs_f64(),
+            count(bytes, "byte")
         );
         match failed {
             0 => Ok(()),
-            _ => Err(Failure::Partly(format!("{failed} of {begun} messages were not confirmed"))),
+            _ => Err(Failure::Partly(format!("{failed} of {} not confirmed", count(begun, "message")))),
         }
     }
 }

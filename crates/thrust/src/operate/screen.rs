@@ -35,13 +35,33 @@ pub fn print_table(table: &Table, otherwise: &str) -> Result<(), Failure> {
     }
     let text = table.text_within(columns());
     match text.split_once('\n') {
-        Some((headings, rows)) if is_coloured() => print(&format!("\x1b[1m{headings}\x1b[0m\n{rows}")),
-        _ => print(&text),
+        Some((headings, rows)) => print(&format!("{}\n{rows}", painted(headings, Colour::Bold))),
+        None => print(&text),
     }
 }
 
+/// How a word stands out on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub enum Colour {
+    Bold,
+    Green,
+    Yellow,
+    Red,
+}
+
+/// A text in a colour, where there are colours.
+pub fn painted(text: &str, colour: Colour) -> String {
+    let code = match colour {
+        Colour::Bold => 1,
+        Colour::Red => 31,
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+    };
+    if is_coloured() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
 /// Letters that fit into a line; without end where no terminal is.
-fn columns() -> usize {
+pub fn columns() -> usize {
     match rustix::termios::tcgetwinsize(std::io::stdout()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => usize::MAX,

@@ -1,32 +1,101 @@
-//! Which servers a command speaks to.
+//! Which servers a command speaks to, and who asks them.
 
 use clap::Args;
 use thrustmq_client::{Admin, Client, Error};
 
+use super::contexts::{Contexts, Keys};
 use super::failure::{Failure, did_you_mean};
 
 /// Where a command goes when nothing says otherwise.
 const USUAL: &str = "127.0.0.1:9876";
+/// The environment's list of name servers, which all official clients read too.
+const NAMESRV_ADDR: &str = "NAMESRV_ADDR";
 
 /// Arguments that all commands have.
 #[derive(Debug, Args)]
 pub struct Target {
-    /// Name servers [default: NAMESRV_ADDR of the environment, or 127.0.0.1:9876].
+    /// Name servers [default: NAMESRV_ADDR of the environment, or those of the chosen context, or 127.0.0.1:9876].
     #[arg(short = 'n', long, value_name = "HOST:PORT;HOST:PORT")]
     pub nameserver: Option<String>,
+    /// The context to use; `thrust context list` shows all [default: the chosen one].
+    #[arg(long, value_name = "NAME", conflicts_with = "nameserver")]
+    pub context: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
+/// Where a command goes.
+pub struct Destination {
+    /// Name servers, `host:port;host:port`.
+    pub servers: String,
+    /// What requests are signed with.
+    pub keys: Option<Keys>,
+    /// What said so.
+    pub source: Source,
+}
+
+/// What says where a command goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Argument,
+    Environment,
+    Context(String),
+    Default,
+}
+
+impl Source {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Source::Argument => "argument",
+            Source::Environment => NAMESRV_ADDR,
+            Source::Context(_) => "context",
+            Source::Default => "default",
+        }
+    }
+}
+
 impl Target {
+    /// Where to: what arguments say goes before the environment, and that before the chosen context. The keys are those
+    /// of the context that is used, or else those of the environment.
+    pub fn destination(&self) -> Result<Destination, Failure> {
+        if let Some(name) = &self.context {
+            return of_context(&Contexts::load()?, name);
+        }
+        let keys = Keys::of_environment()?;
+        if let Some(servers) = self.nameserver.clone() {
+            return Ok(Destination { servers, keys, source: Source::Argument });
+        }
+        let named = std::env::var(NAMESRV_ADDR).ok().filter(|servers| !servers.trim().is_empty());
+        if let Some(servers) = named {
+            return Ok(Destination { servers, keys, source: Source::Environment });
+        }
+        let contexts = Contexts::load()?;
+        match contexts.chosen() {
+            Some((name, _)) => of_context(&contexts, name),
+            None => Ok(Destination { servers: USUAL.to_owned(), keys, source: Source::Default }),
+        }
+    }
+
     /// A client of the servers.
     pub async fn client(&self) -> Result<Client, Failure> {
-        let from_environment =
-            || std::env::var("NAMESRV_ADDR").ok().filter(|servers| !servers.trim().is_empty());
-        let servers = self.nameserver.clone().or_else(from_environment);
-        Ok(Client::connect(servers.as_deref().unwrap_or(USUAL)).await?)
+        let Destination { servers, keys, .. } = self.destination()?;
+        let builder = Client::builder(servers);
+        let builder = match keys {
+            Some(keys) => builder.credentials(keys.credentials()),
+            None => builder,
+        };
+        Ok(builder.connect().await?)
     }
+}
+
+fn of_context(contexts: &Contexts, name: &str) -> Result<Destination, Failure> {
+    let context = contexts.named(name)?;
+    let keys = match &context.keys {
+        Some(keys) => Some(keys.clone()),
+        None => Keys::of_environment()?,
+    };
+    Ok(Destination { servers: context.nameserver.clone(), keys, source: Source::Context(name.to_owned()) })
 }
 
 /// The route of a topic that must be there; if it is not, says which name may have been meant.

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::moment::Times;
 use super::screen::{consent, print, print_facts, print_json, print_table};
 use super::target::{Target, pair, route};
+use super::words::count;
 use crate::table::Table;
 
 /// Attribute that says what kind of messages a topic has.
@@ -21,16 +22,29 @@ const MESSAGE_TYPE: &str = "message.type";
 #[derive(Debug, Subcommand)]
 pub enum TopicCommand {
     /// Create a topic at all brokers.
+    #[command(after_help = "\
+Examples:
+  thrust topic create invoices --queues 4
+  thrust topic create prices --attribute cleanup.policy=COMPACTION
+  thrust topic create reminders --type delay")]
     Create(CreateArgs),
     /// List topics.
+    #[command(after_help = "Examples:\n  thrust topic list\n  thrust topic list --all")]
     List(ListArgs),
     /// Show the settings of a topic and where its queues begin and end.
+    #[command(after_help = "Examples:\n  thrust topic describe orders")]
     Describe(NameArgs),
     /// Change settings of a topic; prints what changes.
+    #[command(after_help = "\
+Examples:
+  thrust topic update orders --queues 8
+  thrust topic update orders --perm rw")]
     Update(UpdateArgs),
     /// Delete a topic with its messages.
+    #[command(after_help = "Examples:\n  thrust topic delete old-orders --yes")]
     Delete(DeleteArgs),
     /// Show which brokers have a topic.
+    #[command(after_help = "Examples:\n  thrust topic route orders")]
     Route(NameArgs),
 }
 
@@ -180,8 +194,8 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     if args.target.json {
         return print_json(&json!({ "created": true, "brokers": masters, "topic": config_json(&config) }));
     }
-    let queues = config.write_queue_nums;
-    print(&format!("created topic {} with {queues} queues at {}\n", args.topic, masters.join(", ")))
+    let queues = count(config.write_queue_nums, "queue");
+    print(&format!("created topic {} with {queues} at {}\n", args.topic, masters.join(", ")))
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -256,7 +270,7 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
         facts.extend(texts.iter().map(|(name, value)| (name.as_str(), value.clone())));
         print_facts(&facts)?;
     }
-    print(&format!("{messages} messages\n\n"))?;
+    print(&format!("{}\n\n", count(messages, "message")))?;
     let times = Times::new();
     let mut table = Table::new(&["BROKER", ">QUEUE", ">MIN", ">MAX", ">MESSAGES", "LAST STORED"]);
     for (queue, offsets) in &stats.offset_table {
@@ -306,11 +320,9 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let route = route(&admin, &args.topic).await?;
     let stats = admin.topic_stats(&args.topic).await?;
     let messages: i64 = stats.offset_table.values().map(|queue| queue.max_offset - queue.min_offset).sum();
-    let (topic, brokers) = (&args.topic, route.brokers().len());
-    consent(
-        &format!("topic \"{topic}\" with {messages} messages is deleted for good at {brokers} broker(s)"),
-        args.yes,
-    )?;
+    let (topic, held) = (&args.topic, count(messages, "message"));
+    let brokers = count(route.brokers().len(), "broker");
+    consent(&format!("topic \"{topic}\" with {held} is deleted for good at {brokers}"), args.yes)?;
     let clusters: BTreeSet<&String> = route.brokers().iter().map(|broker| &broker.cluster).collect();
     for cluster in clusters {
         admin.delete_topic(cluster, topic).await?;
@@ -318,7 +330,7 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     if args.target.json {
         return print_json(&json!({ "deleted": true, "topic": topic, "messages": messages }));
     }
-    print(&format!("deleted topic {topic} with {messages} messages\n"))
+    print(&format!("deleted topic {topic} with {held}\n"))
 }
 
 async fn show_route(args: &NameArgs) -> Result<(), Failure> {
@@ -360,7 +372,7 @@ async fn show_route(args: &NameArgs) -> Result<(), Failure> {
 }
 
 /// Settings of a topic at every master: broker name, address, settings.
-async fn configs(admin: &Admin, topic: &str) -> Result<Vec<(String, String, TopicConfig)>, Failure> {
+pub async fn configs(admin: &Admin, topic: &str) -> Result<Vec<(String, String, TopicConfig)>, Failure> {
     let route = route(admin, topic).await?;
     let mut configs = Vec::new();
     for broker in route.brokers() {
@@ -410,7 +422,8 @@ fn config_json(config: &TopicConfig) -> Value {
     })
 }
 
-fn message_type(config: &TopicConfig) -> &str {
+/// Kind of the messages, as RocketMQ names it.
+pub fn message_type(config: &TopicConfig) -> &str {
     config.attributes.get(MESSAGE_TYPE).map_or("NORMAL", String::as_str)
 }
 
@@ -425,7 +438,8 @@ fn class(topic: &str, system: &BTreeSet<String>) -> &'static str {
     }
 }
 
-fn perm_text(perm: i32) -> String {
+/// What is allowed: `r`, `w`, `rw` or `none`.
+pub fn perm_text(perm: i32) -> String {
     let letters = [(PERM_READ, 'r'), (PERM_WRITE, 'w')];
     let text: String = letters.iter().filter(|(bit, _)| perm & bit != 0).map(|(_, letter)| letter).collect();
     if text.is_empty() { "none".to_owned() } else { text }

@@ -65,5 +65,5 @@ fn an_interrupted_writer_says_what_was_stored() {
     drop(pipe);
     assert!(end.status.success());
     let told = String::from_utf8_lossy(&end.stderr);
-    assert!(told.starts_with("1 of 1 messages stored in "), "{told}");
+    assert!(told.starts_with("1 of 1 message stored in "), "{told}");
 }

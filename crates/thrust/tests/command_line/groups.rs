@@ -17,7 +17,7 @@ fn a_group_is_listed_measured_moved_and_deleted() {
     assert_eq!(cells(list.lines().nth(1).unwrap()), ["billing", "0", "1", "orders"], "{list}");
     assert_eq!(behind(&server), 1);
     let lag = server.prints(&["group", "lag", "billing", "-t", "orders"]);
-    assert!(lag.ends_with("1 messages behind"), "{lag}");
+    assert!(lag.ends_with("\n1 message behind"), "{lag}");
     assert!(server.json(&["group", "describe", "billing"])["online"].is_null());
     assert!(server.prints(&["group", "describe", "billing"]).contains("no member is online"));
 
@@ -44,4 +44,26 @@ fn a_wrong_name_of_a_group_is_answered_with_the_right_one() {
     server.prints(&["consume", "-t", "orders", "-g", "billing", "--count", "1"]);
     let wrong = server.run(&["group", "lag", "biling"]);
     assert!(wrong.code == Some(3) && wrong.err.contains("(did you mean \"billing\"?)"), "{wrong:?}");
+}
+
+#[test]
+fn a_group_is_created_paused_and_let_go_on() {
+    let server = Server::start();
+    let created = server.json(&["group", "create", "audit", "--retries", "3"]);
+    assert_eq!((&created["created"], &created["group"]["retries"]), (&true.into(), &3.into()));
+    let again = server.run(&["group", "create", "audit"]);
+    assert!(again.code == Some(2) && again.err.contains("`thrust group update audit`"), "{again:?}");
+
+    let changed = server.prints(&["group", "update", "audit", "--consume", "forbid", "--retries", "5"]);
+    let rows: Vec<Vec<&str>> = changed.lines().skip(1).map(|line| cells(line)[1..].to_vec()).collect();
+    assert_eq!(rows, [["consume", "allowed", "forbidden"], ["retries", "3", "5"]], "{changed}");
+    let same = server.prints(&["group", "update", "audit", "--retries", "5"]);
+    assert_eq!(same.trim_end(), "nothing changes: the group has these settings already");
+    let described = server.prints(&["group", "describe", "audit"]);
+    assert!(
+        described.contains("consume    forbidden") && described.contains("5 before the dead"),
+        "{described}"
+    );
+    let wrong = server.run(&["group", "update", "adit", "--retries", "1"]);
+    assert!(wrong.code == Some(3) && wrong.err.contains("(did you mean \"audit\"?)"), "{wrong:?}");
 }

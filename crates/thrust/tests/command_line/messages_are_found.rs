@@ -31,7 +31,7 @@ fn a_message_is_found_by_whatever_is_known_of_it() {
         assert_eq!((&message["body"], &message["tag"]), (&"seven".into(), &"paid".into()));
     }
     let told = server.prints(&["message", "find", "order-7"]);
-    assert!(told.starts_with("order-7 is the key of 1 message(s)"), "{told}");
+    assert!(told.starts_with("order-7 is the key of 1 message\n"), "{told}");
     assert!(told.contains(text("messageId")) && told.contains(text("offsetId")), "{told}");
 }
 

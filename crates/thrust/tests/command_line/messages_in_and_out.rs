@@ -79,6 +79,24 @@ fn a_file_of_lines_is_sent_and_filters_select() {
 }
 
 #[test]
+fn a_reader_stops_behind_what_was_there_although_a_filter_passes_over_the_rest() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "3"]);
+    let to_the_end = |more: &[&str]| {
+        let args = ["consume", "-t", "orders", "--format", "raw", "--until-end"];
+        server.prints(&[&args[..], more].concat())
+    };
+    assert_eq!(to_the_end(&["-g", "early"]), "", "nothing is there");
+    server.prints(&["produce", "-t", "orders", "--tag", "paid", "a"]);
+    server.prints(&["produce", "-t", "orders", "--tag", "created", "b", "c", "d", "e"]);
+    assert_eq!(to_the_end(&["-g", "by-tag", "--filter", "paid"]), "a");
+    let mut all: Vec<String> = to_the_end(&["-g", "all"]).lines().map(str::to_owned).collect();
+    all.sort();
+    assert_eq!(all, ["a", "b", "c", "d", "e"]);
+    assert_eq!(to_the_end(&["-g", "all"]), "", "the offsets were written down");
+}
+
+#[test]
 fn messages_of_a_shard_share_a_queue_and_delayed_ones_come_later() {
     let server = Server::start();
     server.prints(&["topic", "create", "orders"]);

@@ -141,7 +141,19 @@ impl Drop for Thrust {
 
 /// A process that must end by itself: exit code, stdout, stderr.
 pub fn run_to_end(args: &[&str]) -> (Option<i32>, String, Vec<String>) {
-    let mut child = command(args).spawn().unwrap();
+    run_to_end_with(args, &[])
+}
+
+/// The same with variables of the environment.
+pub fn run_to_end_with(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, Vec<String>) {
+    let mut command = command(args);
+    command.envs(variables.iter().copied());
+    to_end(command)
+}
+
+/// A command of any kind that must end by itself, in the same surroundings.
+pub fn to_end(mut command: Command) -> (Option<i32>, String, Vec<String>) {
+    let mut child = command.spawn().unwrap();
     let out = Lines::of(child.stdout.take().unwrap());
     let err = Lines::of(child.stderr.take().unwrap());
     let pid = Pid::from_child(&child);
@@ -160,9 +172,14 @@ fn command(args: &[&str]) -> Command {
     piped(command)
 }
 
-fn piped(mut command: Command) -> Command {
-    // Whatever the caller's shell says about logs and nameservers must not change what is tested.
-    command.env_remove("RUST_LOG").env_remove("NAMESRV_ADDR").env_remove("ROCKETMQ_HOME");
+pub fn piped(mut command: Command) -> Command {
+    // Whatever the caller's shell says about logs, nameservers and keys must not change what is tested.
+    for name in
+        ["RUST_LOG", "NAMESRV_ADDR", "ROCKETMQ_HOME", "NO_COLOR", "THRUST_ACCESS_KEY", "THRUST_SECRET_KEY"]
+    {
+        command.env_remove(name);
+    }
+    command.env("XDG_CONFIG_HOME", "/nowhere");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

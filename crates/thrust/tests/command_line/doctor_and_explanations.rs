@@ -1,0 +1,157 @@
+//! `thrust doctor` and `thrust explain`, `thrust message track` and `resend`: what is wrong, why, and what to do.
+
+use serde_json::Value;
+
+use super::{Server, run};
+
+/// Findings of a check that are no `ok`: what and remedy.
+fn findings(report: &Value, check: &str) -> Vec<(String, String)> {
+    let all = report["findings"].as_array().unwrap().iter();
+    let bad = all.filter(|finding| finding["check"] == check && finding["level"] != "ok");
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    bad.map(|finding| (text(finding, "what"), text(finding, "remedy"))).collect()
+}
+
+fn doctor(server: &Server, more: &[&str]) -> (i32, Value) {
+    let done = server.run(&[&["doctor", "--json"][..], more].concat());
+    (done.code.unwrap(), serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}")))
+}
+
+fn billing_is_behind(server: &Server) {
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["produce", "-t", "orders", "--tag", "paid", "-k", "7", "a", "b", "c"]);
+    server.prints(&["consume", "-t", "orders", "-g", "billing", "--count", "1"]);
+}
+
+#[test]
+fn a_healthy_cluster_has_no_findings_but_perhaps_of_its_disk() {
+    let server = Server::start();
+    billing_is_behind(&server);
+    let data = server.dir.path().to_str().unwrap();
+    let (_, report) = doctor(&server, &["--data", data]);
+    for check in ["nameserver", "broker", "clock", "route", "group"] {
+        assert_eq!(findings(&report, check), [], "{check}");
+        assert!(
+            report["findings"].as_array().unwrap().iter().any(|finding| finding["check"] == check),
+            "{check}"
+        );
+    }
+    let told = server.run(&["doctor"]);
+    assert!(told.out.contains("ok       clock       "), "{}", told.out);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_a_remedy_and_an_exit_code_for_monitoring() {
+    let server = Server::start();
+    billing_is_behind(&server);
+    let (code, report) = doctor(&server, &["--max-behind", "1"]);
+    assert!(code >= 1);
+    let (what, remedy) = findings(&report, "group").remove(0);
+    assert_eq!(what, "billing is 2 messages behind with 0 members online");
+    assert!(remedy.starts_with("start its consumers"), "{remedy}");
+
+    server.prints(&["broker", "config", "set", "brokerPermission=4"]);
+    server.prints(&["group", "update", "billing", "--consume", "forbid"]);
+    let (code, report) = doctor(&server, &[]);
+    assert!(code >= 1);
+    let told = findings(&report, "store");
+    assert!(
+        told.iter().any(|(what, _)| what.ends_with("takes no messages (brokerPermission=4)")),
+        "{told:?}"
+    );
+    assert!(findings(&report, "group")[0].1.contains("--consume allow"));
+
+    let names = format!("{};127.0.0.1:1", server.names);
+    let half = run(&["doctor", "-n", &names, "--json"]);
+    assert_eq!(half.code, Some(2), "{half:?}");
+    let report: Value = serde_json::from_str(&half.out).unwrap();
+    assert!(findings(&report, "nameserver")[0].0.starts_with("127.0.0.1:1 does not answer"));
+    assert_eq!(report["level"], "error");
+    assert_eq!(run(&["doctor", "-n", "127.0.0.1:1"]).code, Some(2));
+}
+
+#[test]
+fn a_group_that_is_behind_is_explained() {
+    let server = Server::start();
+    billing_is_behind(&server);
+    let told = server.json(&["explain", "group", "billing"]);
+    assert_eq!((&told["behind"], &told["members"]), (&2.into(), &0.into()));
+    let queue = told["queues"].as_array().unwrap().iter().find(|queue| queue["topic"] == "orders").unwrap();
+    assert_eq!(queue["cause"], "nobody online");
+    let story = server.prints(&["explain", "group", "billing"]);
+    assert!(story.contains("2 messages behind, at 1 of 3: no member is online."), "{story}");
+    assert!(story.contains("`thrust consume --topic orders --group billing`"), "{story}");
+
+    server.prints(&["group", "update", "billing", "--consume", "forbid"]);
+    assert!(
+        server
+            .prints(&["explain", "group", "billing"])
+            .contains("thrust group update billing --consume allow")
+    );
+    let wrong = server.run(&["explain", "group", "biling"]);
+    assert!(wrong.code == Some(3) && wrong.err.contains("did you mean \"billing\""), "{wrong:?}");
+    let topic = server.prints(&["explain", "topic", "orders"]);
+    assert!(topic.contains("It is read by 1 group: billing (nobody online, 2 messages behind)."), "{topic}");
+}
+
+#[test]
+fn a_message_is_followed_through_its_groups() {
+    let server = Server::start();
+    billing_is_behind(&server);
+    let first = ["message", "show", "-t", "orders", "-q", "0", "-o", "0"];
+    let (id, offset_id) = (server.json(&first)["messageId"].clone(), server.json(&first)["offsetId"].clone());
+    let (id, offset_id) = (id.as_str().unwrap(), offset_id.as_str().unwrap());
+    let tracked = server.json(&["message", "track", id]);
+    assert_eq!(tracked[0]["offsetId"], offset_id);
+    let group = &tracked[0]["groups"][0];
+    assert_eq!(
+        (&group["group"], &group["state"], &group["failures"]),
+        (&"billing".into(), &"read".into(), &0.into())
+    );
+    let last = server.json(&["message", "show", "-t", "orders", "-q", "0", "-o", "2"]);
+    let last = last["offsetId"].as_str().unwrap();
+    assert_eq!(server.json(&["message", "track", last])[0]["groups"][0]["state"], "not yet");
+    let told = server.prints(&["message", "track", id]);
+    assert!(told.contains(id) && told.contains(offset_id), "{told}");
+
+    let story = server.prints(&["explain", "message", last]);
+    assert!(story.contains("Group billing (nobody online) has not come to it: it stands at 1."), "{story}");
+    assert!(server.prints(&["explain", "message", id]).contains("has read past it"));
+    assert_eq!(server.run(&["explain", "message", "nothing"]).code, Some(3));
+}
+
+#[test]
+fn a_message_that_waits_for_its_time_is_explained_too() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    let sent = server.prints(&["produce", "-t", "orders", "--delay", "1h", "late", "--json"]);
+    let receipt: Value = serde_json::from_str(&sent).unwrap();
+    let told = server.json(&["explain", "message", receipt["messageId"].as_str().unwrap()]);
+    assert_eq!(told["place"], "timer");
+    let story = told["story"].as_array().unwrap().last().unwrap().as_str().unwrap();
+    assert!(story.contains("it waits in the timer and goes to topic orders at "), "{story}");
+}
+
+#[test]
+fn a_message_is_sent_once_more() {
+    let server = Server::start();
+    billing_is_behind(&server);
+    server.prints(&["topic", "create", "copies", "-q", "1"]);
+    server.prints(&["produce", "-t", "orders", "-k", "twice", "d", "e"]);
+    let last = server.json(&["message", "show", "-t", "orders", "-q", "0", "-o", "2"]);
+    let id = last["offsetId"].as_str().unwrap();
+    let asked = server.run(&["message", "resend", id]);
+    assert!(asked.code == Some(2) && asked.err.contains("add --yes"), "{asked:?}");
+    let two = server.json(&["message", "find", "twice"])["messages"].as_array().unwrap().len();
+    let which = server.run(&["message", "resend", "twice"]);
+    assert!(two == 2 && which.code == Some(2) && which.err.contains("that of 2 messages"), "{which:?}");
+    let sent = server.json(&["message", "resend", id, "--to", "copies", "--yes"]);
+    assert_eq!((&sent["topic"], &sent["resent"]), (&"copies".into(), &last["messageId"]));
+    let copy = server.json(&["message", "show", sent["messageId"].as_str().unwrap()]);
+    for same in ["body", "tag", "keys"] {
+        assert_eq!(copy[same], last[same], "{same}");
+    }
+    assert_ne!(copy["messageId"], last["messageId"]);
+    let nobody = server.run(&["message", "resend", id, "--group", "billing"]);
+    assert_eq!(nobody.code, Some(1), "nobody of the group is online: {nobody:?}");
+}
