@@ -119,6 +119,8 @@ pub struct Message<D: Delivery = Now> {
     properties: Vec<(String, String)>,
     /// Properties of the application's.
     own: Vec<(String, String)>,
+    /// The key of an earlier send that was not confirmed.
+    pub(crate) message_id: Option<String>,
     delivery: PhantomData<D>,
 }
 
@@ -126,7 +128,8 @@ impl Message<Now> {
     /// A message for a topic.
     pub fn new(topic: impl Into<String>, body: impl Into<Bytes>) -> Message<Now> {
         let (topic, body) = (topic.into(), body.into());
-        Message { topic, body, flag: 0, properties: Vec::new(), own: Vec::new(), delivery: PhantomData }
+        let (properties, own) = (Vec::new(), Vec::new());
+        Message { topic, body, flag: 0, properties, own, message_id: None, delivery: PhantomData }
     }
 
     /// A copy of a message that was read, for the same topic or another: its body, number, tag and keys, and the
@@ -202,6 +205,18 @@ impl<D: Delivery> Message<D> {
         self.with(props::WAIT, wait.to_string())
     }
 
+    /// The key that it is sent under, if that is known already: it was sent before without a confirmation, and came
+    /// back with [`SendError::into_message`](crate::SendError::into_message).
+    pub fn message_id(&self) -> Option<&str> {
+        self.message_id.as_deref()
+    }
+
+    /// Makes it another message than the one that was not confirmed: it gets a new key when it is sent.
+    pub fn as_new(mut self) -> Self {
+        self.message_id = None;
+        self
+    }
+
     /// The topic.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -231,8 +246,8 @@ impl<D: Delivery> Message<D> {
     }
 
     pub(crate) fn delivered<E: Delivery>(self) -> Message<E> {
-        let Message { topic, body, flag, properties, own, .. } = self;
-        Message { topic, body, flag, properties, own, delivery: PhantomData }
+        let Message { topic, body, flag, properties, own, message_id, .. } = self;
+        Message { topic, body, flag, properties, own, message_id, delivery: PhantomData }
     }
 
     /// The properties as they travel.

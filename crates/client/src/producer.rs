@@ -226,7 +226,8 @@ impl Producer {
         Ok(self.inner.shared.route_to_send(topic).await?.queues_to_write())
     }
 
-    /// Sends a message and waits until a broker has stored it. All attempts carry the same id.
+    /// Sends a message and waits until a broker has stored it. All attempts carry the same id, and so does a message
+    /// that comes back with an error and is sent again.
     ///
     /// A future that is dropped may or may not have sent the message.
     ///
@@ -289,7 +290,7 @@ impl Producer {
     /// # Errors
     /// When there is no connection to send it over, or no broker would take it.
     pub async fn send_oneway<D: Delivery>(&self, message: Message<D>) -> Result<(), Error> {
-        let key = self.inner.shared.keys.next(crate::identity::now_ms());
+        let key = self.inner.key_of(&message);
         let outgoing = self.inner.prepare(&message, 0, &key, &[])?;
         self.inner.tell(&outgoing, message.get(SHARDING_KEY)).await
     }

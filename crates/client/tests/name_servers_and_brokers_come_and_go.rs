@@ -2,10 +2,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use remoting::{Channel, Limits, Listener, Service, Turn};
 use support::World;
 use thrustmq_client::{Client, Error, Message};
+use wire::code::{request, response};
+use wire::header::FrameWriter;
+use wire::properties;
 
 #[tokio::test]
 async fn one_name_server_that_answers_is_enough() {
@@ -53,4 +59,75 @@ async fn a_message_for_a_broker_that_is_away_is_certainly_not_stored() {
     world.start_broker(0, address).await;
     let sent = async || producer.send(message.clone()).await.is_ok();
     support::eventually("it is sent after all", sent).await;
+}
+
+/// A name server and broker that answers nothing but questions for routes, and remembers under which keys it was sent
+/// messages.
+#[derive(Default)]
+struct Silent {
+    address: Mutex<String>,
+    keys: Mutex<Vec<String>>,
+}
+
+impl Service for Silent {
+    fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+        while let Some(asked) = turn.next_request() {
+            match asked.header.code {
+                request::GET_ROUTEINFO_BY_TOPIC => {
+                    let head = asked.reply_to();
+                    let route = format!(
+                        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{}"}},"brokerName":"b","cluster":"c"}}],
+                            "queueDatas":[{{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#,
+                        self.address.lock()
+                    );
+                    FrameWriter::new(turn.out, &head.head(response::SUCCESS, None)).body(route.as_bytes());
+                }
+                request::SEND_MESSAGE_V2 => {
+                    let text = asked.field("i").unwrap_or_default().as_bytes();
+                    self.keys.lock().extend(properties::find(text, properties::UNIQ_KEY).map(str::to_owned));
+                }
+                request::SEND_BATCH_MESSAGE => {
+                    let sent = wire::batch::entries(asked.body).flatten();
+                    let keys =
+                        sent.filter_map(|entry| properties::find(entry.properties, properties::UNIQ_KEY));
+                    self.keys.lock().extend(keys.map(str::to_owned));
+                }
+                _ => (),
+            }
+        }
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {}
+}
+
+#[tokio::test]
+async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().to_string();
+    let silent = Arc::new(Silent { address: Mutex::new(address.clone()), ..Silent::default() });
+    let server = listener.serve(Limits::default(), silent.clone());
+    let client = Client::connect(&address).await.unwrap();
+    let patience = Duration::from_millis(300);
+    let producer = client.producer("P").timeout(patience).build().unwrap();
+
+    let error = producer.send(Message::new("T", "x")).await.unwrap_err();
+    assert!(error.maybe_stored(), "{error}");
+    let id = error.message_id().to_owned();
+    let message = error.into_message();
+    assert_eq!(message.message_id(), Some(id.as_str()));
+    let again = producer.send(message.clone()).await.unwrap_err();
+    assert_eq!(again.message_id(), id);
+    let other = producer.send(message.as_new()).await.unwrap_err();
+    assert_ne!(other.message_id(), id);
+    assert_eq!(*silent.keys.lock(), [id.as_str(), id.as_str(), other.message_id()]);
+
+    silent.keys.lock().clear();
+    let batch = vec![Message::new("T", "x"), Message::new("T", "y")];
+    let error = producer.send_all(batch).await.unwrap_err();
+    assert_eq!((error.maybe_stored, error.unsent.len()), (2, 2));
+    let _ = producer.send_all(error.unsent).await;
+    let keys = silent.keys.lock().clone();
+    assert_eq!((keys.len(), &keys[..2]), (4, &keys[2..]));
+    assert_ne!(keys[0], keys[1]);
+    server.close(Duration::ZERO).await;
 }

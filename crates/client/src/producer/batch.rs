@@ -9,7 +9,6 @@ use super::Inner;
 use super::receipt::Receipt;
 use super::send::{Outgoing, Target};
 use crate::error::Error;
-use crate::identity::now_ms;
 use crate::message::Message;
 
 /// Sends of many messages of which not all were confirmed.
@@ -21,7 +20,7 @@ pub struct BatchError {
     pub source: Error,
     /// What was stored, in order.
     pub receipts: Vec<Receipt>,
-    /// What was not confirmed, in order.
+    /// What was not confirmed, in order. What may have been stored keeps its key.
     pub unsent: Vec<Message>,
     /// How many of the first of `unsent` may have been stored all the same.
     pub maybe_stored: usize,
@@ -35,16 +34,22 @@ struct Part {
 
 impl Inner {
     /// Sends messages, as many in one request as topic and size allow.
-    pub async fn send_all(&self, messages: Vec<Message>) -> Result<Vec<Receipt>, BatchError> {
+    pub async fn send_all(&self, mut messages: Vec<Message>) -> Result<Vec<Receipt>, BatchError> {
         let mut receipts = Vec::with_capacity(messages.len());
         let mut at = 0;
         while at < messages.len() {
             let sent = match self.part(&messages[at..]) {
                 Ok(part) => {
-                    let count = part.keys.len();
-                    self.send_part(&messages[at], part)
-                        .await
-                        .map_err(|(error, maybe)| (error, if maybe { count } else { 0 }))
+                    let keys = part.keys.clone();
+                    let sent = self.send_part(&messages[at], part).await;
+                    sent.map_err(|(error, maybe)| {
+                        let count = if maybe { keys.len() } else { 0 };
+                        // Sent again, they are still the same messages.
+                        for (message, key) in messages[at..].iter_mut().zip(keys) {
+                            message.message_id = Some(key);
+                        }
+                        (error, count)
+                    })
                 }
                 Err(error) => Err((error, 0)),
             };
@@ -72,7 +77,7 @@ impl Inner {
                 break;
             }
             message.check(self.options.body_max)?;
-            let key = self.shared.keys.next(now_ms());
+            let key = self.key_of(message);
             let mut properties = message.encoded_properties(&[]);
             props::push(&mut properties, props::UNIQ_KEY, &key);
             if properties.len() > wire::record::PROPERTIES_MAX {

@@ -108,9 +108,25 @@ impl<D: Delivery> SendError<D> {
         self.inner.attempts
     }
 
-    /// The message, to be sent again or kept.
+    /// The message, to be sent again or kept. It keeps its key: sent again, it is stored once by a broker whose topic
+    /// knows repeated sends (`dedup.window.ms`), and consumers elsewhere can tell by the key that it is the same.
+    ///
+    /// ```no_run
+    /// # async fn example(producer: thrustmq_client::Producer) {
+    /// use std::time::Duration;
+    /// use thrustmq_client::Message;
+    ///
+    /// let mut message = Message::new("orders", "order 7 is paid");
+    /// while let Err(error) = producer.send(message).await {
+    ///     tokio::time::sleep(Duration::from_secs(1)).await;
+    ///     message = error.into_message();
+    /// }
+    /// # }
+    /// ```
     pub fn into_message(self) -> Message<D> {
-        self.inner.message
+        let Inner { mut message, message_id, .. } = *self.inner;
+        message.message_id = Some(message_id).filter(|id| !id.is_empty());
+        message
     }
 }
 

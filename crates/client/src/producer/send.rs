@@ -60,7 +60,7 @@ impl Inner {
         sys_flag: i32,
         more: &[(&str, &str)],
     ) -> Result<Receipt, SendError<D>> {
-        let key = self.shared.keys.next(now_ms());
+        let key = self.key_of(&message);
         let sent = match self.prepare(&message, sys_flag, &key, more) {
             Ok(outgoing) => self.attempts(&outgoing, target, message.get(SHARDING_KEY)).await,
             Err(error) => Err(Failure { error, attempts: 0, maybe_stored: false }),
@@ -68,6 +68,11 @@ impl Inner {
         sent.map_err(|failure| {
             SendError::new(failure.error, message, key, failure.attempts, failure.maybe_stored)
         })
+    }
+
+    /// The key that a message was sent under before, else a new one.
+    pub(super) fn key_of<D: Delivery>(&self, message: &Message<D>) -> String {
+        message.message_id.clone().unwrap_or_else(|| self.shared.keys.next(now_ms()))
     }
 
     /// Checks a message and puts it into the form in which it travels.
