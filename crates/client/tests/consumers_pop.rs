@@ -52,7 +52,7 @@ async fn what_is_acknowledged_never_comes_again_and_the_rest_does() {
         let message = next(&mut consumer).await;
         assert_eq!((message.topic.as_str(), message.reconsume_times), ("T", 0));
         let number: u32 = message.text().parse().unwrap();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             message.ack().await.unwrap();
         } else {
             assert!(message.hidden_for() <= Duration::from_millis(1_500));

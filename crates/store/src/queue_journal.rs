@@ -54,6 +54,9 @@ impl Journal {
 /// An entry with its queue.
 type Entry = (Arc<Queue>, Unit);
 
+/// Takes an entry that the journal has for a queue.
+type Take<'a> = dyn FnMut(&Arc<Queue>, &Unit) -> Result<(), StoreError> + 'a;
+
 /// Entries on their way into the journal, in the order of their records. By default there is room for none.
 #[derive(Default)]
 pub(crate) struct Fresh {
@@ -155,7 +158,7 @@ impl Pieces {
         queues: &Queues,
         known: Upto,
         (kept_from, files_end): (u64, u64),
-        each: &mut dyn FnMut(&Arc<Queue>, &Unit) -> Result<(), StoreError>,
+        each: &mut Take<'_>,
     ) -> Result<Upto, StoreError> {
         let mut upto = known;
         for (begins, _) in &self.pieces {
@@ -329,7 +332,7 @@ fn replay_piece(
     queues: &Queues,
     mut upto: Upto,
     files_end: u64,
-    each: &mut dyn FnMut(&Arc<Queue>, &Unit) -> Result<(), StoreError>,
+    each: &mut Take<'_>,
 ) -> Result<Upto, StoreError> {
     let mut named: Vec<Named<'_>> = Vec::new();
     while let Some(block) = Block::take(&mut bytes) {
