@@ -8,6 +8,7 @@ mod lookups;
 mod relay;
 mod reset;
 mod runtime;
+mod static_topics;
 mod statistics;
 mod topics;
 mod unserved;
@@ -20,7 +21,7 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome};
 
 pub(crate) use configuration::Configuration;
-pub(crate) use relay::too_many_wait;
+pub(crate) use relay::{passed_on, too_many_wait};
 
 impl Broker {
     /// Serves an administrative request; `None` for a code that is none.
@@ -28,6 +29,7 @@ impl Broker {
         let outcome = match exchange.request.header.code {
             code::UPDATE_AND_CREATE_TOPIC => self.update_topic(exchange),
             code::UPDATE_AND_CREATE_TOPIC_LIST => self.update_topics(exchange),
+            code::UPDATE_AND_CREATE_STATIC_TOPIC => self.update_static_topic(exchange),
             code::DELETE_TOPIC_IN_BROKER => self.delete_topic(exchange),
             code::GET_ALL_TOPIC_CONFIG => self.all_topics(exchange),
             code::GET_TOPIC_CONFIG => self.topic_config(exchange),

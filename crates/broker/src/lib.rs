@@ -2,7 +2,8 @@
 //!
 //! One file per request family; [`service`] says which code goes where. The hot path is [`send`] and [`pull`];
 //! everything they need is in memory or in the store. Invariant: no handler waits for the network or for a read from
-//! disk; what takes its time (long polls, flushes, relays, reads of [`readers`]) keeps its channel and answers later.
+//! disk; what takes its time (long polls, flushes, relays, reads of [`readers`], questions to other brokers) keeps its
+//! channel and answers later.
 #![forbid(unsafe_code)]
 
 mod ack;
@@ -35,6 +36,7 @@ mod send;
 mod service;
 mod settings_file;
 mod state_file;
+mod static_topics;
 mod stats;
 mod store_options;
 mod tasks;
@@ -70,6 +72,7 @@ use crate::registration::Registration;
 use crate::repeats::Repeats;
 use crate::schedule::Schedule;
 use crate::state_file::StateFile;
+use crate::static_topics::{Neighbours, StaticTopics};
 use crate::stats::Stats;
 use crate::timer::TimerRates;
 use crate::topics::Topics;
@@ -110,6 +113,8 @@ pub struct Broker {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     topics: Topics,
+    static_topics: StaticTopics,
+    neighbours: Neighbours,
     groups: Groups,
     offsets: ConsumerOffsets,
     broadcast: BroadcastOffsets,
@@ -166,6 +171,7 @@ impl Broker {
         )?;
         // Topics and groups are read behind the store's lock, so that two brokers never share them.
         let topics = Topics::load(file("topics.json"), &settings, on_change)?;
+        let static_topics = StaticTopics::load(file("topicQueueMapping.json"))?;
         let groups = Groups::load(file("subscriptionGroup.json"), &settings)?;
         let offsets = if settings.enable_lmq {
             ConsumerOffsets::load_with_light(file("lmqConsumerOffset.json"), file("consumerOffset.json"))?
@@ -190,6 +196,8 @@ impl Broker {
             store,
             clock,
             topics,
+            static_topics,
+            neighbours: Neighbours::default(),
             groups,
             offsets,
             broadcast: BroadcastOffsets::default(),
@@ -209,6 +217,7 @@ impl Broker {
         });
         broker.hold.attach(Arc::downgrade(&broker));
         broker.pop.waits.attach(Arc::downgrade(&broker));
+        broker.attach_static_topics()?;
         broker.recover_pop()?;
         let entries_max = broker.settings.load().dedup_entries_max;
         for topic in broker.topics.all() {

@@ -10,15 +10,17 @@ use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::{no_group, no_topic};
 
 impl Broker {
-    pub(crate) fn query_consumer_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn query_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let mut queue_id: i32 = exchange.number("queueId")?;
+        if let Some(queue) = self.logical_queue(exchange)? {
+            if !queue.is_plain() {
+                return self.logical_committed(exchange, queue);
+            }
+            queue_id = queue.leader.queue_id;
+        }
         let group = exchange.text("consumerGroup")?;
         let topic = exchange.text("topic")?;
-        let queue_id: i32 = exchange.number("queueId")?;
-        let stored = self
-            .offsets
-            .pending_reset(group, topic, queue_id)
-            .or_else(|| self.offsets.get(group, topic, queue_id));
-        if let Some(offset) = stored {
+        if let Some(offset) = self.committed_offset(group, topic, queue_id) {
             return exchange.ok_number("offset", offset);
         }
         let may_be_zero = exchange.request.header.fields.flag("setZeroIfNotFound").unwrap_or(true);
@@ -27,6 +29,12 @@ impl Broker {
         }
         let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
         Err(Refusal::new(response::QUERY_NOT_FOUND, remark))
+    }
+
+    /// What a group has committed, or is to go back to.
+    pub(crate) fn committed_offset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        let reset = self.offsets.pending_reset(group, topic, queue_id);
+        reset.or_else(|| self.offsets.get(group, topic, queue_id))
     }
 
     /// A new group on a young topic starts at 0 whatever it is set to: when nothing has been deleted and the first
@@ -40,15 +48,13 @@ impl Broker {
         first.first().is_some_and(|entry| self.store.is_in_memory(entry.physical_offset))
     }
 
-    pub(crate) fn update_consumer_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let group = exchange.text("consumerGroup")?;
-        let topic = exchange.text("topic")?;
-        if self.groups.get(group).is_none() {
-            return Err(no_group(group));
+    pub(crate) fn update_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        if let Some(queue) = self.logical_queue(exchange)? {
+            return self.logical_commit(exchange, &queue);
         }
-        if self.topics.get(topic).is_none() {
-            return Err(no_topic(topic));
-        }
+        let group = exchange.text("consumerGroup")?.to_owned();
+        let topic = exchange.text("topic")?.to_owned();
+        self.check_commit(&group, &topic)?;
         let invalid = |name: &str| {
             Refusal::new(
                 response::INVALID_PARAMETER,
@@ -57,6 +63,27 @@ impl Broker {
         };
         let queue_id: i32 = exchange.number("queueId").map_err(|_| invalid("queueId"))?;
         let offset: i64 = exchange.number("commitOffset").map_err(|_| invalid("commitOffset"))?;
+        self.commit_for(exchange, &group, &topic, queue_id, offset)
+    }
+
+    /// Whether there are such a group and such a topic.
+    fn check_commit(&self, group: &str, topic: &str) -> Outcome {
+        if self.groups.get(group).is_none() {
+            return Err(no_group(group));
+        }
+        self.topics.get(topic).map(|_| ()).ok_or_else(|| no_topic(topic))
+    }
+
+    /// Commits an offset of a physical queue, and answers.
+    pub(crate) fn commit_for(
+        &self,
+        exchange: &mut Exchange<'_, '_>,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+    ) -> Outcome {
+        self.check_commit(group, topic)?;
         let step = self.settings.load().consumer_offset_update_version_step;
         if self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms()) {
             return exchange.ok();
@@ -71,22 +98,31 @@ impl Broker {
         Ok(u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id)))
     }
 
-    pub(crate) fn max_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn max_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        if let Some(queue) = self.logical_queue(exchange)? {
+            return self.logical_max_offset(exchange, &queue);
+        }
         let queue = self.asked_queue(exchange)?;
         exchange.ok_number("offset", queue.map_or(0, |queue| queue.max_offset() as i64))
     }
 
-    pub(crate) fn min_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn min_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        if let Some(queue) = self.logical_queue(exchange)? {
+            return self.logical_min_offset(exchange, &queue);
+        }
         let queue = self.asked_queue(exchange)?;
         exchange.ok_number("offset", queue.map_or(0, |queue| queue.min_offset() as i64))
     }
 
-    pub(crate) fn search_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn search_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let timestamp: i64 = exchange.number("timestamp")?;
         let boundary = match exchange.request.field("boundaryType") {
             Some(name) if name.eq_ignore_ascii_case("upper") => Boundary::Upper,
             _ => Boundary::Lower,
         };
+        if let Some(queue) = self.logical_queue(exchange)? {
+            return self.logical_search_offset(exchange, queue, timestamp, boundary);
+        }
         let queue = self.asked_queue(exchange)?;
         self.answer_from_disk(exchange, move |broker, reply| {
             let offset = queue.map_or(0, |queue| broker.store.offset_by_time(&queue, timestamp, boundary));
@@ -94,11 +130,21 @@ impl Broker {
         })
     }
 
-    pub(crate) fn earliest_store_time(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let queue = self.asked_queue(exchange)?;
+    pub(crate) fn earliest_store_time(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        if let Some(queue) = self.logical_queue(exchange)? {
+            return self.logical_earliest_time(exchange, &queue);
+        }
+        let topic = exchange.text("topic")?.to_owned();
+        let queue_id: i32 = exchange.number("queueId")?;
         self.answer_from_disk(exchange, move |broker, reply| {
-            let time = queue.and_then(|queue| broker.store.store_time_of(&queue, queue.min_offset()));
-            reply.ok_number("timestamp", time.unwrap_or(-1))
+            reply.ok_number("timestamp", broker.earliest_time_of(&topic, queue_id))
         })
+    }
+
+    /// When the oldest message of a physical queue was stored; -1 if it has none. May wait for the disk.
+    pub(crate) fn earliest_time_of(&self, topic: &str, queue_id: i32) -> i64 {
+        let queue = u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id));
+        let time = queue.and_then(|queue| self.store.store_time_of(&queue, queue.min_offset()));
+        time.unwrap_or(-1)
     }
 }

@@ -16,14 +16,15 @@ use wire::names;
 
 use crate::Broker;
 use crate::broadcast::{Place, Reader};
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply};
 use crate::filter::{Filter, SQL92, is_tag_type};
 use crate::readers;
+use crate::static_topics::{LogicalRead, PullPlace, Told, is_physical};
 use crate::topics::Topic;
 
 /// sysFlag bits of a pull (wire.md §11.4).
-const COMMIT_OFFSET: i32 = 1;
-const SUSPEND: i32 = 2;
+pub(crate) const COMMIT_OFFSET: i32 = 1;
+pub(crate) const SUSPEND: i32 = 2;
 const SUBSCRIPTION: i32 = 4;
 const CLASS_FILTER: i32 = 8;
 
@@ -46,6 +47,8 @@ struct Pull {
     group_sys_flag: i32,
     /// Who pulls, if its group reads in broadcast.
     reader: Option<Reader>,
+    /// What the queue stands for, in a static topic.
+    logical: Option<Box<LogicalRead>>,
 }
 
 /// A pull, with what it takes to answer it.
@@ -68,15 +71,26 @@ pub(crate) struct Waiter {
 }
 
 impl Broker {
-    pub(crate) fn pull(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn pull(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let flags: i32 = exchange.number("sysFlag")?;
-        let pull = self.check_pull(exchange, flags)?;
-        let queue_id = pull.queue.id() as i32;
+        let (group, topic) = self.check_puller(exchange)?;
+        let place = match &topic.mapping {
+            Some(mapping) if !is_physical(exchange) => match self.place_of_pull(exchange, mapping)? {
+                Some(place) => place,
+                None => return Ok(()),
+            },
+            _ => PullPlace {
+                queue_id: exchange.number("queueId")?,
+                offset: exchange.number("queueOffset")?,
+                count_max: COUNT_MAX,
+                logical: None,
+            },
+        };
+        let pull = self.check_pull(exchange, flags, &group, topic, place)?;
         if flags & COMMIT_OFFSET != 0 {
-            let offset = exchange.number_or("commitOffset", 0);
-            let step = self.settings.load().consumer_offset_update_version_step;
-            self.offsets.commit(&pull.group, pull.queue.topic(), queue_id, offset, step, self.now_ms());
+            self.commit_with_pull(&pull, exchange.number_or("commitOffset", 0));
         }
+        let queue_id = pull.queue.id() as i32;
         if let Some(offset) = self.offsets.take_reset(&pull.group, pull.queue.topic(), queue_id) {
             return self.answer_reset(exchange, &pull, offset);
         }
@@ -102,6 +116,15 @@ impl Broker {
         }
     }
 
+    fn commit_with_pull(&self, pull: &Pull, offset: i64) {
+        let topic = pull.queue.topic();
+        if let Some(read) = &pull.logical {
+            return self.commit_with_logical_pull(&pull.group, topic, &read.queue, offset);
+        }
+        let step = self.settings.load().consumer_offset_update_version_step;
+        self.offsets.commit(&pull.group, topic, pull.queue.id() as i32, offset, step, self.now_ms());
+    }
+
     /// Has a pull read on a thread that may wait for the disk.
     fn read_later(&self, channel: &Arc<Channel>, asked: Asked) -> Outcome {
         let (held, reply_to) = (readers::hold(channel)?, asked.reply_to);
@@ -121,8 +144,11 @@ impl Broker {
         held.channel().send_directly(&out);
     }
 
-    /// Checks of broker.md §10.2, in their order.
-    fn check_pull(&self, exchange: &Exchange<'_, '_>, flags: i32) -> Result<Pull, Refusal> {
+    /// Checks of broker.md §10.2, in their order, as far as they are about who reads what topic.
+    fn check_puller(
+        &self,
+        exchange: &Exchange<'_, '_>,
+    ) -> Result<(Arc<SubscriptionGroupConfig>, Arc<Topic>), Refusal> {
         let settings = self.settings.load();
         let forbidden = |remark: String| Refusal::new(response::NO_PERMISSION, remark);
         if settings.broker_permission & wire::body::PERM_READ == 0 {
@@ -145,7 +171,20 @@ impl Broker {
         if !topic.is_readable() {
             return Err(forbidden(format!("the topic[{topic_name}] pulling message is forbidden")));
         }
-        let queue_id: i32 = exchange.number("queueId")?;
+        Ok((group, topic))
+    }
+
+    /// The checks that follow, about the queue and the filter.
+    fn check_pull(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        flags: i32,
+        group: &SubscriptionGroupConfig,
+        topic: Arc<Topic>,
+        place: PullPlace,
+    ) -> Result<Pull, Refusal> {
+        let PullPlace { queue_id, offset, count_max, logical } = place;
+        let (group_name, topic_name) = (exchange.text("consumerGroup")?, exchange.text("topic")?);
         if queue_id < 0 || queue_id >= topic.config.read_queue_nums {
             let remark = format!(
                 "queueId[{queue_id}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
@@ -154,24 +193,25 @@ impl Broker {
             );
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
-        let filter = self.pull_filter(exchange, flags, group_name, &group, topic_name)?;
+        let filter = self.pull_filter(exchange, flags, group_name, group, topic_name)?;
         if self.topics.is_light(topic_name) {
             self.check_light_room(topic_name)?;
         }
         let queue = topic
             .queue(&self.store, queue_id as u32)
             .ok_or_else(|| Refusal::system(format!("topic {topic_name} has no queue {queue_id}")))?;
-        let max_count = exchange.number_or("maxMsgNums", 32).clamp(1, COUNT_MAX) as u32;
+        let max_count = exchange.number_or("maxMsgNums", 32).min(count_max).clamp(1, COUNT_MAX) as u32;
         let max_bytes = exchange.number_or("maxMsgBytes", i64::MAX);
         Ok(Pull {
             group: group_name.to_owned(),
             queue: Arc::clone(queue),
-            offset: exchange.number("queueOffset")?,
+            offset,
             limits: ReadLimits { max_count, max_bytes: u64::try_from(max_bytes).unwrap_or(u64::MAX) },
             filter,
             group_sys_flag: group.group_sys_flag,
             reader: self.broadcast_reader(exchange, group_name),
             topic,
+            logical,
         })
     }
 
@@ -300,6 +340,10 @@ impl Broker {
         let channel = Arc::clone(waiter.held.channel());
         let mut out = Vec::new();
         while channel.is_open() {
+            if self.has_moved(&waiter.pull) {
+                self.write_again(&waiter, &mut out);
+                break;
+            }
             let result = match self.read(&waiter.pull, reach) {
                 Ok(Some(result)) => result,
                 Ok(None) => return self.resume_later(waiter),
@@ -310,7 +354,7 @@ impl Broker {
             };
             let unwanted = result.status == ReadStatus::NoMatchedMessage;
             let over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
-            if over || !(unwanted || is_held(result.status, waiter.pull.offset)) {
+            if over || !(unwanted || waiter.pull.is_held(&result)) {
                 self.write_last(&waiter, result, &mut out);
                 break;
             }
@@ -323,6 +367,25 @@ impl Broker {
             }
         }
         channel.send(&out);
+    }
+
+    /// Whether what the pull's logical queue stands for has changed since it came.
+    fn has_moved(&self, pull: &Pull) -> bool {
+        let Some(read) = &pull.logical else { return false };
+        let topic = self.topics.get(pull.queue.topic());
+        !read.is_of(topic.as_ref().and_then(|topic| topic.mapping.as_ref()))
+    }
+
+    /// Tells a waiter to ask again where it is: whoever leads its queue now knows the rest.
+    fn write_again(&self, waiter: &Waiter, out: &mut Vec<u8>) {
+        let pull = &waiter.pull;
+        let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);
+        let again = Told { code: response::SUCCESS, next: pull.offset, min, max, delta: None };
+        let told = Told { code: response::PULL_RETRY_IMMEDIATELY, ..pull.told(again) };
+        let _ = Reply { to: waiter.reply_to, out }.answer(told.code, Some("QUEUE_MOVED"), |mut writer| {
+            write_fields(&mut writer, pull, &told);
+            writer.empty();
+        });
     }
 
     fn resume_later(&self, waiter: Waiter) {
@@ -357,11 +420,12 @@ impl Broker {
             return;
         }
         let start = out.len();
-        let code = response_code(result.status, pull.offset);
+        let told = pull.told_by(result);
+        let code = told.code;
         let moved = code == response::PULL_OFFSET_MOVED;
         self.note_broadcast(pull, if moved { result.next_offset } else { pull.offset });
         let mut writer = FrameWriter::new(out, &reply_to.head(code, Some(result.status.name())));
-        write_fields(&mut writer, pull, result.next_offset, result.min_offset, result.max_offset);
+        write_fields(&mut writer, pull, &told);
         let mut copied = Ok(());
         writer.body_with(|out| {
             if code == response::SUCCESS {
@@ -400,8 +464,11 @@ impl Broker {
     fn answer_reset(&self, exchange: &mut Exchange<'_, '_>, pull: &Pull, offset: i64) -> Outcome {
         self.note_broadcast(pull, offset);
         let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);
+        // Told as what was found, since it is where the client shall go and not a place that it has come to the end of.
+        let found = Told { code: response::SUCCESS, next: offset, min, max, delta: None };
+        let told = pull.told(found);
         exchange.answer(response::PULL_OFFSET_MOVED, Some("OFFSET_RESET"), |mut writer| {
-            write_fields(&mut writer, pull, offset, min, max);
+            write_fields(&mut writer, pull, &told);
             writer.empty();
         })
     }
@@ -411,29 +478,43 @@ impl Pull {
     fn place(&self) -> Place<'_> {
         Place { topic: self.queue.topic(), group: &self.group, queue: self.queue.id() as i32 }
     }
+
+    /// What its client is told of a read.
+    fn told_by(&self, result: &ReadResult) -> Told {
+        self.told(Told {
+            code: response_code(result.status, self.offset),
+            next: result.next_offset,
+            min: result.min_offset,
+            max: result.max_offset,
+            delta: None,
+        })
+    }
+
+    /// The same in the offsets of the logical queue, if it reads one.
+    fn told(&self, read: Told) -> Told {
+        self.logical.as_ref().map_or(read, |logical| logical.told(self.offset, read))
+    }
+
+    /// Whether it waits at this outcome, if it may: code 19 does (broker.md §10.4). A hole in the queue is not waited
+    /// at, since what comes behind it would wake the waiter for nothing.
+    fn is_held(&self, result: &ReadResult) -> bool {
+        result.status != ReadStatus::OffsetFoundNull && self.told_by(result).code == response::PULL_NOT_FOUND
+    }
 }
 
 impl Asked {
     /// Whether the pull waits at what its read has found.
     fn waits(&self, result: &ReadResult) -> bool {
-        self.suspend.is_some() && is_held(result.status, self.pull.offset)
+        self.suspend.is_some() && self.pull.is_held(result)
     }
 }
 
-fn write_fields(writer: &mut FrameWriter<'_>, pull: &Pull, next: i64, min: i64, max: i64) {
+fn write_fields(writer: &mut FrameWriter<'_>, pull: &Pull, told: &Told) {
     writer.number("groupSysFlag", pull.group_sys_flag);
-    writer.number("maxOffset", max);
-    writer.number("minOffset", min);
-    writer.number("nextBeginOffset", next);
+    told.write(writer);
     // There is no other replica to suggest yet.
     writer.number("suggestWhichBrokerId", 0);
     writer.number("topicSysFlag", pull.topic.config.topic_sys_flag);
-}
-
-/// Whether a pull with this outcome waits, if it may: code 19 does (broker.md §10.4). A hole in the queue is not
-/// waited at, since what comes behind it would wake the waiter for nothing.
-fn is_held(status: ReadStatus, offset: i64) -> bool {
-    status != ReadStatus::OffsetFoundNull && response_code(status, offset) == response::PULL_NOT_FOUND
 }
 
 fn response_code(status: ReadStatus, offset: i64) -> i32 {

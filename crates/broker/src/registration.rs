@@ -8,10 +8,12 @@ use parking_lot::Mutex;
 use remoting::{Channel, Client, Limits, Service, Turn};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use wire::body::{PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigWrapper};
+use wire::body::{DataVersion, PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigAndMappingWrapper};
 use wire::code::{request, response};
 
 use crate::Broker;
+use crate::static_topics;
+use crate::topics::Topic;
 
 /// Longest wait for a nameserver when leaving; a broker that stops must not hang on a dead nameserver.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -43,7 +45,8 @@ impl Registration {
         self.done.get_or_init(|| watch::Sender::new(0))
     }
 
-    fn client(&self) -> Arc<Client> {
+    /// The connections of this broker to nameservers and other brokers.
+    pub fn client(&self) -> Arc<Client> {
         let made = || Arc::new(Client::new(Limits::default(), Arc::new(NoRequests)));
         Arc::clone(self.client.get_or_init(made))
     }
@@ -56,7 +59,7 @@ impl Registration {
     }
 }
 
-/// Nameservers ask nothing of a broker yet.
+/// Neither nameservers nor other brokers ask anything over a connection that this broker has made.
 struct NoRequests;
 
 impl Service for NoRequests {
@@ -97,16 +100,18 @@ impl Broker {
 
     /// Tells every nameserver the whole table; true if any heard, or if there is none.
     pub async fn register_all(&self) -> bool {
-        self.tell(self.topics.wrapper()).await
+        // The version first: a change in between is told once more rather than never.
+        let version = self.topics.version();
+        self.tell(wrapper(version, &self.topics.all())).await
     }
 
     async fn register_topics(&self, names: Vec<String>) -> bool {
-        let topics = names.iter().filter_map(|name| self.topics.get(name));
-        let table = topics.map(|topic| (topic.config.topic_name.clone(), topic.config.clone())).collect();
-        self.tell(TopicConfigWrapper { data_version: self.topics.version(), topic_config_table: table }).await
+        let version = self.topics.version();
+        let topics: Vec<_> = names.iter().filter_map(|name| self.topics.get(name)).collect();
+        self.tell(wrapper(version, &topics)).await
     }
 
-    async fn tell(&self, mut topics: TopicConfigWrapper) -> bool {
+    async fn tell(&self, mut topics: TopicConfigAndMappingWrapper) -> bool {
         let settings = self.settings();
         if settings.namesrv_addr.is_empty() {
             return true;
@@ -177,5 +182,15 @@ impl Broker {
             agreed |= done.unwrap_or(false);
         }
         agreed
+    }
+}
+
+fn wrapper(data_version: DataVersion, topics: &[Arc<Topic>]) -> TopicConfigAndMappingWrapper {
+    let config = |topic: &Arc<Topic>| (topic.config.topic_name.clone(), topic.config.clone());
+    TopicConfigAndMappingWrapper {
+        data_version,
+        topic_config_table: topics.iter().map(config).collect(),
+        topic_queue_mapping_info_map: static_topics::infos(topics.iter()),
+        ..TopicConfigAndMappingWrapper::default()
     }
 }

@@ -62,8 +62,8 @@ impl Broker {
     /// Checks a reply as any send and takes it out of its request.
     fn take_reply(&self, exchange: &Exchange<'_, '_>, settings: &Settings) -> Result<Reply, Refusal> {
         let request = exchange.request;
-        let header = SendHeader::of(request)?;
-        let topic = self.check_send_alone(&header, request.body, settings)?;
+        let mut header = SendHeader::of(request)?;
+        let topic = self.check_send_alone(&mut header, request.body, settings)?;
         let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(&topic));
         let mut pushed = header.properties.as_bytes().to_vec();
         if header.properties.contains(props::REPLY_TO_CLIENT) {

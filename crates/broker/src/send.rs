@@ -27,6 +27,7 @@ use crate::Broker;
 use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::repeats::{Repeat, TurnRepeats};
 use crate::retry::max_reconsume;
+use crate::static_topics::{LogicalQueue, Mapping};
 use crate::timer;
 use crate::topics::{Topic, Wanted};
 use crate::transaction;
@@ -81,6 +82,10 @@ pub(crate) struct SendHeader<'a> {
     max_reconsume_times: Option<i32>,
     pub(crate) unit: bool,
     batch: bool,
+    /// The queue is a physical one although the topic may be static.
+    physical: bool,
+    /// The queue that it was sent to in a static topic, once `queue_id` is that of the leader's physical one.
+    logical: Option<Arc<LogicalQueue>>,
 }
 
 impl<'a> SendHeader<'a> {
@@ -105,11 +110,29 @@ impl<'a> SendHeader<'a> {
                 "k" => header.unit = value.eq_ignore_ascii_case("true"),
                 "l" => header.max_reconsume_times = value.parse().ok(),
                 "m" => header.batch = value.eq_ignore_ascii_case("true"),
+                "lo" => header.physical = value.eq_ignore_ascii_case("false"),
                 _ => (),
             }
         }
         header.queue_id = queue_id.ok_or_else(|| exchange::missing("queueId"))?;
         Ok(header)
+    }
+
+    /// In a static topic the message goes to the physical queue of whoever leads its logical one, which must be here.
+    fn go_to_leader(&mut self, mapping: &Mapping) -> Outcome {
+        if self.physical {
+            return Ok(());
+        }
+        let queue = if self.queue_id < 0 { mapping.any_led()? } else { mapping.led(self.queue_id)? };
+        self.queue_id = queue.leader.queue_id;
+        self.logical = Some(queue);
+        Ok(())
+    }
+
+    /// What the sender shall see of a message that stands in a physical queue, maybe since an earlier send to another.
+    fn logical_of(&self, topic: &Topic, queue_id: u32) -> Option<Arc<LogicalQueue>> {
+        self.logical.as_ref()?;
+        topic.mapping.as_ref()?.led_into(queue_id)
     }
 }
 
@@ -128,6 +151,7 @@ fn short_name(name: &str) -> &str {
         "unitMode" => "k",
         "maxReconsumeTimes" => "l",
         "batch" => "m",
+        "lo" => "lo",
         _ => "",
     }
 }
@@ -281,9 +305,9 @@ impl Broker {
 
     fn prepare(&self, exchange: &Exchange<'_, '_>, outgoing: &mut Outgoing) -> Outcome {
         let request = exchange.request;
-        let header = SendHeader::of(request)?;
+        let mut header = SendHeader::of(request)?;
         let settings = self.settings.load();
-        let topic = self.check_send(&header, request.body, &settings, &mut outgoing.topic)?;
+        let topic = self.check_send(&mut header, request.body, &settings, &mut outgoing.topic)?;
         if header.batch {
             return self.prepare_batch(exchange, &header, &topic, outgoing);
         }
@@ -291,7 +315,8 @@ impl Broker {
         let seen = Seen::of(header.properties.as_bytes());
         refuse_unserved(&seen, &header)?;
         self.check_light_queues(&target.topic, seen.light)?;
-        if let Some(queue_id) = seen.urgent_queue(&target.topic) {
+        // In a static topic another physical queue would be another logical one, or one that is read no more.
+        if let Some(queue_id) = seen.urgent_queue(&target.topic).filter(|_| header.logical.is_none()) {
             target.queue_id = queue_id;
         }
         seen.check_key(&target.topic)?;
@@ -319,7 +344,10 @@ impl Broker {
         if let Some(repeat) =
             outgoing.repeats.find(&self.repeats, &topic, unique.into_iter(), || self.now_ms())
         {
-            return self.answer_repeat(exchange, repeat, 1, key, !seen.no_wait, outgoing);
+            let answer = self.answer_repeat(exchange, repeat, 1, key, !seen.no_wait, outgoing)?;
+            let logical = header.logical_of(&topic, answer.queue_id);
+            outgoing.answers.push(Answer { logical, ..answer });
+            return Ok(());
         }
         let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
             Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
@@ -350,11 +378,11 @@ impl Broker {
         }
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue_id);
-        outgoing.answers.push(Answer { key, recall, _held: held, ..answer });
+        outgoing.answers.push(Answer { key, recall, logical: header.logical, _held: held, ..answer });
         Ok(())
     }
 
-    /// Answers what was sent before with the ids of the first, as soon as those are as safe as this sender wants.
+    /// The answer to what was sent before: the ids of the first, as soon as those are as safe as this sender wants.
     fn answer_repeat(
         &self,
         exchange: &Exchange<'_, '_>,
@@ -363,7 +391,7 @@ impl Broker {
         key: std::ops::Range<usize>,
         waits: bool,
         outgoing: &mut Outgoing,
-    ) -> Outcome {
+    ) -> Result<Answer, Refusal> {
         let held = self.place(exchange.channel, waits)?;
         let (first, queue_id, stored) = match repeat {
             Repeat::Stored(stored) => (0, stored[0].queue_id, stored),
@@ -371,14 +399,13 @@ impl Broker {
         };
         outgoing.waits |= waits;
         let answer = Answer::new(exchange.request.reply_to(), first, count, queue_id);
-        outgoing.answers.push(Answer { key, stored, _held: held, ..answer });
-        Ok(())
+        Ok(Answer { key, stored, _held: held, ..answer })
     }
 
     /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding.
     fn check_send(
         &self,
-        header: &SendHeader<'_>,
+        header: &mut SendHeader<'_>,
         body: &[u8],
         settings: &Settings,
         last: &mut Option<Arc<Topic>>,
@@ -399,6 +426,9 @@ impl Broker {
                 topic
             }
         };
+        if let Some(mapping) = &topic.mapping {
+            header.go_to_leader(mapping)?;
+        }
         if settings.broker_permission & wire::body::PERM_WRITE == 0 && topic.config.order {
             let remark = format!("the broker[{}] sending message is forbidden", self.address);
             return Err(Refusal::new(response::NO_PERMISSION, remark));
@@ -426,7 +456,7 @@ impl Broker {
     /// The same checks for what is no part of a turn's batch.
     pub(crate) fn check_send_alone(
         &self,
-        header: &SendHeader<'_>,
+        header: &mut SendHeader<'_>,
         body: &[u8],
         settings: &Settings,
     ) -> Result<Arc<Topic>, Refusal> {
@@ -621,7 +651,11 @@ impl Broker {
             let start = outgoing.keys.len();
             outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
             let key = start..outgoing.keys.len();
-            return self.answer_repeat(exchange, repeat, unique.len(), key, !shared.no_wait, outgoing);
+            let answer =
+                self.answer_repeat(exchange, repeat, unique.len(), key, !shared.no_wait, outgoing)?;
+            let logical = header.logical_of(topic, answer.queue_id);
+            outgoing.answers.push(Answer { logical, ..answer });
+            return Ok(());
         }
         let first = outgoing.batch.len();
         outgoing.batch.begin_group();
@@ -641,7 +675,7 @@ impl Broker {
         }
         outgoing.waits |= !shared.no_wait;
         let answer = Answer::new(request.reply_to(), first, count, queue_id);
-        outgoing.answers.push(Answer { key, _held: held, ..answer });
+        outgoing.answers.push(Answer { key, logical: header.logical.clone(), _held: held, ..answer });
         Ok(())
     }
 

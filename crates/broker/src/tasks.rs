@@ -49,6 +49,7 @@ impl Broker {
         self.spawn(|broker| async move {
             save_when_changed(&broker.filters.unsaved, || FILTER_SAVE, || broker.save_filters()).await;
         });
+        self.spawn(|broker| async move { broker.run_static_topic_expiry().await });
         self.spawn(|broker| async move { broker.pop.waits.run().await });
         self.spawn(|broker| async move { broker.run_revive().await });
         self.spawn(|broker| async move {

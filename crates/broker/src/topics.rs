@@ -14,6 +14,7 @@ use wire::names;
 
 use crate::attributes;
 use crate::state_file::StateFile;
+use crate::static_topics::Mapping;
 
 /// Unit flag of a retry topic (wire.md §13.5).
 pub const SYS_FLAG_UNIT_SUB: i32 = 2;
@@ -35,6 +36,8 @@ pub struct Topic {
     pub kind: QueueKind,
     /// It keeps the last message of each key, so that every message must have one.
     pub is_compacted: bool,
+    /// What its logical queues stand for, if it is a static topic.
+    pub mapping: Option<Arc<Mapping>>,
     queues: Box<[OnceLock<Arc<Queue>>]>,
 }
 
@@ -56,13 +59,13 @@ impl Counter {
 }
 
 impl Topic {
-    fn new(config: TopicConfig, put: Arc<Counter>) -> Topic {
+    fn new(config: TopicConfig, put: Arc<Counter>, mapping: Option<Arc<Mapping>>) -> Topic {
         let count = config.read_queue_nums.max(config.write_queue_nums).clamp(0, QUEUES_MAX) as usize;
         let dedup_window = attributes::dedup_window(&config.attributes);
         let kind = QueueKind::of_attributes(&config.attributes);
         let is_compacted = attributes::is_compacted(&config.attributes);
         let queues = (0..count).map(|_| OnceLock::new()).collect();
-        Topic { config, put, dedup_window, kind, is_compacted, queues }
+        Topic { config, put, dedup_window, kind, is_compacted, mapping, queues }
     }
 
     /// Queue `id`, or `None` beyond the larger of read and write queues.
@@ -102,7 +105,7 @@ pub struct Wanted<'a> {
 
 /// All topics, kept in `config/topics.json`.
 pub struct Topics {
-    table: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
+    table: RwLock<Table>,
     version: Mutex<DataVersion>,
     /// Held by who changes the table: first the file, then memory, so that nobody sees what a restart would forget.
     changing: Mutex<()>,
@@ -127,7 +130,7 @@ impl Topics {
         let mut table = HashMap::new();
         for config in built_in.into_iter().chain(stored.topic_config_table.into_values()) {
             let name: Arc<str> = config.topic_name.as_str().into();
-            table.insert(name, Arc::new(Topic::new(config, Arc::default())));
+            table.insert(name, Arc::new(Topic::new(config, Arc::default(), None)));
         }
         Ok(Topics {
             table: RwLock::new(table),
@@ -144,7 +147,9 @@ impl Topics {
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
         if self.is_light(name) {
             let config = TopicConfig::new(name, 1, PERM_READ | PERM_WRITE);
-            return names::check_topic(name).is_ok().then(|| Arc::new(Topic::new(config, Arc::default())));
+            return names::check_topic(name)
+                .is_ok()
+                .then(|| Arc::new(Topic::new(config, Arc::default(), None)));
         }
         self.table.read().get(name).cloned()
     }
@@ -206,14 +211,39 @@ impl Topics {
         {
             let mut table = self.table.write();
             for config in configs {
-                let name: Arc<str> = config.topic_name.as_str().into();
-                let put = table.get(&name).map(|old| Arc::clone(&old.put)).unwrap_or_default();
-                table.insert(name, Arc::new(Topic::new(config, put)));
+                put_config(&mut table, config);
             }
         }
         *self.version.lock() = version;
         (self.on_change)(changed);
         Ok(())
+    }
+
+    /// Creates or changes a static topic; the mapping is in its own file already. Nameservers take a mapping only with
+    /// a new version of the table, so there is one even if the configuration is the same.
+    pub fn update_static(
+        &self,
+        config: TopicConfig,
+        mapping: Arc<Mapping>,
+        now_ms: i64,
+    ) -> Result<(), io::Error> {
+        let _one_at_a_time = self.changing.lock();
+        let name = config.topic_name.clone();
+        let version = self.write(now_ms, |table| drop(table.insert(name.clone(), config.clone())))?;
+        {
+            let mut table = self.table.write();
+            put_config(&mut table, config);
+            put_mapping(&mut table, &name, mapping);
+        }
+        *self.version.lock() = version;
+        (self.on_change)(vec![name]);
+        Ok(())
+    }
+
+    /// Gives a topic another mapping, of which the nameservers need not hear; false if there is no such topic.
+    pub fn set_mapping(&self, name: &str, mapping: Arc<Mapping>) -> bool {
+        let _one_at_a_time = self.changing.lock();
+        put_mapping(&mut self.table.write(), name, mapping)
     }
 
     /// Removes a topic; false when there was none.
@@ -261,7 +291,7 @@ impl Topics {
         }
         let mut config = TopicConfig::new(name, queues, PERM_READ | PERM_WRITE);
         config.topic_sys_flag = sys_flag;
-        let topic = Arc::new(Topic::new(config.clone(), Arc::default()));
+        let topic = Arc::new(Topic::new(config.clone(), Arc::default(), None));
         self.update(vec![config], now_ms)?;
         Ok(self.get(name).unwrap_or(topic))
     }
@@ -295,6 +325,23 @@ impl Topics {
         self.file.save(&wrapper)?;
         Ok(wrapper.data_version)
     }
+}
+
+type Table = HashMap<Arc<str>, Arc<Topic>>;
+
+/// Creates a topic, or gives it another configuration.
+fn put_config(table: &mut Table, config: TopicConfig) {
+    let name: Arc<str> = config.topic_name.as_str().into();
+    let old = table.get(&name);
+    let put = old.map(|old| Arc::clone(&old.put)).unwrap_or_default();
+    let mapping = old.and_then(|old| old.mapping.clone());
+    table.insert(name, Arc::new(Topic::new(config, put, mapping)));
+}
+
+fn put_mapping(table: &mut Table, name: &str, mapping: Arc<Mapping>) -> bool {
+    let Some(topic) = table.get_mut(name) else { return false };
+    *topic = Arc::new(Topic::new(topic.config.clone(), Arc::clone(&topic.put), Some(mapping)));
+    true
 }
 
 /// Topics that exist from the first start (broker.md §2.1).

@@ -91,7 +91,7 @@ impl Nameserver {
         };
         registration.version = payload.version;
         registration.topics = payload.topics;
-        registration.has_mappings = payload.has_mappings;
+        registration.mappings = payload.mappings;
 
         self.broker_channels.lock().insert(channel.id(), Arc::downgrade(channel));
         let drop_missing = self.settings.load().delete_topic_with_broker_registration;
@@ -251,7 +251,7 @@ fn announced(channel: &Arc<Channel>, request: &Request<'_>) -> Result<Announced,
             acting_master: fields.flag("enableActingMaster"),
             version: DataVersion::default(),
             topics: Vec::new(),
-            has_mappings: false,
+            mappings: Vec::new(),
             channel: channel.id(),
         },
         compressed: fields.flag("compressed").unwrap_or(false),

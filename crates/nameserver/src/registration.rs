@@ -1,15 +1,16 @@
 //! The body of a registration (103) in its three forms (wire.md §11.14).
 //!
-//! Only what a route needs is read; attributes, filter servers and static topics are passed over. A broker of
-//! 100,000 topics sends this twice a minute, so topics go straight into a list of small records.
+//! Only what a route needs is read; attributes and filter servers are passed over. A broker of 100,000 topics sends
+//! this twice a minute, so topics go straight into a list of small records.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, de};
-use wire::body::DataVersion;
+use wire::body::{DataVersion, TopicQueueMappingInfo};
 use wire::loose_json::{self, LooseJsonError};
 
 use crate::tables::{Queues, TopicQueues};
@@ -32,7 +33,8 @@ pub(crate) const TOPIC_BYTES_MAX: usize = 1024;
 pub(crate) struct Payload {
     pub version: DataVersion,
     pub topics: Vec<TopicQueues>,
-    pub has_mappings: bool,
+    /// What of them is static.
+    pub mappings: Vec<TopicQueueMappingInfo>,
 }
 
 /// Why a body is not understood. The text is the remark.
@@ -72,15 +74,16 @@ struct Wrapper {
     #[serde(deserialize_with = "or_default")]
     topic_config_table: Topics,
     #[serde(deserialize_with = "or_default")]
-    topic_queue_mapping_info_map: Mappings,
+    topic_queue_mapping_info_map: BTreeMap<String, Option<TopicQueueMappingInfo>>,
 }
 
 impl From<Wrapper> for Payload {
     fn from(wrapper: Wrapper) -> Payload {
+        let mappings = wrapper.topic_queue_mapping_info_map.into_iter();
         Payload {
             version: wrapper.data_version,
             topics: wrapper.topic_config_table.0,
-            has_mappings: wrapper.topic_queue_mapping_info_map.0 > 0,
+            mappings: mappings.filter_map(|(topic, info)| Some(named(topic, info?))).collect(),
         }
     }
 }
@@ -141,28 +144,9 @@ impl<'de> Deserialize<'de> for Topics {
     }
 }
 
-/// How many entries a map has.
-#[derive(Default)]
-struct Mappings(usize);
-
-impl<'de> Deserialize<'de> for Mappings {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mappings, D::Error> {
-        struct Count;
-        impl<'de> Visitor<'de> for Count {
-            type Value = Mappings;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a map")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Mappings, A::Error> {
-                let mut count = 0;
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Mappings(count))
-            }
-        }
-        deserializer.deserialize_map(Count)
-    }
+/// The member that names the topic is redundant and may be absent.
+fn named(topic: String, info: TopicQueueMappingInfo) -> TopicQueueMappingInfo {
+    TopicQueueMappingInfo { topic: if info.topic.is_empty() { topic } else { info.topic }, ..info }
 }
 
 fn or_default<'de, D: Deserializer<'de>, T: de::Deserialize<'de> + Default>(
@@ -200,7 +184,9 @@ fn inflate(body: &[u8], version: i32) -> Result<Payload, PayloadError> {
     }
     records.next()?;
     if version >= VERSION_WITH_MAPPINGS {
-        payload.has_mappings = records.count()? > 0;
+        for _ in 0..records.count()? {
+            payload.mappings.push(loose_json::read(records.next()?)?);
+        }
     }
     Ok(payload)
 }

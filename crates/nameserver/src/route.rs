@@ -1,6 +1,6 @@
 //! From the tables to what clients and tools ask for: routes, cluster info, topic lists (cluster.md §1.7, §1.9).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::body::{BrokerMemberGroup, ClusterInfo, PERM_WRITE, TopicList, TopicRoute};
 
@@ -17,8 +17,12 @@ impl Tables {
     /// Where a topic lives; `None` when no broker is known that holds it.
     pub fn route(&self, topic: &str, support_acting_master: bool) -> Option<TopicRoute> {
         let holders = self.holders(topic);
+        let mapping_of =
+            |holder: &Holder| Some((holder.broker.to_string(), (**holder.mapping.as_ref()?).clone()));
+        let mappings: BTreeMap<_, _> = holders.iter().filter_map(mapping_of).collect();
         let mut route = TopicRoute {
             queue_datas: holders.iter().map(Holder::queue_data).collect(),
+            topic_queue_mapping_by_broker: (!mappings.is_empty()).then_some(mappings),
             ..TopicRoute::default()
         };
         for holder in holders {

@@ -11,7 +11,7 @@ mod departure;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use wire::body::{BrokerData, DataVersion, PERM_READ, PERM_WRITE, QueueData};
+use wire::body::{BrokerData, DataVersion, PERM_READ, PERM_WRITE, QueueData, TopicQueueMappingInfo};
 
 pub(crate) use departure::Departure;
 
@@ -48,6 +48,8 @@ pub(crate) struct Group {
 pub(crate) struct Holder {
     pub broker: Arc<str>,
     pub queues: Queues,
+    /// The logical queues that it leads, if the topic is a static one.
+    pub mapping: Option<Box<TopicQueueMappingInfo>>,
 }
 
 /// What a route says about a topic on one broker group.
@@ -102,8 +104,8 @@ pub(crate) struct Registration {
     pub acting_master: Option<bool>,
     pub version: DataVersion,
     pub topics: Vec<TopicQueues>,
-    /// The payload has static topics, whose absence from it says nothing.
-    pub has_mappings: bool,
+    /// What of the topics is static. Their absence from the topics says nothing.
+    pub mappings: Vec<TopicQueueMappingInfo>,
     pub channel: u64,
 }
 
@@ -187,12 +189,15 @@ impl Tables {
             // Brokers also send new topics alone. A whole table has the topic named after the broker, which every
             // broker makes at its start; upstream drops all other topics when a new one is announced.
             let is_whole = r.topics.iter().any(|topic| *topic.name == *r.group);
-            if drop_missing && is_whole && !r.has_mappings {
+            if drop_missing && is_whole && r.mappings.is_empty() {
                 self.drop_missing(&name, &r.topics);
             }
             let topics = std::mem::take(&mut r.topics);
             let all = holder_of_id.is_none() || self.version_of(&r.broker) != Some(r.version);
             self.publish(&name, topics, all, acting);
+            if all {
+                self.map_queues(&name, std::mem::take(&mut r.mappings));
+            }
         }
         registered.expires_ms = Some(self.hear_of(r, Arc::clone(&name), now_ms));
 
@@ -351,13 +356,29 @@ impl Tables {
         }
     }
 
+    /// Notes which logical queues of static topics a broker leads. Who else leads one by an earlier epoch is for
+    /// clients to see: only the broker itself takes back what it has said.
+    fn map_queues(&mut self, broker: &Arc<str>, mappings: Vec<TopicQueueMappingInfo>) {
+        for mapping in mappings {
+            let mut holders = self.topics.get_mut(&*mapping.topic).into_iter().flatten();
+            let holder = holders.find(|holder| holder.broker == *broker);
+            match holder.filter(|_| mapping.bname == **broker) {
+                Some(holder) => holder.mapping = Some(Box::new(mapping)),
+                None => tracing::warn!(
+                    %broker, topic = mapping.topic, bname = mapping.bname,
+                    "logical queues left out: the broker does not hold the topic, or speaks for another"
+                ),
+            }
+        }
+    }
+
     fn hold(&mut self, topic: Box<str>, broker: &Arc<str>, queues: Queues) {
         let holders = self.topics.entry(topic).or_default();
         match holders.binary_search_by(|holder| holder.broker.cmp(broker)) {
             Ok(at) => holders[at].queues = queues,
             Err(at) => {
                 holders.reserve_exact(1);
-                holders.insert(at, Holder { broker: Arc::clone(broker), queues });
+                holders.insert(at, Holder { broker: Arc::clone(broker), queues, mapping: None });
             }
         }
     }

@@ -70,6 +70,8 @@ settings! {
         /// Longest wait for the answer to one registration.
         register_broker_timeout_mills: Duration as Millis = ms(24_000),
             "registerBrokerTimeoutMills", live, within ms(1), DAY;
+        /// How long another broker may take to answer for a logical queue of a static topic that it held before.
+        forward_timeout: Duration as Millis = ms(3_000), "forwardTimeout", live, within ms(1), DAY;
     }
 
     "Where the data is" {

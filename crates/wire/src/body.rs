@@ -5,6 +5,7 @@
 
 mod client;
 mod route;
+mod static_topic;
 mod stats;
 mod topic;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use client::*;
 pub use route::*;
+pub use static_topic::*;
 pub use stats::*;
 pub use topic::*;
 

@@ -82,7 +82,7 @@ impl Broker {
 }
 
 /// The fields of the request, without those that prove who sent it.
-fn passed_on(exchange: &Exchange<'_, '_>) -> Vec<(String, String)> {
+pub(crate) fn passed_on(exchange: &Exchange<'_, '_>) -> Vec<(String, String)> {
     let fields = exchange.request.header.fields.iter().filter(|(name, _)| !CREDENTIALS.contains(name));
     fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

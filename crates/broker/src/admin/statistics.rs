@@ -155,7 +155,9 @@ impl Broker {
         let name = topic.config.topic_name.as_str();
         for queue_id in 0..queues {
             let queue = self.store.find_queue(name, queue_id as u32);
-            let consumer_offset = self.offsets.get(group, name, queue_id).unwrap_or(-1).max(0);
+            let committed = self.offsets.get(group, name, queue_id).unwrap_or(-1);
+            // In a static topic it may be another broker that knows how far the group has come: tools join them.
+            let consumer_offset = if topic.mapping.is_some() { committed } else { committed.max(0) };
             let pulled = self.offsets.get_pulled(group, name, queue_id).unwrap_or(-1);
             let last = consumer_offset.checked_sub(1).and_then(|last| u64::try_from(last).ok());
             let last_time =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use store::QueueKind;
-use wire::body::{TopicConfig, TopicList};
+use wire::body::{TopicConfig, TopicConfigAndMappingWrapper, TopicConfigAndQueueMapping, TopicList};
 use wire::code::response;
 use wire::header::FrameWriter;
 use wire::names;
@@ -96,7 +96,7 @@ impl Broker {
         Ok(())
     }
 
-    fn check_new_topic(&self, config: &TopicConfig) -> Outcome {
+    pub(super) fn check_new_topic(&self, config: &TopicConfig) -> Outcome {
         let invalid = |remark: String| Refusal::new(response::INVALID_PARAMETER, remark);
         let name = &config.topic_name;
         names::check_topic(name).map_err(|error| invalid(error.to_string()))?;
@@ -123,7 +123,7 @@ impl Broker {
     }
 
     /// Answers once the nameservers know: a route asked for right after the answer must be there.
-    fn ok_when_registered(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(super) fn ok_when_registered(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let reply_to = exchange.request.reply_to();
         if reply_to.oneway {
             return Ok(());
@@ -162,6 +162,7 @@ impl Broker {
                 self.store.delete_topic(&name)?;
             }
             if self.topics.remove(&name, self.now_ms())? {
+                self.static_topics.remove(&name, self.now_ms())?;
                 self.offsets.remove_topic(&name);
                 self.repeats.forget(&name);
                 self.broadcast.remove_topic(&name);
@@ -184,7 +185,16 @@ impl Broker {
             let table = std::mem::take(&mut wrapper.topic_config_table);
             wrapper.topic_config_table = table.into_iter().skip(first).take(count).collect();
         }
-        let body = serde_json::to_vec(&wrapper).map_err(Refusal::system)?;
+        let (version, mut mappings) = self.static_topics.all();
+        mappings.retain(|name, _| wrapper.topic_config_table.contains_key(name));
+        let body = TopicConfigAndMappingWrapper {
+            data_version: wrapper.data_version,
+            mapping_data_version: Some(version),
+            topic_config_table: wrapper.topic_config_table,
+            topic_queue_mapping_detail_map: mappings,
+            topic_queue_mapping_info_map: BTreeMap::new(),
+        };
+        let body = serde_json::to_vec(&body).map_err(Refusal::system)?;
         exchange.answer(response::SUCCESS, None, |mut writer| {
             writer.number("totalTopicNum", total);
             writer.body(&body);
@@ -194,7 +204,11 @@ impl Broker {
     pub(crate) fn topic_config(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let name = exchange.text("topic")?;
         let topic = self.topics.get(name).ok_or_else(|| no_topic(name))?;
-        exchange.ok_json(&topic.config)
+        let mapping = topic.mapping.as_ref().filter(|_| exchange.flag("lo"));
+        exchange.ok_json(&TopicConfigAndQueueMapping {
+            config: topic.config.clone(),
+            mapping_detail: mapping.map(|mapping| mapping.detail.clone()),
+        })
     }
 
     pub(crate) fn system_topics(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

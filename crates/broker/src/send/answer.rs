@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use remoting::{Held, ReplyTo};
 use store::Appended;
@@ -11,6 +12,7 @@ use wire::ids::OffsetId;
 
 use crate::Broker;
 use crate::repeats::First;
+use crate::static_topics::LogicalQueue;
 
 /// What it takes to answer one send once its records have their offsets.
 pub(super) struct Answer {
@@ -28,6 +30,8 @@ pub(super) struct Answer {
     pub recall: Range<usize>,
     /// Where its records are if an earlier turn stored them.
     pub stored: Vec<First>,
+    /// What its queue stands for, in a static topic.
+    pub logical: Option<Arc<LogicalQueue>>,
     /// Gives its place back when the answer is gone.
     pub _held: Option<Held>,
 }
@@ -44,6 +48,7 @@ impl Answer {
             inner_batch: false,
             recall: 0..0,
             stored: Vec::new(),
+            logical: None,
             _held: None,
         }
     }
@@ -104,8 +109,17 @@ impl AnswerWriter {
                 OffsetId { store_host: self.address, offset: offset.offset }.write(out);
             }
         });
-        writer.number("queueId", answer.queue_id);
-        writer.number("queueOffset", offsets.clone().next().map_or(0, |offset| offset.queue_offset));
+        let queue_offset = offsets.clone().next().map_or(0, |offset| offset.queue_offset);
+        match &answer.logical {
+            None => {
+                writer.number("queueId", answer.queue_id);
+                writer.number("queueOffset", queue_offset);
+            }
+            Some(queue) => {
+                writer.number("queueId", queue.id);
+                writer.number("queueOffset", queue.leader.logical_within(queue_offset as i64));
+            }
+        }
         let none = 0..0;
         let batch_key = if answer.inner_batch { &answer.key } else { &none };
         let texts =

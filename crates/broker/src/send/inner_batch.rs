@@ -61,7 +61,8 @@ impl Broker {
         let key = start..outgoing.keys.len();
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue.id());
-        outgoing.answers.push(Answer { key, inner_batch: true, _held: held, ..answer });
+        let logical = header.logical.clone();
+        outgoing.answers.push(Answer { key, inner_batch: true, logical, _held: held, ..answer });
         Ok(())
     }
 }

@@ -93,6 +93,14 @@ const TESTED: &[Family] = &[
         ],
     ),
     (
+        &[UPDATE_AND_CREATE_STATIC_TOPIC],
+        &[
+            (BROKER, "queues_of_a_static_topic_move_between_brokers.rs"),
+            (MQADMIN, "Topics.java"),
+            (MQADMIN, "StaticTopicMoves.java"),
+        ],
+    ),
+    (
         &[
             UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
             UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,

@@ -38,13 +38,25 @@ fn topic(name: &str, read: i32, write: i32, perm: i32, sys_flag: i32) -> TopicQu
     TopicQueues { name: name.into(), queues: Queues { read, write, perm, sys_flag } }
 }
 
+/// A static topic S with two logical queues, both on broker b.
+fn two_of_s() -> TopicQueueMappingInfo {
+    TopicQueueMappingInfo {
+        bname: "b".to_owned(),
+        curr_id_map: BTreeMap::from([(0, 0), (1, 1)]),
+        epoch: 1,
+        topic: "S".to_owned(),
+        total_queues: 2,
+        ..TopicQueueMappingInfo::default()
+    }
+}
+
 #[test]
 fn json_of_a_broker_of_today() {
     let body = br#"{"filterServerList":[],"topicConfigSerializeWrapper":{"dataVersion":{"counter":3,"stateVersion":2,"timestamp":7},"mappingDataVersion":{"counter":0},"topicConfigTable":{"T":{"attributes":{"+a":"b"},"order":false,"perm":6,"readQueueNums":8,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":1,"writeQueueNums":4}},"topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{"S":{"bname":"b","currIdMap":{0:0,1:1},"dirty":false,"epoch":1,"topic":"S","totalQueues":2}}}}"#;
     let payload = decode(body, false, V5).unwrap();
     assert_eq!(payload.version, DataVersion { counter: 3, state_version: 2, timestamp: 7 });
     assert_eq!(payload.topics, [topic("T", 8, 4, 6, 1)]);
-    assert!(payload.has_mappings);
+    assert_eq!(payload.mappings, [two_of_s()]);
 }
 
 #[test]
@@ -52,7 +64,7 @@ fn json_with_absent_and_null_members() {
     let body = br#"{"topicConfigSerializeWrapper":{"dataVersion":{"counter":3,"timestamp":7},"topicConfigTable":{"T":{"perm":4},"N":null}}}"#;
     let payload = decode(body, false, V4).unwrap();
     assert_eq!(payload.topics, [topic("T", 16, 16, 4, 0)]);
-    assert!(!payload.has_mappings);
+    assert!(payload.mappings.is_empty());
     for body in ["{}", r#"{"topicConfigSerializeWrapper":null,"filterServerList":null}"#] {
         assert_eq!(decode(body.as_bytes(), false, V4).unwrap(), Payload::default());
     }
@@ -71,16 +83,18 @@ fn compressed_body_of_both_generations() {
     let topics = ["T 8 4 6 SINGLE_TAG", "U 1 1 7 MULTI_TAG {\"+k\":\"v w\"}"];
     let expected = [topic("T", 8, 4, 6, 0), topic("U", 1, 1, 7, 0)];
     let old = decode(&zlib(&layout(&topics, None)), true, V4).unwrap();
-    assert_eq!((&old.topics[..], old.has_mappings), (&expected[..], false));
+    assert_eq!((&old.topics[..], &old.mappings[..]), (&expected[..], &[][..]));
     assert_eq!(old.version, DataVersion { counter: 3, state_version: 2, timestamp: 7 });
     let empty = decode(&zlib(&layout(&topics, Some(&[]))), true, V5).unwrap();
-    assert_eq!((&empty.topics[..], empty.has_mappings), (&expected[..], false));
-    assert!(decode(&zlib(&layout(&topics, Some(&["{}"]))), true, V5).unwrap().has_mappings);
+    assert_eq!((&empty.topics[..], &empty.mappings[..]), (&expected[..], &[][..]));
+    let mapping = r#"{"bname":"b","currIdMap":{0:0,1:1},"dirty":false,"epoch":1,"scope":"__global__","topic":"S","totalQueues":2}"#;
+    let mapped = decode(&zlib(&layout(&topics, Some(&[mapping]))), true, V5).unwrap();
+    assert_eq!(mapped.mappings, [two_of_s()]);
 }
 
 #[test]
 fn damaged_compressed_bodies_are_errors() {
-    let whole = layout(&["T 8 4 6 SINGLE_TAG"], Some(&[]));
+    let whole = layout(&["T 8 4 6 SINGLE_TAG"], Some(&[r#"{"topic":"T"}"#]));
     for end in 0..whole.len() {
         assert!(decode(&zlib(&whole[..end]), true, V5).is_err(), "{end}");
     }

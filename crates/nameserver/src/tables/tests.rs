@@ -26,9 +26,28 @@ fn broker(id: i64, address: &str) -> Registration {
         acting_master: Some(false),
         version: version(1, 0),
         topics: topics(&["T", "U", "b"]),
-        has_mappings: false,
+        mappings: Vec::new(),
         channel: 1,
     }
+}
+
+/// Logical queue 0 of a topic of one, on its physical queue 3.
+fn mapping(broker: &str, topic: &str, epoch: i64) -> TopicQueueMappingInfo {
+    TopicQueueMappingInfo {
+        bname: broker.to_owned(),
+        curr_id_map: BTreeMap::from([(0, 3)]),
+        epoch,
+        topic: topic.to_owned(),
+        total_queues: 1,
+        ..TopicQueueMappingInfo::default()
+    }
+}
+
+/// Epochs of a static topic by broker, as a client sees them.
+fn epochs(tables: &Tables, topic: &str) -> Vec<(String, i64)> {
+    let route = tables.route(topic, false).unwrap_or_default();
+    let mappings = route.topic_queue_mapping_by_broker.into_iter().flatten();
+    mappings.map(|(broker, info)| (broker, info.epoch)).collect()
 }
 
 fn perm(tables: &Tables, topic: &str) -> i32 {
@@ -245,7 +264,9 @@ fn topics_that_a_whole_table_does_not_name_are_dropped_if_wanted() {
     let shorter = Registration { version: version(2, 0), topics: topics(&["T", "b"]), ..broker(0, "m:1") };
     tables.register(shorter.clone(), false, 1).unwrap();
     assert_eq!(tables.holders("U").len(), 1);
-    tables.register(Registration { has_mappings: true, ..shorter.clone() }, true, 1).unwrap();
+    tables
+        .register(Registration { mappings: vec![mapping("b", "T", 1)], ..shorter.clone() }, true, 1)
+        .unwrap();
     assert_eq!(tables.holders("U").len(), 1);
     tables.register(shorter, true, 1).unwrap();
     assert!(tables.holders("U").is_empty());
@@ -359,4 +380,50 @@ fn whatever_happens_the_tables_agree_with_each_other() {
         assert_eq!(connected.len(), tables.live.len(), "step {step}");
         assert!(tables.by_channel.values().all(|keys| !keys.is_empty()), "step {step}");
     }
+}
+
+#[test]
+fn static_topic_is_in_the_route_with_its_queues_of_each_broker() {
+    let first = Registration { mappings: vec![mapping("b", "T", 7)], ..broker(0, "m:1") };
+    let other = Registration {
+        group: "other".to_owned(),
+        topics: topics(&["T", "other"]),
+        mappings: vec![mapping("other", "T", 8)],
+        channel: 2,
+        ..broker(0, "o:1")
+    };
+    let mut tables = with(&[first, other]);
+    assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 7), ("other".to_owned(), 8)]);
+    assert_eq!(tables.route("U", false).unwrap().topic_queue_mapping_by_broker, None);
+    let route = tables.route("T", false).unwrap();
+    assert_eq!(route.topic_queue_mapping_by_broker.unwrap()["b"].curr_id_map, BTreeMap::from([(0, 3)]));
+    tables.leave(&[Departure::Channel(2)]);
+    assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 7)]);
+    tables.delete_topic("T", None);
+    tables.register(Registration { version: version(2, 0), ..broker(0, "m:1") }, false, 1).unwrap();
+    assert_eq!(epochs(&tables, "T"), [], "the topic came back as an ordinary one");
+}
+
+#[test]
+fn mapping_is_taken_with_a_new_version_and_kept_by_a_registration_without_it() {
+    let first = Registration { mappings: vec![mapping("b", "T", 7)], ..broker(0, "m:1") };
+    let mut tables = with(std::slice::from_ref(&first));
+    let same_version = Registration { mappings: vec![mapping("b", "T", 8)], ..first.clone() };
+    tables.register(same_version, false, 1).unwrap();
+    assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 7)]);
+    let changed = Registration { version: version(2, 0), mappings: vec![mapping("b", "T", 8)], ..first };
+    tables.register(changed, false, 2).unwrap();
+    assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 8)]);
+    let another_topic =
+        Registration { version: version(3, 0), topics: topics(&["V", "W"]), ..broker(0, "m:1") };
+    tables.register(another_topic, false, 3).unwrap();
+    assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 8)]);
+}
+
+#[test]
+fn broker_speaks_only_for_itself_and_for_topics_it_holds() {
+    let mappings = vec![mapping("another", "T", 7), mapping("b", "unknown", 7)];
+    let tables = with(&[Registration { mappings, ..broker(0, "m:1") }]);
+    assert_eq!(epochs(&tables, "T"), []);
+    assert!(tables.holders("unknown").is_empty());
 }

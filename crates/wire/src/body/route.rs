@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataVersion, TopicConfig, or_default};
+use super::{DataVersion, TopicConfig, TopicConfigAndMappingWrapper, TopicQueueMappingInfo, or_default};
 
 /// Where a topic lives (105).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct TopicRoute {
     /// Queues per broker.
     #[serde(deserialize_with = "or_default")]
     pub queue_datas: Vec<QueueData>,
+    /// Logical queues by broker, if the topic is a static one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_queue_mapping_by_broker: Option<BTreeMap<String, TopicQueueMappingInfo>>,
 }
 
 /// A broker group: one name, one address per broker id; id 0 is the master.
@@ -81,10 +84,10 @@ pub struct RegisterBrokerBody {
     pub filter_server_list: Vec<String>,
     /// The broker's topics.
     #[serde(deserialize_with = "or_default")]
-    pub topic_config_serialize_wrapper: TopicConfigWrapper,
+    pub topic_config_serialize_wrapper: TopicConfigAndMappingWrapper,
 }
 
-/// Topics of a broker with their version; also `topics.json` and the answer to 21.
+/// Topics of a broker with their version: `topics.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TopicConfigWrapper {

@@ -54,10 +54,7 @@ final class Later {
         withoutReason(plan, "getLiteGroupInfo", "-p", TOPIC, "-g", "g", "-l", "lite");
         withoutReason(plan, "triggerLiteDispatch", "-p", TOPIC, "-g", "g", "-b", BROKER);
 
-        refused(plan, "static topics come later", "updateStaticTopic", "-c", CLUSTER, "-t", "StaticTopic", "-qn", 4);
         refused(plan, "there is no RocksDB here", "checkRocksdbCqWriteProgress", "-c", CLUSTER);
-        // The tool sees by itself that an ordinary topic has no mapping.
-        plan.check("remappingStaticTopic", house -> Console.run("remappingStaticTopic", "-c", CLUSTER, "-t", house.topic).says("Exception"));
 
         served(plan, "exportPopRecord", "POP_ROLLBACK is not served yet", "-b", ADDRESS);
         served(plan, "switchTimerEngine", "SWITCH_TIMER_ENGINE is not served yet", "-b", ADDRESS, "-e", "F");

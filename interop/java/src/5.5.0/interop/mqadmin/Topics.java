@@ -26,6 +26,8 @@ final class Topics {
         plan.check("topicList", house -> Console.run("topicList", "-c").fine()
             .matches("^" + CLUSTER + " +" + house.topic + " +" + house.consumerGroup));
         plan.check("allocateMQ", Topics::allocate);
+        plan.check("updateStaticTopic", Topics::updateStatic);
+        plan.check("remappingStaticTopic", Topics::remapStatic);
         plan.check("updateOrderConf", Topics::orderConf);
         plan.check("updateKvConfig", Topics::putValue);
         plan.check("deleteKvConfig", Topics::deleteValue);
@@ -81,6 +83,27 @@ final class Topics {
     private static void allocate(House house) {
         Console.run("allocateMQ", "-t", house.topic, "-i", "10.0.0.1,10.0.0.2").fine().says("\"10.0.0.1\":[", "\"10.0.0.2\":[")
             .says("\"queueId\":0", "\"queueId\":1", "\"queueId\":2", "\"queueId\":3");
+    }
+
+    /** Moves between brokers are in {@link StaticTopicMoves}; here is one broker. */
+    private static void updateStatic(House house) {
+        String topic = house.lab.fresh("static");
+        for (int queues : new int[] {2, 3}) {
+            Console.run("updateStaticTopic", "-b", BROKER, "-t", topic, "-qn", queues).fine().says("The new mapping data is written to file");
+            Console.run("topicRoute", "-t", topic).fine().says("\"topicQueueMappingByBroker\":{", "\"totalQueues\":" + queues);
+        }
+        Console.run("sendMessage", "-t", topic, "-p", "to a logical queue").fine().says("SEND_OK");
+        // The tool sees by itself that there are as many already, and that an ordinary topic has no mapping.
+        Console.run("updateStaticTopic", "-b", BROKER, "-t", topic, "-qn", 3).says("Exception", "equal the existed queue num");
+        Console.run("updateStaticTopic", "-b", BROKER, "-t", house.topic, "-qn", 3).says("Exception", "Mapping info should not be null");
+    }
+
+    private static void remapStatic(House house) {
+        String topic = house.lab.fresh("static");
+        Console.run("updateStaticTopic", "-c", CLUSTER, "-t", topic, "-qn", 2).fine();
+        Console.run("remappingStaticTopic", "-c", CLUSTER, "-t", topic).fine();
+        Console.run("topicRoute", "-t", topic).fine().says("\"totalQueues\":2");
+        Console.run("remappingStaticTopic", "-c", CLUSTER, "-t", house.topic).says("Exception", "Mapping info should not be null");
     }
 
     private static void orderConf(House house) throws Exception {

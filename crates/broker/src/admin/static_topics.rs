@@ -1,0 +1,75 @@
+//! Creating and changing static topics (513): what a broker is told of the logical queues of a topic, its own and those
+//! that it led before.
+
+use std::sync::Arc;
+
+use wire::body::{TopicConfig, TopicQueueMappingDetail};
+use wire::code::response;
+
+use crate::Broker;
+use crate::exchange::{Exchange, Outcome, Refusal};
+
+impl Broker {
+    pub(super) fn update_static_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        // A missing name is refused as a blank one, with the code that says so.
+        let name = exchange.request.field("topic").unwrap_or_default();
+        let old = self.topics.get(name);
+        let config = TopicConfig {
+            topic_name: name.to_owned(),
+            read_queue_nums: exchange.number("readQueueNums")?,
+            write_queue_nums: exchange.number("writeQueueNums")?,
+            perm: exchange.number("perm")?,
+            topic_filter_type: exchange.request.field("topicFilterType").unwrap_or("SINGLE_TAG").to_owned(),
+            topic_sys_flag: exchange.number_or("topicSysFlag", 0),
+            order: false,
+            attributes: old.map(|old| old.config.attributes.clone()).unwrap_or_default(),
+        };
+        self.check_new_topic(&config)?;
+        if self.topics.is_light(name) {
+            let remark = format!("{name} is a light queue, which cannot be a static topic");
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
+        let detail: TopicQueueMappingDetail = exchange.body()?;
+        self.check_mapping(&detail, &config)?;
+        tracing::info!(topic = name, epoch = detail.epoch, "static topic {:?}", detail.hosted_queues);
+        // First the mapping: until the configuration follows there is no such topic, and never an ordinary one.
+        let mapping = self.static_topics.update(detail, exchange.flag("force"), self.now_ms())?;
+        self.topics.update_static(config, mapping, self.now_ms())?;
+        self.wake_readers_of(name);
+        self.ok_when_registered(exchange)
+    }
+
+    /// What a mapping must be to be one of this topic and of this broker.
+    fn check_mapping(&self, detail: &TopicQueueMappingDetail, config: &TopicConfig) -> Outcome {
+        let invalid = |remark: String| Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        let own_name = &self.settings.load().broker_name;
+        if detail.topic != config.topic_name {
+            return invalid(format!(
+                "the mapping is of topic {}, not of {}",
+                detail.topic, config.topic_name
+            ));
+        }
+        if detail.bname != *own_name {
+            return invalid(format!("the mapping is of broker {}, this one is {own_name}", detail.bname));
+        }
+        let here = detail.hosted_queues.values().flatten().filter(|item| item.bname == *own_name);
+        let queues = config.read_queue_nums.min(config.write_queue_nums);
+        if let Some(item) = here.into_iter().find(|item| item.queue_id >= queues) {
+            return invalid(format!(
+                "a logical queue stands for physical queue {}, but the topic has only {queues} here",
+                item.queue_id
+            ));
+        }
+        Ok(())
+    }
+
+    /// Who waits for messages of a queue that has moved asks again.
+    fn wake_readers_of(&self, topic: &str) {
+        let Some(topic) = self.topics.get(topic) else { return };
+        for id in 0..topic.queue_count() {
+            if let Some(queue) = topic.queue(&self.store, id) {
+                self.hold.arrived(queue);
+            }
+        }
+    }
+}
