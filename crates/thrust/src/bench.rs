@@ -142,6 +142,9 @@ pub struct PullArgs {
     /// Messages asked for per request.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: u32,
+    /// Messages a second in all: pulls of --batch go out when due, and latency counts from then.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    rate: Option<u64>,
     /// Messages that must be there; what is missing is sent before.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     fill: u64,

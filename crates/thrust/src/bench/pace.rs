@@ -23,7 +23,7 @@ impl Pace {
     }
 
     /// When the next request should go out, in nanoseconds of the run's clock; `None` when it was the last.
-    pub fn due_ns(&self) -> Option<u64> {
+    fn due_ns(&self) -> Option<u64> {
         let due_ns = self.due_of(self.next);
         (due_ns < self.until_ns).then_some(due_ns)
     }
@@ -36,14 +36,77 @@ impl Pace {
     }
 
     /// Requests that are due before the end and were not sent.
-    pub fn left(&self) -> u64 {
+    fn left(&self) -> u64 {
         let per_lane = self.until_ns as f64 / 1e9 * self.requests_per_second / self.lanes as f64;
         (per_lane.round() as u64).saturating_sub(self.next)
     }
 
     /// The next request was sent.
-    pub fn advance(&mut self) {
+    fn advance(&mut self) {
         self.next += 1;
+    }
+}
+
+/// When the requests of a connection may go out, as long as there is room for one.
+pub enum Start {
+    /// At once: each answer makes room for the next request, until the window ends.
+    AtOnce { until_ns: u64 },
+    /// When it is due.
+    Paced(Pace),
+}
+
+impl Start {
+    /// By the clock, if there is a rate: requests a second of all `lanes`, of which this is number `lane`.
+    pub fn new(requests_per_second: Option<f64>, lane: usize, lanes: usize, until_ns: u64) -> Start {
+        match requests_per_second {
+            Some(rate) => Start::Paced(Pace::new(rate, lane, lanes, until_ns)),
+            None => Start::AtOnce { until_ns },
+        }
+    }
+
+    /// Lets the next request go, if it may; gives the moment from which it counts.
+    pub fn take(&mut self, now_ns: u64) -> Option<u64> {
+        match self {
+            Start::AtOnce { until_ns } => (now_ns < *until_ns).then_some(now_ns),
+            Start::Paced(pace) => {
+                let due_ns = pace.due_ns().filter(|due_ns| *due_ns <= now_ns)?;
+                pace.advance();
+                Some(due_ns)
+            }
+        }
+    }
+
+    /// The moment to which an answered request belongs. By the clock that is when it was due; else a stall would hide
+    /// what it delayed.
+    pub fn moment_of(&self, since_ns: u64, now_ns: u64) -> u64 {
+        match self {
+            Start::AtOnce { .. } => now_ns,
+            Start::Paced(_) => since_ns,
+        }
+    }
+
+    /// When the next one is due, by the clock.
+    pub fn due_ns(&self) -> Option<u64> {
+        match self {
+            Start::AtOnce { .. } => None,
+            Start::Paced(pace) => pace.due_ns(),
+        }
+    }
+
+    /// Whether none will go any more.
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        match self {
+            Start::AtOnce { until_ns } => now_ns >= *until_ns,
+            Start::Paced(pace) => pace.due_ns().is_none(),
+        }
+    }
+
+    /// Requests that were due and did not go.
+    pub fn left(&self) -> u64 {
+        match self {
+            Start::AtOnce { .. } => 0,
+            Start::Paced(pace) => pace.left(),
+        }
     }
 }
 

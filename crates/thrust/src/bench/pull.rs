@@ -11,6 +11,7 @@ use super::admin::{Client, Target};
 use super::answer;
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
+use super::pace::Start;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
 use super::slots::Slots;
@@ -50,14 +51,14 @@ pub fn run(args: &PullArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     };
     let (topic, batch, expression) = (load.topic.clone(), args.batch, expression.to_owned());
     let shape = PullShape { topic, dialect, batch, expression, kind };
+    let requests_per_second = args.rate.map(|rate| rate as f64 / f64::from(args.batch));
     let outcome = run::run(target, plan, pids, |conn, window| {
-        PullTraffic::new(shape.clone(), cursors(&backlogs, conn, plan.conns, inflight as usize), window)
+        let start = Start::new(requests_per_second, conn, plan.conns, window.until_ns);
+        let cursors = cursors(&backlogs, conn, plan.conns, inflight as usize);
+        PullTraffic::new(shape.clone(), cursors, start, window)
     })?;
-    Report::new(
-        target,
-        Setting { topics: 1, queues, inflight, batch: args.batch, rate: None, consumers: 0 },
-        &outcome,
-    )
+    let setting = Setting { topics: 1, queues, inflight, batch: args.batch, rate: args.rate, consumers: 0 };
+    Report::new(target, setting, &outcome)
 }
 
 /// Sees to it that the topic holds as many messages as are wanted.
@@ -184,22 +185,22 @@ struct PullTraffic {
     cursors: Vec<Cursor>,
     slots: Slots,
     out: Outbox,
+    start: Start,
     until_ns: u64,
 }
 
 impl PullTraffic {
-    fn new(shape: PullShape, cursors: Vec<Cursor>, window: Window) -> PullTraffic {
+    fn new(shape: PullShape, cursors: Vec<Cursor>, start: Start, window: Window) -> PullTraffic {
         let slots = Slots::new(cursors.len());
-        PullTraffic { shape, cursors, slots, out: Outbox::default(), until_ns: window.until_ns }
+        PullTraffic { shape, cursors, slots, out: Outbox::default(), start, until_ns: window.until_ns }
     }
 }
 
 impl Traffic for PullTraffic {
     fn offer(&mut self, moment: &Moment) {
-        if moment.now_ns >= self.until_ns {
-            return;
-        }
-        while let Some((slot, opaque)) = self.slots.take(moment.now_ns) {
+        while self.slots.has_free() {
+            let Some(since_ns) = self.start.take(moment.now_ns) else { return };
+            let Some((slot, opaque)) = self.slots.take(since_ns) else { return };
             let place = self.cursors[slot].place();
             let head = Head::request(self.shape.dialect, request::PULL_MESSAGE, opaque);
             let mut writer = FrameWriter::new(self.out.end(), &head);
@@ -237,7 +238,8 @@ impl Traffic for PullTraffic {
             // With a filter, what it did not want counts too: the server has looked at it.
             let passed = next.unwrap_or_default() - place.next;
             let count = if self.shape.is_filtered() { passed } else { count };
-            tally.success(now_ns, now_ns.saturating_sub(since_ns), count, frame.body.len() as u64);
+            let at_ns = self.start.moment_of(since_ns, now_ns);
+            tally.success(at_ns, now_ns.saturating_sub(since_ns), count, frame.body.len() as u64);
             cursor.advance(next);
             return Ok(());
         }
@@ -245,7 +247,7 @@ impl Traffic for PullTraffic {
             && let Some(passed) =
                 next.and_then(|next| next.checked_sub(cursor.place().next)).filter(|passed| *passed > 0)
         {
-            tally.success(now_ns, now_ns.saturating_sub(since_ns), passed, 0);
+            tally.success(self.start.moment_of(since_ns, now_ns), now_ns.saturating_sub(since_ns), passed, 0);
             cursor.advance(next);
             return Ok(());
         }
@@ -270,6 +272,18 @@ impl Traffic for PullTraffic {
 
     fn until_ns(&self) -> u64 {
         self.until_ns
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        (self.slots.has_free() && self.out.outgoing().is_empty()).then(|| self.start.due_ns()).flatten()
+    }
+
+    fn exhausted(&self, now_ns: u64) -> bool {
+        self.start.is_over(now_ns)
+    }
+
+    fn unsent(&self) -> u64 {
+        self.start.left()
     }
 }
 

@@ -10,7 +10,7 @@ use super::admin::Target;
 use super::answer::{self, Scanner};
 use super::error::BenchError;
 use super::lane::{Moment, Staged, Traffic};
-use super::pace::Pace;
+use super::pace::Start;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
 use super::slots::Slots;
@@ -111,8 +111,7 @@ pub struct SendTraffic {
     slots: Slots,
     ring: Ring,
     scanner: Scanner,
-    /// Without it, each answer makes room for the next request until the window ends.
-    pace: Option<Pace>,
+    start: Start,
     until_ns: u64,
     topic: u32,
     topics: u32,
@@ -132,7 +131,7 @@ impl SendTraffic {
             slots: Slots::new(inflight),
             ring: Ring::new(Template::new(shape), inflight),
             scanner: Scanner::default(),
-            pace: None,
+            start: Start::new(None, conn, conns, window.until_ns),
             until_ns: window.until_ns,
             topic: conn as u32 % shape.topics,
             topics: shape.topics,
@@ -147,8 +146,7 @@ impl SendTraffic {
 
     /// By the clock, if there is a rate: requests a second of all `lanes`, of which this is one.
     pub fn paced(self, requests_per_second: Option<f64>, lane: usize, lanes: usize) -> SendTraffic {
-        let pace = requests_per_second.map(|rate| Pace::new(rate, lane, lanes, self.until_ns));
-        SendTraffic { pace, ..self }
+        SendTraffic { start: Start::new(requests_per_second, lane, lanes, self.until_ns), ..self }
     }
 
     /// With keys that end in the moment from which each message counts, in nanoseconds of the run's clock.
@@ -194,17 +192,7 @@ impl Keys {
 impl Traffic for SendTraffic {
     fn offer(&mut self, moment: &Moment) {
         while self.left != Some(0) && self.slots.has_free() && !self.ring.is_full() {
-            let since_ns = match &mut self.pace {
-                Some(pace) => match pace.due_ns() {
-                    Some(due_ns) if due_ns <= moment.now_ns => {
-                        pace.advance();
-                        due_ns
-                    }
-                    _ => return,
-                },
-                None if moment.now_ns < self.until_ns => moment.now_ns,
-                None => return,
-            };
+            let Some(since_ns) = self.start.take(moment.now_ns) else { return };
             let Some((_, opaque)) = self.slots.take(since_ns) else { return };
             let keys = &mut self.keys;
             self.ring.stage(opaque, (self.topic, self.queue), &moment.born, || keys.next(since_ns));
@@ -223,8 +211,7 @@ impl Traffic for SendTraffic {
     fn answer(&mut self, frame: &Frame<'_>, now_ns: u64, tally: &mut Tally) -> Result<(), String> {
         let (code, since_ns) = self.settle(frame)?;
         if code == response::SUCCESS {
-            // By the clock, a message belongs to the moment it was due; else a stall would hide what it delayed.
-            let at_ns = if self.pace.is_some() { since_ns } else { now_ns };
+            let at_ns = self.start.moment_of(since_ns, now_ns);
             tally.success(at_ns, now_ns.saturating_sub(since_ns), self.messages, self.bytes);
         } else {
             tally.failure(code, || answer::remark(frame));
@@ -233,8 +220,7 @@ impl Traffic for SendTraffic {
     }
 
     fn due_ns(&self) -> Option<u64> {
-        let pace = self.pace.as_ref()?;
-        (self.slots.has_free() && self.ring.outgoing().is_empty()).then(|| pace.due_ns()).flatten()
+        (self.slots.has_free() && self.ring.outgoing().is_empty()).then(|| self.start.due_ns()).flatten()
     }
 
     fn slots(&self) -> &Slots {
@@ -246,14 +232,10 @@ impl Traffic for SendTraffic {
     }
 
     fn exhausted(&self, now_ns: u64) -> bool {
-        self.left == Some(0)
-            || match &self.pace {
-                Some(pace) => pace.due_ns().is_none(),
-                None => now_ns >= self.until_ns,
-            }
+        self.left == Some(0) || self.start.is_over(now_ns)
     }
 
     fn unsent(&self) -> u64 {
-        self.pace.as_ref().map_or(0, Pace::left)
+        self.start.left()
     }
 }
