@@ -47,6 +47,8 @@ one_server() {
 }
 start() { # what: waits for the ready line, at most two minutes
   local began i
+  # Nothing of the start before: the new one empties the file when it comes to it.
+  : > "$work/ready"
   began=$(now_ms)
   "$thrust" serve --data "$work/data" --nameserver-port 17876 --broker-port 17911 > "$work/ready" 2>> "$work/log" &
   pid=$!
