@@ -28,6 +28,7 @@ pub(crate) struct IndexCheck {
     previous_end: Option<i64>,
     /// Records from `.0` up to before `.1` must be in the index with all their keys.
     covered: Option<(u64, u64)>,
+    hashes: Vec<Wanted>,
     pub files: usize,
     pub entries: u64,
 }
@@ -48,6 +49,13 @@ struct Walk {
     last_timestamp: Option<i64>,
     read: Vec<u8>,
     read_from: u32,
+}
+
+/// A hash under which a record is to be found.
+struct Wanted {
+    hash: u32,
+    is_tag: bool,
+    found: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -100,7 +108,16 @@ impl IndexCheck {
             (first.begin_offset.max(0) as u64, last.end_offset.max(0) as u64)
         });
         let files = waiting.len();
-        Ok(IndexCheck { shape, waiting, current: None, previous_end: None, covered, files, entries: 0 })
+        Ok(IndexCheck {
+            shape,
+            waiting,
+            current: None,
+            previous_end: None,
+            covered,
+            hashes: Vec::new(),
+            files,
+            entries: 0,
+        })
     }
 
     /// Compares the next record of the log with its entries.
@@ -110,7 +127,10 @@ impl IndexCheck {
         if at < from {
             return Ok(());
         }
-        let mut hashes: Vec<(u32, bool)> = index::hashes_of(record).collect();
+        let mut hashes = std::mem::take(&mut self.hashes);
+        hashes.clear();
+        let wanted = |(hash, is_tag)| Wanted { hash, is_tag, found: false };
+        hashes.extend(index::hashes_of(record).map(wanted));
         while let Some((entry, number)) = self.next_until(at, findings)? {
             let Some(walk) = &mut self.current else { break };
             self.entries += 1;
@@ -120,12 +140,14 @@ impl IndexCheck {
                 findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
                 continue;
             }
-            let known = index::hashes_of(record).any(|(hash, _)| hash == entry.hash);
+            let mut known = false;
+            for wanted in hashes.iter_mut().filter(|wanted| wanted.hash == entry.hash) {
+                (known, wanted.found) = (true, true);
+            }
             if !known {
                 let what = format!("leads to the record at {at}, which has no key with hash {}", entry.hash);
                 findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
             }
-            hashes.retain(|(hash, _)| *hash != entry.hash);
             let begin = walk.header.begin_timestamp;
             if number == 1 && entry.offset == at as i64 && begin != record.store_timestamp {
                 let what = format!(
@@ -143,7 +165,8 @@ impl IndexCheck {
                 findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
             }
         }
-        let missing = hashes.iter().filter(|(_, is_tag)| !is_tag).count();
+        let missing = hashes.iter().filter(|wanted| !wanted.is_tag && !wanted.found).count();
+        self.hashes = hashes;
         // A file may have become full between two keys of its last record.
         if missing > 0 && at < until {
             let path = match (&self.current, self.waiting.front()) {

@@ -208,8 +208,9 @@ impl<'a> QueueCheck<'a> {
         wanted: &Unit,
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
-        let queue_dir = self.root.join(kind.dir()).join(topic).join(queue_id.to_string());
-        let dir = || queue_dir.clone();
+        // Most records are as they should be and need no path.
+        let root = &self.root;
+        let dir = || root.join(kind.dir()).join(topic).join(queue_id.to_string());
         let segment_entries = self.segment_entries[kind as usize];
         let reader = Reader { disk: self.disk, kind, segment_entries, ahead: self.read_ahead };
         if !self.topics.contains_key(topic) {
