@@ -4,10 +4,12 @@
 //! whose bodies are 1 MiB of zeros. Pages of zeros are not written, so that the log's files are sparse: a log of
 //! 100 GiB takes some hundred MiB. Everything else (records, CRCs, queues, index, checkpoint) is as always.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sim::{Layer, Layered};
 use store::{Batch, Clock, File, Options, RealClock, RealDisk, Store};
 use wire::hash;
@@ -24,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queues: u64 = args.next().map_or(Ok(10_000), |queues| queues.parse())?;
     let clock = Arc::new(RealClock::default());
     let began = clock.monotonic();
-    let disk = Arc::new(Layered::new(Arc::new(RealDisk), Sparse));
+    let disk = Arc::new(Layered::new(Arc::new(RealDisk), Sparse::default()));
     let store = Store::open(disk, clock.clone(), Options::new(&root), Arc::new(|_| {}))?;
     store.start_workers();
     let body = vec![0; BODY_BYTES];
@@ -67,32 +69,84 @@ fn push(store: &Store, batch: &mut Batch, number: u64, queue: u64, body: &[u8]) 
     batch.push(&queue, &message, hash::tags_code(None)).map(|_| ()).map_err(io::Error::other)
 }
 
-/// Leaves the pages of zeros of the log out: a new file reads as zeros.
-struct Sparse;
+/// Leaves the pages of zeros of the log out, which a new file reads as, and remembers the others: so the index, which
+/// reads all of the log, reads no hole either.
+#[derive(Default)]
+struct Sparse {
+    /// Of each segment that was made here, the pages that something was written to.
+    written: Mutex<HashMap<PathBuf, HashSet<u64>>>,
+}
+
+const ZEROS: [u8; PAGE] = [0; PAGE];
 
 fn is_of_log(path: &Path) -> bool {
     path.parent().is_some_and(|dir| dir.ends_with("commitlog"))
 }
 
+/// Calls `each` with stretches of the `len` bytes from `offset` on, each of pages for which `is_wanted` says the same:
+/// where it begins and ends, counted from `offset`, and what that is.
+fn stretches(
+    offset: u64,
+    len: usize,
+    is_wanted: impl Fn(u64, usize, usize) -> bool,
+    mut each: impl FnMut(usize, usize, bool) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut from, mut at, mut wanted) = (0, 0, false);
+    while at < len {
+        let page = (offset + at as u64) / PAGE as u64;
+        let until = len.min(at + PAGE - (offset as usize + at) % PAGE);
+        let is_wanted = is_wanted(page, at, until);
+        if is_wanted != wanted && from < at {
+            each(from, at, wanted)?;
+            from = at;
+        }
+        (wanted, at) = (is_wanted, until);
+    }
+    if from < len { each(from, len, wanted) } else { Ok(()) }
+}
+
 impl Layer for Sparse {
-    fn write_at(&self, below: &dyn File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if !is_of_log(path) {
-            return below.write_at(bytes, offset);
-        }
-        // Pieces that end where pages end; those that hold something are written.
-        let mut at = 0;
-        while at < bytes.len() {
-            let until = bytes.len().min(at + PAGE - (offset as usize + at) % PAGE);
-            let piece = &bytes[at..until];
-            if piece.len() < PAGE || piece.iter().any(|&byte| byte != 0) {
-                below.write_at(piece, offset + at as u64)?;
+    fn read_at(&self, below: &dyn File, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let all = self.written.lock();
+        let Some(pages) = all.get(path) else {
+            drop(all);
+            return below.read_at(buffer, offset);
+        };
+        let is_written = |page, _, _| pages.contains(&page);
+        stretches(offset, buffer.len(), is_written, |from, until, written| {
+            if written {
+                return below.read_at(&mut buffer[from..until], offset + from as u64);
             }
-            at = until;
-        }
-        Ok(())
+            buffer[from..until].fill(0);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, below: &dyn File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut all = self.written.lock();
+        let Some(pages) = all.get_mut(path) else {
+            drop(all);
+            return below.write_at(bytes, offset);
+        };
+        let holds_some = |_, from: usize, until: usize| bytes[from..until] != ZEROS[..until - from];
+        stretches(offset, bytes.len(), holds_some, |from, until, holds_some| {
+            if holds_some {
+                let first = (offset + from as u64) / PAGE as u64;
+                pages.extend(first..(offset + until as u64).div_ceil(PAGE as u64));
+                below.write_at(&bytes[from..until], offset + from as u64)?;
+            }
+            Ok(())
+        })
     }
 
     fn allocate(&self, below: &dyn File, path: &Path, from: u64, until: u64) -> io::Result<()> {
-        if is_of_log(path) { Ok(()) } else { below.allocate(from, until) }
+        if !is_of_log(path) {
+            return below.allocate(from, until);
+        }
+        // A new segment.
+        if from == 0 {
+            self.written.lock().insert(path.to_owned(), HashSet::new());
+        }
+        Ok(())
     }
 }
