@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Random;
 
 import org.apache.rocketmq.client.consumer.AllocateMessageQueueStrategy;
+import org.apache.rocketmq.client.consumer.rebalance.AllocateMachineRoomNearby;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragelyByCircle;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueByMachineRoom;
@@ -21,17 +22,32 @@ public class AllocationVectors {
         rooms.setConsumeridcs(new HashSet<>(Arrays.asList("r1", "r2")));
         List<AllocateMessageQueueStrategy> strategies = Arrays.asList(
             new AllocateMessageQueueAveragely(), new AllocateMessageQueueAveragelyByCircle(),
-            new AllocateMessageQueueConsistentHash(), rooms);
+            new AllocateMessageQueueConsistentHash(), rooms,
+            new AllocateMachineRoomNearby(new AllocateMessageQueueAveragely(), new Rooms()),
+            new AllocateMachineRoomNearby(new AllocateMessageQueueAveragelyByCircle(), new Rooms()));
         System.out.println("# strategy, member, queues (broker:id), members, its queues; AllocationVectors.java of interop/allocation");
         for (int group = 0; group < groups; group++) {
             List<String> members = members(random);
             for (AllocateMessageQueueStrategy strategy : strategies) {
-                List<MessageQueue> queues = queues(random, strategy == rooms);
+                List<MessageQueue> queues = queues(random, strategy.getName().startsWith("MACHINE_ROOM"));
                 for (String member : members) {
                     List<MessageQueue> result = strategy.allocate("G", member, queues, members);
                     System.out.println(String.join("\t", strategy.getName(), member, text(queues), String.join(",", members), text(result)));
                 }
             }
+        }
+    }
+
+    /** Of a broker what stands before the {@code @}; of a member one of r1 to r4 by the sum of its characters. */
+    static class Rooms implements AllocateMachineRoomNearby.MachineRoomResolver {
+        @Override
+        public String brokerDeployIn(MessageQueue queue) {
+            return queue.getBrokerName().split("@")[0];
+        }
+
+        @Override
+        public String consumerDeployIn(String client) {
+            return "r" + (1 + client.chars().sum() % 4);
         }
     }
 

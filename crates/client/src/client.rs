@@ -8,13 +8,20 @@ use tokio::task::AbortHandle;
 use crate::admin::Admin;
 use crate::consumer::{ConsumerBuilder, LitePullConsumerBuilder, PopConsumerBuilder};
 use crate::credentials::Credentials;
+use crate::discovery::Page;
 use crate::error::Error;
+use crate::hooks::{ConsumeHook, Hooks, SendHook};
 use crate::identity::{UniqueKeys, address_towards, client_id};
 use crate::names::{self, NameServers};
+use crate::namespace::{self, Namespace};
 use crate::producer::ProducerBuilder;
 use crate::reader::QueueReader;
 use crate::route::Route;
 use crate::shared::{Parts, Shared, Times};
+use crate::trace::{Trace, Tracer};
+
+/// How often the page that lists the name servers is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(120);
 
 /// Connections, routes and identity, shared by all producers and consumers that are made from it.
 ///
@@ -44,13 +51,45 @@ impl std::fmt::Debug for Client {
 #[derive(Debug, Clone)]
 #[must_use = "connect makes the client"]
 pub struct ClientBuilder {
-    servers: String,
+    servers: Servers,
     credentials: Option<Credentials>,
     instance: Option<String>,
+    namespace: Namespace,
+    hooks: Hooks,
+    trace: Option<Trace>,
     times: Times,
+    #[cfg(feature = "tls")]
+    tls: Option<remoting::Tls>,
+}
+
+/// Where the name servers are known from.
+#[derive(Debug, Clone)]
+enum Servers {
+    Listed(String),
+    /// From a page at this address.
+    OnPage(String),
 }
 
 impl ClientBuilder {
+    fn of(servers: Servers) -> ClientBuilder {
+        ClientBuilder {
+            servers,
+            credentials: None,
+            instance: None,
+            namespace: Namespace::default(),
+            hooks: Hooks::default(),
+            trace: None,
+            times: Times {
+                call: Duration::from_secs(3),
+                route_refresh: Duration::from_secs(30),
+                heartbeat: Duration::from_secs(30),
+                look_again: LOOK_AGAIN,
+            },
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
     /// Signs every request.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
@@ -61,6 +100,64 @@ impl ClientBuilder {
     /// other.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = Some(name.into());
+        self
+    }
+
+    /// Encrypts all connections. Without this nothing is encrypted, whatever servers offer.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::{Client, Tls};
+    ///
+    /// let tls = Tls::trusting("ca.pem")?.server_name("brokers.example")?;
+    /// let client = Client::builder("10.0.0.1:9876").tls(tls).connect().await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: remoting::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The namespace that topics and groups of this client are in, as part of their names (`MQ_INST_a_b%orders`).
+    /// Producers, consumers and readers have bare names; only [administration](Client::admin) speaks of complete ones,
+    /// since it is for those of all namespaces. A name server's address like `http://MQ_INST_a_b.example.com:80`
+    /// implies one.
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.namespace.prefix = Some(name.into()).filter(|name: &String| !name.is_empty());
+        self
+    }
+
+    /// The namespace that every request names beside what it asks for (`ns`), for servers that know such.
+    pub fn namespace_v2(mut self, name: impl Into<String>) -> Self {
+        self.namespace.named = Some(name.into()).filter(|name: &String| !name.is_empty());
+        self
+    }
+
+    /// Records what happens to messages, for `mqadmin queryMsgTraceById` and the dashboard. No send and no handler
+    /// waits for it; closing a producer or consumer waits up to 5 s for what is left to be recorded.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::{Client, Trace};
+    ///
+    /// let client = Client::builder("127.0.0.1:9876").trace(Trace::default()).connect().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn trace(mut self, trace: Trace) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Watches everything that producers of this client send; may be called several times.
+    pub fn send_hook(mut self, hook: impl SendHook) -> Self {
+        self.hooks.send.push(Arc::new(hook));
+        self
+    }
+
+    /// Watches everything that consumers of this client hand out; may be called several times.
+    pub fn consume_hook(mut self, hook: impl ConsumeHook) -> Self {
+        self.hooks.consume.push(Arc::new(hook));
         self
     }
 
@@ -76,30 +173,65 @@ impl ClientBuilder {
         self
     }
 
+    /// How often the page that lists the name servers is looked at again; every 2 minutes by default.
+    pub fn discovery_refresh(mut self, period: Duration) -> Self {
+        self.times.look_again = period;
+        self
+    }
+
     /// How often brokers hear of this client; 30 s by default. Brokers forget who is silent for 120 s.
     pub fn heartbeat(mut self, period: Duration) -> Self {
         self.times.heartbeat = period;
         self
     }
 
-    /// Makes the client. Nothing is sent yet: an unreachable server shows with the first call.
+    /// Makes the client. No server hears of it yet: one that is unreachable shows with the first call. Only a page that
+    /// lists the name servers is looked at here.
     ///
     /// # Errors
-    /// When the list of name servers cannot be understood.
-    #[allow(clippy::unused_async, reason = "it spawns tasks, and so needs the runtime that await implies")]
-    pub async fn connect(self) -> Result<Client, Error> {
-        let servers = names::parse(&self.servers)?;
+    /// When the list of name servers cannot be understood or had, or the client's certificate cannot be used.
+    pub async fn connect(mut self) -> Result<Client, Error> {
+        let (servers, page) = match &self.servers {
+            Servers::Listed(text) => {
+                let implied = namespace::of_endpoint(text).map(str::to_owned);
+                self.namespace.prefix = self.namespace.prefix.or(implied);
+                (names::parse(text)?, None)
+            }
+            Servers::OnPage(url) => {
+                let page = Page::parse(url)?;
+                (page.look().await?, Some(page))
+            }
+        };
         let Some(first) = servers.first() else {
             return Err(Error::Illegal("no name server is named".to_owned()));
         };
         let ip = address_towards(first);
+        let (tracer, outlet) = self.trace.map(Tracer::new).unzip();
+        if let Some(tracer) = &tracer {
+            self.hooks.send.push(Arc::clone(tracer) as Arc<dyn SendHook>);
+            self.hooks.consume.push(Arc::clone(tracer) as Arc<dyn ConsumeHook>);
+        }
         let shared = Shared::new(Parts {
             client_id: client_id(ip, self.instance.as_deref()),
             names: NameServers::new(servers),
             keys: UniqueKeys::new(ip),
             credentials: self.credentials,
+            namespace: self.namespace,
+            hooks: self.hooks,
+            tracer,
             times: self.times,
-        });
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+        })?;
+        if let Some(outlet) = outlet {
+            shared.keep_task(tokio::spawn(outlet.run(Arc::downgrade(&shared))).abort_handle());
+        }
+        if let Some(page) = page {
+            shared.keep_task(every(&shared, shared.times.look_again, move |shared| {
+                let page = page.clone();
+                async move { shared.look_for_names(&page).await }
+            }));
+        }
         shared.keep_task(every(&shared, shared.times.route_refresh, |shared| async move {
             shared.refresh_routes().await;
         }));
@@ -121,16 +253,22 @@ impl Client {
 
     /// A client with other than default settings.
     pub fn builder(servers: impl Into<String>) -> ClientBuilder {
-        ClientBuilder {
-            servers: servers.into(),
-            credentials: None,
-            instance: None,
-            times: Times {
-                call: Duration::from_secs(3),
-                route_refresh: Duration::from_secs(30),
-                heartbeat: Duration::from_secs(30),
-            },
-        }
+        ClientBuilder::of(Servers::Listed(servers.into()))
+    }
+
+    /// A client of the name servers that a page lists, as in `http://host:8080/rocketmq/nsaddr` or, for a unit,
+    /// `http://host:8080/rocketmq/nsaddr-unit?nofix=1`: its first line is `host:port;host:port`. The page is looked at
+    /// again every two minutes; while it cannot be had, the list that was there last holds.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::Client;
+    ///
+    /// let client = Client::discover("http://names.example:8080/rocketmq/nsaddr").connect().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn discover(page: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::of(Servers::OnPage(page.into()))
     }
 
     /// The id that servers know this client by.

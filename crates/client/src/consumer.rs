@@ -27,4 +27,4 @@ pub(crate) use member::Member;
 pub use options::StartFrom;
 pub use pop::{PopConsumer, PopConsumerBuilder, Popped};
 pub use serving::Serving;
-pub use strategy::Strategy;
+pub use strategy::{Rooms, Strategy};

@@ -56,3 +56,51 @@ impl std::fmt::Debug for Credentials {
         formatter.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `AclClientRPCHook` of Java 5.5.0; see `interop/acl`.
+    const TABLE: &str = include_str!("../tests/golden/signatures_java550.tsv");
+
+    fn bytes(digits: &str) -> Vec<u8> {
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn text(digits: &str) -> String {
+        String::from_utf8(bytes(digits)).unwrap()
+    }
+
+    #[test]
+    fn signatures_are_those_of_java() {
+        let (mut lines, mut tokens) = (0, 0);
+        for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
+            let [access, secret, token, pairs, body, expected] = line.split('\t').collect::<Vec<_>>()[..]
+            else {
+                panic!("not six columns: {line}");
+            };
+            let mut credentials = Credentials::new(text(access), text(secret));
+            if token != "-" {
+                credentials = credentials.with_security_token(text(token));
+                tokens += 1;
+            }
+            let pairs: Vec<(String, String)> = pairs
+                .split(',')
+                .map(|pair| pair.split_once('=').unwrap())
+                .map(|(name, value)| (text(name), text(value)))
+                .collect();
+            let mut fields: Vec<(&str, &str)> =
+                pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
+            assert_eq!(credentials.sign(&mut fields, &bytes(body)), expected, "{line}");
+            lines += 1;
+        }
+        assert!(lines == 300 && tokens > 50, "{lines} lines, {tokens} with a token");
+    }
+
+    #[test]
+    fn the_secret_is_not_shown() {
+        let shown = format!("{:?}", Credentials::new("user", "hidden").with_security_token("hidden too"));
+        assert!(shown.contains("user") && !shown.contains("hidden"), "{shown}");
+    }
+}

@@ -20,6 +20,14 @@ pub enum Error {
         /// What the last one said.
         last: String,
     },
+    /// The page that lists the name servers gave no list.
+    #[error("the list of name servers at {page} cannot be had: {what}")]
+    NoList {
+        /// Address of the page.
+        page: String,
+        /// What was wrong.
+        what: String,
+    },
     /// No name server knows the topic.
     #[error(
         "no broker has topic \"{topic}\"; create it, or let brokers create topics (autoCreateTopicEnable)"
@@ -140,6 +148,13 @@ impl Error {
 
     pub(crate) fn malformed(address: &str, what: impl std::fmt::Display) -> Error {
         Error::Malformed { address: address.to_owned(), what: what.to_string() }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<remoting::TlsError> for Error {
+    fn from(error: remoting::TlsError) -> Error {
+        Error::illegal(error)
     }
 }
 

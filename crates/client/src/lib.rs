@@ -27,14 +27,17 @@ mod body;
 mod client;
 mod consumer;
 mod credentials;
+mod discovery;
 mod error;
 mod fields;
 mod filter;
 mod heartbeat;
+mod hooks;
 mod identity;
 mod inbound;
 mod message;
 mod names;
+mod namespace;
 mod producer;
 mod reader;
 mod received;
@@ -42,16 +45,21 @@ mod registry;
 mod route;
 mod routes;
 mod shared;
+mod trace;
 
 pub use admin::{Admin, ConsumeResult, Moment, RequestMode};
+pub use body::Compression;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
     ByHand, Consumer, ConsumerBuilder, Delivered, LitePullConsumer, LitePullConsumerBuilder, PopConsumer,
-    PopConsumerBuilder, Popped, Serving, StartFrom, Strategy, Subscribed, Unsubscribed,
+    PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy, Subscribed, Unsubscribed,
 };
 pub use credentials::Credentials;
 pub use error::Error;
 pub use filter::Filter;
+pub use hooks::{
+    ConsumeHook, ConsumeOutcome, Consumed, Consuming, Ended, SendHook, SendKind, SendOutcome, Sending, Sent,
+};
 pub use message::{Delivery, Later, Message, Now, Ordered};
 pub use producer::{
     BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError, SendError,
@@ -59,7 +67,10 @@ pub use producer::{
 };
 pub use reader::{Pulled, QueueReader};
 pub use received::Received;
+#[cfg(feature = "tls")]
+pub use remoting::{Tls, TlsError};
 pub use route::Route;
+pub use trace::Trace;
 
 /// Bodies of requests and answers, as the protocol has them.
 pub use wire::body::{

@@ -262,6 +262,11 @@ impl<D: Delivery> Message<D> {
         text
     }
 
+    /// The kind of the message, by how it is delivered.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.get(props::DELAY).is_some()
+    }
+
     /// What any broker would refuse, found before anything is sent.
     pub(crate) fn check(&self, body_max: usize) -> Result<(), Error> {
         names::check_topic(&self.topic).map_err(Error::illegal)?;
@@ -280,19 +285,25 @@ impl<D: Delivery> Message<D> {
                 "property {name} has a meaning of its own; choose another name"
             )));
         }
-        let separates =
-            |text: &String| text.bytes().any(|byte| byte == props::NAME_VALUE || byte == props::END);
         for (name, value) in self.own.iter().chain(&self.properties) {
             if name.is_empty() || value.is_empty() {
                 return Err(Error::Illegal(format!("property \"{name}\" = \"{value}\" has an empty part")));
             }
-            if separates(name) || separates(value) {
+            if !is_property(name, value) {
                 let what = "has U+0001 or U+0002, which separate properties";
                 return Err(Error::Illegal(format!("property \"{name}\" {what}")));
             }
         }
         Ok(())
     }
+}
+
+/// Whether a property can be written down: none of its parts is empty or has a separator in it.
+pub(crate) fn is_property(name: &str, value: &str) -> bool {
+    let is_part = |text: &str| {
+        !text.is_empty() && !text.bytes().any(|byte| byte == props::NAME_VALUE || byte == props::END)
+    };
+    is_part(name) && is_part(value)
 }
 
 #[cfg(test)]

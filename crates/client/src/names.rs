@@ -36,12 +36,36 @@ impl NameServers {
         servers
     }
 
+    /// Takes another list, if its servers are others, and gives those that are not in it any more. Who was asked so far
+    /// is asked further if it is still there.
+    pub fn replace(&self, mut servers: Vec<String>) -> Option<Vec<String>> {
+        let mut state = self.state.lock();
+        let same = servers.len() == state.servers.len()
+            && servers.iter().all(|server| state.servers.contains(server));
+        if same || servers.is_empty() {
+            return None;
+        }
+        // Clients of one list should not all go to its first server.
+        shuffle(&mut servers);
+        let current = state.servers.get(state.current).cloned();
+        let old = std::mem::replace(&mut state.servers, servers);
+        let still = current.and_then(|current| state.servers.iter().position(|server| *server == current));
+        state.current = still.unwrap_or(0);
+        Some(old.into_iter().filter(|server| !state.servers.contains(server)).collect())
+    }
+
     /// This one answered, and is asked first from now on.
     pub fn answered(&self, server: &str) {
         let mut state = self.state.lock();
         if let Some(at) = state.servers.iter().position(|known| known == server) {
             state.current = at;
         }
+    }
+}
+
+fn shuffle(servers: &mut [String]) {
+    for at in (1..servers.len()).rev() {
+        servers.swap(at, random() as usize % (at + 1));
     }
 }
 
@@ -86,5 +110,11 @@ mod tests {
         let names = NameServers::new(parse("a:1;b:1;c:1").unwrap());
         names.answered("b:1");
         assert_eq!(names.in_order(), ["b:1", "c:1", "a:1"]);
+        assert_eq!(names.replace(parse("c:1;b:1;a:1").unwrap()), None, "the same in another order");
+        assert_eq!(names.replace(Vec::new()), None, "nothing is no list");
+        assert_eq!(names.replace(parse("d:1;b:1").unwrap()).unwrap(), ["a:1", "c:1"]);
+        assert_eq!(names.in_order(), ["b:1", "d:1"]);
+        assert_eq!(names.replace(parse("e:1").unwrap()).unwrap().len(), 2);
+        assert_eq!(names.in_order(), ["e:1"]);
     }
 }

@@ -23,12 +23,14 @@ use wire::recall::RecallHandle;
 pub use batch::BatchError;
 pub use receipt::{Receipt, SendError, SendStatus};
 pub use request::{Reply, RequestError};
+pub(crate) use send::send_trace;
 pub(crate) use transaction::{Checker, check_transaction};
 pub use transaction::{Decision, Transaction, TransactionProducer};
 
+use crate::body::Compression;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::message::{Delivery, Later, Message, Now, SHARDING_KEY};
+use crate::message::{Delivery, Later, Message, Now};
 use crate::received::Received;
 use crate::shared::Shared;
 use choice::Choice;
@@ -44,6 +46,7 @@ pub(crate) struct Options {
     attempt_timeout: Option<Duration>,
     attempts: u32,
     compress_from: usize,
+    compression: Compression,
     body_max: usize,
     in_flight: usize,
     in_flight_bytes: usize,
@@ -61,6 +64,7 @@ pub struct ProducerBuilder {
 
 impl ProducerBuilder {
     pub(crate) fn new(shared: Arc<Shared>, group: String) -> ProducerBuilder {
+        let group = shared.namespace.wrap(&group).into_owned();
         ProducerBuilder { shared, group, options: Options::usual() }
     }
 
@@ -85,6 +89,12 @@ impl ProducerBuilder {
     /// Compresses bodies from so many bytes on; 4,096 by default.
     pub fn compress_from(mut self, bytes: usize) -> Self {
         self.options.compress_from = bytes;
+        self
+    }
+
+    /// How bodies are compressed; as zlib streams by default, which all consumers can read.
+    pub fn compression(mut self, how: Compression) -> Self {
+        self.options.compression = how;
         self
     }
 
@@ -157,29 +167,38 @@ impl ProducerBuilder {
     fn build_with(self, checker: Option<Checker>) -> Result<Producer, Error> {
         check_group(&self.group).map_err(Error::illegal)?;
         self.shared.registry.add_producer(&self.group, checker)?;
-        let byte_permits = (self.options.in_flight_bytes / PERMIT_BYTES).min(u32::MAX as usize >> 4);
-        let inner = Inner {
-            messages: Arc::new(Semaphore::new(self.options.in_flight)),
-            bytes: Arc::new(Semaphore::new(byte_permits)),
-            byte_permits: byte_permits as u32,
-            shared: self.shared,
-            group: self.group,
-            options: self.options,
-            choice: Choice::new(),
-        };
-        Ok(Producer { inner: Arc::new(inner) })
+        Ok(Producer { inner: Arc::new(Inner::new(self.shared, self.group, self.options)) })
     }
 }
 
 /// What a producer and its clones share.
 pub(crate) struct Inner {
     shared: Arc<Shared>,
+    /// As servers know it.
     group: String,
+    /// As the application knows it.
+    named: String,
     options: Options,
     choice: Choice,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     byte_permits: u32,
+}
+
+impl Inner {
+    fn new(shared: Arc<Shared>, group: String, options: Options) -> Inner {
+        let byte_permits = (options.in_flight_bytes / PERMIT_BYTES).min(u32::MAX as usize >> 4);
+        Inner {
+            messages: Arc::new(Semaphore::new(options.in_flight)),
+            bytes: Arc::new(Semaphore::new(byte_permits)),
+            byte_permits: byte_permits as u32,
+            named: shared.namespace.unwrap(&group).into_owned(),
+            shared,
+            group,
+            options,
+            choice: Choice::new(),
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -215,7 +234,7 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// The group.
     pub fn group(&self) -> &str {
-        &self.inner.group
+        &self.inner.named
     }
 
     /// Queues of a topic that can be written.
@@ -223,7 +242,9 @@ impl Producer {
     /// # Errors
     /// When the topic's route cannot be had.
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, Error> {
-        Ok(self.inner.shared.route_to_send(topic).await?.queues_to_write())
+        let namespace = &self.inner.shared.namespace;
+        let route = self.inner.shared.route_to_send(&namespace.wrap(topic)).await?;
+        Ok(route.queues_to_write().into_iter().map(|queue| namespace.unwrap_queue(queue)).collect())
     }
 
     /// Sends a message and waits until a broker has stored it. All attempts carry the same id, and so does a message
@@ -246,7 +267,8 @@ impl Producer {
         message: Message<D>,
         queue: &MessageQueue,
     ) -> Result<Receipt, SendError<D>> {
-        if queue.topic != message.topic {
+        let namespace = &self.inner.shared.namespace;
+        if namespace.wrap(&queue.topic) != namespace.wrap(&message.topic) {
             let what =
                 format!("the queue is of topic \"{}\", the message of \"{}\"", queue.topic, message.topic);
             return Err(SendError::new(Error::Illegal(what), message, String::new(), 0, false));
@@ -290,9 +312,7 @@ impl Producer {
     /// # Errors
     /// When there is no connection to send it over, or no broker would take it.
     pub async fn send_oneway<D: Delivery>(&self, message: Message<D>) -> Result<(), Error> {
-        let key = self.inner.key_of(&message);
-        let outgoing = self.inner.prepare(&message, 0, &key, &[])?;
-        self.inner.tell(&outgoing, message.get(SHARDING_KEY)).await
+        self.inner.send_oneway(&message).await
     }
 
     /// Sends many messages in few requests: neighbours of one topic go together, up to the largest body.
@@ -325,7 +345,7 @@ impl Producer {
             MessageQueue { topic: place.topic.clone(), broker_name: place.broker_name.clone(), queue_id: 0 };
         let address = self.inner.shared.master_of(&queue).await?;
         let fields = Fields::new()
-            .text("producerGroup", self.group())
+            .text("producerGroup", self.inner.group.as_str())
             .text("topic", place.topic)
             .text("recallHandle", handle)
             .text("bname", place.broker_name);
@@ -344,6 +364,7 @@ impl Producer {
         }
         inner.shared.registry.remove_producer(&inner.group);
         inner.shared.unregister(Fields::new().text("producerGroup", inner.group.as_str())).await;
+        inner.shared.flush_traces().await;
     }
 }
 

@@ -11,6 +11,7 @@ use wire::code::{request, response};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::Filter;
+use crate::namespace::Namespace;
 use crate::received::{Received, read_all};
 use crate::route::MASTER_ID;
 use crate::shared::{Shared, number};
@@ -61,6 +62,8 @@ pub struct Pulled {
 pub struct QueueReader {
     shared: Arc<Shared>,
     group: String,
+    /// What the names that the application uses are in.
+    namespace: Namespace,
 }
 
 impl std::fmt::Debug for QueueReader {
@@ -71,7 +74,13 @@ impl std::fmt::Debug for QueueReader {
 
 impl QueueReader {
     pub(crate) fn new(shared: Arc<Shared>, group: String) -> QueueReader {
-        QueueReader { shared, group }
+        let namespace = shared.namespace.clone();
+        QueueReader { group: namespace.wrap(&group).into_owned(), shared, namespace }
+    }
+
+    /// A reader that takes names as servers have them.
+    pub(crate) fn of_all_namespaces(shared: Arc<Shared>, group: String) -> QueueReader {
+        QueueReader { shared, group, namespace: Namespace::default() }
     }
 
     /// Queues of a topic that can be read.
@@ -79,7 +88,8 @@ impl QueueReader {
     /// # Errors
     /// When the topic's route cannot be had.
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, Error> {
-        Ok(self.shared.route(topic).await?.queues_to_read())
+        let route = self.shared.route(&self.namespace.wrap(topic)).await?;
+        Ok(route.queues_to_read().into_iter().map(|queue| self.namespace.unwrap_queue(queue)).collect())
     }
 
     /// Pulls up to `max` messages from `offset` on, or none at once when none are there. The broker may give fewer.
@@ -108,6 +118,7 @@ impl QueueReader {
         filter: &Filter,
         wait: Duration,
     ) -> Result<Pulled, Error> {
+        let queue = &self.namespace.wrap_queue(queue);
         let address = self.shared.address_to_read(queue, MASTER_ID).await?;
         let suspend = if wait.is_zero() { 0 } else { SUSPEND };
         let fields = Fields::new()
@@ -124,7 +135,11 @@ impl QueueReader {
             .text("expressionType", filter.kind());
         let timeout = wait + self.shared.times.call;
         let answer = self.shared.call(&address, request::PULL_MESSAGE, &fields, &[], timeout).await?;
-        pulled(answer, &address, queue, filter)
+        let mut pulled = pulled(answer, &address, queue, filter)?;
+        for message in &mut pulled.messages {
+            self.namespace.unwrap_message(message);
+        }
+        Ok(pulled)
     }
 
     /// The oldest message of a queue.
@@ -132,7 +147,7 @@ impl QueueReader {
     /// # Errors
     /// When the broker cannot be asked or refuses.
     pub async fn min_offset(&self, queue: &MessageQueue) -> Result<i64, Error> {
-        self.shared.offset(queue, request::GET_MIN_OFFSET, |fields| fields).await
+        self.shared.offset(&self.namespace.wrap_queue(queue), request::GET_MIN_OFFSET, |fields| fields).await
     }
 
     /// One behind the newest message of a queue.
@@ -140,7 +155,7 @@ impl QueueReader {
     /// # Errors
     /// When the broker cannot be asked or refuses.
     pub async fn max_offset(&self, queue: &MessageQueue) -> Result<i64, Error> {
-        self.shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await
+        self.shared.offset(&self.namespace.wrap_queue(queue), request::GET_MAX_OFFSET, |fields| fields).await
     }
 
     /// The first message that was stored at or after a moment, given as Unix milliseconds.
@@ -149,6 +164,7 @@ impl QueueReader {
     /// When the broker cannot be asked or refuses.
     pub async fn offset_at(&self, queue: &MessageQueue, at_ms: i64) -> Result<i64, Error> {
         let at = |fields: Fields<'static>| fields.number("timestamp", at_ms);
+        let queue = &self.namespace.wrap_queue(queue);
         self.shared.offset(queue, request::SEARCH_OFFSET_BY_TIMESTAMP, at).await
     }
 
@@ -157,7 +173,7 @@ impl QueueReader {
     /// # Errors
     /// When the broker cannot be asked or refuses.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, Error> {
-        self.shared.committed(&self.group, queue).await
+        self.shared.committed(&self.group, &self.namespace.wrap_queue(queue)).await
     }
 
     /// Writes down where the group has come to, and waits for the broker to know.
@@ -165,7 +181,7 @@ impl QueueReader {
     /// # Errors
     /// When the broker cannot be asked or refuses.
     pub async fn commit(&self, queue: &MessageQueue, offset: i64) -> Result<(), Error> {
-        self.shared.commit(&self.group, queue, offset).await
+        self.shared.commit(&self.group, &self.namespace.wrap_queue(queue), offset).await
     }
 }
 

@@ -9,7 +9,7 @@ use wire::properties as props;
 use wire::record::Record;
 use wire::{batch, sys_flag};
 
-use crate::body::unpack;
+use crate::body::Room;
 use crate::error::Error;
 
 /// A message as a broker stored it.
@@ -80,21 +80,27 @@ impl Received {
 /// Reads records that stand one behind the other, as brokers answer with them. `broker_name` is whose they are.
 ///
 /// # Errors
-/// When the bytes are no records. A body that cannot be unpacked stays as it is, since skipping the message would lose
-/// it: its `sys_flag` still says that it is compressed.
+/// When the bytes are no records. A body that cannot be unpacked, or would become too large, stays as it is, since
+/// skipping the message would lose it: its `sys_flag` still says that it is compressed.
 pub(crate) fn read_all(bytes: &Bytes, broker_name: &str, address: &str) -> Result<Vec<Received>, Error> {
-    let mut messages = Vec::new();
+    let (mut messages, mut room) = (Vec::new(), Room::of_answer());
     let mut at = 0;
     while at < bytes.len() {
         let record = Record::parse(&bytes[at..]).map_err(|error| Error::malformed(address, error))?;
-        read(bytes, &record, broker_name, &mut messages);
+        read(bytes, &record, broker_name, &mut room, &mut messages);
         at += record.bytes.len();
     }
     Ok(messages)
 }
 
-fn read(bytes: &Bytes, record: &Record<'_>, broker_name: &str, messages: &mut Vec<Received>) {
-    let message = message(bytes, record, broker_name);
+fn read(
+    bytes: &Bytes,
+    record: &Record<'_>,
+    broker_name: &str,
+    room: &mut Room,
+    messages: &mut Vec<Received>,
+) {
+    let message = message(bytes, record, broker_name, room);
     const WRAPPED: i32 = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
     if record.sys_flag & WRAPPED != WRAPPED {
         messages.push(message);
@@ -119,12 +125,12 @@ fn read(bytes: &Bytes, record: &Record<'_>, broker_name: &str, messages: &mut Ve
     }
 }
 
-fn message(bytes: &Bytes, record: &Record<'_>, broker_name: &str) -> Received {
+fn message(bytes: &Bytes, record: &Record<'_>, broker_name: &str, room: &mut Room) -> Received {
     let properties = properties(record.properties);
     let offset_id =
         OffsetId { store_host: record.store_host, offset: record.physical_offset.max(0) as u64 }.to_string();
     let packed = bytes.slice_ref(record.body);
-    let (body, sys_flag) = match unpack(packed.clone(), record.sys_flag) {
+    let (body, sys_flag) = match room.unpack(packed.clone(), record.sys_flag) {
         Some(body) => (body, record.sys_flag & !(sys_flag::COMPRESSED | sys_flag::COMPRESSION_MASK)),
         None => (packed, record.sys_flag),
     };
@@ -156,4 +162,32 @@ fn message(bytes: &Bytes, record: &Record<'_>, broker_name: &str) -> Received {
 
 fn properties(text: &[u8]) -> Vec<(String, String)> {
     props::iter(text).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A message as little as one can be.
+    pub(crate) fn message(topic: &str, id: &str) -> Received {
+        let host = SocketAddr::from(([127, 0, 0, 1], 1));
+        Received {
+            topic: topic.to_owned(),
+            queue: MessageQueue { topic: topic.to_owned(), broker_name: "b".to_owned(), queue_id: 0 },
+            offset: 0,
+            body: Bytes::new(),
+            properties: Vec::new(),
+            flag: 0,
+            message_id: id.to_owned(),
+            offset_id: String::new(),
+            commit_log_offset: 0,
+            born_at_ms: 0,
+            born_host: host,
+            stored_at_ms: 0,
+            store_host: host,
+            reconsume_times: 0,
+            sys_flag: 0,
+            stored_bytes: 0,
+        }
+    }
 }

@@ -12,13 +12,23 @@ use wire::code::response;
 use wire::loose_json;
 
 use crate::credentials::Credentials;
+use crate::discovery::Page;
 use crate::error::Error;
 use crate::fields::Fields;
+use crate::hooks::Hooks;
 use crate::identity::UniqueKeys;
 use crate::inbound::Inbound;
 use crate::names::NameServers;
+use crate::namespace::Namespace;
 use crate::registry::Registry;
 use crate::routes::Routes;
+use crate::trace::Tracer;
+
+/// Field of a request with its signature.
+const SIGNATURE: &str = "Signature";
+/// Whether a request names a namespace, and which.
+const NAMESPACED: &str = "nsd";
+const NAMESPACE: &str = "ns";
 
 /// Times that hold for a whole client.
 #[derive(Debug, Clone)]
@@ -27,6 +37,7 @@ pub(crate) struct Times {
     pub call: Duration,
     pub route_refresh: Duration,
     pub heartbeat: Duration,
+    pub look_again: Duration,
 }
 
 /// The common part.
@@ -38,6 +49,9 @@ pub(crate) struct Shared {
     pub registry: Registry,
     pub keys: UniqueKeys,
     pub credentials: Option<Credentials>,
+    pub namespace: Namespace,
+    pub hooks: Hooks,
+    pub tracer: Option<Arc<Tracer>>,
     pub times: Times,
     closed: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -49,26 +63,61 @@ pub(crate) struct Parts {
     pub names: NameServers,
     pub keys: UniqueKeys,
     pub credentials: Option<Credentials>,
+    pub namespace: Namespace,
+    pub hooks: Hooks,
+    pub tracer: Option<Arc<Tracer>>,
     pub times: Times,
+    #[cfg(feature = "tls")]
+    pub tls: Option<remoting::Tls>,
 }
 
 impl Shared {
-    pub fn new(parts: Parts) -> Arc<Shared> {
+    pub fn new(parts: Parts) -> Result<Arc<Shared>, Error> {
         let inbound = Arc::new(Inbound::default());
+        let remoting = remoting::Client::new(Limits::default(), inbound.clone());
+        #[cfg(feature = "tls")]
+        let remoting = match &parts.tls {
+            Some(tls) => remoting.encrypted(tls)?,
+            None => remoting,
+        };
         let shared = Arc::new(Shared {
             client_id: parts.client_id,
-            remoting: remoting::Client::new(Limits::default(), inbound.clone()),
+            remoting,
             names: parts.names,
             routes: Routes::default(),
             registry: Registry::default(),
             keys: parts.keys,
             credentials: parts.credentials,
+            namespace: parts.namespace,
+            hooks: parts.hooks,
+            tracer: parts.tracer,
             times: parts.times,
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
         inbound.belongs_to(&shared);
-        shared
+        Ok(shared)
+    }
+
+    /// The fields of a request, and its signature, which covers everything else and so is made last.
+    fn header<'a>(
+        &'a self,
+        fields: &'a Fields<'_>,
+        body: &[u8],
+    ) -> (Vec<(&'a str, &'a str)>, Option<String>) {
+        let mut pairs = fields.pairs();
+        if let Some(namespace) = &self.namespace.named {
+            pairs.extend([(NAMESPACED, "true"), (NAMESPACE, namespace.as_str())]);
+        }
+        let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
+        (pairs, signature)
+    }
+
+    /// Waits until what is known of messages so far is sent to the topic of traces.
+    pub async fn flush_traces(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.flush().await;
+        }
     }
 
     /// Sends a request and waits for whatever is answered.
@@ -83,10 +132,9 @@ impl Shared {
         if self.is_closed() {
             return Err(Error::Stopped("the client"));
         }
-        let mut pairs = fields.pairs();
-        let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
+        let (mut pairs, signature) = self.header(fields, body);
         if let Some(signature) = &signature {
-            pairs.push(("Signature", signature));
+            pairs.push((SIGNATURE, signature));
         }
         let answer = self.remoting.call(address, code, &pairs, body, timeout).await?;
         if answer.code != response::GO_AWAY {
@@ -127,10 +175,9 @@ impl Shared {
 
     /// Sends a request that wants no answer over a connection that is there.
     pub fn tell_over(&self, channel: &Channel, code: i32, fields: &Fields<'_>, body: &[u8]) {
-        let mut pairs = fields.pairs();
-        let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
+        let (mut pairs, signature) = self.header(fields, body);
         if let Some(signature) = &signature {
-            pairs.push(("Signature", signature));
+            pairs.push((SIGNATURE, signature));
         }
         channel.oneway(code, &pairs, body);
     }
@@ -159,6 +206,20 @@ impl Shared {
             }
         }
         Err(Error::NoNameServer { tried: servers.len(), last })
+    }
+
+    /// Looks whether the page lists other name servers by now.
+    pub async fn look_for_names(&self, page: &Page) {
+        match page.look().await {
+            Ok(servers) => {
+                for gone in self.names.replace(servers).into_iter().flatten() {
+                    tracing::info!(server = gone, "a name server is not on {page} any more");
+                    self.remoting.abandon(&gone);
+                }
+            }
+            // What was known stays in use.
+            Err(error) => tracing::warn!("{error}"),
+        }
     }
 
     /// A task that ends with the client.

@@ -153,8 +153,8 @@ impl Channel {
         let Some(stream) = self.outbox.begin() else { return self.send(frames) };
         let rest = &frames[outbox::write_some(&stream, frames)..];
         self.grew(rest.len());
-        // What others queued meanwhile was left to us to mention.
-        if self.outbox.end(rest) {
+        // What others queued meanwhile was left to us to mention, as is what an encrypted stream could not write yet.
+        if self.outbox.end(rest) || stream.is_behind() {
             self.queued();
         }
     }

@@ -1,6 +1,8 @@
 //! The calling side: one connection per address, made when needed, requests pipelined over it.
 
 use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tokio::net::TcpStream;
 use crate::budget::{Budget, Limits};
 use crate::channel::{Answer, CallError, Channel};
 use crate::server::next_channel_id;
+use crate::stream::Stream;
 use crate::{Service, connection};
 
 /// Time to connect, as the official clients have it.
@@ -20,12 +23,30 @@ pub struct Client {
     service: Arc<dyn Service>,
     budget: Arc<Budget>,
     channels: Mutex<HashMap<String, Arc<Channel>>>,
+    #[cfg(feature = "tls")]
+    encrypted: Option<crate::tls::Connector>,
 }
 
 impl Client {
     /// A client that hands requests coming the other way to `service`.
     pub fn new(limits: Limits, service: Arc<dyn Service>) -> Client {
-        Client { service, budget: Budget::new(limits), channels: Mutex::new(HashMap::new()) }
+        Client {
+            service,
+            budget: Budget::new(limits),
+            channels: Mutex::new(HashMap::new()),
+            #[cfg(feature = "tls")]
+            encrypted: None,
+        }
+    }
+
+    /// Encrypts all connections from now on.
+    ///
+    /// # Errors
+    /// When certificate and key of the client cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn encrypted(mut self, tls: &crate::Tls) -> Result<Client, crate::TlsError> {
+        self.encrypted = Some(tls.connector()?);
+        Ok(self)
     }
 
     /// Sends a request to `address` (`host:port`) and waits for the answer; `timeout` covers connecting too.
@@ -49,13 +70,10 @@ impl Client {
             return Ok(Arc::clone(channel));
         }
         let failed = |cause: String| CallError::Connect { address: address.to_owned(), cause };
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+        let (stream, peer, local) = tokio::time::timeout(timeout, self.connect(address))
             .await
             .map_err(|_| failed("timed out".to_owned()))?
             .map_err(|error| failed(error.to_string()))?;
-        let _ = stream.set_nodelay(true);
-        let peer = stream.peer_addr().map_err(|error| failed(error.to_string()))?;
-        let local = stream.local_addr().map_err(|error| failed(error.to_string()))?;
         let channel = Channel::new(next_channel_id(), peer, local, Arc::clone(&self.budget));
         {
             let mut channels = self.channels.lock();
@@ -69,6 +87,19 @@ impl Client {
         }
         tokio::spawn(connection::run(stream, Arc::clone(&channel), Arc::clone(&self.service)));
         Ok(channel)
+    }
+
+    /// A new connection with the addresses of both ends, the other's first.
+    async fn connect(&self, address: &str) -> io::Result<(Stream, SocketAddr, SocketAddr)> {
+        let socket = TcpStream::connect(address).await?;
+        let _ = socket.set_nodelay(true);
+        let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
+        #[cfg(feature = "tls")]
+        if let Some(connector) = &self.encrypted {
+            let session = connector.agree(socket, address).await?;
+            return Ok((Stream::Tls(Box::new(session)), peer, local));
+        }
+        Ok((Stream::Plain(socket), peer, local))
     }
 
     /// The next call to `address` makes a new connection; calls under way on the present one still get their answers.

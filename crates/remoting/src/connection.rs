@@ -9,13 +9,13 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::Service;
 use crate::channel::Channel;
 use crate::inbound::{Inbound, Read};
 use crate::outbox::{self, write_some};
+use crate::stream::Stream;
 use crate::turn::Turn;
 
 /// Reads of one connection before others get their turn.
@@ -29,7 +29,7 @@ thread_local! {
 }
 
 struct Connection {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     channel: Arc<Channel>,
     service: Arc<dyn Service>,
     inbound: Inbound,
@@ -55,7 +55,7 @@ enum End {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn run(stream: TcpStream, channel: Arc<Channel>, service: Arc<dyn Service>) {
+pub(crate) async fn run(stream: Stream, channel: Arc<Channel>, service: Arc<dyn Service>) {
     let stream = Arc::new(stream);
     channel.outbox.open(Arc::clone(&stream));
     let mut connection = Connection {
@@ -100,7 +100,7 @@ impl Connection {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let interest = match (may_read, self.is_writing()) {
+            let interest = match (may_read, self.is_writing() || self.stream.is_behind()) {
                 (true, true) => Interest::READABLE | Interest::WRITABLE,
                 (true, false) => Interest::READABLE,
                 (false, _) => Interest::WRITABLE,
@@ -205,13 +205,7 @@ impl Connection {
     }
 
     /// Writes the answers of a turn at once; what the kernel does not take waits behind what waits already.
-    fn write_out(
-        stream: &TcpStream,
-        channel: &Channel,
-        sending: &mut Vec<u8>,
-        sent: usize,
-        out: &mut Vec<u8>,
-    ) {
+    fn write_out(stream: &Stream, channel: &Channel, sending: &mut Vec<u8>, sent: usize, out: &mut Vec<u8>) {
         if out.is_empty() {
             return;
         }
@@ -287,10 +281,10 @@ impl Connection {
         loop {
             let owing = self.channel.owes_answers();
             self.write_queued();
-            if !self.is_writing() && !owing {
+            if !self.is_writing() && !self.stream.is_behind() && !owing {
                 break;
             }
-            let writing = self.is_writing();
+            let writing = self.is_writing() || self.stream.is_behind();
             let ended = tokio::select! {
                 ready = self.stream.ready(Interest::WRITABLE), if writing => ready.is_err(),
                 () = self.channel.wake.notified() => false,
@@ -300,6 +294,7 @@ impl Connection {
                 break;
             }
         }
+        self.stream.say_goodbye();
         if reason.is_empty() { End::Quiet } else { End::Loud(reason) }
     }
 }

@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::io;
 
-use tokio::net::TcpStream;
 use wire::frame;
+
+use crate::stream::Stream;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 << 10;
@@ -41,7 +42,7 @@ impl Inbound {
     }
 
     /// Reads once and gives `consume` the bytes; it returns how many it has used up.
-    pub fn read(&mut self, stream: &TcpStream, consume: impl FnOnce(&[u8]) -> usize) -> io::Result<Read> {
+    pub fn read(&mut self, stream: &Stream, consume: impl FnOnce(&[u8]) -> usize) -> io::Result<Read> {
         let announced = frame::announced(&self.partial).unwrap_or(0);
         if announced > LARGE_BYTES && self.partial.len() < announced {
             self.read_large(stream, announced, consume)
@@ -58,7 +59,7 @@ impl Inbound {
 
     fn read_small(
         &mut self,
-        stream: &TcpStream,
+        stream: &Stream,
         buffer: &mut Vec<u8>,
         consume: impl FnOnce(&[u8]) -> usize,
     ) -> io::Result<Read> {
@@ -83,7 +84,7 @@ impl Inbound {
 
     fn read_large(
         &mut self,
-        stream: &TcpStream,
+        stream: &Stream,
         announced: usize,
         consume: impl FnOnce(&[u8]) -> usize,
     ) -> io::Result<Read> {

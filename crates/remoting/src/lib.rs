@@ -16,12 +16,17 @@ mod connection;
 mod inbound;
 mod outbox;
 mod server;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod turn;
 
 pub use budget::Limits;
 pub use channel::{Answer, CallError, Channel, Held};
 pub use client::Client;
 pub use server::{Listener, Server, ServerError};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 pub use turn::{ReplyTo, Request, Turn};
 
 use std::sync::Arc;

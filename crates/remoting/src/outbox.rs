@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// Buffers of idle connections above this size are given back.
 const KEPT_BYTES: usize = 4 << 10;
@@ -21,12 +22,12 @@ struct State {
     /// Somebody writes, or holds what must be written next. Everybody else queues.
     taken: bool,
     /// While the connection lasts.
-    stream: Option<Arc<TcpStream>>,
+    stream: Option<Arc<Stream>>,
 }
 
 impl Outbox {
     /// Frames can be written from now on.
-    pub fn open(&self, stream: Arc<TcpStream>) {
+    pub fn open(&self, stream: Arc<Stream>) {
         self.0.lock().stream = Some(stream);
     }
 
@@ -41,7 +42,7 @@ impl Outbox {
     }
 
     /// Takes the turn to write, if nothing is queued and nobody has it.
-    pub fn begin(&self) -> Option<Arc<TcpStream>> {
+    pub fn begin(&self) -> Option<Arc<Stream>> {
         let mut state = self.0.lock();
         if state.taken || !state.queued.is_empty() {
             return None;
@@ -91,7 +92,7 @@ pub(crate) fn shrink(buffer: &mut Vec<u8>) {
 }
 
 /// Writes as much as the kernel takes at once. An error shows again at the task's next read or write.
-pub(crate) fn write_some(stream: &TcpStream, bytes: &[u8]) -> usize {
+pub(crate) fn write_some(stream: &Stream, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
         match stream.try_write(&bytes[written..]) {

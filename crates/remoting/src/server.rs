@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::budget::{Budget, Limits};
 use crate::channel::Channel;
+use crate::stream::Stream;
 use crate::{Service, connection};
 
 /// Connections that may wait to be accepted.
@@ -181,7 +182,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, open: &Arc<Open>, service: &Arc<dy
     let service = Arc::clone(service);
     tokio::spawn(async move {
         let _admitted = admitted;
-        connection::run(stream, channel, service).await;
+        connection::run(Stream::Plain(stream), channel, service).await;
     });
 }
 

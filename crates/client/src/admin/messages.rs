@@ -107,7 +107,10 @@ impl Admin {
     /// # Errors
     /// When the broker does not answer, or there is no message at that position.
     pub async fn message_at(&self, queue: &MessageQueue, offset: i64) -> Result<Received, Error> {
-        let reader = crate::reader::QueueReader::new(std::sync::Arc::clone(&self.shared), TOOLS.to_owned());
+        let reader = crate::reader::QueueReader::of_all_namespaces(
+            std::sync::Arc::clone(&self.shared),
+            TOOLS.to_owned(),
+        );
         let pulled = reader.pull(queue, offset, 1, &crate::filter::Filter::all()).await?;
         let first = pulled.messages.into_iter().next().filter(|message| message.offset == offset);
         first.ok_or_else(|| {

@@ -12,6 +12,7 @@ use super::pop::{Popped, Receipt};
 use super::serving::Serving;
 use crate::error::Error;
 use crate::fields::Fields;
+use crate::hooks::{ConsumeOutcome, Watched};
 use crate::received::Received;
 
 /// Pause before a message that could not be sent back is given out again here.
@@ -31,6 +32,8 @@ pub struct Delivered {
     message: Received,
     /// How it is settled, until it is.
     place: Option<Place>,
+    /// While hooks watch what becomes of it.
+    watched: Option<Watched>,
 }
 
 /// Where a message came from, which is where its fate is told.
@@ -59,8 +62,8 @@ impl std::ops::Deref for Delivered {
 
 impl From<Popped> for Delivered {
     fn from(popped: Popped) -> Delivered {
-        let Popped { message, receipt } = popped;
-        Delivered { message, place: Some(Place::Popped(receipt)) }
+        let Popped { message, receipt, watched } = popped;
+        Delivered { message, place: Some(Place::Popped(receipt)), watched }
     }
 }
 
@@ -71,25 +74,39 @@ impl Delivered {
         messages.into_iter().map(move |message| {
             let (member, assigned) = (Arc::clone(member), Arc::clone(&assigned));
             let seat = Seat { member, assigned, generation, handed: false };
-            Delivered { message, place: Some(Place::Pulled(seat)) }
+            Delivered { message, place: Some(Place::Pulled(seat)), watched: None }
         })
     }
 
     /// The message, if it was popped.
     pub(super) fn into_popped(mut self) -> Option<Popped> {
         match self.place.take()? {
-            Place::Popped(receipt) => Some(Popped { message: self.message.clone(), receipt }),
+            Place::Popped(receipt) => {
+                Some(Popped { message: self.message.clone(), receipt, watched: self.watched.take() })
+            }
             Place::Pulled(_) => None,
         }
     }
 
     /// Counts the message as in the application's hands; `None` when it is not this member's any more.
     pub(super) fn hand_over(mut self) -> Option<Delivered> {
-        let handed = match self.place.as_mut()? {
+        let place = self.place.as_mut()?;
+        let handed = match place {
             Place::Pulled(seat) => seat.hand_over(),
             Place::Popped(receipt) => receipt.hand_over(),
         };
-        handed.then_some(self)
+        if !handed {
+            return None;
+        }
+        self.watched = place.member().consuming(&mut self.message);
+        Some(self)
+    }
+
+    /// Ends the application's part; `None` when that has ended already.
+    fn settle(&mut self, outcome: ConsumeOutcome) -> Option<Place> {
+        let place = self.place.take()?;
+        place.member().consumed(self.watched.take(), &self.message, outcome);
+        Some(place)
     }
 
     /// The message itself, for a handler.
@@ -99,7 +116,7 @@ impl Delivered {
 
     /// It is done. The offset is written down a little later, and at the end.
     pub fn ack(mut self) {
-        match self.place.take() {
+        match self.settle(ConsumeOutcome::Done) {
             Some(Place::Pulled(seat)) => seat.done(self.message.offset),
             Some(Place::Popped(receipt)) => receipt.acknowledge_later(),
             None => (),
@@ -124,7 +141,8 @@ impl Delivered {
     }
 
     async fn failed(mut self, level: i32) {
-        if let Some(place) = self.place.take() {
+        let outcome = if level == DEAD { ConsumeOutcome::Dead } else { ConsumeOutcome::Failed };
+        if let Some(place) = self.settle(outcome) {
             place.failed(self.message.clone(), level).await;
         }
     }
@@ -132,7 +150,7 @@ impl Delivered {
 
 impl Drop for Delivered {
     fn drop(&mut self) {
-        let Some(place) = self.place.take().filter(Place::is_handed) else { return };
+        let Some(place) = self.settle(ConsumeOutcome::Dropped).filter(Place::is_handed) else { return };
         tracing::debug!(id = self.message.message_id, "dropped without being settled; it comes again");
         let message = self.message.clone();
         let runtime = place.member().runtime.clone();
@@ -253,10 +271,11 @@ impl Member {
     /// Gives a message back to the broker, which delivers it again later or makes a dead letter of it. `topic` is where
     /// it lay.
     pub(super) async fn send_back(&self, message: &Received, topic: &str, level: i32) -> Result<(), Error> {
-        let address = self.shared.master_of(&message.queue).await?;
+        let namespace = &self.shared.namespace;
+        let address = self.shared.master_of(&namespace.wrap_queue(&message.queue)).await?;
         let fields = Fields::new()
             .text("group", self.group.as_str())
-            .text("originTopic", topic)
+            .text("originTopic", namespace.wrap(topic))
             .number("offset", message.commit_log_offset)
             .number("delayLevel", level)
             .text("originMsgId", message.message_id.as_str())
@@ -310,7 +329,10 @@ impl Consumer {
     /// by the filter. Brokers alone know this of queues that are popped.
     pub fn positions(&self) -> BTreeMap<wire::body::MessageQueue, i64> {
         let assigned = self.intake.member.assigned().into_iter();
-        assigned.map(|one| (one.queue.clone(), one.window.lock().committable())).collect()
+        let namespace = &self.intake.member.shared.namespace;
+        let position =
+            |one: Arc<Assigned>| (namespace.unwrap_queue(one.queue.clone()), one.window.lock().committable());
+        assigned.map(position).collect()
     }
 
     /// Takes no more messages, waits up to `limit` until those in hands are settled, writes offsets down and leaves the

@@ -121,5 +121,6 @@ impl Member {
         self.shared.registry.remove_consumer(self);
         self.queues.lock().clear();
         self.popped.lock().clear();
+        self.shared.flush_traces().await;
     }
 }

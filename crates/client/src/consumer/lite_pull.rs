@@ -18,6 +18,7 @@ use super::strategy::Strategy;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::Filter;
+use crate::hooks::ConsumeOutcome;
 use crate::received::Received;
 use crate::shared::Shared;
 
@@ -115,7 +116,7 @@ impl<S> LitePullConsumerBuilder<S> {
 
     async fn begin(self) -> Result<LitePullConsumer<S>, Error> {
         let (member, given) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
-        *member.chosen.lock() = self.chosen;
+        member.choose(self.chosen);
         let intake = Intake::new(Arc::clone(&member), given);
         member.start().await?;
         Ok(LitePullConsumer { intake, ready: VecDeque::new(), polled: None, state: PhantomData })
@@ -255,7 +256,13 @@ impl<S> LitePullConsumer<S> {
     }
 
     fn hand_over(&mut self, batch: Batch) -> Vec<Received> {
-        let Batch { assigned, generation, messages } = batch;
+        let Batch { assigned, generation, mut messages } = batch;
+        let member = self.member();
+        for message in &mut messages {
+            // As with the official clients, whoever watches hears of both ends now.
+            let watched = member.consuming(message);
+            member.consumed(watched, message, ConsumeOutcome::Done);
+        }
         let offsets = messages.iter().map(|message| message.offset).collect();
         self.polled = Some(Polled { assigned, generation, offsets });
         messages
@@ -282,7 +289,8 @@ impl<S> LitePullConsumer<S> {
     }
 
     fn assigned(&self, queue: &MessageQueue) -> Result<Arc<Assigned>, Error> {
-        let assigned = self.member().queues.lock().get(queue).cloned();
+        let complete = self.member().shared.namespace.wrap_queue(queue);
+        let assigned = self.member().queues.lock().get(&complete).cloned();
         assigned.ok_or_else(|| {
             let MessageQueue { topic, broker_name, queue_id } = queue;
             Error::Illegal(format!("queue {queue_id} of \"{topic}\" at {broker_name} is not assigned"))
@@ -312,8 +320,8 @@ impl<S> LitePullConsumer<S> {
     pub async fn seek(&self, queue: &MessageQueue, offset: i64) -> Result<(), Error> {
         let assigned = self.assigned(queue)?;
         let shared = &self.member().shared;
-        let oldest = shared.offset(queue, request::GET_MIN_OFFSET, |fields| fields).await?;
-        let end = shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await?;
+        let oldest = shared.offset(&assigned.queue, request::GET_MIN_OFFSET, |fields| fields).await?;
+        let end = shared.offset(&assigned.queue, request::GET_MAX_OFFSET, |fields| fields).await?;
         if !(oldest..=end).contains(&offset) {
             let what = format!("offset {offset} is outside of the queue, which has {oldest} to {end}");
             return Err(Error::Illegal(what));
@@ -354,7 +362,7 @@ impl<S> LitePullConsumer<S> {
         more: impl FnOnce(Fields<'static>) -> Fields<'static>,
     ) -> Result<(), Error> {
         let assigned = self.assigned(queue)?;
-        let offset = self.member().shared.offset(queue, code, more).await?;
+        let offset = self.member().shared.offset(&assigned.queue, code, more).await?;
         assigned.restart(offset);
         Ok(())
     }
@@ -405,7 +413,8 @@ impl<S> LitePullConsumer<S> {
     ) -> Result<(), Error> {
         let member = self.member();
         for (queue, offset) in offsets {
-            member.shared.commit(&member.group, &queue, offset).await?;
+            let complete = member.shared.namespace.wrap_queue(&queue);
+            member.shared.commit(&member.group, &complete, offset).await?;
             if let Ok(assigned) = self.assigned(&queue) {
                 assigned.committed.store(offset, Ordering::Release);
             }
@@ -418,7 +427,8 @@ impl<S> LitePullConsumer<S> {
     /// # Errors
     /// When the broker cannot be asked.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<i64>, Error> {
-        self.member().stored(queue).await
+        let member = self.member();
+        member.stored(&member.shared.namespace.wrap_queue(queue)).await
     }
 
     /// Says that what was polled last is done, writes offsets down unless that is done by hand, and leaves the group.
@@ -433,7 +443,15 @@ impl LitePullConsumer<ByHand> {
     /// [assigned](LitePullConsumer::assignment) when this returns; the others follow when they can.
     pub async fn assign(&mut self, queues: impl IntoIterator<Item = MessageQueue>) {
         self.settle();
-        *self.member().chosen.lock() = queues.into_iter().collect();
+        self.member().choose(queues.into_iter().collect());
         self.member().divide().await;
+    }
+}
+
+impl Member {
+    /// Takes the queues that the application wants.
+    fn choose(&self, queues: BTreeSet<MessageQueue>) {
+        let complete = queues.iter().map(|queue| self.shared.namespace.wrap_queue(queue));
+        *self.chosen.lock() = complete.collect();
     }
 }

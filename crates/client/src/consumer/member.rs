@@ -18,6 +18,7 @@ use super::pop::PopQueue;
 use super::window::Window;
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::hooks::{ConsumeOutcome, Watched};
 use crate::identity::now_ms;
 use crate::received::Received;
 use crate::shared::Shared;
@@ -30,7 +31,10 @@ const LOCK_LIFE: Duration = Duration::from_secs(30);
 /// A member of a consumer group.
 pub(crate) struct Member {
     pub(super) shared: Arc<Shared>,
+    /// As servers know it.
     pub(super) group: String,
+    /// As the application knows it.
+    named: String,
     pub(super) options: Options,
     pub(super) subscriptions: BTreeMap<String, Filter>,
     /// Queues that are pulled.
@@ -149,9 +153,12 @@ impl Member {
     pub(super) fn new(
         shared: Arc<Shared>,
         group: String,
-        mut subscriptions: BTreeMap<String, Filter>,
+        subscriptions: BTreeMap<String, Filter>,
         options: Options,
     ) -> Result<(Arc<Member>, mpsc::UnboundedReceiver<Given>), Error> {
+        let group = shared.namespace.wrap(&group).into_owned();
+        let complete = |(topic, filter): (String, _)| (shared.namespace.wrap(&topic).into_owned(), filter);
+        let mut subscriptions: BTreeMap<_, _> = subscriptions.into_iter().map(complete).collect();
         check_group(&group).map_err(Error::illegal)?;
         for topic in subscriptions.keys() {
             check_topic(topic).map_err(Error::illegal)?;
@@ -166,6 +173,7 @@ impl Member {
         // How much there may be in it is bounded by what each queue may have open.
         let (intake, outlet) = mpsc::unbounded_channel();
         let member = Arc::new(Member {
+            named: shared.namespace.unwrap(&group).into_owned(),
             shared,
             group,
             options,
@@ -188,6 +196,19 @@ impl Member {
 
     pub fn group(&self) -> &str {
         &self.group
+    }
+
+    /// A message comes into the application's hands: it gets the names that are known there, and hooks hear of it.
+    pub(super) fn consuming(&self, message: &mut Received) -> Option<Watched> {
+        self.shared.namespace.unwrap_message(message);
+        self.shared.hooks.consuming(&self.named, message, || self.shared.keys.next(now_ms()))
+    }
+
+    /// A message that somebody may have `watched` is out of the application's hands.
+    pub(super) fn consumed(&self, watched: Option<Watched>, message: &Received, outcome: ConsumeOutcome) {
+        if let Some(watched) = watched {
+            self.shared.hooks.consumed(&watched, &self.named, message, outcome);
+        }
     }
 
     pub fn is_broadcast(&self) -> bool {
@@ -232,10 +253,11 @@ impl Member {
         self.popped.lock().values().cloned().collect()
     }
 
-    /// Queues that this member reads now, in whichever way.
+    /// Queues that this member reads now, in whichever way, with the names that the application knows.
     pub(super) fn held_queues(&self) -> Vec<MessageQueue> {
-        let pulled: Vec<_> = self.queues.lock().keys().cloned().collect();
-        pulled.into_iter().chain(self.popped.lock().keys().cloned()).collect()
+        let mut held: Vec<_> = self.queues.lock().keys().cloned().collect();
+        held.extend(self.popped.lock().keys().cloned());
+        held.into_iter().map(|queue| self.shared.namespace.unwrap_queue(queue)).collect()
     }
 
     /// What a heartbeat says of this member.

@@ -1,6 +1,8 @@
 //! Which member of a group reads which queue: every member computes the same, from the same lists (client.md §3.8).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use wire::body::MessageQueue;
@@ -10,7 +12,7 @@ const PLACES: usize = 10;
 
 /// How queues are divided. All members of a group must use the same; the results are those of the Java classes of the
 /// same names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Strategy {
     /// Neighbouring queues to one member (`AVG`).
@@ -22,19 +24,66 @@ pub enum Strategy {
     ConsistentHash,
     /// Of brokers called `room@name` only those of these rooms (`MACHINE_ROOM`).
     MachineRoom(BTreeSet<String>),
+    /// Queues to members in the same room, and those of rooms where no member is to all; within each of these as
+    /// another strategy says (`MACHINE_ROOM_NEARBY-…`).
+    MachineRoomNearby {
+        /// Who is where.
+        rooms: Arc<dyn Rooms>,
+        /// How queues of one room are divided.
+        within: Box<Strategy>,
+    },
     /// These queues, whatever others have (`CONFIG`).
     Config(Vec<MessageQueue>),
 }
 
+impl std::fmt::Debug for Strategy {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Strategy").field(&self.name()).finish()
+    }
+}
+
+/// Where brokers and members of a group are, for [`Strategy::MachineRoomNearby`]. All members must know the same.
+///
+/// ```
+/// use std::sync::Arc;
+/// use thrustmq_client::{MessageQueue, Rooms, Strategy};
+///
+/// /// Brokers are called `room@name`, and clients have an instance name of the same form.
+/// struct ByName;
+///
+/// impl Rooms for ByName {
+///     fn of_broker(&self, queue: &MessageQueue) -> String {
+///         queue.broker_name.split('@').next().unwrap_or_default().to_owned()
+///     }
+///
+///     fn of_member(&self, client_id: &str) -> String {
+///         client_id.split('@').nth(1).unwrap_or_default().to_owned()
+///     }
+/// }
+///
+/// let strategy = Strategy::MachineRoomNearby { rooms: Arc::new(ByName), within: Box::default() };
+/// assert_eq!(strategy.name(), "MACHINE_ROOM_NEARBY-AVG");
+/// ```
+pub trait Rooms: Send + Sync {
+    /// Room of the broker that holds a queue.
+    fn of_broker(&self, queue: &MessageQueue) -> String;
+
+    /// Room of the member with this id.
+    fn of_member(&self, client_id: &str) -> String;
+}
+
 impl Strategy {
     /// The protocol's name.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> Cow<'static, str> {
         match self {
-            Strategy::Averagely => "AVG",
-            Strategy::Circle => "AVG_BY_CIRCLE",
-            Strategy::ConsistentHash => "CONSISTENT_HASH",
-            Strategy::MachineRoom(_) => "MACHINE_ROOM",
-            Strategy::Config(_) => "CONFIG",
+            Strategy::Averagely => "AVG".into(),
+            Strategy::Circle => "AVG_BY_CIRCLE".into(),
+            Strategy::ConsistentHash => "CONSISTENT_HASH".into(),
+            Strategy::MachineRoom(_) => "MACHINE_ROOM".into(),
+            Strategy::MachineRoomNearby { within, .. } => {
+                format!("MACHINE_ROOM_NEARBY-{}", within.name()).into()
+            }
+            Strategy::Config(_) => "CONFIG".into(),
         }
     }
 
@@ -46,6 +95,9 @@ impl Strategy {
             Strategy::Circle => queues.iter().skip(index).step_by(members.len()).cloned().collect(),
             Strategy::ConsistentHash => on_ring(me, queues, members),
             Strategy::MachineRoom(rooms) => in_rooms(rooms, index, queues, members.len()),
+            Strategy::MachineRoomNearby { rooms, within } => {
+                nearby(rooms.as_ref(), within, me, queues, members)
+            }
             Strategy::Config(own) => own.clone(),
         }
     }
@@ -95,6 +147,31 @@ fn in_rooms(
     own.iter().skip(index * each).take(each).copied().chain(extra).cloned().collect()
 }
 
+fn nearby(
+    rooms: &dyn Rooms,
+    within: &Strategy,
+    me: &str,
+    queues: &[MessageQueue],
+    members: &[String],
+) -> Vec<MessageQueue> {
+    let mut by_room: BTreeMap<String, Vec<MessageQueue>> = BTreeMap::new();
+    for queue in queues {
+        by_room.entry(rooms.of_broker(queue)).or_default().push(queue.clone());
+    }
+    let mut present: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for member in members {
+        present.entry(rooms.of_member(member)).or_default().push(member.clone());
+    }
+    let here = rooms.of_member(me);
+    let near = by_room.remove(&here).unwrap_or_default();
+    let neighbours = present.get(&here).map_or(&[][..], Vec::as_slice);
+    let mut own = within.allocate(me, &near, neighbours);
+    for (_, far) in by_room.into_iter().filter(|(room, _)| !present.contains_key(room)) {
+        own.extend(within.allocate(me, &far, members));
+    }
+    own
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +189,23 @@ mod tests {
         parts.map(queue).collect()
     }
 
+    /// As `AllocationVectors.java` has it.
+    struct Marked;
+
+    impl Rooms for Marked {
+        fn of_broker(&self, queue: &MessageQueue) -> String {
+            queue.broker_name.split('@').next().unwrap().to_owned()
+        }
+
+        fn of_member(&self, client_id: &str) -> String {
+            format!("r{}", 1 + client_id.bytes().map(u32::from).sum::<u32>() % 4)
+        }
+    }
+
+    fn near(within: Strategy) -> Strategy {
+        Strategy::MachineRoomNearby { rooms: Arc::new(Marked), within: Box::new(within) }
+    }
+
     #[test]
     fn every_member_gets_what_java_gives_it() {
         let mut lines = 0;
@@ -124,6 +218,8 @@ mod tests {
                 "AVG_BY_CIRCLE" => Strategy::Circle,
                 "CONSISTENT_HASH" => Strategy::ConsistentHash,
                 "MACHINE_ROOM" => Strategy::MachineRoom(["r1", "r2"].map(str::to_owned).into()),
+                "MACHINE_ROOM_NEARBY-AVG" => near(Strategy::Averagely),
+                "MACHINE_ROOM_NEARBY-AVG_BY_CIRCLE" => near(Strategy::Circle),
                 other => panic!("unknown strategy {other}"),
             };
             let members: Vec<String> = members.split(',').map(str::to_owned).collect();
@@ -131,7 +227,7 @@ mod tests {
             assert_eq!(strategy.name(), name);
             lines += 1;
         }
-        assert!(lines > 300, "only {lines} lines");
+        assert!(lines > 500, "only {lines} lines");
     }
 
     #[test]

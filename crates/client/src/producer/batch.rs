@@ -1,5 +1,7 @@
 //! Many messages in few requests (client.md §2.6).
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use wire::batch::{self, Entry};
 use wire::code::request;
@@ -7,8 +9,9 @@ use wire::properties as props;
 
 use super::Inner;
 use super::receipt::Receipt;
-use super::send::{Outgoing, Target};
+use super::send::{Failure, Outgoing, Stored, Target, told};
 use crate::error::Error;
+use crate::hooks::{SendOutcome, Sent};
 use crate::message::Message;
 
 /// Sends of many messages of which not all were confirmed.
@@ -26,60 +29,103 @@ pub struct BatchError {
     pub maybe_stored: usize,
 }
 
+/// What a message of a batch goes under.
+struct Mark {
+    key: String,
+    /// Properties that hooks added.
+    added: Vec<(String, String)>,
+}
+
 /// Messages that go in one request.
 struct Part {
     body: Vec<u8>,
-    keys: Vec<String>,
+    count: usize,
 }
 
 impl Inner {
     /// Sends messages, as many in one request as topic and size allow.
     pub async fn send_all(&self, mut messages: Vec<Message>) -> Result<Vec<Receipt>, BatchError> {
+        let begun = Instant::now();
+        let marks: Vec<Mark> = messages.iter().map(|message| self.mark(message)).collect();
         let mut receipts = Vec::with_capacity(messages.len());
-        let mut at = 0;
-        while at < messages.len() {
-            let sent = match self.part(&messages[at..]) {
+        while receipts.len() < messages.len() {
+            let at = receipts.len();
+            let (sent, count) = match self.part(&messages[at..], &marks[at..]) {
                 Ok(part) => {
-                    let keys = part.keys.clone();
-                    let sent = self.send_part(&messages[at], part).await;
-                    sent.map_err(|(error, maybe)| {
-                        let count = if maybe { keys.len() } else { 0 };
-                        // Sent again, they are still the same messages.
-                        for (message, key) in messages[at..].iter_mut().zip(keys) {
-                            message.message_id = Some(key);
-                        }
-                        (error, count)
-                    })
+                    let count = part.count;
+                    (self.send_part(&messages[at], part).await, count)
                 }
-                Err(error) => Err((error, 0)),
+                Err(error) => (Err(Failure::unsent(error)), 0),
             };
             match sent {
-                Ok(some) => {
-                    at += some.len();
+                Ok(whole) => {
+                    let part = at..at + count;
+                    let some = divided(&whole.receipt, &marks[part.clone()]);
+                    for (index, receipt) in part.zip(&some) {
+                        let outcome = SendOutcome::Stored(receipt);
+                        let sent = Sent { outcome, ..told(&Ok(&whole), begun.elapsed(), 0) };
+                        self.tell_hooks(&messages[index], &marks[index], &sent);
+                    }
                     receipts.extend(some);
                 }
-                Err((source, maybe_stored)) => {
+                Err(failure) => {
+                    self.tell_rest(&messages[at..], &marks[at..], &failure, count, begun.elapsed());
+                    // Sent again, those that were sent are still the same messages.
+                    for (message, mark) in messages[at..].iter_mut().zip(&marks[at..]).take(count) {
+                        message.message_id = Some(mark.key.clone());
+                    }
+                    let maybe_stored = if failure.maybe_stored { count } else { 0 };
                     let unsent = messages.into_iter().skip(at).collect();
-                    return Err(BatchError { source, receipts, unsent, maybe_stored });
+                    return Err(BatchError { source: failure.error, receipts, unsent, maybe_stored });
                 }
             }
         }
         Ok(receipts)
     }
 
+    fn mark(&self, message: &Message) -> Mark {
+        let key = self.key_of(message);
+        let mut sending = self.sending(message, &key, 0);
+        self.shared.hooks.sending(&mut sending);
+        let added = sending.added;
+        Mark { key, added }
+    }
+
+    fn tell_hooks(&self, message: &Message, mark: &Mark, sent: &Sent<'_>) {
+        let sending = self.sending(message, &mark.key, 0);
+        self.shared.hooks.sent(&sending, &Sent { body_bytes: message.body.len(), ..*sent });
+    }
+
+    /// Tells the hooks of messages that were not confirmed, of which the first `tried` were sent.
+    fn tell_rest(
+        &self,
+        messages: &[Message],
+        marks: &[Mark],
+        failure: &Failure,
+        tried: usize,
+        elapsed: Duration,
+    ) {
+        for (index, (message, mark)) in messages.iter().zip(marks).enumerate() {
+            let maybe_stored = failure.maybe_stored && index < tried;
+            let outcome = SendOutcome::Failed { error: &failure.error, maybe_stored };
+            let sent = Sent { outcome, ..told(&Err(failure), elapsed, 0) };
+            self.tell_hooks(message, mark, &sent);
+        }
+    }
+
     /// The first of these messages that can go together: of one topic, all waiting for the disk or none, and not too
     /// large.
-    fn part(&self, messages: &[Message]) -> Result<Part, Error> {
-        let mut part = Part { body: Vec::new(), keys: Vec::new() };
-        for message in messages {
+    fn part(&self, messages: &[Message], marks: &[Mark]) -> Result<Part, Error> {
+        let mut part = Part { body: Vec::new(), count: 0 };
+        for (message, mark) in messages.iter().zip(marks) {
             let first = &messages[0];
             if message.topic != first.topic || message.get(props::WAIT) != first.get(props::WAIT) {
                 break;
             }
             message.check(self.options.body_max)?;
-            let key = self.key_of(message);
             let mut properties = message.encoded_properties(&[]);
-            props::push(&mut properties, props::UNIQ_KEY, &key);
+            self.push_marks(&mut properties, &mark.added);
+            props::push(&mut properties, props::UNIQ_KEY, &mark.key);
             if properties.len() > wire::record::PROPERTIES_MAX {
                 return Err(Error::Illegal(format!(
                     "a message has {} bytes of properties",
@@ -90,7 +136,7 @@ impl Inner {
             let entry = Entry { flag: message.flag, body: &message.body, properties: &properties };
             batch::push(&mut part.body, &entry);
             if part.body.len() > self.options.body_max {
-                if part.keys.is_empty() {
+                if part.count == 0 {
                     let length = message.body.len();
                     let what =
                         format!("a message of {length} bytes does not fit into a batch; send it by itself");
@@ -99,16 +145,16 @@ impl Inner {
                 part.body.truncate(before);
                 break;
             }
-            part.keys.push(key);
+            part.count += 1;
         }
         Ok(part)
     }
 
-    async fn send_part(&self, first: &Message, part: Part) -> Result<Vec<Receipt>, (Error, bool)> {
+    async fn send_part(&self, first: &Message, part: Part) -> Result<Stored, Failure> {
         let mut properties = Vec::new();
         props::push(&mut properties, props::WAIT, first.get(props::WAIT).unwrap_or("true"));
         let outgoing = Outgoing {
-            topic: &first.topic,
+            topic: self.shared.namespace.wrap(&first.topic),
             body: Bytes::from(part.body),
             flag: 0,
             sys_flag: 0,
@@ -116,16 +162,19 @@ impl Inner {
             code: request::SEND_BATCH_MESSAGE,
             unique_key: "",
         };
-        let sent = self.attempts(&outgoing, Target::Any, None).await;
-        let whole = sent.map_err(|failure| (failure.error, failure.maybe_stored))?;
-        let offset_ids: Vec<&str> = whole.offset_id.split(',').collect();
-        let receipt = |(at, message_id): (usize, String)| Receipt {
-            message_id,
-            // A broker that keeps batches whole names one place for all.
-            offset_id: (*offset_ids.get(at).or(offset_ids.last()).unwrap_or(&"")).to_owned(),
-            offset: whole.offset + at as i64,
-            ..whole.clone()
-        };
-        Ok(part.keys.into_iter().enumerate().map(receipt).collect())
+        self.attempts(&outgoing, Target::Any, None).await
     }
+}
+
+/// What the receipt of a request says of each message in it.
+fn divided(whole: &Receipt, marks: &[Mark]) -> Vec<Receipt> {
+    let offset_ids: Vec<&str> = whole.offset_id.split(',').collect();
+    let receipt = |(at, mark): (usize, &Mark)| Receipt {
+        message_id: mark.key.clone(),
+        // A broker that keeps batches whole names one place for all.
+        offset_id: (*offset_ids.get(at).or(offset_ids.last()).unwrap_or(&"")).to_owned(),
+        offset: whole.offset + at as i64,
+        ..whole.clone()
+    };
+    marks.iter().enumerate().map(receipt).collect()
 }

@@ -10,7 +10,7 @@ use wire::properties as props;
 use super::receipt::{Receipt, SendError};
 use super::send::{Outgoing, Target};
 use super::{Inner, Producer};
-use crate::body::{pack, unpack};
+use crate::body::{Room, pack};
 use crate::error::Error;
 use crate::identity::random;
 use crate::message::{Message, Now};
@@ -44,7 +44,7 @@ impl Reply {
         let flags = asked.header.fields.number("sysFlag").unwrap_or(0);
         let sent = Bytes::copy_from_slice(asked.body);
         // The Go client says that a reply is compressed when it is not.
-        let body = unpack(sent.clone(), flags).unwrap_or(sent);
+        let body = Room::of_answer().unpack(sent.clone(), flags).unwrap_or(sent);
         let reply = Reply { body, properties };
         Some((reply.property(props::CORRELATION_ID)?.to_owned(), reply))
     }
@@ -85,7 +85,8 @@ impl Producer {
     pub async fn request(&self, message: Message<Now>, timeout: Duration) -> Result<Reply, RequestError> {
         let inner = &*self.inner;
         let deadline = tokio::time::Instant::now() + timeout;
-        if let Ok(route) = inner.shared.route_to_send(&message.topic).await {
+        let topic = inner.shared.namespace.wrap(&message.topic);
+        if let Ok(route) = inner.shared.route_to_send(&topic).await {
             // Any broker of the cluster may have to push the reply, and knows us only by a heartbeat.
             inner.shared.greet(&route.masters()).await;
         }
@@ -121,16 +122,18 @@ impl Producer {
         props::push(&mut properties, props::MSG_TYPE, REPLY);
         let key = self.inner.shared.keys.next(crate::identity::now_ms());
         props::push(&mut properties, props::UNIQ_KEY, &key);
-        let (body, sys_flag) = pack(&body.into(), self.inner.options.compress_from);
+        let options = &self.inner.options;
+        let (body, sys_flag) = pack(&body.into(), options.compress_from, options.compression);
         let outgoing = Outgoing {
             code: request::SEND_REPLY_MESSAGE_V2,
-            topic: &topic,
+            topic: topic.into(),
             body,
             flag: 0,
             sys_flag,
             properties: String::from_utf8(properties).unwrap_or_default(),
             unique_key: &key,
         };
-        self.inner.attempts(&outgoing, Target::Any, None).await.map_err(|failure| failure.error)
+        let sent = self.inner.attempts(&outgoing, Target::Any, None).await;
+        sent.map(|stored| stored.receipt).map_err(|failure| failure.error)
     }
 }

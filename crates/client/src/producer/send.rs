@@ -1,5 +1,7 @@
 //! One send: its attempts, their time, and the request itself (client.md §2.3, §2.5).
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,16 +14,25 @@ use wire::properties as props;
 use super::choice::by_key;
 use super::receipt::{Receipt, SendError, SendStatus};
 use super::{Inner, Options};
-use crate::body::pack;
+use crate::body::{Compression, pack};
 use crate::error::Error;
 use crate::fields::Fields;
+use crate::hooks::{SendKind, SendOutcome, Sending, Sent};
 use crate::identity::{now_ms, random};
 use crate::message::{Delivery, Message, SHARDING_KEY};
 use crate::route::{DEFAULT_TOPIC_QUEUES, Route};
-use crate::shared::number;
+use crate::shared::{Shared, number};
 
 /// Pause before the second attempt; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Group of messages that this crate sends by itself, about others.
+const TRACE_GROUP: &str = "_INNER_TRACE_PRODUCER";
+/// Property with the namespace of a message.
+const INSTANCE_ID: &str = "INSTANCE_ID";
+/// Field of an answer with the broker's region, and whether it wants traces.
+const REGION: &str = "MSG_REGION";
+const TRACE_ON: &str = "TRACE_ON";
 
 /// Where a message shall go.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +45,8 @@ pub(super) enum Target<'a> {
 
 /// A message as it travels.
 pub(super) struct Outgoing<'a> {
-    pub topic: &'a str,
+    /// Its complete name.
+    pub topic: Cow<'a, str>,
     pub body: Bytes,
     pub flag: i32,
     pub sys_flag: i32,
@@ -44,11 +56,28 @@ pub(super) struct Outgoing<'a> {
     pub unique_key: &'a str,
 }
 
+/// A message that was stored, and what the broker said besides.
+pub(super) struct Stored {
+    pub receipt: Receipt,
+    pub broker: String,
+    pub region: Option<String>,
+    pub untraced: bool,
+}
+
 /// Why a send failed, without the message.
 pub(super) struct Failure {
     pub error: Error,
     pub attempts: u32,
     pub maybe_stored: bool,
+    /// Who was asked last.
+    pub broker: Option<String>,
+}
+
+impl Failure {
+    /// Nothing was sent.
+    pub fn unsent(error: Error) -> Failure {
+        Failure { error, attempts: 0, maybe_stored: false, broker: None }
+    }
 }
 
 impl Inner {
@@ -61,10 +90,7 @@ impl Inner {
         more: &[(&str, &str)],
     ) -> Result<Receipt, SendError<D>> {
         let key = self.key_of(&message);
-        let sent = match self.prepare(&message, sys_flag, &key, more) {
-            Ok(outgoing) => self.attempts(&outgoing, target, message.get(SHARDING_KEY)).await,
-            Err(error) => Err(Failure { error, attempts: 0, maybe_stored: false }),
-        };
+        let sent = self.send_watched(&message, &key, target, sys_flag, more).await;
         sent.map_err(|failure| {
             SendError::new(failure.error, message, key, failure.attempts, failure.maybe_stored)
         })
@@ -75,6 +101,53 @@ impl Inner {
         message.message_id.clone().unwrap_or_else(|| self.shared.keys.next(now_ms()))
     }
 
+    /// Sends a message under a key, and tells the hooks.
+    async fn send_watched<D: Delivery>(
+        &self,
+        message: &Message<D>,
+        key: &str,
+        target: Target<'_>,
+        sys_flag: i32,
+        more: &[(&str, &str)],
+    ) -> Result<Receipt, Failure> {
+        let begun = Instant::now();
+        let mut sending = self.sending(message, key, sys_flag);
+        self.shared.hooks.sending(&mut sending);
+        let (sent, body_bytes) = match self.prepare(message, sys_flag, key, more, &sending.added) {
+            Ok(outgoing) => {
+                let sent = self.attempts(&outgoing, target, message.get(SHARDING_KEY)).await;
+                (sent, outgoing.body.len())
+            }
+            Err(error) => (Err(Failure::unsent(error)), message.body.len()),
+        };
+        self.shared.hooks.sent(&sending, &told(&sent.as_ref(), begun.elapsed(), body_bytes));
+        sent.map(|stored| stored.receipt)
+    }
+
+    /// What hooks see of a message.
+    pub(super) fn sending<'a, D: Delivery>(
+        &'a self,
+        message: &'a Message<D>,
+        key: &'a str,
+        sys_flag: i32,
+    ) -> Sending<'a> {
+        let kind = match sys_flag & wire::sys_flag::TRANSACTION_MASK {
+            wire::sys_flag::TRANSACTION_PREPARED => SendKind::Half,
+            _ if message.is_delayed() => SendKind::Delayed,
+            _ => SendKind::Normal,
+        };
+        Sending {
+            group: &self.named,
+            topic: &message.topic,
+            message_id: key,
+            tag: message.get(props::TAGS),
+            keys: message.get(props::KEYS),
+            body: &message.body,
+            kind,
+            added: Vec::new(),
+        }
+    }
+
     /// Checks a message and puts it into the form in which it travels.
     pub(super) fn prepare<'a, D: Delivery>(
         &self,
@@ -82,9 +155,11 @@ impl Inner {
         sys_flag: i32,
         key: &'a str,
         more: &[(&str, &str)],
+        added: &[(String, String)],
     ) -> Result<Outgoing<'a>, Error> {
         message.check(self.options.body_max)?;
         let mut properties = message.encoded_properties(more);
+        self.push_marks(&mut properties, added);
         props::push(&mut properties, props::UNIQ_KEY, key);
         if message.get(props::WAIT).is_none() {
             props::push(&mut properties, props::WAIT, "true");
@@ -93,9 +168,9 @@ impl Inner {
             let (length, max) = (properties.len(), wire::record::PROPERTIES_MAX);
             return Err(Error::Illegal(format!("the properties have {length} bytes, the most is {max}")));
         }
-        let (body, packed) = pack(&message.body, self.options.compress_from);
+        let (body, packed) = pack(&message.body, self.options.compress_from, self.options.compression);
         Ok(Outgoing {
-            topic: &message.topic,
+            topic: self.shared.namespace.wrap(&message.topic),
             body,
             flag: message.flag,
             sys_flag: sys_flag | packed,
@@ -106,27 +181,33 @@ impl Inner {
         })
     }
 
+    /// Adds the properties that hooks want, and that of the namespace.
+    pub(super) fn push_marks(&self, properties: &mut Vec<u8>, added: &[(String, String)]) {
+        for (name, value) in added {
+            props::push(properties, name, value);
+        }
+        if let Some(prefix) = &self.shared.namespace.prefix {
+            props::push(properties, INSTANCE_ID, prefix);
+        }
+    }
+
     /// Tries until a broker has the message, attempts or time are used up, or another attempt would be of no use.
     pub(super) async fn attempts(
         &self,
         outgoing: &Outgoing<'_>,
         target: Target<'_>,
         ordering_key: Option<&str>,
-    ) -> Result<Receipt, Failure> {
+    ) -> Result<Stored, Failure> {
         let options = &self.options;
         let deadline = Instant::now() + options.timeout;
-        let mut failure = Failure {
-            error: Error::TooLate { what: "the send", after: options.timeout },
-            attempts: 0,
-            maybe_stored: false,
-        };
+        let mut failure = Failure::unsent(Error::TooLate { what: "the send", after: options.timeout });
         let mut failed_broker: Option<String> = None;
         while failure.attempts < options.attempts {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let route = match self.shared.route_to_send(outgoing.topic).await {
+            let route = match self.shared.route_to_send(&outgoing.topic).await {
                 Ok(route) => route,
                 Err(error) => return Err(Failure { error, ..failure }),
             };
@@ -135,8 +216,12 @@ impl Inner {
                 Err(error) => return Err(Failure { error, ..failure }),
             };
             failure.attempts += 1;
-            match self.attempt(outgoing, &queue, self.time_of_attempt(left, failure.attempts)).await {
-                Ok(receipt) => return Ok(Receipt { attempts: failure.attempts, ..receipt }),
+            let timeout = self.time_of_attempt(left, failure.attempts);
+            match self.attempt(outgoing, &queue, timeout, &mut failure.broker).await {
+                Ok(mut stored) => {
+                    stored.receipt.attempts = failure.attempts;
+                    return Ok(stored);
+                }
                 Err(error) => {
                     failure.maybe_stored |= error.maybe_done();
                     let fixed = matches!(target, Target::Queue(_)) || ordering_key.is_some();
@@ -169,7 +254,7 @@ impl Inner {
         failed: Option<&str>,
     ) -> Result<MessageQueue, Error> {
         if let Target::Queue(queue) = target {
-            return Ok(queue.clone());
+            return Ok(MessageQueue { topic: route.topic().to_owned(), ..queue.clone() });
         }
         let queues = route.queues_to_write();
         let chosen = match ordering_key {
@@ -179,18 +264,19 @@ impl Inner {
         chosen.cloned().ok_or_else(|| Error::NoRoute { topic: route.topic().to_owned() })
     }
 
-    /// One request to one queue.
+    /// One request to one queue; leaves behind who was `asked`.
     async fn attempt(
         &self,
         outgoing: &Outgoing<'_>,
         queue: &MessageQueue,
         timeout: Duration,
-    ) -> Result<Receipt, Error> {
-        let address = self.shared.master_of(queue).await?;
+        asked: &mut Option<String>,
+    ) -> Result<Stored, Error> {
+        let address: &str = asked.insert(self.shared.master_of(queue).await?);
         let fields = fields(&self.group, outgoing, queue);
         let begun = Instant::now();
-        let answer = self.shared.call(&address, outgoing.code, &fields, &outgoing.body, timeout).await;
-        let sent = answer.and_then(|answer| receipt(&address, &answer, outgoing, queue));
+        let answer = self.shared.call(address, outgoing.code, &fields, &outgoing.body, timeout).await;
+        let sent = answer.and_then(|answer| self.stored(address, &answer, outgoing, queue));
         let mut faults = self.choice.faults.lock();
         match &sent {
             Ok(_) if self.options.avoid_slow => {
@@ -202,18 +288,112 @@ impl Inner {
         sent
     }
 
-    /// One request that nobody answers.
-    pub(super) async fn tell(
+    fn stored(
+        &self,
+        address: &str,
+        answer: &Answer,
+        outgoing: &Outgoing<'_>,
+        queue: &MessageQueue,
+    ) -> Result<Stored, Error> {
+        let mut receipt = receipt(address, answer, outgoing, queue)?;
+        receipt.queue = self.shared.namespace.unwrap_queue(receipt.queue);
+        Ok(Stored {
+            receipt,
+            broker: address.to_owned(),
+            region: answer.field(REGION).map(str::to_owned),
+            untraced: answer.field(TRACE_ON) == Some("false"),
+        })
+    }
+
+    /// Sends a message in one request that nobody answers.
+    pub(super) async fn send_oneway<D: Delivery>(&self, message: &Message<D>) -> Result<(), Error> {
+        let begun = Instant::now();
+        let key = self.key_of(message);
+        let mut sending = self.sending(message, &key, 0);
+        self.shared.hooks.sending(&mut sending);
+        let told = match self.prepare(message, 0, &key, &[], &sending.added) {
+            Ok(outgoing) => self.tell(&outgoing, message.get(SHARDING_KEY)).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match &told {
+            Ok(_) => SendOutcome::Unanswered,
+            Err(error) => SendOutcome::Failed { error, maybe_stored: false },
+        };
+        let (broker, body_bytes) = told
+            .as_ref()
+            .map_or((None, message.body.len()), |(broker, bytes)| (Some(broker.as_str()), *bytes));
+        let elapsed = begun.elapsed();
+        let sent = Sent { outcome, elapsed, broker, body_bytes, region: None, untraced: false };
+        self.shared.hooks.sent(&sending, &sent);
+        told.map(drop)
+    }
+
+    /// One request that nobody answers: whom it went to, and bytes of the body.
+    async fn tell(
         &self,
         outgoing: &Outgoing<'_>,
         ordering_key: Option<&str>,
-    ) -> Result<(), Error> {
-        let route = self.shared.route_to_send(outgoing.topic).await?;
+    ) -> Result<(String, usize), Error> {
+        let route = self.shared.route_to_send(&outgoing.topic).await?;
         let queue = self.choose(&route, Target::Any, ordering_key, None)?;
         let address = self.shared.master_of(&queue).await?;
         let fields = fields(&self.group, outgoing, &queue);
-        self.shared.tell(&address, request::SEND_MESSAGE_V2, &fields, &outgoing.body).await
+        self.shared.tell(&address, request::SEND_MESSAGE_V2, &fields, &outgoing.body).await?;
+        Ok((address, outgoing.body.len()))
     }
+}
+
+/// What hooks hear of a send that is over.
+pub(super) fn told<'a>(
+    sent: &Result<&'a Stored, &'a Failure>,
+    elapsed: Duration,
+    body_bytes: usize,
+) -> Sent<'a> {
+    match sent {
+        Ok(stored) => Sent {
+            outcome: SendOutcome::Stored(&stored.receipt),
+            elapsed,
+            broker: Some(&stored.broker),
+            body_bytes,
+            region: stored.region.as_deref(),
+            untraced: stored.untraced,
+        },
+        Err(Failure { error, maybe_stored, broker, .. }) => Sent {
+            outcome: SendOutcome::Failed { error, maybe_stored: *maybe_stored },
+            elapsed,
+            broker: broker.as_deref(),
+            body_bytes,
+            region: None,
+            untraced: false,
+        },
+    }
+}
+
+/// Sends records of a trace, for no producer that anybody knows of, and past the hooks.
+pub(crate) async fn send_trace(
+    shared: &Arc<Shared>,
+    topic: &str,
+    keys: String,
+    body: String,
+) -> Result<(), Error> {
+    let options = Options { timeout: Duration::from_secs(5), ..Options::usual() };
+    let inner = Inner::new(Arc::clone(shared), TRACE_GROUP.to_owned(), options);
+    let key = shared.keys.next(now_ms());
+    let mut properties = Vec::new();
+    for (name, value) in [(props::KEYS, keys.as_str()), (props::UNIQ_KEY, &key), (props::WAIT, "true")] {
+        props::push(&mut properties, name, value);
+    }
+    let (body, sys_flag) = pack(&body.into(), inner.options.compress_from, Compression::Zlib);
+    let outgoing = Outgoing {
+        topic: Cow::Borrowed(topic),
+        body,
+        flag: 0,
+        sys_flag,
+        properties: String::from_utf8(properties).unwrap_or_default(),
+        code: request::SEND_MESSAGE_V2,
+        unique_key: &key,
+    };
+    inner.attempts(&outgoing, Target::Any, None).await.map(drop).map_err(|failure| failure.error)
 }
 
 impl Options {
@@ -224,6 +404,7 @@ impl Options {
             attempt_timeout: None,
             attempts: 3,
             compress_from: 4_096,
+            compression: Compression::default(),
             body_max: crate::message::BODY_MAX,
             in_flight: 1_024,
             in_flight_bytes: 100 << 20,
@@ -235,7 +416,7 @@ impl Options {
 fn fields<'a>(group: &'a str, outgoing: &'a Outgoing<'_>, queue: &'a MessageQueue) -> Fields<'a> {
     Fields::new()
         .text("a", group)
-        .text("b", outgoing.topic)
+        .text("b", outgoing.topic.as_ref())
         .text("c", AUTO_CREATE_TOPIC)
         .number("d", DEFAULT_TOPIC_QUEUES)
         .number("e", queue.queue_id)

@@ -15,6 +15,7 @@ use super::send::Target;
 use super::{Inner, Producer};
 use crate::error::Error;
 use crate::fields::Fields;
+use crate::hooks::Ended;
 use crate::message::{Message, Now};
 use crate::received::{Received, read_all};
 use crate::shared::Shared;
@@ -67,15 +68,16 @@ impl TransactionProducer {
     /// error is the broker's word for it.
     pub async fn begin(&self, message: Message<Now>) -> Result<Transaction, SendError> {
         let inner = &self.producer.inner;
-        if let Ok(route) = inner.shared.route_to_send(&message.topic).await {
+        let topic = inner.shared.namespace.wrap(&message.topic).into_owned();
+        if let Ok(route) = inner.shared.route_to_send(&topic).await {
             // Who asks how a transaction ended looks for members of the group that it knows.
             inner.shared.greet(&route.masters()).await;
         }
-        let topic = message.topic.clone();
         let returned = message.clone();
-        let more = [(props::TRAN_MSG, "true"), (props::PGROUP, self.producer.group())];
+        let more = [(props::TRAN_MSG, "true"), (props::PGROUP, inner.group.as_str())];
         let receipt = inner.send(message, Target::Any, sys_flag::TRANSACTION_PREPARED, &more).await?;
-        let transaction = Transaction { producer: self.producer.clone(), topic, receipt };
+        let [tag, keys] = [props::TAGS, props::KEYS].map(|name| returned.get(name).map(str::to_owned));
+        let transaction = Transaction { producer: self.producer.clone(), topic, tag, keys, receipt };
         let status = transaction.receipt.status;
         if status == SendStatus::Stored {
             return Ok(transaction);
@@ -96,7 +98,10 @@ impl TransactionProducer {
 #[must_use = "a transaction that is neither committed nor rolled back is decided by the checker later"]
 pub struct Transaction {
     producer: Producer,
+    /// Its complete name.
     topic: String,
+    tag: Option<String>,
+    keys: Option<String>,
     receipt: Receipt,
 }
 
@@ -139,6 +144,17 @@ impl Transaction {
             .text("transactionId", self.receipt.message_id.as_str())
             .text("bname", self.receipt.queue.broker_name.as_str());
         inner.shared.ask(&address, request::END_TRANSACTION, &fields, &[]).await?;
+        inner.shared.hooks.ended(&Ended {
+            group: self.producer.group(),
+            topic: &inner.shared.namespace.unwrap(&self.topic),
+            message_id: &self.receipt.message_id,
+            tag: self.tag.as_deref(),
+            keys: self.keys.as_deref(),
+            transaction_id: &self.receipt.message_id,
+            decision,
+            asked: false,
+            broker: &address,
+        });
         Ok(())
     }
 }
@@ -148,7 +164,7 @@ pub(crate) fn check_transaction(shared: &Arc<Shared>, channel: &Arc<Channel>, as
     let address = channel.peer().to_string();
     let broker_name = asked.field("bname").unwrap_or_default().to_owned();
     let half = read_all(&Bytes::copy_from_slice(asked.body), &broker_name, &address);
-    let Some(half) = half.ok().and_then(|messages| messages.into_iter().next()) else {
+    let Some(mut half) = half.ok().and_then(|messages| messages.into_iter().next()) else {
         tracing::warn!(address, "a broker asks about a transaction whose message cannot be read");
         return;
     };
@@ -162,7 +178,20 @@ pub(crate) fn check_transaction(shared: &Arc<Shared>, channel: &Arc<Channel>, as
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let (message_id, topic) = (half.message_id.clone(), half.topic.clone());
+        shared.namespace.unwrap_message(&mut half);
+        let [tag, keys] = [props::TAGS, props::KEYS].map(|name| half.property(name).map(str::to_owned));
         let decision = checker(half).await;
+        shared.hooks.ended(&Ended {
+            group: &shared.namespace.unwrap(&group),
+            topic: &shared.namespace.unwrap(&topic),
+            message_id: &message_id,
+            tag: tag.as_deref(),
+            keys: keys.as_deref(),
+            transaction_id: &transaction_id,
+            decision,
+            asked: true,
+            broker: &address,
+        });
         let fields = Fields::new()
             .text("topic", topic)
             .text("producerGroup", group)

@@ -82,7 +82,7 @@ impl PopConsumer {
                     None => handling.await,
                 };
                 match handled {
-                    Ok(()) => popped.receipt.acknowledge_later(),
+                    Ok(()) => popped.acknowledge_later(),
                     Err(error) => failed(popped, error.to_string()).await,
                 }
             }

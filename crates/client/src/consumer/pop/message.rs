@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::receipt::Receipt;
 use crate::error::Error;
+use crate::hooks::{ConsumeOutcome, Watched};
 use crate::received::Received;
 
 /// The broker chooses the delay by how often the message failed.
@@ -18,6 +19,8 @@ const USUAL: i32 = 0;
 pub struct Popped {
     pub(in crate::consumer) message: Received,
     pub(in crate::consumer) receipt: Receipt,
+    /// While hooks watch what becomes of it. One that is dropped is not heard of again.
+    pub(in crate::consumer) watched: Option<Watched>,
 }
 
 impl std::ops::Deref for Popped {
@@ -29,11 +32,23 @@ impl std::ops::Deref for Popped {
 }
 
 impl Popped {
+    /// Ends the application's part.
+    fn settle(&mut self, outcome: ConsumeOutcome) {
+        self.receipt.member().consumed(self.watched.take(), &self.message, outcome);
+    }
+
+    /// It is done, which the broker is told a little later.
+    pub(super) fn acknowledge_later(mut self) {
+        self.settle(ConsumeOutcome::Done);
+        self.receipt.acknowledge_later();
+    }
+
     /// It is done: nobody gets it again. Calls that run at the same time share requests.
     ///
     /// # Errors
     /// When the broker did not confirm; the message may come again then.
-    pub async fn ack(self) -> Result<(), Error> {
+    pub async fn ack(mut self) -> Result<(), Error> {
+        self.settle(ConsumeOutcome::Done);
         self.receipt.acknowledge().await
     }
 
@@ -55,7 +70,8 @@ impl Popped {
     ///
     /// # Errors
     /// When the broker did not confirm; the message comes again when its time is over.
-    pub async fn retry(self) -> Result<(), Error> {
+    pub async fn retry(mut self) -> Result<(), Error> {
+        self.settle(ConsumeOutcome::Failed);
         self.receipt.failed(self.message, USUAL).await
     }
 
@@ -64,6 +80,7 @@ impl Popped {
     /// # Errors
     /// When the broker did not confirm; the message comes again when its time is over.
     pub async fn retry_after(mut self, pause: Duration) -> Result<(), Error> {
+        self.settle(ConsumeOutcome::Failed);
         self.receipt.hide(pause).await
     }
 
@@ -71,7 +88,8 @@ impl Popped {
     ///
     /// # Errors
     /// When the broker did not confirm; the message may come again then, dead or not.
-    pub async fn dead_letter(self) -> Result<(), Error> {
+    pub async fn dead_letter(mut self) -> Result<(), Error> {
+        self.settle(ConsumeOutcome::Dead);
         self.receipt.bury(&self.message).await
     }
 

@@ -1,0 +1,81 @@
+//! Applications that share a cluster and have namespaces of their own do not see each other's topics and groups, and
+//! do not see their own namespace either.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{CLUSTER, PATIENCE, World, eventually};
+use thrustmq_client::{Client, Filter, Message, StartFrom, TopicConfig};
+
+async fn client(world: &World, namespace: &str) -> Client {
+    Client::builder(world.names()).namespace(namespace).connect().await.unwrap()
+}
+
+async fn orders_of(world: &World, namespace: &str) -> Client {
+    let client = client(world, namespace).await;
+    let complete = format!("{namespace}%orders");
+    client.admin().create_topic(CLUSTER, &TopicConfig::new(&complete, 1, 6)).await.unwrap();
+    eventually("the topic is known", async || client.admin().topic_route(&complete).await.is_ok()).await;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_names_mean_different_topics_and_groups() {
+    let world = World::start().await;
+    for namespace in ["MQ_INST_1_a", "MQ_INST_1_b"] {
+        let client = orders_of(&world, namespace).await;
+        let producer = client.producer("shop").build().unwrap();
+        assert_eq!(producer.group(), "shop");
+        let receipt = producer.send(Message::new("orders", namespace)).await.unwrap();
+        assert_eq!(receipt.queue.topic, "orders");
+        let queues = producer.queues("orders").await.unwrap();
+        assert_eq!((queues.len(), queues[0].topic.as_str()), (1, "orders"));
+        producer.send_to(Message::new("orders", namespace), &queues[0]).await.unwrap();
+        let batch = vec![Message::new("orders", namespace), Message::new("orders", namespace)];
+        assert_eq!(producer.send_all(batch).await.unwrap()[1].queue.topic, "orders");
+    }
+    for namespace in ["MQ_INST_1_a", "MQ_INST_1_b"] {
+        let client = client(&world, namespace).await;
+        let reader = client.reader("tools");
+        let queue = reader.queues("orders").await.unwrap().remove(0);
+        let pulled = reader.pull(&queue, 0, 32, &Filter::all()).await.unwrap();
+        assert_eq!(pulled.messages.len(), 4);
+        for message in &pulled.messages {
+            assert_eq!((message.topic.as_str(), message.queue.topic.as_str()), ("orders", "orders"));
+            assert_eq!(message.text(), namespace);
+            assert_eq!(message.property("INSTANCE_ID"), Some(namespace));
+        }
+        // Administrators see what is really there.
+        let complete = format!("{namespace}%orders");
+        let route = client.admin().topic_route(&complete).await.unwrap();
+        let at = client.admin().message_at(&route.queues_to_read()[0], 0).await.unwrap();
+        assert_eq!(at.topic, complete);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_comes_again_to_the_group_of_the_namespace() {
+    let world = World::start().await;
+    let client = orders_of(&world, "MQ_INST_1_a").await;
+    client.producer("shop").build().unwrap().send(Message::new("orders", "7")).await.unwrap();
+    let consumer = client.consumer("service").subscribe("orders", Filter::all());
+    let mut consumer = consumer.start_from(StartFrom::Earliest).stream().await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let order = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
+        seen.push((order.topic.clone(), order.queue.topic.clone(), order.reconsume_times));
+        if seen.len() == 1 {
+            order.retry_after_level(1).await;
+        } else {
+            order.ack();
+        }
+    }
+    let expected = [("orders", "orders", 0), ("orders", "%RETRY%service", 1)];
+    assert_eq!(seen, expected.map(|(topic, queue, times)| (topic.to_owned(), queue.to_owned(), times)));
+    let queues = consumer.queues();
+    assert!(queues.iter().any(|queue| queue.topic == "orders"), "{queues:?}");
+    consumer.close(Duration::from_secs(5)).await;
+    let known = world.client().await.admin();
+    known.topic_route("%RETRY%MQ_INST_1_a%service").await.unwrap();
+}
