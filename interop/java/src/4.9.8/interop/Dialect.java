@@ -52,6 +52,10 @@ public final class Dialect {
         consumer.setMessageModel(MessageModel.BROADCASTING);
     }
 
+    public static DefaultMQPushConsumer popping(Lab lab, String group) {
+        throw new UnsupportedOperationException();
+    }
+
     public static void createGroup(DefaultMQAdminExt admin, String broker, String group, int retriesMax) throws Exception {
         SubscriptionGroupConfig config = new SubscriptionGroupConfig();
         config.setGroupName(group);

@@ -71,6 +71,11 @@ public final class Dialect {
         consumer.setMessageModel(MessageModel.BROADCASTING);
     }
 
+    /** A push consumer that lets the broker say whether it pops; not started yet. */
+    public static DefaultMQPushConsumer popping(Lab lab, String group) {
+        return Popping.consumer(lab, group);
+    }
+
     public static void createGroup(DefaultMQAdminExt admin, String broker, String group, int retriesMax) throws Exception {
         SubscriptionGroupConfig config = new SubscriptionGroupConfig();
         config.setGroupName(group);
