@@ -47,6 +47,8 @@ pub(crate) struct Member {
     /// What the file says, and then what it will say.
     pub(super) in_file: Mutex<BTreeMap<MessageQueue, i64>>,
     intake: mpsc::UnboundedSender<Given>,
+    /// A broker does not know the pull of lite consumers.
+    pub(super) pulls_as_of_old: AtomicBool,
     /// When the subscriptions were made, which rises when queues change hands.
     version: AtomicI64,
     pub(super) rebalance: Notify,
@@ -184,6 +186,7 @@ impl Member {
             file,
             in_file: Mutex::new(in_file),
             intake,
+            pulls_as_of_old: AtomicBool::new(false),
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
             dividing: tokio::sync::Mutex::default(),

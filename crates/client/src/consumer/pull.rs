@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use wire::code::response;
+use wire::code::{request, response};
 use wire::names::RETRY_PREFIX;
 use wire::pop::normal_topic;
 
@@ -78,8 +78,17 @@ impl Member {
             .number("subVersion", self.started_ms)
             .text("expressionType", filter.kind());
         let timeout = SUSPENDED + GRACE;
-        let code = self.options.role.pull_code();
-        let answer = self.shared.call(&address, code, &fields, &[], timeout).await?;
+        let code = if self.pulls_as_of_old.load(Ordering::Relaxed) {
+            request::PULL_MESSAGE
+        } else {
+            self.options.role.pull_code()
+        };
+        let mut answer = self.shared.call(&address, code, &fields, &[], timeout).await?;
+        if answer.code == response::REQUEST_CODE_NOT_SUPPORTED && code != request::PULL_MESSAGE {
+            // Brokers of 4.9 have one request for all who pull.
+            self.pulls_as_of_old.store(true, Ordering::Relaxed);
+            answer = self.shared.call(&address, request::PULL_MESSAGE, &fields, &[], timeout).await?;
+        }
         pulled(answer, &address, queue, filter)
     }
 
