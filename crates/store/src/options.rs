@@ -101,6 +101,8 @@ pub struct Options {
     pub queue_table_rows_min: usize,
     /// Bytes by which the log grows between two tables of queues.
     pub queue_table_bytes: u64,
+    /// From this many queues on there is a journal of queue entries; with fewer a round that writes them ends soon.
+    pub queue_journal_queues_min: usize,
     /// Bytes that the journal of queue entries may hold, 44 for each message since the last table; what comes while it
     /// is full a start after a kill reads from the log.
     pub queue_journal_bytes_max: u64,
@@ -207,6 +209,7 @@ impl Default for Options {
             queue_tail_bytes_max: 256 << 20,
             queue_table_rows_min: 1000,
             queue_table_bytes: 64 << 20,
+            queue_journal_queues_min: 1000,
             queue_journal_bytes_max: 128 << 20,
             timer: Some(TimerOptions::default()),
             compaction: Some(CompactionOptions::default()),

@@ -361,6 +361,9 @@ impl Store {
     pub fn journal_step(&self) -> Result<(), StoreError> {
         let mut pieces = self.journal.state.lock();
         let mut fresh = std::mem::take(&mut pieces.spare);
+        // With few queues a round that writes them ends soon, and no message pays for this.
+        let wanted = self.queues.are_at_least(self.options.queue_journal_queues_min);
+        fresh.max = if wanted { pieces.room().max } else { 0 };
         let moment = {
             let mut appender = self.appender.lock();
             std::mem::swap(&mut appender.fresh, &mut fresh);

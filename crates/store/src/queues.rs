@@ -233,6 +233,17 @@ impl Queues {
         queues
     }
 
+    /// Whether there are so many, without counting them all.
+    pub fn are_at_least(&self, count: usize) -> bool {
+        let topics = self.topics.read();
+        let mut found = 0;
+        count == 0
+            || topics.values().any(|queues| {
+                found += queues.len();
+                found >= count
+            })
+    }
+
     pub fn count(&self) -> usize {
         self.topics.read().values().map(BTreeMap::len).sum()
     }

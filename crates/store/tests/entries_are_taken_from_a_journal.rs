@@ -54,6 +54,32 @@ fn found_behind_damage(world: &World) -> Option<u64> {
 }
 
 #[test]
+fn with_few_queues_there_is_no_journal_until_there_are_more() {
+    let mut world = world(1 << 20);
+    world.options.queue_journal_queues_min = 12;
+    let store = world.open();
+    send_some(&store, 0..100);
+    // The first step finds what came before it knew how many queues there are.
+    store.journal_step().unwrap();
+    send_some(&store, 100..200);
+    store.journal_step().unwrap();
+    let before = journal_files(&world);
+    send_some(&store, 200..210);
+    send(&store, &letter("u", 0, "one more")).unwrap();
+    send(&store, &letter("v", 0, "and another")).unwrap();
+    for _ in 0..2 {
+        store.journal_step().unwrap();
+        send_some(&store, 210..220);
+    }
+    store.flush_step().unwrap();
+    assert!(journal_files(&world).len() > before.len(), "{before:?}");
+    drop(store);
+    let store = world.open();
+    assert_eq!(bodies(&store, "u", 0), ["one more"]);
+    assert_eq!(bodies(&store, "t3", 0).len(), 23);
+}
+
+#[test]
 fn a_start_after_a_kill_reads_nothing_of_the_log_that_the_journal_knows() {
     // Whether the queues come from their table or from their files.
     for queue_table_rows_min in [0, 1000] {

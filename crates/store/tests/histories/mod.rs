@@ -60,11 +60,14 @@ impl History {
         let options = if random.chance(50) { sync_options() } else { small_options() };
         // One half takes the queues from their table wherever it counts, the other looks into the files.
         let queue_table_rows_min = if random.chance(50) { 0 } else { 1000 };
-        // In one half the journal of queue entries is full now and then.
+        // There are two to a few dozen queues, so in a third of the histories the journal of entries begins on the way.
+        let queue_journal_queues_min = if random.chance(33) { 8 } else { 0 };
+        // In one half it is full now and then.
         let queue_journal_bytes_max = if random.chance(50) { 3000 } else { 1 << 20 };
         let options = Options {
             queue_table_rows_min,
             queue_table_bytes: 3000,
+            queue_journal_queues_min,
             queue_journal_bytes_max,
             multi_dispatch: true,
             ..options

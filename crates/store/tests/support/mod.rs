@@ -24,6 +24,7 @@ pub fn small_options() -> Options {
         index_slots: 50,
         index_entries: 150,
         in_memory_bytes: 1 << 30,
+        queue_journal_queues_min: 0,
         ..Options::new(ROOT)
     }
 }
