@@ -3,15 +3,17 @@
 //! A filter is made once, from a pull or from a heartbeat, and asked of every message without allocating.
 
 mod bloom;
+mod prefilter;
 mod registered;
 pub mod sql;
 mod tags;
 
 use std::sync::Arc;
 
-use store::MessageFilter;
+use store::{Extension, MessageFilter};
 use wire::record;
 
+pub use prefilter::Bits;
 pub use registered::{ConsumerFilters, FilterTable};
 pub use tags::TagFilter;
 
@@ -32,8 +34,8 @@ pub fn is_tag_type(kind: &str) -> bool {
 pub enum Filter {
     /// By tags.
     Tags(Arc<TagFilter>),
-    /// By properties.
-    Sql(Arc<Expression>),
+    /// By properties, with what is known without looking into messages.
+    Sql(Arc<Expression>, Option<Arc<Bits>>),
 }
 
 impl From<TagFilter> for Filter {
@@ -67,10 +69,17 @@ impl MessageFilter for Filter {
         }
     }
 
+    fn wants_extended(&self, extension: &Extension<'_>) -> bool {
+        match self {
+            Filter::Sql(_, Some(bits)) => bits.may_want(extension),
+            _ => true,
+        }
+    }
+
     fn looks_into_record(&self, tags_code: Option<i64>) -> bool {
         match self {
             Filter::Tags(tags) => tags_code.is_none() && **tags != TagFilter::All,
-            Filter::Sql(_) => true,
+            Filter::Sql(..) => true,
         }
     }
 
@@ -78,7 +87,7 @@ impl MessageFilter for Filter {
         let Some(properties) = record::properties_of(record) else { return false };
         match self {
             Filter::Tags(tags) => tags.matches_properties(properties),
-            Filter::Sql(expression) => expression.matches(properties),
+            Filter::Sql(expression, _) => expression.matches(properties),
         }
     }
 }
@@ -124,7 +133,7 @@ mod tests {
 
     #[test]
     fn sql_reads_the_record() {
-        let filter = Filter::Sql(Arc::new(Expression::compile("a > 5").unwrap()));
+        let filter = Filter::Sql(Arc::new(Expression::compile("a > 5").unwrap()), None);
         assert!(filter.wants_entry(Some(7)) && filter.looks_into_record(Some(7)));
         assert!(filter.wants_record(&record(b"a\x016\x02")));
         assert!(!filter.wants_record(&record(b"a\x015\x02")));

@@ -45,7 +45,8 @@ impl Broker {
             let registered =
                 self.clients.register_consumer(member.clone(), consumer, data.heartbeat_fingerprint, light);
             if !light {
-                self.filters.register(&consumer.group_name, &consumer.subscription_data_set, self.now_ms());
+                let now = || self.now_ms().max(self.store.last_timestamp());
+                self.filters.register(&consumer.group_name, &consumer.subscription_data_set, now);
             }
             subscription_changed |= registered.subscription_changed;
             let told =

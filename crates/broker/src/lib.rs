@@ -121,7 +121,7 @@ pub struct Broker {
     pop: Pop,
     request_modes: RequestModes,
     clients: Clients,
-    filters: ConsumerFilters,
+    filters: Arc<ConsumerFilters>,
     locks: QueueLocks,
     hold: Arc<Hold>,
     readers: Arc<Readers>,
@@ -179,6 +179,11 @@ impl Broker {
             ConsumerOffsets::load(file("consumerOffset.json"))?
         };
         let filters = ConsumerFilters::load(file("consumerFilter.json"), &settings, clock.now_millis())?;
+        let filters = Arc::new(filters);
+        if settings.enable_consume_queue_ext && settings.enable_calc_filter_bit_map {
+            filters.begin_bits(store.was_stopped_cleanly(), store.last_timestamp());
+            store.set_bitmaps(Arc::clone(&filters) as Arc<dyn store::Bitmaps>);
+        }
         schedule.load(file("delayOffset.json"), &settings, &store)?;
         let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;
         let orders = Orders::load(file("consumerOrderInfo.json"))?;

@@ -227,6 +227,7 @@ impl Broker {
             .filters
             .of_request(expression, kind.filter(|_| expression.is_some()))
             .map_err(|error| Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, error.to_string()))?;
+        let filter = self.filters.with_known_bits(filter, &topic.config.topic_name, &group);
         Ok(PopRequest {
             group,
             topic,

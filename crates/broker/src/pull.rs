@@ -230,13 +230,15 @@ impl Broker {
         }
         let filter = if flags & SUBSCRIPTION != 0 {
             let kind = exchange.request.field("expressionType");
-            self.filters
+            let filter = self
+                .filters
                 .of_request(exchange.request.field("subscription"), kind)
-                .map_err(|error| unparsable(error.to_string()))?
+                .map_err(|error| unparsable(error.to_string()))?;
+            self.filters.with_known_bits(filter, topic, group_name)
         } else {
             self.registered_filter(group_name, group, topic, exchange.number_or("subVersion", 0))?
         };
-        if matches!(filter, Filter::Sql(_)) {
+        if matches!(filter, Filter::Sql(..)) {
             self.check_property_filter(SQL92)?;
         }
         Ok(filter)
@@ -287,11 +289,11 @@ impl Broker {
                         "The broker's consumer filter data is not exist!Your expression may be wrong!";
                     Err(Refusal::new(response::FILTER_DATA_NOT_EXIST, remark))
                 }
-                Some((_, version)) if version < wanted => {
+                Some(registered) if registered.version < wanted => {
                     let remark = "the consumer's consumer filter data not latest";
                     Err(Refusal::new(response::FILTER_DATA_NOT_LATEST, remark))
                 }
-                Some((expression, _)) => Ok(Filter::Sql(expression)),
+                Some(registered) => Ok(registered.into()),
             }
         })
     }

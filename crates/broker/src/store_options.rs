@@ -34,6 +34,8 @@ pub fn of(settings: &Settings) -> Options {
         segment_bytes: settings.mapped_file_size_commit_log,
         queue_segment_entries: (settings.consume_queue_file_bytes() / 20) as u32,
         batch_queue_segment_entries: (settings.batch_consume_queue_file_bytes() / 46) as u32,
+        queue_ext_enabled: settings.enable_consume_queue_ext,
+        queue_ext_segment_bytes: settings.mapped_file_size_consume_queue_ext,
         index_slots: settings.max_hash_slot_num,
         index_entries: settings.max_index_num,
         index_enabled: settings.message_index_enable,

@@ -88,6 +88,11 @@ settings! {
         /// Bytes of one file of a queue of a BatchCQ topic, rounded up to a multiple of 46.
         mapper_file_size_batch_consume_queue: u64 = 13_800_000,
             "mapperFileSizeBatchConsumeQueue", locked, within 46, INT_MAX;
+        /// Keep with each message of a consume queue what filters want to know, beside the queue's own files.
+        enable_consume_queue_ext: bool = false, "enableConsumeQueueExt", restart;
+        /// Bytes of one file of these extensions.
+        mapped_file_size_consume_queue_ext: u64 = 48 << 20,
+            "mappedFileSizeConsumeQueueExt", locked, within 1024, INT_MAX;
         /// Build the index that finds messages by key.
         message_index_enable: bool = true, "messageIndexEnable", restart;
         /// Hash slots of one index file.
@@ -271,9 +276,12 @@ settings! {
         /// How long the filter of a consumer group that has left is remembered.
         filter_data_clean_time_span: Duration as Millis = ms(86_400_000),
             "filterDataCleanTimeSpan", live, within ms(1), secs(365 * 86_400);
-        /// Consumers with filters by properties that Java's Bloom filter is made for; kept in `consumerFilter.json`.
+        /// Ask the filters of all groups about a message when it is stored, and pass over it unread where a group's
+        /// filter said no. Needs enableConsumeQueueExt.
+        enable_calc_filter_bit_map: bool = false, "enableCalcFilterBitMap", restart;
+        /// Consumers with filters by properties that the Bloom filter of these answers is made for.
         expect_consumer_num_use_filter: u32 = 32, "expectConsumerNumUseFilter", restart, within 1, 10_000;
-        /// Percent of messages that Java's Bloom filter may let through in vain; kept likewise.
+        /// Percent of messages that this Bloom filter may let through in vain, to be read after all.
         max_error_rate_of_bloom_filter: u32 = 20, "maxErrorRateOfBloomFilter", restart, within 1, 99;
         /// Refuse pulls of consumers that are not in their group by heartbeat.
         reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable", live;

@@ -48,7 +48,10 @@ pub(crate) const CLASSES: [Class; 32] = [
     ),
     class("balance", "queues are assigned from this broker's own topics; no routes are kept here"),
     class("light", "lite topics are not served yet"),
-    class("filter", "filters read the messages themselves; bitmaps beside the queues are not written"),
+    class(
+        "filter",
+        "the length of bitmaps follows from expectConsumerNumUseFilter and maxErrorRateOfBloomFilter",
+    ),
     class("cold", "there is no throttle for cold reads"),
     class("tiered", "tiered storage is not served yet"),
     class("metrics", "metrics are not served yet"),

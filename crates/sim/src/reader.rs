@@ -21,6 +21,7 @@ pub struct StoreFiles {
     batch_queues: BTreeMap<QueueName, BTreeMap<u64, Vec<u8>>>,
     /// Topics that have batch queues, by the broker's configuration.
     batch_topics: BTreeSet<String>,
+    extensions: BTreeMap<QueueName, BTreeMap<u64, Vec<u8>>>,
     index: Vec<Vec<u8>>,
 }
 
@@ -120,7 +121,11 @@ impl StoreFiles {
                 found.segments.insert(number(&name).map_err(io::Error::other)?, std::fs::read(&segment)?);
             }
         }
-        for topic in sorted(&root.join("consumequeue"))?.iter().filter(|path| path.is_dir()) {
+        let mut topics = sorted(&root.join("consumequeue"))?;
+        if root.join("consumequeue_ext").exists() {
+            topics.extend(sorted(&root.join("consumequeue_ext"))?);
+        }
+        for topic in topics.iter().filter(|path| path.is_dir()) {
             for queue in sorted(topic)? {
                 for file in sorted(&queue)? {
                     let below = file.strip_prefix(root).map_err(io::Error::other)?;
@@ -149,6 +154,11 @@ impl StoreFiles {
                 files.insert(number(base)?, bytes);
             }
             ["config", "topics.json"] => self.batch_topics = batch_topics(&String::from_utf8_lossy(&bytes)),
+            ["consumequeue_ext", topic, queue, base] => {
+                let queue = queue.parse().map_err(|_| "no number of a queue")?;
+                let files = self.extensions.entry(((*topic).to_owned(), queue)).or_default();
+                files.insert(number(base)?, bytes);
+            }
             ["index", _] => self.index.push(bytes),
             _ => {}
         }
@@ -207,12 +217,18 @@ impl StoreFiles {
                 let record = record.ok_or(format!("{name:?} {number}: no record at {offset}"))?;
                 let tags = record.property("TAGS");
                 let code = if tags.is_empty() { 0 } else { i64::from(java_hash(tags)) };
+                let found = match position_of(*tags_code) {
+                    None => *tags_code,
+                    Some(position) => self
+                        .extension(name, position, record.store_time)
+                        .map_err(|reason| format!("{name:?} {number}: extension at {position}: {reason}"))?,
+                };
                 let place = if name.0.starts_with("%LMQ%") {
                     record.light_offset(&name.0)
                 } else {
                     ((&record.topic, record.queue) == (&name.0, name.1)).then_some(record.queue_offset)
                 };
-                let same = place == Some(number) && (record.size, code) == (*size, *tags_code);
+                let same = place == Some(number) && (record.size, code) == (*size, found);
                 if !same {
                     return Err(format!("{name:?} {number}: {entry:?} does not fit the record at {offset}"));
                 }
@@ -289,6 +305,25 @@ impl StoreFiles {
         Ok(())
     }
 
+    /// The tags code that an extension holds, whose message was stored at `store_time`.
+    fn extension(&self, name: &QueueName, position: u64, store_time: i64) -> Result<i64, &'static str> {
+        let files = self.extensions.get(name).ok_or("no files")?;
+        let (base, bytes) = files.range(..=position).next_back().ok_or("no file")?;
+        let unit = bytes.get((position - base) as usize..).ok_or("behind its file")?;
+        let short = |at: usize| Some(u16::from_be_bytes(*unit.get(at..)?.first_chunk()?));
+        let size = short(0).ok_or("short")?;
+        if !(20..=0x7FFF).contains(&size)
+            || short(18) != Some(size - 20)
+            || unit.len() < usize::from(size) + 4
+        {
+            return Err("no extension");
+        }
+        if long(unit, 10) != Some(store_time as u64) {
+            return Err("that of another message");
+        }
+        long(unit, 2).map(|code| code as i64).ok_or("short")
+    }
+
     /// Compares index and log, after a clean stop: each key of each record leads to it, and nothing else is indexed.
     pub fn compare_index(&self, log: &Log, slots: u32) -> Result<(), String> {
         let mut known = BTreeSet::new();
@@ -321,6 +356,11 @@ impl StoreFiles {
             None => Ok(()),
         }
     }
+}
+
+/// Where the extension is whose address stands in the place of a tags code.
+fn position_of(tags_code: i64) -> Option<u64> {
+    (tags_code < i64::from(i32::MIN)).then_some((tags_code as u64) ^ (1 << 63))
 }
 
 /// The record that begins `bytes` and should stand at `offset`.

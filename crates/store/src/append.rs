@@ -17,6 +17,7 @@ use crate::disk;
 use crate::dispatch;
 use crate::error::AppendError;
 use crate::queue::{Queue, QueueEntry};
+use crate::queue_ext::Extension;
 use crate::queue_journal::Fresh;
 use crate::queue_kind::Unit;
 use crate::segment::{self, Segment};
@@ -73,6 +74,7 @@ impl Store {
             return Ok(());
         }
         self.check_sizes(batch)?;
+        self.make_bitmaps(batch);
         let until = {
             let mut appender = self.appender.lock();
             self.check_writable()?;
@@ -81,6 +83,20 @@ impl Store {
         };
         self.after_append(batch, until);
         Ok(())
+    }
+
+    /// Works out the bitmaps of the messages, before the lock: that takes much longer than what is done under it.
+    fn make_bitmaps(&self, batch: &mut Batch) {
+        batch.bitmaps.clear();
+        batch.edition = None;
+        let Some(bitmaps) = self.bitmaps.get().filter(|_| self.queues.files.ext.enabled) else { return };
+        batch.edition = Some(bitmaps.edition());
+        for entry in batch.entries.iter_mut().filter(|entry| entry.queued) {
+            let from = batch.bitmaps.len();
+            let record = &batch.bytes[entry.start..entry.start + entry.len];
+            bitmaps.push(entry.queue.topic(), record, &mut batch.bitmaps);
+            entry.bitmap = from..batch.bitmaps.len();
+        }
     }
 
     /// Every group must fit into an empty segment (store.md §3.7); looked at before anything is written.
@@ -104,6 +120,10 @@ impl Store {
 
     fn append_locked(&self, appender: &mut Appender, batch: &mut Batch) -> Result<(), AppendError> {
         appender.last_timestamp = appender.last_timestamp.max(self.clock.now_millis());
+        // After the time is taken: whoever changes the meaning of bitmaps reads that time behind the change.
+        if batch.edition.is_some() && batch.edition != self.bitmaps.get().map(|bitmaps| bitmaps.edition()) {
+            batch.entries.iter_mut().for_each(|entry| entry.bitmap = 0..0);
+        }
         let count = batch.entries.len();
         let mut from = 0;
         while from < count {
@@ -208,13 +228,14 @@ impl Store {
         let mut queued = 0;
         for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
             let unit = self.unit_of(entry);
-            entry.queue.push(&unit);
+            let extension = self.extension(entry, &batch.bitmaps);
+            entry.queue.push(&unit, extension.as_ref());
             appender.fresh.add(&entry.queue, &unit);
             queued += u64::from(entry.count);
             for light in entry.late.iter().flat_map(|late| &late.light) {
                 if let Some(queue) = &light.queue {
                     let unit = Unit { base: light.offset, count: 1, ..unit };
-                    queue.push(&unit);
+                    queue.push(&unit, None);
                     appender.fresh.add(queue, &unit);
                     queued += 1;
                 }
@@ -258,6 +279,17 @@ impl Store {
             size: entry.len as u32,
             tags_code: due.unwrap_or(entry.tags_code),
         }
+    }
+
+    /// The extension of an entry, if entries have them. Those of the schedule topic do without: no consumer reads
+    /// there.
+    fn extension<'a>(&self, entry: &BatchEntry, bitmaps: &'a [u8]) -> Option<Extension<'a>> {
+        let extended = self.queues.files.ext.enabled && entry.delay_level.is_none();
+        extended.then(|| Extension {
+            tags_code: entry.tags_code,
+            store_timestamp: entry.appended.store_timestamp,
+            bitmap: &bitmaps[entry.bitmap.clone()],
+        })
     }
 
     /// Writes at the end of the log, where nothing is left of an earlier failure.

@@ -1,5 +1,6 @@
 //! Messages on their way into the log: encoded side by side in one buffer that the append patches and writes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use wire::prop_crc;
@@ -29,6 +30,10 @@ pub struct Appended {
 pub struct Batch {
     pub(crate) bytes: Vec<u8>,
     pub(crate) entries: Vec<BatchEntry>,
+    /// Bitmaps of the messages, made by the append.
+    pub(crate) bitmaps: Vec<u8>,
+    /// What [`Bitmaps::edition`](crate::Bitmaps::edition) was before they were made.
+    pub(crate) edition: Option<u64>,
     open_group: bool,
     group_is_new: bool,
 }
@@ -46,6 +51,8 @@ pub(crate) struct BatchEntry {
     /// Prepared and rolled back transactions get no place in a queue.
     pub queued: bool,
     pub tags_code: i64,
+    /// Where its bitmap is in the batch's.
+    pub bitmap: Range<usize>,
     /// Level of a scheduled message, whose queue entry carries the time of delivery.
     pub delay_level: Option<i32>,
     /// Whether it must stand in the same segment as the entry before.
@@ -195,6 +202,7 @@ impl Batch {
             len,
             queued: sys_flag::is_queued(message.sys_flag),
             tags_code,
+            bitmap: 0..0,
             delay_level,
             joined: self.open_group && !self.group_is_new,
             appended: Appended::default(),

@@ -5,6 +5,7 @@
 
 mod compaction_check;
 mod config_check;
+mod ext_check;
 mod finding;
 mod index_check;
 mod log_files;
@@ -30,6 +31,7 @@ use crate::error::StoreError;
 use crate::foreign;
 use crate::options::Options;
 use crate::queue::QueueEntry;
+use crate::queue_ext_files::ExtFiles;
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::QueueKind;
 use crate::queues::Queues;
@@ -72,6 +74,8 @@ pub struct Sizes {
     pub queue_segment_entries: Option<u32>,
     /// The same for batch queues.
     pub batch_queue_segment_entries: Option<u32>,
+    /// Bytes of a file of queue extensions; `None` if there is none.
+    pub queue_ext_segment_bytes: Option<u64>,
 }
 
 /// Reads the sizes of files off their names and lengths.
@@ -80,15 +84,22 @@ pub fn sizes(disk: &dyn Disk, root: &Path, log_dir: &Path) -> Result<Sizes, Stor
         segment_bytes: size_in(disk, log_dir)?,
         queue_segment_entries: queue_entries(disk, root, QueueKind::Simple)?,
         batch_queue_segment_entries: queue_entries(disk, root, QueueKind::Batch)?,
+        queue_ext_segment_bytes: size_below(disk, &root.join("consumequeue_ext"))?,
     })
 }
 
 fn queue_entries(disk: &dyn Disk, root: &Path, kind: QueueKind) -> Result<Option<u32>, StoreError> {
-    for topic in dirs_in(disk, &root.join(kind.dir()))? {
+    let bytes = size_below(disk, &root.join(kind.dir()))?;
+    let entries = bytes.map(|bytes| bytes / kind.entry_bytes() as u64);
+    Ok(entries.and_then(|entries| u32::try_from(entries).ok()).filter(|entries| *entries > 0))
+}
+
+/// Size of the files of queues below their topics' directories in `root`.
+fn size_below(disk: &dyn Disk, root: &Path) -> Result<Option<u64>, StoreError> {
+    for topic in dirs_in(disk, root)? {
         for queue in dirs_in(disk, &topic)? {
             if let Some(bytes) = size_in(disk, &queue)? {
-                let entries = u32::try_from(bytes / kind.entry_bytes() as u64);
-                return Ok(entries.ok().filter(|entries| *entries > 0));
+                return Ok(Some(bytes));
             }
         }
     }
@@ -180,14 +191,14 @@ impl StoreFiles {
     /// The queues below the root; not loaded yet.
     fn queues(&self) -> Result<Queues, StoreError> {
         let log = LogFiles::load(&*self.disk, &self.options, &mut Findings::default())?;
+        let ext_root = self.options.root.join("consumequeue_ext");
+        let ext_bytes = self.options.queue_ext_segment_bytes;
+        let ext = ExtFiles::new(self.disk.clone(), ext_root.clone(), ext_bytes, false);
         Ok(Queues::new(Arc::new(QueueFiles::new(
             self.disk.clone(),
-            self.options.root.clone(),
-            [self.options.queue_segment_entries, self.options.batch_queue_segment_entries].map(u64::from),
-            self.options.open_queue_files_max,
+            &self.options,
             Arc::new(AtomicU64::new(log.min())),
-            false,
-            false,
+            ext.map_err(StoreError::io("look at", &ext_root))?,
         ))))
     }
 

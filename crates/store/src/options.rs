@@ -44,6 +44,10 @@ pub struct Options {
     pub queue_segment_entries: u32,
     /// Entries per segment of a batch queue, `mapperFileSizeBatchConsumeQueue` / 46.
     pub batch_queue_segment_entries: u32,
+    /// `enableConsumeQueueExt`: new queue entries get extensions.
+    pub queue_ext_enabled: bool,
+    /// `mappedFileSizeConsumeQueueExt`.
+    pub queue_ext_segment_bytes: u64,
     /// `maxHashSlotNum`.
     pub index_slots: u32,
     /// `maxIndexNum`.
@@ -182,6 +186,8 @@ impl Default for Options {
             segment_bytes: 1 << 30,
             queue_segment_entries: 300_000,
             batch_queue_segment_entries: 300_000,
+            queue_ext_enabled: false,
+            queue_ext_segment_bytes: 48 << 20,
             index_slots: 5_000_000,
             index_entries: 20_000_000,
             index_enabled: true,

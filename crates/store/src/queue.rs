@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::queue_ext::{self, ExtTail, Extension};
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::Reach;
@@ -24,9 +25,6 @@ const PRE_BLANK_SIZE: u32 = 0x7FFF_FFFF;
 /// A tail of this many bytes is written at once instead of with the next round over all queues.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
 
-/// Highest tags code that is not one but the address of an extension (store.md §4.2).
-const EXTENSION_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
-
 /// One entry: a message's place in the log, and what readers filter by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueEntry {
@@ -34,7 +32,8 @@ pub struct QueueEntry {
     pub physical_offset: u64,
     /// Bytes of the record.
     pub size: u32,
-    /// Hash of the tags, or the time of delivery in the schedule topic; see [`QueueEntry::known_tags_code`].
+    /// Hash of the tags, the time of delivery in the schedule topic, or the address of an extension; see
+    /// [`QueueEntry::known_tags_code`].
     pub tags_code: i64,
 }
 
@@ -62,10 +61,15 @@ impl QueueEntry {
         bytes
     }
 
-    /// The tags code, unless a Java broker with `enableConsumeQueueExt` has put an address in its place: then only the
-    /// record itself can tell.
+    /// The tags code, unless the address of an extension stands in its place (`enableConsumeQueueExt`): then that or
+    /// the record itself tells it.
     pub fn known_tags_code(&self) -> Option<i64> {
-        (self.tags_code > EXTENSION_ADDRESS_MAX).then_some(self.tags_code)
+        queue_ext::position_of(self.tags_code).is_none().then_some(self.tags_code)
+    }
+
+    /// Where its extension stands among those of its queue, if it has one.
+    pub fn extension_position(&self) -> Option<u64> {
+        queue_ext::position_of(self.tags_code)
     }
 
     /// Whether it stands for no message.
@@ -131,17 +135,47 @@ struct Tail {
     bytes: Vec<u8>,
     /// Offset behind the last message of the last entry.
     until: u64,
+    ext: Ext,
     /// Whether the queue stands in the list of those with something to write.
     listed: bool,
     /// Whether the queue stands in the list of those whose tail is long.
     urged: bool,
 }
 
+/// The extensions of a queue.
+enum Ext {
+    /// Nobody has looked for their end.
+    Unknown,
+    /// Their files cannot be written; entries do without.
+    Unusable,
+    Open(Box<ExtTail>),
+}
+
 impl Tail {
     fn new(extent: Extent) -> Tail {
         let Extent { first, written, next } = extent;
-        let (bytes, until, settled) = (Vec::new(), next, written);
-        Tail { first, written, settled, bytes, until, listed: false, urged: false }
+        let (bytes, until, settled, ext) = (Vec::new(), next, written, Ext::Unknown);
+        Tail { first, written, settled, bytes, until, ext, listed: false, urged: false }
+    }
+
+    /// Bytes that only memory holds.
+    fn waiting(&self) -> usize {
+        self.bytes.len() + self.ext_tail().map_or(0, |ext| ext.bytes.len())
+    }
+
+    fn ext_tail(&self) -> Option<&ExtTail> {
+        match &self.ext {
+            Ext::Open(ext) => Some(ext),
+            Ext::Unknown | Ext::Unusable => None,
+        }
+    }
+
+    /// Drops what is not written.
+    fn clear(&mut self) {
+        self.bytes = Vec::new();
+        if let Ext::Open(ext) = &mut self.ext {
+            ext.bytes = Vec::new();
+        }
     }
 }
 
@@ -295,16 +329,21 @@ impl Queue {
         self.deleted.load(Ordering::Acquire)
     }
 
-    /// Adds an entry behind the last one; in a simple queue it is that of one message. Tells how many bytes wait to be
-    /// written.
-    pub(crate) fn push(self: &Arc<Self>, unit: &Unit) -> usize {
+    /// Adds an entry behind the last one; in a simple queue it is that of one message. With an extension its tags code
+    /// becomes the address of that. Tells how many bytes wait to be written.
+    pub(crate) fn push(self: &Arc<Self>, unit: &Unit, extension: Option<&Extension<'_>>) -> usize {
         let mut tail = self.tail.lock();
+        let before = tail.waiting();
         match self.kind {
-            QueueKind::Simple => tail.bytes.extend_from_slice(&unit.entry.encode()),
+            QueueKind::Simple => {
+                let address = extension.and_then(|extension| self.push_extension(&mut tail, extension));
+                let tags_code = address.unwrap_or(unit.entry.tags_code);
+                tail.bytes.extend_from_slice(&QueueEntry { tags_code, ..unit.entry }.encode());
+            }
             QueueKind::Batch => tail.bytes.extend_from_slice(&unit.encode()),
         }
         tail.until = unit.until();
-        self.files.add_waiting(self.kind.entry_bytes() as u64);
+        self.files.add_waiting((tail.waiting() - before) as u64);
         if !tail.listed {
             tail.listed = true;
             self.files.list_dirty(self.clone());
@@ -321,6 +360,80 @@ impl Queue {
         let tail = self.tail.lock();
         let waiting = (tail.bytes.len() / self.kind.entry_bytes()) as u64;
         Places { first: tail.first, end: tail.written + waiting, until: tail.until }
+    }
+
+    /// Adds an extension and gives its address, if it can have one.
+    fn push_extension(&self, tail: &mut Tail, extension: &Extension<'_>) -> Option<i64> {
+        self.open_ext(tail);
+        match &mut tail.ext {
+            Ext::Open(ext) => ext.push(extension, self.files.ext.segment_bytes),
+            Ext::Unknown | Ext::Unusable => None,
+        }
+    }
+
+    /// Finds the end of the extensions, if nobody has.
+    fn open_ext(&self, tail: &mut Tail) {
+        if !matches!(tail.ext, Ext::Unknown) {
+            return;
+        }
+        let end = self.find_ext_end(tail);
+        tail.ext = match end {
+            Ok(written) => Ext::Open(Box::new(ExtTail { written, bytes: Vec::new() })),
+            Err(error) => {
+                tracing::error!(queue = ?self, %error, "the extensions of a queue cannot be used: readers with filters look into messages");
+                Ext::Unusable
+            }
+        };
+    }
+
+    fn find_ext_end(&self, tail: &Tail) -> io::Result<u64> {
+        let next = tail.written + (tail.bytes.len() / ENTRY_BYTES) as u64;
+        let (first, last) = (self.entry_in(tail, tail.first)?, self.entry_in(tail, next.wrapping_sub(1))?);
+        let has_position = |entry: &QueueEntry| queue_ext::position_of(entry.tags_code).is_some();
+        let lived = first.iter().chain(&last).any(has_position);
+        let unused_from = if lived { queue_ext::unused_from(next) } else { 0 };
+        let note = |path, created| self.files.note_write(path, created);
+        self.files.ext.prepare_end(self, last, unused_from, &note)
+    }
+
+    /// As [`Queue::entry`], for who holds the tail.
+    fn entry_in(&self, tail: &Tail, index: u64) -> io::Result<Option<QueueEntry>> {
+        if let Some(at) = index.checked_sub(tail.written) {
+            let at = usize::try_from(at).ok().and_then(|at| at.checked_mul(ENTRY_BYTES));
+            return Ok(at.and_then(|at| tail.bytes.get(at..)).and_then(QueueEntry::decode));
+        }
+        if index < tail.first {
+            return Ok(None);
+        }
+        let mut bytes = [0; ENTRY_BYTES];
+        self.files.read(Reach::Disk, self, index, 1, &mut bytes)?;
+        Ok(QueueEntry::decode(&bytes))
+    }
+
+    /// Finds the end of the extensions and clears what a crash has left behind it. Recovery only.
+    pub(crate) fn settle_ext(&self) {
+        self.open_ext(&mut self.tail.lock());
+    }
+
+    /// Fills the beginning of `out` with the bytes of extensions from `position` on, as far as they are together in
+    /// memory or in one file; tells how many that was, or `None` if they are farther away than `reach`.
+    pub(crate) fn ext_bytes_within(
+        &self,
+        reach: Reach,
+        position: u64,
+        out: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let mut wanted = out.len();
+        if let Some(ext) = self.tail.lock().ext_tail() {
+            if let Some(at) = position.checked_sub(ext.written) {
+                let bytes = usize::try_from(at).ok().and_then(|at| ext.bytes.get(at..)).unwrap_or_default();
+                let len = bytes.len().min(out.len());
+                out[..len].copy_from_slice(&bytes[..len]);
+                return Ok(Some(len));
+            }
+            wanted = wanted.min((ext.written - position) as usize);
+        }
+        self.files.ext.read(reach, self, position, &mut out[..wanted])
     }
 
     /// Place behind the last entry.
@@ -419,35 +532,39 @@ impl Queue {
     /// Writes the tail to files; `scratch` is the caller's to reuse. Entries stay readable all the while. A round over
     /// all queues says for which position of the log it is made: all entries of records before it are in the tail.
     pub(crate) fn write_tail(&self, scratch: &mut Vec<u8>, round: Option<u64>) -> io::Result<()> {
-        let from = {
+        let (from, entries, ext_from) = {
             let mut tail = self.tail.lock();
             tail.urged = false;
             scratch.clear();
             scratch.extend_from_slice(&tail.bytes);
-            tail.written
+            let ext = tail.ext_tail();
+            scratch.extend_from_slice(ext.map_or(&[], |ext| &ext.bytes));
+            (tail.written, tail.bytes.len(), ext.map_or(0, |ext| ext.written))
         };
         if self.is_deleted() {
             return Ok(());
         }
-        if !scratch.is_empty() {
-            self.files.write(self, from, scratch)?;
+        let (entries, extensions) = scratch.split_at(entries);
+        if !entries.is_empty() {
+            // Before the entries that point to them.
+            let note = |path, created| self.files.note_write(path, created);
+            self.files.ext.write(self, ext_from, extensions, &note)?;
+            self.files.write(self, from, entries)?;
         }
         let mut tail = self.tail.lock();
         // The topic may have been deleted meanwhile, and the tail with it.
-        if tail.bytes.len() < scratch.len() {
+        if tail.bytes.len() < entries.len() {
             return Ok(());
         }
         if let Some(position) = round.filter(|_| self.kind == QueueKind::Simple) {
-            tail.settled = from + count_before(scratch, position);
+            tail.settled = from + count_before(entries, position);
         }
         self.files.take_waiting(scratch.len() as u64);
-        tail.written += (scratch.len() / self.kind.entry_bytes()) as u64;
-        if tail.bytes.len() == scratch.len() {
-            // Most queues of many are light: give the buffer back unless it is small.
-            tail.bytes.clear();
-            tail.bytes.shrink_to(256);
-        } else {
-            tail.bytes.drain(..scratch.len());
+        tail.written += (entries.len() / self.kind.entry_bytes()) as u64;
+        drop_front(&mut tail.bytes, entries.len());
+        if let Ext::Open(ext) = &mut tail.ext {
+            ext.written += extensions.len() as u64;
+            drop_front(&mut ext.bytes, extensions.len());
         }
         Ok(())
     }
@@ -474,8 +591,8 @@ impl Queue {
         tail.written = place;
         tail.until = first;
         tail.settled = place;
-        self.files.take_waiting(tail.bytes.len() as u64);
-        tail.bytes.clear();
+        self.files.take_waiting(tail.waiting() as u64);
+        tail.clear();
         self.next.store(first, Ordering::Release);
         self.visible.store(first, Ordering::Release);
         self.min.store(first, Ordering::Release);
@@ -509,8 +626,19 @@ impl Queue {
     pub(crate) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
         let mut tail = self.tail.lock();
-        self.files.take_waiting(tail.bytes.len() as u64);
-        tail.bytes = Vec::new();
+        self.files.take_waiting(tail.waiting() as u64);
+        tail.clear();
+    }
+}
+
+/// Takes what was written out of a tail. Most queues of many are light: their buffers are given back unless they are
+/// small.
+fn drop_front(bytes: &mut Vec<u8>, count: usize) {
+    if bytes.len() == count {
+        bytes.clear();
+        bytes.shrink_to(256);
+    } else {
+        bytes.drain(..count);
     }
 }
 

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, File};
+use crate::options::Options;
 use crate::queue::{Extent, Queue, QueueEntry};
+use crate::queue_ext_files::ExtFiles;
 use crate::queue_kind::{QueueKind, Unit};
 use crate::records::Reach;
 use crate::segment;
@@ -30,6 +32,8 @@ pub(crate) struct QueueFiles {
     pub append_prop_crc: bool,
     /// Whether messages are put into the light queues that they name.
     pub multi_dispatch: bool,
+    /// What entries have no room for.
+    pub ext: ExtFiles,
     log_min: Arc<AtomicU64>,
     serial: AtomicU64,
     open: Mutex<OpenFiles>,
@@ -48,8 +52,8 @@ pub(crate) struct QueueFiles {
     pub urgent: Signal,
 }
 
-/// Open files, least recently used ones closed first.
-struct OpenFiles {
+/// Open files by queue and first entry, least recently used ones closed first.
+pub(crate) struct OpenFiles {
     files: HashMap<(u64, u64), (Arc<dyn File>, u64)>,
     tick: u64,
     max: usize,
@@ -72,24 +76,18 @@ const UNSYNCED_FILES_MAX: usize = 64;
 const BEGINNING: &str = "segment.new";
 
 impl QueueFiles {
-    pub fn new(
-        disk: Arc<dyn Disk>,
-        root: PathBuf,
-        segment_entries: [u64; 2],
-        open_max: usize,
-        log_min: Arc<AtomicU64>,
-        append_prop_crc: bool,
-        multi_dispatch: bool,
-    ) -> QueueFiles {
+    pub fn new(disk: Arc<dyn Disk>, options: &Options, log_min: Arc<AtomicU64>, ext: ExtFiles) -> QueueFiles {
+        let Options { queue_segment_entries, batch_queue_segment_entries, .. } = *options;
         QueueFiles {
             disk,
-            root,
-            segment_entries,
-            append_prop_crc,
-            multi_dispatch,
+            root: options.root.clone(),
+            segment_entries: [queue_segment_entries, batch_queue_segment_entries].map(u64::from),
+            append_prop_crc: options.append_prop_crc,
+            multi_dispatch: options.multi_dispatch,
+            ext,
             log_min,
             serial: AtomicU64::new(0),
-            open: Mutex::new(OpenFiles { files: HashMap::new(), tick: 0, max: open_max.max(1) }),
+            open: Mutex::new(OpenFiles::new(options.open_queue_files_max)),
             dirty: Mutex::new(Vec::new()),
             long: Mutex::new(Vec::new()),
             unsynced: Mutex::new(Unsynced::default()),
@@ -297,7 +295,8 @@ impl QueueFiles {
         }
     }
 
-    fn note_write(&self, path: PathBuf, created: bool) {
+    /// Notes a file that must be synced before the entries written so far count as durable.
+    pub fn note_write(&self, path: PathBuf, created: bool) {
         let mut unsynced = self.unsynced.lock();
         if unsynced.files.len() >= UNSYNCED_FILES_MAX && !unsynced.files.contains_key(&path) {
             unsynced.many = true;
@@ -320,13 +319,8 @@ impl QueueFiles {
     /// Makes what `take_unsynced` gave durable.
     pub fn sync(&self, unsynced: &Unsynced) -> io::Result<()> {
         if unsynced.many {
-            return QueueKind::ALL.into_iter().try_for_each(|kind| {
-                match self.disk.sync_tree(&self.root(kind)) {
-                    // A store without a single queue has no directory of queues.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                    other => other,
-                }
-            });
+            QueueKind::ALL.into_iter().try_for_each(|kind| self.sync_tree(&self.root(kind)))?;
+            return if self.ext.are_present() { self.sync_tree(&self.ext.root) } else { Ok(()) };
         }
         for (path, created) in &unsynced.files {
             match self.disk.open(path) {
@@ -345,6 +339,14 @@ impl QueueFiles {
         Ok(())
     }
 
+    fn sync_tree(&self, root: &Path) -> io::Result<()> {
+        match self.disk.sync_tree(root) {
+            // A store without a single queue has no directory of queues.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match self.disk.sync_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -361,7 +363,7 @@ impl QueueFiles {
     pub fn remove(&self, queue: &Queue, from: u64, until: u64) -> io::Result<()> {
         let mut start = self.segment_start(queue.kind(), from);
         while start < until {
-            self.open.lock().files.remove(&(queue.serial, start));
+            self.open.lock().remove((queue.serial, start));
             self.disk.remove(&self.path_of(queue, start))?;
             start += self.segment_entries(queue.kind());
         }
@@ -370,7 +372,7 @@ impl QueueFiles {
 
     /// Removes all files of a queue and its directory.
     pub fn remove_all(&self, queue: &Queue) -> io::Result<()> {
-        self.open.lock().files.retain(|(serial, _), _| *serial != queue.serial);
+        self.open.lock().remove_all_of(queue.serial);
         let dir = self.dir_of(queue);
         for entry in self.disk.list(&dir)? {
             if !entry.is_dir {
@@ -418,7 +420,7 @@ impl QueueFiles {
             let first = base / entry_bytes;
             // A segment without a single entry would count as one for Java, so it goes as a whole.
             if first > start || (first == start && from == start) {
-                self.open.lock().files.remove(&(queue.serial, first));
+                self.open.lock().remove((queue.serial, first));
                 self.disk.remove(&dir.join(&entry.name))?;
             } else if first == start
                 && let Some(file) = self.file(queue, start)?
@@ -431,14 +433,27 @@ impl QueueFiles {
 }
 
 impl OpenFiles {
-    fn get(&mut self, key: (u64, u64)) -> Option<Arc<dyn File>> {
+    /// Room for `max` files, at least one.
+    pub fn new(max: usize) -> OpenFiles {
+        OpenFiles { files: HashMap::new(), tick: 0, max: max.max(1) }
+    }
+
+    pub fn remove(&mut self, key: (u64, u64)) {
+        self.files.remove(&key);
+    }
+
+    pub fn remove_all_of(&mut self, queue_serial: u64) {
+        self.files.retain(|(serial, _), _| *serial != queue_serial);
+    }
+
+    pub fn get(&mut self, key: (u64, u64)) -> Option<Arc<dyn File>> {
         self.tick += 1;
         let (file, used) = self.files.get_mut(&key)?;
         *used = self.tick;
         Some(file.clone())
     }
 
-    fn insert(&mut self, key: (u64, u64), file: Arc<dyn File>) {
+    pub fn insert(&mut self, key: (u64, u64), file: Arc<dyn File>) {
         if self.files.len() >= self.max && !self.files.contains_key(&key) {
             // Close the older half at once: one pass over the table per max / 2 openings.
             let mut ticks: Vec<u64> = self.files.values().map(|(_, used)| *used).collect();

@@ -414,14 +414,16 @@ impl Store {
 mod tests {
     use super::*;
     use crate::disk::RealDisk;
+    use crate::options::Options;
     use crate::queue::Extent;
+    use crate::queue_ext_files::ExtFiles;
     use crate::queue_files::QueueFiles;
     use crate::queue_kind::QueueKind;
 
     fn queues() -> Vec<Arc<Queue>> {
         let disk = Arc::new(RealDisk);
-        let files = QueueFiles::new(disk, PathBuf::new(), [10, 10], 1, Arc::default(), false, false);
-        let files = Arc::new(files);
+        let ext = ExtFiles::new(disk.clone(), PathBuf::new(), 1, true).unwrap();
+        let files = Arc::new(QueueFiles::new(disk, &Options::new(""), Arc::default(), ext));
         let queue = |topic: &str, id| {
             Arc::new(Queue::new(files.clone(), QueueKind::Simple, topic.into(), id, Extent::default()))
         };

@@ -5,6 +5,8 @@
 //! `queue_table_bytes`, and at a clean stop. The next start takes the queues from it and reads the log from its
 //! position on. It counts after a clean stop, for exactly the log that ended there, and after a kill as long as the
 //! machine has not restarted: records and queue entries that were written before its position can then not have gone.
+//! Where queue entries have extensions it does not count after a kill: entries whose extensions are in files must not
+//! be dispatched again.
 //! Every other start removes it before it changes anything. So does whoever takes entries out of queue files; Java does
 //! so, like us, when segments of the log have expired, which is why the table names the log's first offset.
 //!

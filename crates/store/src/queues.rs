@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::RwLock;
 use wire::names;
 
+use crate::dispatch;
 use crate::error::StoreError;
 use crate::queue::{Extent, Queue};
 use crate::queue_files::{self, Found, QueueFiles};
@@ -253,6 +254,12 @@ impl Queues {
         let topics = self.topics.read();
         let next = topics.values().flat_map(BTreeMap::values).map(|queue| queue.next.load(Ordering::Acquire));
         next.fold(0, u64::wrapping_add)
+    }
+
+    /// Whether new entries of a topic get extensions. Those of the schedule topic do without: no consumer reads there.
+    /// So do light queues, as in Java.
+    pub fn has_extensions(&self, topic: &str) -> bool {
+        self.files.ext.enabled && topic != dispatch::SCHEDULE_TOPIC && !names::is_light(topic)
     }
 
     /// Whether a topic has queues.

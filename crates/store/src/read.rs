@@ -9,6 +9,7 @@ use wire::record::Prefix;
 use crate::error::StoreError;
 use crate::options::Live;
 use crate::queue::{Queue, QueueEntry};
+use crate::queue_ext::{ExtReader, Extension, Found};
 use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::{Reach, Records};
 use crate::segment::Segment;
@@ -84,6 +85,12 @@ pub struct ReadResult {
 pub trait MessageFilter {
     /// Whether the message of an entry may be wanted; `tags_code` is `None` where the entry does not tell it.
     fn wants_entry(&self, tags_code: Option<i64>) -> bool;
+
+    /// Whether the message of an entry with an extension may be wanted. No is a saving and nothing more: only for what
+    /// [`MessageFilter::wants_record`] would not want either.
+    fn wants_extended(&self, _extension: &Extension<'_>) -> bool {
+        true
+    }
 
     /// Whether a record is asked for. Reading one costs more than its entry, so this is `false` where the entry tells
     /// all.
@@ -216,6 +223,7 @@ impl Store {
         let mut removing = false;
         let mut segment: Option<Arc<Segment>> = None;
         let mut known = 0..0;
+        let mut extensions = ExtReader::default();
         'all: while next < examined_until {
             let wanted = FETCHED.min((examined_until - next) as usize).min(max_count.max(8));
             let read = queue.raw_entries_within(reach, place, &mut buffer[..wanted * entry_bytes]);
@@ -245,8 +253,15 @@ impl Store {
                 }
                 let (entry, behind) = (unit.entry, unit.until().max(next + 1));
                 farthest = entry.physical_offset;
-                let tags_code = entry.known_tags_code();
-                if !entry.is_pre_blank() && filter.wants_entry(tags_code) {
+                let (tags_code, wanted) = match entry.known_tags_code() {
+                    Some(tags_code) => (Some(tags_code), true),
+                    None => match extensions.find(reach, queue, &entry) {
+                        Found::Unit(unit) => (Some(unit.tags_code), filter.wants_extended(&unit)),
+                        Found::Nothing => (None, true),
+                        Found::Far => return Ok(None),
+                    },
+                };
+                if wanted && !entry.is_pre_blank() && filter.wants_entry(tags_code) {
                     if is_full(&live, records, &unit, limits, log_end) {
                         break 'all;
                     }

@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::queue::{ENTRY_BYTES, Queue, QueueEntry};
+use crate::queue_ext::Extension;
 use crate::queue_journal::{Fresh, Pieces, Upto};
 use crate::queue_kind::{self, QueueKind, Unit};
 use crate::queue_table::{self, Moment, Row, Table};
@@ -179,6 +180,7 @@ pub(crate) fn recover(
         }
     }
     if !start.ours_clean {
+        settle_extensions(queues)?;
         // Also what the killed process wrote and did not sync is ours to sync now.
         queues.files.note_all();
     }
@@ -240,7 +242,10 @@ fn load_queues(
 ) -> Result<Loading, StoreError> {
     let root = &options.root;
     let dirs = queues.topic_dirs(QueueKind::Simple)?;
-    let enough = |table: &Table| table.rows.len().max(dirs.len()) >= options.queue_table_rows_min;
+    // Entries of later records than the table's may be durable, and with them the addresses of their extensions. If
+    // they were dispatched again, others would come to stand there, and a power cut could bring the old entries back.
+    let counts = start.ours_clean || !queues.files.ext.are_present();
+    let enough = |table: &Table| counts && table.rows.len().max(dirs.len()) >= options.queue_table_rows_min;
     let table = Table::load(disk, root).filter(|table| start.accepts(table.moment, log));
     let moment = table.as_ref().map(|table| table.moment);
     if let Some(table) = table.filter(enough)
@@ -584,7 +589,11 @@ impl Scan<'_> {
 
     fn push_unit(&mut self, queue: &Arc<Queue>, unit: &Unit) {
         queue.next.store(unit.until(), Ordering::Relaxed);
-        queue.push(unit);
+        // Which filters want the message is not worked out again; readers look into it.
+        let extension =
+            Extension { tags_code: unit.entry.tags_code, store_timestamp: unit.store_timestamp, bitmap: &[] };
+        let extended = !unit.entry.is_pre_blank() && self.queues.has_extensions(queue.topic());
+        queue.push(unit, extended.then_some(&extension));
         queue.show(unit.until());
         self.fresh.add(queue, unit);
         self.pushed += 1;
@@ -671,6 +680,23 @@ impl Scan<'_> {
         self.pushed = 0;
         Ok(())
     }
+}
+
+/// Clears what stands behind the extensions of the queues' last entries, and those of queues that are gone.
+fn settle_extensions(queues: &Queues) -> Result<(), StoreError> {
+    let ext = &queues.files.ext;
+    if !ext.are_present() {
+        return Ok(());
+    }
+    for (topic, id) in ext.queues().map_err(StoreError::io("list", &ext.root))? {
+        match queues.find(&topic, id) {
+            Some(queue) => queue.settle_ext(),
+            None => {
+                ext.remove_queue(&topic, id).map_err(StoreError::io("remove", &ext.dir_of(&topic, id)))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to go on if the end that was found is not one that a crash explains.

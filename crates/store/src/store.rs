@@ -1,8 +1,8 @@
 //! The store as a whole: what it is made of, how it opens, works and stops.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,8 @@ use crate::foreign;
 use crate::index::Index;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
+use crate::queue_ext::Bitmaps;
+use crate::queue_ext_files::ExtFiles;
 use crate::queue_files::QueueFiles;
 use crate::queue_journal::Journal;
 use crate::queue_kind::{self, QueueKind};
@@ -53,6 +55,9 @@ pub struct Store {
     pub(crate) unseen: Mutex<Unseen>,
     pub(crate) flush: Flush,
     pub(crate) index: Option<Index>,
+    pub(crate) bitmaps: OnceLock<Arc<dyn Bitmaps>>,
+    /// The store had been stopped cleanly before it was opened.
+    stopped_cleanly: bool,
     pub(crate) timer: Option<Timer>,
     pub(crate) compaction: Compaction,
     pub(crate) checkpoint: Mutex<CheckpointFile>,
@@ -96,14 +101,18 @@ impl Store {
         let log_min = Arc::new(AtomicU64::new(0));
         let (log, leftovers) =
             CommitLog::load(disk.clone(), log_dir, options.segment_bytes, log_min.clone())?;
+        let ext_root = root.join("consumequeue_ext");
+        let ext = ExtFiles::new(
+            disk.clone(),
+            ext_root.clone(),
+            options.queue_ext_segment_bytes,
+            options.queue_ext_enabled,
+        );
         let files = Arc::new(QueueFiles::new(
             disk.clone(),
-            root.clone(),
-            [options.queue_segment_entries, options.batch_queue_segment_entries].map(u64::from),
-            options.open_queue_files_max,
+            &options,
             log_min,
-            options.append_prop_crc,
-            options.multi_dispatch,
+            ext.map_err(StoreError::io("look at", &ext_root))?,
         ));
         let queues = Queues::new(files);
         queues.learn_kinds(queue_kind::topics_on_disk(&*disk, &root))?;
@@ -127,6 +136,8 @@ impl Store {
             unseen: Mutex::default(),
             flush,
             index,
+            bitmaps: OnceLock::new(),
+            stopped_cleanly: recovered.clean,
             timer,
             compaction,
             checkpoint: Mutex::new(recovered.checkpoint),
@@ -284,6 +295,21 @@ impl Store {
         }
     }
 
+    /// From now on the extensions of queue entries, if there are any, get bitmaps. Only the first call counts.
+    pub fn set_bitmaps(&self, bitmaps: Arc<dyn Bitmaps>) {
+        let _ = self.bitmaps.set(bitmaps);
+    }
+
+    /// Whether the store had been stopped cleanly before it was opened.
+    pub fn was_stopped_cleanly(&self) -> bool {
+        self.stopped_cleanly
+    }
+
+    /// Store time of the last record, Unix milliseconds: that of the next one is not less.
+    pub fn last_timestamp(&self) -> i64 {
+        self.appender.lock().last_timestamp
+    }
+
     /// Whether answers wait for the disk.
     pub fn is_sync(&self) -> bool {
         matches!(self.options.flush, FlushMode::Sync { .. })
@@ -383,10 +409,22 @@ impl Store {
             files.remove_all(queue).map_err(StoreError::io("remove", &files.dir_of(queue)))?;
         }
         files.remove_topic(topic).map_err(StoreError::io("remove queues below", &self.options.root))?;
+        self.remove_extensions(&removed)?;
         drop(no_writes);
         // From here on recovery must not dispatch the topic's old messages again.
         self.flush_step()?;
         self.queue_step(true)
+    }
+
+    /// Removes the extensions of queues that are gone for good: as long as one could come back, so could its entries.
+    fn remove_extensions(&self, queues: &[Arc<Queue>]) -> Result<(), StoreError> {
+        let ext = &self.queues.files.ext;
+        for queue in queues.iter().filter(|_| ext.are_present()) {
+            let dir = ext.dir_of(queue.topic(), queue.id());
+            ext.forget(queue);
+            ext.remove_queue(queue.topic(), queue.id()).map_err(StoreError::io("remove", &dir))?;
+        }
+        Ok(())
     }
 
     /// Refuses when the store is stopped, read-only or out of space.

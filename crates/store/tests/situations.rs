@@ -17,6 +17,7 @@ mod deleted_topics_stay_deleted;
 mod disk_full_while_appending;
 mod disk_hangs_while_appending;
 mod entries_are_taken_from_a_journal;
+mod extensions_of_queue_entries;
 mod foreign_stores;
 mod fsync_failure_makes_store_read_only;
 mod histories;

@@ -110,6 +110,11 @@ fn options(place: &Place) -> Result<Options, CommandError> {
     {
         options.batch_queue_segment_entries = entries;
     }
+    if let (None, Some(bytes)) =
+        (loaded.place_of("mappedFileSizeConsumeQueueExt"), sizes.queue_ext_segment_bytes)
+    {
+        options.queue_ext_segment_bytes = bytes;
+    }
     Ok(options)
 }
 

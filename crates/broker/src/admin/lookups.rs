@@ -113,7 +113,7 @@ impl Broker {
         });
         match by_tags {
             Some(tags) => Some(Filter::Tags(tags)),
-            None => self.filters.find(topic, group).map(|(expression, _)| Filter::Sql(expression)),
+            None => self.filters.find(topic, group).map(Filter::from),
         }
     }
 

@@ -22,6 +22,25 @@ pub struct BloomFilterData {
     pub bit_pos: Vec<u32>,
 }
 
+impl BloomFilterData {
+    /// Sets this consumer's bits in a bitmap.
+    pub fn set_in(&self, bitmap: &mut [u8]) {
+        for position in &self.bit_pos {
+            if let Some(byte) = bitmap.get_mut(*position as usize / 8) {
+                *byte |= 1 << (position % 8);
+            }
+        }
+    }
+
+    /// Whether all of this consumer's bits are set in a bitmap; also if it is none of this filter's.
+    pub fn are_in(&self, bitmap: &[u8]) -> bool {
+        bitmap.len() as u64 * 8 != u64::from(self.bit_num)
+            || self.bit_pos.iter().all(|position| {
+                bitmap.get(*position as usize / 8).is_none_or(|byte| byte & 1 << (position % 8) != 0)
+            })
+    }
+}
+
 impl Bloom {
     /// `error_percent` from 1 to 99, `expected` from 1 on.
     pub fn new(error_percent: u32, expected: u32) -> Bloom {
@@ -37,6 +56,11 @@ impl Bloom {
     /// The bits of a consumer group on a topic.
     pub fn of(&self, group: &str, topic: &str) -> BloomFilterData {
         BloomFilterData { bit_num: self.bits, bit_pos: self.positions(&format!("{group}#{topic}")) }
+    }
+
+    /// Bytes of a bitmap.
+    pub fn bitmap_bytes(&self) -> usize {
+        self.bits as usize / 8
     }
 
     /// Whether the bits belong to a filter of this shape.
@@ -104,6 +128,20 @@ fn finish(mut word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_consumer_finds_its_bits_and_trusts_no_other_bitmap() {
+        let bloom = Bloom::new(20, 32);
+        let (ours, other) = (bloom.of("g", "T"), bloom.of("h", "T"));
+        let mut bitmap = vec![0; bloom.bitmap_bytes()];
+        assert_eq!(bitmap.len(), 14);
+        assert!(!ours.are_in(&bitmap));
+        other.set_in(&mut bitmap);
+        assert!(other.are_in(&bitmap) && !ours.are_in(&bitmap));
+        ours.set_in(&mut bitmap);
+        assert!(other.are_in(&bitmap) && ours.are_in(&bitmap));
+        assert!(ours.are_in(&[0; 13]) && ours.are_in(&[]));
+    }
 
     #[test]
     fn shapes_and_positions_are_those_of_java() {

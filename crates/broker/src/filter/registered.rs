@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
+use store::Bitmaps;
 use wire::body::SubscriptionData;
+use wire::record;
 
 use super::bloom::{Bloom, BloomFilterData};
+use super::prefilter::{Bits, Edition};
 use super::sql::{Expression, SqlError};
 use super::{Filter, FilterError, SQL92, TagFilter, is_tag_type};
 use crate::state_file::{StateFile, Unsaved};
@@ -64,11 +68,40 @@ pub struct ConsumerFilterData {
     pub topic: String,
     #[serde(skip)]
     compiled: Option<Arc<Expression>>,
+    /// What readers may pass over; nothing before [`ConsumerFilters::begin_bits`].
+    #[serde(skip)]
+    bits: SharedBits,
+}
+
+/// Two of them are the same for who compares what is stored: they follow from it.
+#[derive(Debug, Clone, Default)]
+struct SharedBits(Option<Arc<Bits>>);
+
+impl PartialEq for SharedBits {
+    fn eq(&self, _: &SharedBits) -> bool {
+        true
+    }
 }
 
 impl ConsumerFilterData {
     fn is_dead(&self) -> bool {
         self.dead_time >= self.born_time
+    }
+}
+
+/// What a group has registered for a topic.
+pub struct Registered {
+    /// Which messages it wants.
+    pub expression: Arc<Expression>,
+    /// What is known of them without looking.
+    pub bits: Option<Arc<Bits>>,
+    /// Version of the subscription it came with.
+    pub version: i64,
+}
+
+impl From<Registered> for Filter {
+    fn from(registered: Registered) -> Filter {
+        Filter::Sql(registered.expression, registered.bits)
     }
 }
 
@@ -78,6 +111,9 @@ pub struct ConsumerFilters {
     /// Expressions that pulls bring along, by their text.
     compiled: Mutex<HashMap<String, Arc<Expression>>>,
     bloom: Bloom,
+    edition: Edition,
+    /// Whether messages are asked about when they are stored.
+    with_bits: AtomicBool,
     /// What the file does not have yet.
     pub unsaved: Unsaved,
     file: StateFile,
@@ -105,6 +141,8 @@ impl ConsumerFilters {
             table: RwLock::new(table),
             compiled: Mutex::default(),
             bloom,
+            edition: Edition::default(),
+            with_bits: AtomicBool::new(false),
             unsaved: Unsaved::default(),
             file,
         })
@@ -120,7 +158,32 @@ impl ConsumerFilters {
         if kind != SQL92 {
             return Err(FilterError::Type(kind.to_owned()));
         }
-        Ok(Filter::Sql(self.compiled(text)?))
+        Ok(Filter::Sql(self.compiled(text)?, None))
+    }
+
+    /// Adds to the filter of a pull what is known of it if its group has registered the same expression.
+    pub fn with_known_bits(&self, filter: Filter, topic: &str, group: &str) -> Filter {
+        match filter {
+            Filter::Sql(expression, None) if self.with_bits.load(Ordering::Acquire) => {
+                let known = self.find(topic, group).filter(|known| *known.expression == *expression);
+                Filter::Sql(expression, known.and_then(|known| known.bits))
+            }
+            filter => filter,
+        }
+    }
+
+    /// From now on messages are asked about when they are stored. What was known of them before holds if the broker was
+    /// stopped cleanly; otherwise filters may have been registered that the file does not tell. `newest` is the store
+    /// time of the last message.
+    pub fn begin_bits(&self, was_stopped_cleanly: bool, newest: i64) {
+        let mut table = self.table.write();
+        let all =
+            table.filter_data_by_topic.values_mut().flat_map(|topic| topic.group_filter_data.values_mut());
+        for data in all {
+            let born = if was_stopped_cleanly { data.born_time } else { newest.max(data.born_time) };
+            data.bits.0 = data.bloom_filter_data.clone().map(|bits| Bits::new(bits, born));
+        }
+        self.with_bits.store(true, Ordering::Release);
     }
 
     /// Pull consumers send their expression with every pull; the few that are in use stay compiled.
@@ -137,20 +200,28 @@ impl ConsumerFilters {
         Ok(expression)
     }
 
-    /// The expression of a group on a topic and the version of the subscription it came with.
-    pub fn find(&self, topic: &str, group: &str) -> Option<(Arc<Expression>, i64)> {
+    /// The filter of a group on a topic.
+    pub fn find(&self, topic: &str, group: &str) -> Option<Registered> {
         let table = self.table.read();
         let data = table.filter_data_by_topic.get(topic)?.group_filter_data.get(group)?;
-        Some((Arc::clone(data.compiled.as_ref()?), data.client_version))
+        Some(Registered {
+            expression: Arc::clone(data.compiled.as_ref()?),
+            bits: data.bits.0.clone(),
+            version: data.client_version,
+        })
     }
 
     /// Takes over the subscriptions of a heartbeat: new expressions, newer versions, and what is no longer named is
     /// dead. An expression that cannot be compiled leaves its topic without a filter, which the pulls then tell.
-    pub fn register(&self, group: &str, subscriptions: &[SubscriptionData], now_ms: i64) {
+    ///
+    /// `now` is asked once, for Unix milliseconds that are not before the store time of any message that is stored.
+    pub fn register(&self, group: &str, subscriptions: &[SubscriptionData], now: impl FnOnce() -> i64) {
         if !self.is_touched_by(group, subscriptions) {
             return;
         }
         let mut table = self.table.write();
+        self.edition.next();
+        let now_ms = now();
         let mut changed = false;
         for data in subscriptions.iter().filter(|data| !is_tag_type(&data.expression_type)) {
             if !data.sub_string.is_empty() {
@@ -218,9 +289,14 @@ impl ConsumerFilters {
             // The save that follows makes room, if any of them are dead for long enough.
             return true;
         }
+        if let Some(old) = filters.group_filter_data.get(group).and_then(|old| old.bits.0.as_ref()) {
+            old.void();
+        }
         match compile(&data.expression_type, &data.sub_string) {
             Ok(compiled) => {
+                let with_bits = self.with_bits.load(Ordering::Acquire);
                 let new = ConsumerFilterData {
+                    bits: SharedBits(with_bits.then(|| Bits::new(bits.clone(), now_ms))),
                     bloom_filter_data: Some(bits),
                     born_time: now_ms,
                     client_version: data.sub_version,
@@ -268,13 +344,41 @@ impl ConsumerFilters {
         let mut table = self.table.write();
         let kept_ms = kept.as_millis() as i64;
         for filters in table.filter_data_by_topic.values_mut() {
-            filters.group_filter_data.retain(|_, data| !data.is_dead() || now_ms - data.dead_time < kept_ms);
+            filters.group_filter_data.retain(|_, data| {
+                let keeps = !data.is_dead() || now_ms - data.dead_time < kept_ms;
+                if let (false, Some(bits)) = (keeps, &data.bits.0) {
+                    bits.void();
+                }
+                keeps
+            });
             for data in filters.group_filter_data.values_mut() {
                 data.dead = data.is_dead();
             }
         }
         table.filter_data_by_topic.retain(|_, filters| !filters.group_filter_data.is_empty());
         table.clone()
+    }
+}
+
+impl Bitmaps for ConsumerFilters {
+    fn edition(&self) -> u64 {
+        self.edition.now()
+    }
+
+    fn push(&self, topic: &str, record: &[u8], out: &mut Vec<u8>) {
+        let table = self.table.read();
+        let Some(filters) = table.filter_data_by_topic.get(topic) else { return };
+        let Some(properties) = record::properties_of(record) else { return };
+        let from = out.len();
+        out.resize(from + self.bloom.bitmap_bytes(), 0);
+        // Also for groups that are gone: when they come back, what was stored meanwhile is theirs.
+        for filter in filters.group_filter_data.values() {
+            if let (Some(expression), Some(bits)) = (&filter.compiled, &filter.bloom_filter_data)
+                && expression.matches(properties)
+            {
+                bits.set_in(&mut out[from..]);
+            }
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct QueueView {
     pub max: u64,
     /// Files.
     pub files: usize,
+    /// Files of extensions.
+    pub ext_files: usize,
 }
 
 /// One file of the key index.
@@ -135,14 +137,19 @@ impl StoreFiles {
         queues.load(u64::MAX)?;
         let mut views = Vec::new();
         for queue in queues.topics().iter().flat_map(|topic| queues.of_topic(topic)) {
-            let dir = queues.files.dir_of(&queue);
-            let files = self.disk.list(&dir).map_err(StoreError::io("list", &dir))?.len();
+            let count = |dir: PathBuf| {
+                let files = self.disk.list(&dir).map_err(StoreError::io("list", &dir))?;
+                Ok::<_, StoreError>(files.len())
+            };
+            let files = count(queues.files.dir_of(&queue))?;
+            let ext_files = count(queues.files.ext.dir_of(queue.topic(), queue.id()))?;
             views.push(QueueView {
                 topic: queue.topic().to_string(),
                 id: queue.id(),
                 min: queue.min_offset(),
                 max: queue.max_offset(),
                 files,
+                ext_files,
             });
         }
         Ok(views)

@@ -8,6 +8,7 @@ use wire::names;
 use wire::record::Record;
 use wire::sys_flag;
 
+use super::ext_check::ExtCheck;
 use super::finding::{Area, Finding, Findings};
 use crate::disk::Disk;
 use crate::dispatch;
@@ -38,6 +39,7 @@ pub(crate) struct QueueCheck<'a> {
     batch_topics: BTreeSet<String>,
     /// Entries that have their record.
     pub entries: u64,
+    ext: ExtCheck<'a>,
 }
 
 /// What is known of one queue.
@@ -77,6 +79,7 @@ impl<'a> QueueCheck<'a> {
             topics: HashMap::new(),
             batch_topics: queue_kind::topics_on_disk(disk, &options.root).batch,
             entries: 0,
+            ext: ExtCheck::new(disk, options),
         };
         check.load(findings)?;
         if check.count() > MANY_QUEUES {
@@ -188,24 +191,25 @@ impl<'a> QueueCheck<'a> {
             base: record.queue_offset as u64,
             count: queue_kind::message_count(kind, record),
         };
-        self.compare(record.topic, record.queue_id, kind, &wanted, findings)?;
+        self.compare(record.topic, record.queue_id, kind, &wanted, record.store_timestamp, findings)?;
         for (name, base) in dispatch::light_places(record) {
             // With multiple dispatch switched off there are none.
             if self.topics.contains_key(&*name) {
                 let wanted = Unit { base, store_timestamp: 0, count: 1, ..wanted };
-                self.compare(&name, 0, QueueKind::Simple, &wanted, findings)?;
+                self.compare(&name, 0, QueueKind::Simple, &wanted, record.store_timestamp, findings)?;
             }
         }
         Ok(())
     }
 
-    /// Compares the entry that a queue should have next with the one it has.
+    /// Compares the entry that a queue should have next, of a record stored at `stored_at`, with the one it has.
     fn compare(
         &mut self,
         topic: &str,
         queue_id: u32,
         kind: QueueKind,
         wanted: &Unit,
+        stored_at: i64,
         findings: &mut Findings,
     ) -> Result<(), StoreError> {
         // Most records are as they should be and need no path.
@@ -259,8 +263,11 @@ impl<'a> QueueCheck<'a> {
         if wanted.entry.physical_offset >= self.dispatched_from {
             return Ok(());
         }
-        let found = reader.unit(state, place, &dir)?;
+        let mut found = reader.unit(state, place, &dir)?;
         self.entries += 1;
+        if let Some(unit) = &mut found {
+            self.ext.resolve(unit, (topic, queue_id), wanted.entry.tags_code, stored_at)?;
+        }
         if found != Some(*wanted) {
             state.wrong += 1;
             if state.first_wrong.is_none() {
@@ -268,6 +275,11 @@ impl<'a> QueueCheck<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Extensions that were compared with their records.
+    pub fn extensions(&self) -> u64 {
+        self.ext.count
     }
 
     /// Reports what remained open when all records are through. `topics` are those of the configuration, if it could be
@@ -278,6 +290,7 @@ impl<'a> QueueCheck<'a> {
         topics: Option<&BTreeSet<String>>,
         findings: &mut Findings,
     ) -> Result<u64, StoreError> {
+        self.ext.report(findings);
         let mut deleted = 0;
         let mut all: Vec<_> = std::mem::take(&mut self.topics).into_iter().collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -65,6 +65,8 @@ pub struct Verified {
     pub compacted: usize,
     /// Messages in them.
     pub compacted_messages: u64,
+    /// Extensions of queue entries that were compared with their records.
+    pub extensions: u64,
     /// Index files that were compared.
     pub index_files: usize,
     /// Index entries that were compared.
@@ -155,6 +157,7 @@ impl StoreFiles {
         verified.log_end = end;
         verified.queues = queues.count();
         verified.queue_entries = queues.entries;
+        verified.extensions = queues.extensions();
         let deleted = queues.finish(log.min(), topics.as_ref(), &mut findings)?;
         if deleted > 0 {
             verified.notes.push(format!("{deleted} messages in the log belong to topics that were deleted"));

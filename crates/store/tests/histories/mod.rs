@@ -14,7 +14,7 @@ use sim::{Fault, Operation, Random, SimClock, SimDisk, Trace};
 use store::{AppendError, Batch, Flushed, Options, Store, StoreError, config_file};
 
 use crate::support::{
-    Letter, configure_batch_topics, letter, open_on, read_queue, small_options, sync_options,
+    Letter, TagBits, configure_batch_topics, letter, open_on, read_queue, small_options, sync_options,
 };
 use model::{End, Model};
 use planted::{Bug, disk_with};
@@ -64,12 +64,15 @@ impl History {
         let queue_journal_queues_min = if random.chance(33) { 8 } else { 0 };
         // In one half it is full now and then.
         let queue_journal_bytes_max = if random.chance(50) { 3000 } else { 1 << 20 };
+        let queue_ext_enabled = random.chance(50);
         let options = Options {
             queue_table_rows_min,
             queue_table_bytes: 3000,
             queue_journal_queues_min,
             queue_journal_bytes_max,
             multi_dispatch: true,
+            queue_ext_enabled,
+            queue_ext_segment_bytes: 700,
             ..options
         };
         let clock = SimClock::default();
@@ -121,7 +124,9 @@ impl History {
 
     fn try_open(&self) -> Result<Arc<Store>, StoreError> {
         let disk = disk_with(self.bug, self.disk.clone());
-        open_on(disk, Arc::new(self.clock.clone()), self.options.clone())
+        let store = open_on(disk, Arc::new(self.clock.clone()), self.options.clone())?;
+        store.set_bitmaps(Arc::new(TagBits));
+        Ok(store)
     }
 
     fn open(&self) -> Arc<Store> {
@@ -317,6 +322,9 @@ impl History {
                 self.check_recovery(&end);
             }
             self.disk = whole.crash(&mut self.random);
+        }
+        if self.random.chance(20) {
+            self.options.queue_ext_enabled ^= true;
         }
         while self.random.chance(30) {
             self.crash_while_opening();

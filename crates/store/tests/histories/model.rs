@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use sim::SimDisk;
 use sim::reader::{Log, StoreFiles};
-use store::{Appended, KeyKind, Store};
+use store::{Appended, KeyKind, Queue, Store};
 
 use super::offsets;
-use crate::support::{Got, Letter, ROOT, read_queue};
+use crate::support::{Got, Letter, ROOT, read_queue, read_tagged};
 
 /// How a life ended, and what had to survive that.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +142,9 @@ impl Model {
                 continue;
             }
             for queue in store.queues_of(&topic) {
-                for got in read_queue(store, &queue) {
+                let all = read_queue(store, &queue);
+                self.check_tags(store, &queue, &all);
+                for got in all {
                     let sent = self.sent.get(&got.body).filter(|sent| self.may_be_there(sent, end));
                     let Some(sent) = sent else {
                         panic!(
@@ -201,6 +203,15 @@ impl Model {
             panic!("a phantom in {light}: {sent:?}");
         };
         assert!(sent.light_queues().any(|name| name == light), "in {light}: {sent:?}");
+    }
+
+    /// Whatever entries and extensions say of them, a reader of a tag gets its messages and no others.
+    fn check_tags(&self, store: &Store, queue: &Queue, all: &[Got]) {
+        for tag in ["a", "b"] {
+            let is_tagged = |got: &&Got| self.sent.get(&got.body).is_some_and(|sent| sent.letter.tags == tag);
+            let expected: Vec<_> = all.iter().filter(is_tagged).map(|got| got.body.clone()).collect();
+            assert!(read_tagged(store, queue, tag) == expected, "messages tagged {tag} of {queue:?}");
+        }
     }
 
     fn may_be_there(&self, sent: &Sent, end: &End) -> bool {

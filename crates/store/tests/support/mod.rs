@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use sim::{SimClock, SimDisk};
 use store::{
-    AppendError, Appended, Batch, Clock, Disk, FlushMode, Options, Queue, ReadLimits, ReadStatus, Store,
-    StoreError,
+    AppendError, Appended, Batch, Bitmaps, Clock, Disk, Extension, FlushMode, MessageFilter, Options, Queue,
+    ReadLimits, ReadStatus, Store, StoreError,
 };
 use wire::hash;
 use wire::properties;
@@ -234,6 +234,68 @@ pub fn light_offset(record: &Record<'_>, queue: &str) -> Option<i64> {
     let number = names.split(',').position(|name| name == queue)?;
     let offsets = record.property(properties::INNER_MULTI_QUEUE_OFFSET)?;
     offsets.split(',').nth(number)?.parse().ok()
+}
+
+/// A reader of one tag that makes use of everything an entry says, and of the bitmaps of [`TagBits`].
+pub struct Tagged<'a>(pub &'a str);
+
+impl MessageFilter for Tagged<'_> {
+    fn wants_entry(&self, tags_code: Option<i64>) -> bool {
+        tags_code.is_none_or(|code| code == hash::tags_code(Some(self.0)))
+    }
+
+    fn wants_extended(&self, extension: &Extension<'_>) -> bool {
+        extension.bitmap.is_empty() || extension.bitmap == tag_bits(self.0)
+    }
+
+    fn looks_into_record(&self, tags_code: Option<i64>) -> bool {
+        tags_code.is_none()
+    }
+
+    fn wants_record(&self, record: &[u8]) -> bool {
+        Record::parse(record).expect("a record").property(properties::TAGS) == Some(self.0)
+    }
+}
+
+/// Bitmaps of messages whose keys do not end with 7: one bit for each tag.
+pub struct TagBits;
+
+fn tag_bits(tag: &str) -> Vec<u8> {
+    let mut bits = vec![0; 1 + tag.len() * 5];
+    bits[0] = 1 << (tag.as_bytes().first().copied().unwrap_or_default() % 8);
+    bits
+}
+
+impl Bitmaps for TagBits {
+    fn edition(&self) -> u64 {
+        1
+    }
+
+    fn push(&self, _topic: &str, record: &[u8], out: &mut Vec<u8>) {
+        let record = Record::parse(record).expect("a record");
+        if !record.property(properties::KEYS).is_some_and(|keys| keys.ends_with('7')) {
+            out.extend(tag_bits(record.property(properties::TAGS).unwrap_or_default()));
+        }
+    }
+}
+
+/// Bodies of the messages of one tag, from a queue's beginning to its end.
+pub fn read_tagged(store: &Store, queue: &Queue, tag: &str) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    let mut offset = queue.min_offset() as i64;
+    loop {
+        let limits = ReadLimits { max_count: 32, max_bytes: 1 << 20 };
+        let result = store.read_filtered(queue, offset, limits, &Tagged(tag)).expect("reading works");
+        match result.status {
+            ReadStatus::Found | ReadStatus::NoMatchedMessage => {}
+            ReadStatus::OffsetOverflowOne | ReadStatus::NoMessageInQueue => return bodies,
+            other => panic!("{queue:?}: {other:?} at {offset}"),
+        }
+        for record in result.records.iter() {
+            bodies.push(Record::parse(&record.unwrap()).expect("a record").body.to_vec());
+        }
+        offset = result.next_offset;
+    }
 }
 
 pub fn bodies(store: &Store, topic: &str, queue: u32) -> Vec<String> {

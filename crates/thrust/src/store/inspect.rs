@@ -84,10 +84,10 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
     }
     table.print();
 
-    let mut table = Table::new(&["TOPIC", ">QUEUE", ">MIN", ">MAX", ">MESSAGES", ">FILES"]);
+    let mut table = Table::new(&["TOPIC", ">QUEUE", ">MIN", ">MAX", ">MESSAGES", ">FILES", ">EXT FILES"]);
     for queue in &overview.queues {
         let messages = queue.max.saturating_sub(queue.min);
-        let [id, files] = [queue.id.to_string(), queue.files.to_string()];
+        let [id, files, ext] = [queue.id.to_string(), queue.files.to_string(), queue.ext_files.to_string()];
         table.row([
             queue.topic.clone(),
             id,
@@ -95,6 +95,7 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
             queue.max.to_string(),
             messages.to_string(),
             files,
+            ext,
         ]);
     }
     table.print();
@@ -178,7 +179,7 @@ fn overview_json(overview: &Overview, files: &StoreFiles) -> Value {
     let queues = overview.queues.iter().map(|queue| {
         json!({
             "topic": queue.topic, "queueId": queue.id, "minOffset": queue.min, "maxOffset": queue.max,
-            "files": queue.files,
+            "files": queue.files, "extFiles": queue.ext_files,
         })
     });
     let compacted = overview.compacted.iter().map(|log| {
@@ -328,16 +329,17 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
                 described.unwrap_or_else(|| ["empty".into(), String::new(), String::new()]);
             let QueueEntry { physical_offset, size, tags_code } =
                 entry.unwrap_or(QueueEntry { physical_offset: 0, size: 0, tags_code: 0 });
+            let extension = entry.and_then(|entry| entry.extension_position());
             rows.push(json!({
                 "queueId": id, "queueOffset": number, "physicalOffset": physical_offset, "size": size,
-                "tagsCode": tags_code, "stored": stored, "keys": keys, "tags": tags,
+                "tagsCode": tags_code, "extPosition": extension, "stored": stored, "keys": keys, "tags": tags,
             }));
             table.row([
                 id.to_string(),
                 number.to_string(),
                 physical_offset.to_string(),
                 size.to_string(),
-                tags_code.to_string(),
+                extension.map_or_else(|| tags_code.to_string(), |position| format!("ext at {position}")),
                 stored,
                 keys,
                 tags,

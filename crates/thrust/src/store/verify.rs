@@ -48,6 +48,9 @@ fn print(verified: &Verified, took: Duration, root: &std::path::Path) {
         verified.index_files,
         grouped(verified.index_entries),
     );
+    if verified.extensions > 0 {
+        println!("{} extensions of queue entries compared", grouped(verified.extensions));
+    }
     println!("{} bytes in {:.2} s, {} MB/s", grouped(bytes), took.as_secs_f64(), rate(bytes, took));
     match verified.findings.counts().values().sum::<u64>() {
         0 => println!("nothing is wrong"),
@@ -74,6 +77,7 @@ fn summary(verified: &Verified, took: Duration) -> Value {
     summary["queueEntries"] = json!(verified.queue_entries);
     summary["compactionLogs"] = json!(verified.compacted);
     summary["compactedMessages"] = json!(verified.compacted_messages);
+    summary["extensions"] = json!(verified.extensions);
     summary["indexFiles"] = json!(verified.index_files);
     summary["indexEntries"] = json!(verified.index_entries);
     summary["seconds"] = json!(took.as_secs_f64());

@@ -33,15 +33,15 @@ fn data(filters: &ConsumerFilters, topic: &str, group: &str) -> ConsumerFilterDa
 #[test]
 fn a_newer_version_replaces_the_expression_and_an_older_one_is_ignored() {
     let filters = filters(&disk());
-    filters.register("g", &[sql("T", "a > 1", 10)], NOW);
-    filters.register("g", &[sql("T", "a > 2", 9)], NOW + 1);
+    filters.register("g", &[sql("T", "a > 1", 10)], || NOW);
+    filters.register("g", &[sql("T", "a > 2", 9)], || NOW + 1);
     assert_eq!(data(&filters, "T", "g").expression, "a > 1");
-    filters.register("g", &[sql("T", "a > 2", 11)], NOW + 2);
+    filters.register("g", &[sql("T", "a > 2", 11)], || NOW + 2);
     assert_eq!(
         (data(&filters, "T", "g").expression.as_str(), data(&filters, "T", "g").born_time),
         ("a > 2", NOW + 2)
     );
-    assert!(filters.find("T", "g").is_some_and(|(expression, version)| {
+    assert!(filters.find("T", "g").is_some_and(|Registered { expression, version, .. }| {
         version == 11 && expression.matches(b"a\x013\x02") && !expression.matches(b"a\x012\x02")
     }));
 }
@@ -49,13 +49,13 @@ fn a_newer_version_replaces_the_expression_and_an_older_one_is_ignored() {
 #[test]
 fn a_bad_expression_takes_the_old_filter_away() {
     let filters = filters(&disk());
-    filters.register("g", &[sql("T", "a > 1", 10)], NOW);
-    filters.register("g", &[sql("T", "a >", 11)], NOW);
+    filters.register("g", &[sql("T", "a > 1", 10)], || NOW);
+    filters.register("g", &[sql("T", "a >", 11)], || NOW);
     assert!(filters.find("T", "g").is_none());
     filters.register(
         "g",
         &[SubscriptionData { expression_type: "XPATH".to_owned(), ..sql("T", "a", 12) }],
-        NOW,
+        || NOW,
     );
     assert!(filters.find("T", "g").is_none());
 }
@@ -64,12 +64,12 @@ fn a_bad_expression_takes_the_old_filter_away() {
 fn a_group_that_leaves_is_remembered_and_comes_back_or_is_forgotten() {
     let disk = disk();
     let filters = filters(&disk);
-    filters.register("g", &[sql("T", "a > 1", 10), sql("U", "b = 2", 10)], NOW);
-    filters.register("g", &[sql("T", "a > 1", 10)], NOW + 5);
+    filters.register("g", &[sql("T", "a > 1", 10), sql("U", "b = 2", 10)], || NOW);
+    filters.register("g", &[sql("T", "a > 1", 10)], || NOW + 5);
     assert_eq!((data(&filters, "T", "g").dead_time, data(&filters, "U", "g").dead_time), (0, NOW + 5));
     filters.unregister("g", NOW + 7);
     assert_eq!(data(&filters, "T", "g").dead_time, NOW + 7);
-    filters.register("g", &[sql("T", "a > 1", 10)], NOW + 8);
+    filters.register("g", &[sql("T", "a > 1", 10)], || NOW + 8);
     assert_eq!(data(&filters, "T", "g").dead_time, 0);
     filters.save(DAY, NOW + 5 + DAY.as_millis() as i64).unwrap();
     assert!(filters.find("U", "g").is_none() && filters.find("T", "g").is_some());
@@ -79,11 +79,11 @@ fn a_group_that_leaves_is_remembered_and_comes_back_or_is_forgotten() {
 fn the_file_is_read_again_and_its_consumers_count_as_gone() {
     let disk = disk();
     let before = filters(&disk);
-    before.register("g", &[sql("T", "a > 1", 10)], NOW - 60_000);
+    before.register("g", &[sql("T", "a > 1", 10)], || NOW - 60_000);
     before.save(DAY, NOW).unwrap();
     let after = filters(&disk);
     assert_eq!(data(&after, "T", "g").dead_time, NOW - 30_000);
-    assert!(after.find("T", "g").is_some_and(|(expression, _)| expression.matches(b"a\x012\x02")));
+    assert!(after.find("T", "g").is_some_and(|found| found.expression.matches(b"a\x012\x02")));
     // A Bloom filter of another shape has other bits.
     let other = settings::Broker { expect_consumer_num_use_filter: 64, ..settings::Broker::default() };
     let file = StateFile::new(Arc::clone(&disk) as _, Path::new("/config"), "consumerFilter.json");
@@ -108,7 +108,7 @@ fn the_file_of_a_java_broker_is_understood() {
 fn expressions_of_pulls_stay_compiled() {
     let filters = filters(&disk());
     let of = |text: &str| match filters.of_request(Some(text), Some(SQL92)).unwrap() {
-        Filter::Sql(expression) => expression,
+        Filter::Sql(expression, _) => expression,
         Filter::Tags(_) => panic!("tags"),
     };
     assert!(Arc::ptr_eq(&of("a = 1"), &of("a = 1")));
