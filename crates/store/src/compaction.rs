@@ -31,7 +31,7 @@ use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
 use crate::queue::Queue;
-use crate::queue_kind::QueueKind;
+use crate::queue_kind::{QueueKind, UNIT_BYTES};
 use crate::signal::Signal;
 use crate::store::Store;
 
@@ -41,7 +41,7 @@ use part::{Dirs, Sizes};
 use positions::Positions;
 
 pub(crate) use part::{log_root, units_root};
-pub(crate) use unit::{UNIT_BYTES, Unit};
+pub(crate) use unit::Unit;
 
 /// What shapes the compaction of topics; the sizes are not recorded on disk (store.md §23).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,15 +8,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use wire::hash;
-use wire::properties;
-
 use super::part::{Dirs, Extent, Part, Sizes};
 use super::replace;
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::Unit;
 use crate::commit_log::{Look, Window, look_in};
 use crate::disk::Disk;
 use crate::error::StoreError;
+use crate::queue_kind::UNIT_BYTES;
 use crate::records::Reach;
 use crate::segment::{self, Segment};
 
@@ -206,13 +204,7 @@ impl Loading<'_> {
             if !continues {
                 break;
             }
-            let unit = Unit {
-                position: extent.end,
-                size: record.bytes.len() as u32,
-                tags_code: hash::tags_code(record.property(properties::TAGS)),
-                store_timestamp: record.store_timestamp,
-                queue_offset: record.queue_offset as u64,
-            };
+            let unit = Unit::of(&record, extent.end);
             units.extend_from_slice(&unit.encode());
             extent.add(&unit);
         }

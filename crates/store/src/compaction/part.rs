@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use wire::hash;
-use wire::properties;
 use wire::record::{self, BLANK_SIZE, MAGIC_BLANK, Record};
 
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::Unit;
 use crate::disk::{Disk, File};
+use crate::queue_kind::UNIT_BYTES;
 use crate::records::Reach;
 use crate::segment::{self, Segment};
 
@@ -247,13 +246,7 @@ impl<'a> Writer<'a> {
         if !self.has_room(record.bytes.len() as u64) {
             self.roll()?;
         }
-        let unit = Unit {
-            position: self.extent.end,
-            size: record.bytes.len() as u32,
-            tags_code: hash::tags_code(record.property(properties::TAGS)),
-            store_timestamp: record.store_timestamp,
-            queue_offset: record.queue_offset as u64,
-        };
+        let unit = Unit::of(record, self.extent.end);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(record.bytes);
         record::patch(&mut self.bytes[start..], unit.queue_offset, unit.position, unit.store_timestamp);

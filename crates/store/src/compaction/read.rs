@@ -9,10 +9,10 @@ use wire::record::Record;
 
 use super::log::{CompactionLog, Parts, end_of};
 use super::part::Part;
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::Unit;
 use crate::error::StoreError;
-use crate::queue::{Queue, QueueEntry};
-use crate::queue_kind;
+use crate::queue::Queue;
+use crate::queue_kind::UNIT_BYTES;
 use crate::read::{self, MessageFilter, ReadLimits, ReadResult, ReadStatus};
 use crate::records::{Reach, Records};
 use crate::store::Store;
@@ -173,14 +173,12 @@ impl Collecting<'_> {
             return false;
         }
         self.left -= 1;
-        let entry = QueueEntry { physical_offset: unit.position, size: unit.size, tags_code: unit.tags_code };
         if self.filter.wants_entry(Some(unit.tags_code)) {
-            let (store_timestamp, base) = (unit.store_timestamp, unit.queue_offset);
-            let found = queue_kind::Unit { entry, store_timestamp, base, count: 1 };
+            let found = unit.as_queue_unit();
             if read::is_full(live, records, &found, self.limits, self.log_end) {
                 return false;
             }
-            if read::fits(&part.log, &entry) {
+            if read::fits(&part.log, &found.entry) {
                 self.records.push(&part.log, &found);
             }
         }

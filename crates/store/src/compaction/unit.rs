@@ -1,7 +1,12 @@
-//! One entry of a sparse consume queue (store.md §4.3, §4.4): where in the compaction log a message stands.
+//! One entry of a sparse consume queue (store.md §4.3, §4.4): where in the compaction log a message stands. Its bytes
+//! are those of an entry of a batch queue.
 
-/// Bytes of an entry.
-pub(crate) const UNIT_BYTES: usize = 46;
+use wire::hash;
+use wire::properties;
+use wire::record::Record;
+
+use crate::queue::QueueEntry;
+use crate::queue_kind::{self, QueueKind, UNIT_BYTES};
 
 /// A message of a compaction log. Its queue offset is part of the entry, since the offsets have holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,31 +22,34 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// That of a record at `position`. The queue offset of the record is not negative.
+    pub fn of(record: &Record<'_>, position: u64) -> Unit {
+        Unit {
+            position,
+            size: record.bytes.len() as u32,
+            tags_code: hash::tags_code(record.property(properties::TAGS)),
+            store_timestamp: record.store_timestamp,
+            queue_offset: record.queue_offset as u64,
+        }
+    }
+
     /// From the bytes of a file, `None` if no message's entry stands there: the end marker, or nothing at all.
     pub fn decode(bytes: &[u8]) -> Option<Unit> {
-        let long = |at: usize| bytes.get(at..)?.first_chunk().map(|chunk| i64::from_be_bytes(*chunk));
-        let size = i32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
-        let messages = i16::from_be_bytes(*bytes.get(36..)?.first_chunk()?);
-        let (position, queue_offset) = (long(0)?, long(28)?);
-        (position >= 0 && size > 0 && queue_offset >= 0 && messages > 0).then_some(Unit {
-            position: position as u64,
-            size: size as u32,
-            tags_code: long(12)?,
-            store_timestamp: long(20)?,
-            queue_offset: queue_offset as u64,
-        })
+        let queue_kind::Unit { entry, store_timestamp, base, .. } =
+            queue_kind::Unit::decode(QueueKind::Batch, 0, bytes)?;
+        let QueueEntry { physical_offset, size, tags_code } = entry;
+        Some(Unit { position: physical_offset, size, tags_code, store_timestamp, queue_offset: base })
     }
 
     pub fn encode(&self) -> [u8; UNIT_BYTES] {
-        let mut bytes = [0; UNIT_BYTES];
-        bytes[..8].copy_from_slice(&self.position.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
-        bytes[12..20].copy_from_slice(&self.tags_code.to_be_bytes());
-        bytes[20..28].copy_from_slice(&self.store_timestamp.to_be_bytes());
-        bytes[28..36].copy_from_slice(&self.queue_offset.to_be_bytes());
-        bytes[36..38].copy_from_slice(&1i16.to_be_bytes());
-        bytes[38..42].copy_from_slice(&(-1i32).to_be_bytes());
-        bytes
+        self.as_queue_unit().encode()
+    }
+
+    /// As readers of queues know it.
+    pub fn as_queue_unit(&self) -> queue_kind::Unit {
+        let Unit { position, size, tags_code, store_timestamp, queue_offset } = *self;
+        let entry = QueueEntry { physical_offset: position, size, tags_code };
+        queue_kind::Unit { entry, store_timestamp, base: queue_offset, count: 1 }
     }
 
     /// What Java writes behind the last entry of a file that is full.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::StoreFiles;
 use super::finding::{Area, Findings};
 use crate::commit_log::{Look, Window, look_in};
-use crate::compaction::{UNIT_BYTES, Unit, log_root, units_root};
+use crate::compaction::{Unit, log_root, units_root};
 use crate::disk::File;
 use crate::error::StoreError;
+use crate::queue_kind::UNIT_BYTES;
 use crate::segment::{self, Segment};
 
 /// The compaction log of one queue.
