@@ -352,19 +352,8 @@ impl Broker {
         let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
             Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
         })?;
-        let message = Message {
-            topic: &topic.config.topic_name,
-            queue_id: queue_id_stored,
-            flag: header.flag,
-            sys_flag: self.sys_flag(&header, &topic),
-            born_timestamp: header.born_timestamp,
-            born_host: exchange.channel.peer(),
-            store_host: self.address,
-            reconsume_times: header.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: request.body,
-            properties: &outgoing.properties,
-        };
+        let properties = &outgoing.properties;
+        let message = self.message(exchange, &header, &topic, queue_id_stored, request.body, properties);
         let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
         if half {
@@ -606,9 +595,30 @@ impl Broker {
         start..outgoing.keys.len()
     }
 
-    fn sys_flag(&self, header: &SendHeader<'_>, topic: &Topic) -> i32 {
+    /// What is stored of a send: the header tells of all that its body holds.
+    fn message<'a>(
+        &self,
+        exchange: &Exchange<'_, '_>,
+        header: &SendHeader<'_>,
+        topic: &'a Topic,
+        queue_id: u32,
+        body: &'a [u8],
+        properties: &'a [u8],
+    ) -> Message<'a> {
         let multi = if topic.config.topic_filter_type == "MULTI_TAG" { sys_flag::MULTI_TAGS } else { 0 };
-        header.sys_flag & !sys_flag::TRANSACTION_MASK | multi
+        Message {
+            topic: &topic.config.topic_name,
+            queue_id,
+            flag: header.flag,
+            sys_flag: header.sys_flag & !sys_flag::TRANSACTION_MASK | multi,
+            born_timestamp: header.born_timestamp,
+            born_host: exchange.channel.peer(),
+            store_host: self.address,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body,
+            properties,
+        }
     }
 
     /// A batch request: each entry becomes a message of its own, all in one segment (broker.md §5.7).
@@ -697,19 +707,8 @@ impl Broker {
             properties.clear();
             props::copy_without(entry.properties, &BROKER_PROPERTIES, properties);
             properties.extend_from_slice(&self.stamp.load());
-            let message = Message {
-                topic: &topic.config.topic_name,
-                queue_id: queue.id(),
-                flag: entry.flag,
-                sys_flag: self.sys_flag(header, topic),
-                born_timestamp: header.born_timestamp,
-                born_host: exchange.channel.peer(),
-                store_host: self.address,
-                reconsume_times: header.reconsume_times,
-                prepared_transaction_offset: 0,
-                body: entry.body,
-                properties,
-            };
+            let message = self.message(exchange, header, topic, queue.id(), entry.body, properties);
+            let message = Message { flag: entry.flag, ..message };
             push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
             count += 1;
         }

@@ -36,19 +36,9 @@ impl Broker {
         props::copy_without(header.properties.as_bytes(), &BROKER_PROPERTIES, properties);
         properties.extend_from_slice(&self.stamp.load());
         props::push(properties, props::INNER_NUM, itoa::Buffer::new().format(count));
-        let message = Message {
-            topic: &topic.config.topic_name,
-            queue_id: queue.id(),
-            flag: header.flag,
-            sys_flag: self.sys_flag(header, topic) | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH,
-            born_timestamp: header.born_timestamp,
-            born_host: exchange.channel.peer(),
-            store_host: self.address,
-            reconsume_times: header.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: request.body,
-            properties,
-        };
+        let message = self.message(exchange, header, topic, queue.id(), request.body, properties);
+        let sys_flag = message.sys_flag | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH;
+        let message = Message { sys_flag, ..message };
         let tags_code = hash::tags_code(seen.tags);
         let first = outgoing
             .batch
