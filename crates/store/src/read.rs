@@ -81,6 +81,20 @@ pub struct ReadResult {
     pub suggest_slave: bool,
 }
 
+impl ReadResult {
+    /// Nothing yet, read from `offset` on of a queue with these bounds.
+    pub(crate) fn begin(offset: i64, min: i64, max: i64) -> ReadResult {
+        ReadResult {
+            status: ReadStatus::Found,
+            next_offset: offset,
+            min_offset: min,
+            max_offset: max,
+            records: Records::default(),
+            suggest_slave: false,
+        }
+    }
+}
+
 /// Which messages a reader wants. Asked by the queue's entry first, and of those that are left by the record.
 pub trait MessageFilter {
     /// Whether the message of an entry may be wanted; `tags_code` is `None` where the entry does not tell it.
@@ -173,14 +187,7 @@ impl Store {
         let max = queue.max_offset() as i64;
         let Some(min) = queue.min_offset_within(reach) else { return Ok(None) };
         let min = (min as i64).min(max);
-        let mut result = ReadResult {
-            status: ReadStatus::Found,
-            next_offset: offset,
-            min_offset: min,
-            max_offset: max,
-            records: Records::default(),
-            suggest_slave: false,
-        };
+        let mut result = ReadResult::begin(offset, min, max);
         (result.status, result.next_offset) = if max == 0 {
             (ReadStatus::NoMessageInQueue, 0)
         } else if offset < min {
@@ -208,114 +215,40 @@ impl Store {
         filter: &dyn MessageFilter,
         result: &mut ReadResult,
     ) -> Result<Option<(ReadStatus, i64)>, StoreError> {
-        let max = result.max_offset as u64;
-        let max_count = limits.max_count.max(1) as usize;
-        let max_bytes = bytes_max(limits);
         let live = self.live.load();
-        let examined = live.examined_entries_min.max(max_count as u64);
-        let examined_until = max.min(offset.saturating_add(examined));
-        let log_end = self.log.end();
-        let (kind, entry_bytes) = (queue.kind(), queue.kind().entry_bytes());
-        let mut buffer = [0; FETCHED * UNIT_BYTES];
-        let Some(mut place) = self.place_of(reach, queue, offset)? else { return Ok(None) };
-        let mut next = offset;
-        let mut farthest = 0;
-        let mut removing = false;
-        let mut segment: Option<Arc<Segment>> = None;
-        let mut known = 0..0;
-        let mut extensions = ExtReader::default();
-        'all: while next < examined_until {
-            let wanted = FETCHED.min((examined_until - next) as usize).min(max_count.max(8));
-            let read = queue.raw_entries_within(reach, place, &mut buffer[..wanted * entry_bytes]);
-            let read = read.map_err(|source| self.queue_error(queue, source))?;
-            let Some(count) = read else { return Ok(None) };
-            let mut seen = 0;
-            for bytes in buffer[..count * entry_bytes].chunks_exact(entry_bytes) {
-                seen += 1;
-                place += 1;
-                let records = &result.records;
-                if records.messages() >= max_count as u64 || records.byte_len() as u64 >= max_bytes {
-                    break 'all;
-                }
-                let Some(unit) = Unit::decode(kind, place - 1, bytes) else {
-                    // Entries below the maximum were all written.
-                    report(queue, next, None, "the entry's bytes are none");
-                    next += 1;
-                    continue;
-                };
-                if unit.until() <= next {
-                    continue;
-                }
-                if unit.base >= examined_until {
-                    // What stands between was passed over: messages that have no entry.
-                    next = next.max(examined_until);
-                    break 'all;
-                }
-                let (entry, behind) = (unit.entry, unit.until().max(next + 1));
-                farthest = entry.physical_offset;
-                let (tags_code, wanted) = match entry.known_tags_code() {
-                    Some(tags_code) => (Some(tags_code), true),
-                    None => match extensions.find(reach, queue, &entry) {
-                        Found::Unit(unit) => (Some(unit.tags_code), filter.wants_extended(&unit)),
-                        Found::Nothing => (None, true),
-                        Found::Far => return Ok(None),
-                    },
-                };
-                if wanted && !entry.is_pre_blank() && filter.wants_entry(tags_code) {
-                    if is_full(&live, records, &unit, limits, log_end) {
-                        break 'all;
-                    }
-                    let at = entry.physical_offset;
-                    if segment.as_ref().is_none_or(|segment| at < segment.base || at >= segment.until()) {
-                        segment = self.log.segment_at(at);
-                    }
-                    match &segment {
-                        None => removing = true,
-                        Some(segment) if !fits(segment, &entry) => {
-                            report(queue, unit.base, Some(at), "it reaches over the segment's end");
-                        }
-                        Some(segment) => {
-                            let asked = filter.looks_into_record(tags_code);
-                            let wanted = if asked {
-                                self.is_wanted(&mut known, reach, segment, queue, &unit, filter)?
-                            } else {
-                                Some(true)
-                            };
-                            match wanted {
-                                None => return Ok(None),
-                                Some(true) => result.records.push(segment, &unit),
-                                Some(false) => {}
-                            }
-                        }
-                    }
-                }
-                next = behind;
-            }
-            if seen == 0 {
-                break;
-            }
-        }
-        if !result.records.settle(reach, log_end)? {
+        let max = result.max_offset as u64;
+        let mut collecting = Collecting::new(self, &live, reach, queue, offset..max, limits, filter);
+        let Some(place) = self.place_of(reach, queue, offset)? else { return Ok(None) };
+        if collecting.walk(place)? == Left::TooFar {
             return Ok(None);
         }
-        self.drop_unsound(queue, &mut result.records)?;
-        result.suggest_slave = log_end.saturating_sub(farthest) > live.in_memory_bytes;
-        if next == offset {
-            let files = &self.queues.files;
-            let next_segment = match kind {
-                QueueKind::Simple => files.segment_start(kind, offset) + files.segment_entries(kind),
-                QueueKind::Batch => max,
-            };
-            return Ok(Some((ReadStatus::OffsetFoundNull, next_segment.min(max) as i64)));
+        let Collecting { mut records, next, farthest, removing, log_end, .. } = collecting;
+        if !records.settle(reach, log_end)? {
+            return Ok(None);
         }
-        let status = if !result.records.is_empty() {
+        self.drop_unsound(queue, &mut records)?;
+        result.suggest_slave = log_end.saturating_sub(farthest) > live.in_memory_bytes;
+        let status = if next == offset {
+            ReadStatus::OffsetFoundNull
+        } else if !records.is_empty() {
             ReadStatus::Found
         } else if removing {
             ReadStatus::MessageWasRemoving
         } else {
             ReadStatus::NoMatchedMessage
         };
+        let next = if next == offset { self.behind_gap(queue, offset).min(max) } else { next };
+        result.records = records;
         Ok(Some((status, next as i64)))
+    }
+
+    /// Where to go on behind an offset at which a queue has nothing though it should.
+    fn behind_gap(&self, queue: &Queue, offset: u64) -> u64 {
+        let (kind, files) = (queue.kind(), &self.queues.files);
+        match kind {
+            QueueKind::Simple => files.segment_start(kind, offset) + files.segment_entries(kind),
+            QueueKind::Batch => u64::MAX,
+        }
     }
 
     /// Place of the entry to begin with for a message; `None` if finding it takes what is farther away than `reach`.
@@ -458,6 +391,188 @@ impl Store {
             }
         }
         entries
+    }
+}
+
+/// A read of a queue on its way.
+struct Collecting<'a> {
+    store: &'a Store,
+    live: &'a Live,
+    reach: Reach,
+    queue: &'a Queue,
+    limits: ReadLimits,
+    filter: &'a dyn MessageFilter,
+    /// Messages from this offset on are not looked at.
+    examined_until: u64,
+    log_end: u64,
+    /// Offset behind the last message that was looked at.
+    next: u64,
+    /// Where the record of the last entry that was looked at begins.
+    farthest: u64,
+    /// A segment with a message that is wanted has gone meanwhile.
+    removing: bool,
+    /// Where the last record was.
+    segment: Option<Arc<Segment>>,
+    /// Physical offsets between which the log was found in memory a moment ago.
+    known: Range<u64>,
+    extensions: ExtReader,
+    records: Records,
+}
+
+/// How an entry, or a walk over entries, was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// There may be room for more.
+    GoesOn,
+    /// The answer is full, or there is nothing more to look at.
+    Enough,
+    /// More is farther away than the reader goes.
+    TooFar,
+}
+
+/// What a filter says of a message by its entry.
+enum ByEntry {
+    Wanted { tags_code: Option<i64> },
+    Unwanted,
+    TooFar,
+}
+
+impl<'a> Collecting<'a> {
+    /// Nothing yet, of these messages.
+    fn new(
+        store: &'a Store,
+        live: &'a Live,
+        reach: Reach,
+        queue: &'a Queue,
+        offsets: Range<u64>,
+        limits: ReadLimits,
+        filter: &'a dyn MessageFilter,
+    ) -> Collecting<'a> {
+        let limits = ReadLimits { max_count: limits.max_count.max(1), max_bytes: bytes_max(limits) };
+        let examined = live.examined_entries_min.max(u64::from(limits.max_count));
+        Collecting {
+            store,
+            live,
+            reach,
+            queue,
+            limits,
+            filter,
+            examined_until: offsets.end.min(offsets.start.saturating_add(examined)),
+            log_end: store.log.end(),
+            next: offsets.start,
+            farthest: 0,
+            removing: false,
+            segment: None,
+            known: 0..0,
+            extensions: ExtReader::default(),
+            records: Records::default(),
+        }
+    }
+
+    /// Looks at the entries from a place on, as many as are examined.
+    fn walk(&mut self, mut place: u64) -> Result<Left, StoreError> {
+        let (kind, entry_bytes) = (self.queue.kind(), self.queue.kind().entry_bytes());
+        let mut buffer = [0; FETCHED * UNIT_BYTES];
+        while self.next < self.examined_until {
+            let left = (self.examined_until - self.next) as usize;
+            let wanted = FETCHED.min(left).min(self.limits.max_count.max(8) as usize);
+            let read = self.queue.raw_entries_within(self.reach, place, &mut buffer[..wanted * entry_bytes]);
+            let count = match read.map_err(|source| self.store.queue_error(self.queue, source))? {
+                None => return Ok(Left::TooFar),
+                Some(0) => return Ok(Left::Enough),
+                Some(count) => count,
+            };
+            for bytes in buffer[..count * entry_bytes].chunks_exact(entry_bytes) {
+                let left = self.look_at(Unit::decode(kind, place, bytes))?;
+                if left != Left::GoesOn {
+                    return Ok(left);
+                }
+                place += 1;
+            }
+        }
+        Ok(Left::Enough)
+    }
+
+    /// Looks at one entry; `None` stands for bytes that are none.
+    fn look_at(&mut self, unit: Option<Unit>) -> Result<Left, StoreError> {
+        let (messages, bytes) = (self.records.messages(), self.records.byte_len() as u64);
+        if messages >= u64::from(self.limits.max_count) || bytes >= self.limits.max_bytes {
+            return Ok(Left::Enough);
+        }
+        let Some(unit) = unit else {
+            // Entries below the maximum were all written.
+            report(self.queue, self.next, None, "the entry's bytes are none");
+            self.next += 1;
+            return Ok(Left::GoesOn);
+        };
+        if unit.until() <= self.next {
+            return Ok(Left::GoesOn);
+        }
+        if unit.base >= self.examined_until {
+            // What stands between was passed over: messages that have no entry.
+            self.next = self.next.max(self.examined_until);
+            return Ok(Left::Enough);
+        }
+        self.farthest = unit.entry.physical_offset;
+        match self.by_entry(&unit.entry) {
+            ByEntry::TooFar => return Ok(Left::TooFar),
+            ByEntry::Unwanted => {}
+            ByEntry::Wanted { tags_code } => {
+                if is_full(self.live, &self.records, &unit, self.limits, self.log_end) {
+                    return Ok(Left::Enough);
+                }
+                if !self.take(&unit, tags_code)? {
+                    return Ok(Left::TooFar);
+                }
+            }
+        }
+        self.next = unit.until().max(self.next + 1);
+        Ok(Left::GoesOn)
+    }
+
+    /// Asks the filter about a message by its entry, and by the extension of that if it has one.
+    fn by_entry(&mut self, entry: &QueueEntry) -> ByEntry {
+        let tags_code = match entry.known_tags_code() {
+            Some(tags_code) => Some(tags_code),
+            None => match self.extensions.find(self.reach, self.queue, entry) {
+                Found::Unit(unit) if !self.filter.wants_extended(&unit) => return ByEntry::Unwanted,
+                Found::Unit(unit) => Some(unit.tags_code),
+                Found::Nothing => None,
+                Found::Far => return ByEntry::TooFar,
+            },
+        };
+        if entry.is_pre_blank() || !self.filter.wants_entry(tags_code) {
+            return ByEntry::Unwanted;
+        }
+        ByEntry::Wanted { tags_code }
+    }
+
+    /// Takes a message unless the filter looks into its record and does not want it; false if that is farther away
+    /// than the reader goes.
+    fn take(&mut self, unit: &Unit, tags_code: Option<i64>) -> Result<bool, StoreError> {
+        let at = unit.entry.physical_offset;
+        if self.segment.as_ref().is_none_or(|segment| at < segment.base || at >= segment.until()) {
+            self.segment = self.store.log.segment_at(at);
+        }
+        let Some(segment) = &self.segment else {
+            self.removing = true;
+            return Ok(true);
+        };
+        if !fits(segment, &unit.entry) {
+            report(self.queue, unit.base, Some(at), "it reaches over the segment's end");
+            return Ok(true);
+        }
+        if self.filter.looks_into_record(tags_code) {
+            let wanted =
+                self.store.is_wanted(&mut self.known, self.reach, segment, self.queue, unit, self.filter)?;
+            match wanted {
+                None => return Ok(false),
+                Some(false) => return Ok(true),
+                Some(true) => {}
+            }
+        }
+        self.records.push(segment, unit);
+        Ok(true)
     }
 }
 

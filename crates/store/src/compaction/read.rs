@@ -58,14 +58,7 @@ impl Store {
         let parts = log.parts();
         let end = end_of(&parts);
         let Some(min) = queue.min_offset_within(reach) else { return Ok(None) };
-        let mut result = ReadResult {
-            status: ReadStatus::Found,
-            next_offset: offset,
-            min_offset: (min as i64).min(max),
-            max_offset: max,
-            records: Records::default(),
-            suggest_slave: false,
-        };
+        let mut result = ReadResult::begin(offset, (min as i64).min(max), max);
         if offset >= max {
             (result.status, result.next_offset) = match offset {
                 _ if max == 0 => (ReadStatus::NoMessageInQueue, 0),
