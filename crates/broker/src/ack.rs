@@ -20,7 +20,6 @@ use crate::pop::order::Acked;
 use crate::pop::order_key;
 use crate::pop::revive_log::Acks;
 use crate::pull::no_topic;
-use crate::send::append_refusal;
 use crate::topics::Topic;
 
 /// Deliveries gathered before they are written.
@@ -253,7 +252,7 @@ impl Broker {
         incoming.acks.clear();
         match appended {
             Err(error) => {
-                let refusal = append_refusal(&error);
+                let refusal = Refusal::from(&error);
                 tracing::warn!(requests = answers.len(), "acknowledgements not stored: {error}");
                 for (reply_to, _) in answers {
                     reply_to.write(out, refusal.code, Some(&refusal.remark));

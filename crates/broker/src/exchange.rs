@@ -7,9 +7,11 @@ use std::sync::Arc;
 use remoting::{Channel, ReplyTo, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use store::{AppendError, StoreError};
 use wire::code::response;
 use wire::header::FrameWriter;
 use wire::loose_json;
+use wire::record::EncodeError;
 
 /// A request being served.
 pub(crate) struct Exchange<'t, 'r> {
@@ -45,9 +47,41 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-impl From<store::StoreError> for Refusal {
-    fn from(error: store::StoreError) -> Refusal {
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
         Refusal::system(error)
+    }
+}
+
+impl From<EncodeError> for Refusal {
+    fn from(error: EncodeError) -> Refusal {
+        let remark =
+            format!("the message is illegal, maybe msg body or properties length not matched. {error}");
+        Refusal::new(response::MESSAGE_ILLEGAL, remark)
+    }
+}
+
+/// What a client is told when the store did not take a message (broker.md §5.6).
+impl From<&AppendError> for Refusal {
+    fn from(error: &AppendError) -> Refusal {
+        let (code, prefix) = match error {
+            AppendError::Stopped
+            | AppendError::ReadOnly { .. }
+            | AppendError::DiskFull { .. }
+            | AppendError::QueuesBehind { .. } => {
+                (response::SERVICE_NOT_AVAILABLE, "service not available now. ")
+            }
+            AppendError::NoSegment { .. } => (response::SYSTEM_ERROR, "create mapped file failed, "),
+            AppendError::TooLarge { .. } => (response::MESSAGE_ILLEGAL, "the message is illegal, "),
+            AppendError::Io { .. } => (response::SYSTEM_ERROR, "UNKNOWN_ERROR "),
+        };
+        Refusal::new(code, format!("{prefix}{error}"))
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Refusal {
+        Refusal::from(&error)
     }
 }
 
@@ -155,6 +189,13 @@ impl Reply<'_> {
     pub fn refuse(&mut self, refusal: &Refusal) {
         self.to.write(self.out, refusal.code, Some(&refusal.remark));
     }
+}
+
+/// For handlers that answer from another task.
+pub(crate) fn send_refusal(channel: &Channel, reply_to: ReplyTo, refusal: &Refusal) {
+    let mut out = Vec::new();
+    reply_to.write(&mut out, refusal.code, Some(&refusal.remark));
+    channel.send(&out);
 }
 
 /// The number that a field's text must be.

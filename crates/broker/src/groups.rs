@@ -27,6 +27,14 @@ pub struct GroupsBody {
 /// Bit of the forbidden mask that forbids reading.
 const FORBIDDEN_READ: i32 = 1 << 2;
 
+/// First client version whose `maxReconsumeTimes` counts (wire.md §5.2).
+const VERSION_MAX_RECONSUME: i32 = 121;
+
+/// How often consumption may fail: what the client says, if it is new enough to, else what the group is set to.
+pub(crate) fn max_reconsume(asked: Option<i32>, version: i32, group: &SubscriptionGroupConfig) -> i32 {
+    asked.filter(|_| version >= VERSION_MAX_RECONSUME).unwrap_or(group.retry_max_times)
+}
+
 /// All consumer groups, kept in `config/subscriptionGroup.json`.
 pub struct Groups {
     table: RwLock<HashMap<String, Arc<SubscriptionGroupConfig>>>,

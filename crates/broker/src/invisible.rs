@@ -14,7 +14,6 @@ use crate::exchange::{Exchange, Outcome};
 use crate::pop::outstanding::Checkpoint;
 use crate::pop::{check_invisible, order_key};
 use crate::pull::no_topic;
-use crate::send::append_refusal;
 
 /// What the client makes its new handle of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,11 +67,7 @@ impl Broker {
             suspended,
         };
         let changed = Changed { pop_time, invisible_ms, revive_queue: handle.revive_queue };
-        let until = self
-            .pop
-            .log
-            .replace(&self.store, &old, checkpoint, now_ms)
-            .map_err(|error| append_refusal(&error))?;
+        let until = self.pop.log.replace(&self.store, &old, checkpoint, now_ms)?;
         self.stats.opened(&group, name);
         self.stats.acknowledged(&group, name, 1);
         self.answer_change(exchange, changed, until)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use remoting::{Held, ReplyTo};
+use remoting::ReplyTo;
 use tokio::time::Instant;
 use wire::code::response;
 use wire::header::FrameWriter;
@@ -14,19 +14,10 @@ use crate::exchange::{Exchange, Outcome};
 use crate::filter::TagFilter;
 use crate::pop::PopRequest;
 use crate::pop::polling::{NoRoom, Place};
-use crate::pop::waits::watch;
+use crate::pop::waits::{NotificationWaiter, watch};
 
 /// Longest time that a client may ask to wait.
 const POLL_MAX_MS: i64 = 120_000;
-
-/// One who waits to hear.
-#[derive(Debug)]
-pub(crate) struct NotificationWaiter {
-    request: PopRequest,
-    reply_to: ReplyTo,
-    deadline: Instant,
-    held: Held,
-}
 
 impl Broker {
     pub(crate) fn notification(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use remoting::{Held, ReplyTo};
 use store::{AppendError, Queue, QueueKind, Reach, ReadLimits, ReadResult, ReadStatus, Records};
 use tokio::time::Instant;
 use wire::code::response;
@@ -35,13 +34,12 @@ use self::outstanding::{Checkpoint, Named};
 use self::polling::{NoRoom, Place, Room};
 use self::record::CHECKPOINT_MAX;
 use self::revive_log::{REVIVE_GROUP, ReviveLog};
-use self::waits::Waits;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use self::waits::{PopWaiter, Waits};
+use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
 use crate::filter::Filter;
 use crate::offsets::OffsetsBody;
-use crate::pull::{no_group, no_topic, send_refusal};
+use crate::pull::{no_group, no_topic};
 use crate::readers;
-use crate::send::append_refusal;
 use crate::topics::Topic;
 use crate::{Broker, BrokerError};
 
@@ -150,15 +148,6 @@ impl Popped {
     fn must_wait_for_disk(&self) -> bool {
         self.is_cut && self.parts.is_empty()
     }
-}
-
-/// A pop that waits.
-#[derive(Debug)]
-pub(crate) struct PopWaiter {
-    request: PopRequest,
-    reply_to: ReplyTo,
-    deadline: Instant,
-    held: Held,
 }
 
 impl Broker {
@@ -497,10 +486,7 @@ impl Broker {
             let revive_queue = popped.revive_queue as u32;
             let next = Some(result.next_offset);
             let _both = self.pop.moving.read();
-            self.pop
-                .log
-                .open(&self.store, revive_queue, checkpoint, next, popped.pop_time)
-                .map_err(|error| append_refusal(&error))?;
+            self.pop.log.open(&self.store, revive_queue, checkpoint, next, popped.pop_time)?;
             self.commit_pop(&request.group, queue, result.next_offset);
             self.stats.opened(&request.group, &request.topic.config.topic_name);
         }
@@ -523,7 +509,7 @@ impl Broker {
         if let Some(offset) = self.offsets.take_reset(group, topic, queue_id) {
             self.pop.orders.clear(&order_key(group, queue));
             let _both = self.pop.moving.read();
-            self.note_move(group, topic, queue_id, offset).map_err(|error| append_refusal(&error))?;
+            self.note_move(group, topic, queue_id, offset)?;
             self.commit_pop(group, queue, offset);
             return Ok(Some(offset));
         }

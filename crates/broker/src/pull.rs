@@ -16,7 +16,7 @@ use wire::names;
 
 use crate::Broker;
 use crate::broadcast::{Place, Reader};
-use crate::exchange::{Exchange, Outcome, Refusal, Reply};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, send_refusal};
 use crate::filter::{Filter, SQL92, is_tag_type};
 use crate::readers;
 use crate::static_topics::{LogicalRead, PullPlace, Told, is_physical};
@@ -544,11 +544,4 @@ pub(crate) fn no_group(group: &str) -> Refusal {
 
 pub(crate) fn no_topic(topic: &str) -> Refusal {
     Refusal::new(response::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist, apply first please!"))
-}
-
-/// For handlers that answer from another task.
-pub(crate) fn send_refusal(channel: &Channel, reply_to: ReplyTo, refusal: &Refusal) {
-    let mut out = Vec::new();
-    reply_to.write(&mut out, refusal.code, Some(&refusal.remark));
-    channel.send(&out);
 }

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use wire::code::response;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, send_refusal};
 
 /// Most reads that wait for a thread.
 const WAITING_MAX: usize = 16_384;
@@ -176,7 +176,7 @@ impl Readers {
         self.wake.notify_all();
         self.rest.notify_all();
         for (channel, reply_to) in refused.into_iter().filter_map(|job| job.asker) {
-            crate::pull::send_refusal(&channel, reply_to, &stopping());
+            send_refusal(&channel, reply_to, &stopping());
         }
     }
 

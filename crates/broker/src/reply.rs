@@ -17,7 +17,7 @@ use wire::record::Message;
 use crate::Broker;
 use crate::admin::too_many_wait;
 use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::send::{self, SendHeader};
+use crate::send::SendHeader;
 use crate::topics::Topic;
 
 /// How long the client that asked may take to accept the reply.
@@ -141,9 +141,9 @@ impl Broker {
         let mut batch = Batch::default();
         let tags_code = hash::tags_code(props::find(&reply.properties, props::TAGS));
         let queue = reply.topic.queue(&self.store, reply.queue_id)?;
-        let stored = match send::push(&mut batch, queue, &message, tags_code) {
+        let stored = match batch.push(queue, &message, tags_code) {
             Ok(_) => self.store.append(&mut batch).map_err(|error| error.to_string()),
-            Err(refusal) => Err(refusal.remark.into_owned()),
+            Err(error) => Err(Refusal::from(error).remark.into_owned()),
         };
         if let Err(error) = stored {
             tracing::warn!(topic = message.topic, "a reply is not stored: {error}");

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use store::Batch;
-use wire::body::SubscriptionGroupConfig;
 use wire::code::response;
 use wire::hash;
 use wire::ids::OffsetId;
@@ -14,19 +13,13 @@ use wire::record::{Message, Record};
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::groups::max_reconsume;
 use crate::pull::no_group;
-use crate::send::{append_refusal, push_parking};
+use crate::schedule::push_parking;
 use crate::topics::{SYS_FLAG_UNIT_SUB, Topic};
 
 /// Retries start behind this level, so the first waits for the fourth… counted from 0: 10 s by default.
 const FIRST_RETRY_LEVEL: i32 = 3;
-/// First client version whose `maxReconsumeTimes` counts (wire.md §5.2).
-const VERSION_MAX_RECONSUME: i32 = 121;
-
-/// How often consumption may fail: what the client says, if it is new enough to, else what the group is set to.
-pub(crate) fn max_reconsume(asked: Option<i32>, version: i32, group: &SubscriptionGroupConfig) -> i32 {
-    asked.filter(|_| version >= VERSION_MAX_RECONSUME).unwrap_or(group.retry_max_times)
-}
 
 /// A message whose consumption failed.
 struct Failed {
@@ -128,7 +121,7 @@ impl Broker {
         let mut batch = Batch::default();
         let tags_code = hash::tags_code(record.property(props::TAGS));
         batch.push(queue, &message, tags_code).map_err(Refusal::system)?;
-        self.store.append(&mut batch).map_err(|error| append_refusal(&error))?;
+        self.store.append(&mut batch)?;
         self.stats.put(1, batch.bytes_len() as u64);
         Ok(())
     }

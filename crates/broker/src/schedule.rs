@@ -268,3 +268,10 @@ impl Broker {
         Ok(())
     }
 }
+
+/// Adds what a parked message needs to find its way back.
+pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, queue_id: u32) {
+    props::push(properties, props::DELAY, itoa::Buffer::new().format(level));
+    props::push(properties, props::REAL_TOPIC, topic);
+    props::push(properties, props::REAL_QID, itoa::Buffer::new().format(queue_id));
+}

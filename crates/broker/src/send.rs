@@ -6,65 +6,35 @@
 mod answer;
 mod inner_batch;
 mod light;
+pub(crate) mod outgoing;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use remoting::{Channel, Held, ReplyTo, Request};
 use settings::Broker as Settings;
-use store::{AppendError, Appended, Batch, Flushed, Queue, QueueKind};
+use store::{Appended, Flushed, Queue, QueueKind};
 use wire::code::{request as code, response};
 use wire::hash;
 use wire::header::FrameWriter;
 use wire::names;
 use wire::properties as props;
 use wire::recall;
-use wire::record::{self, EncodeError, Message};
+use wire::record::{self, Message};
 use wire::sys_flag;
 
 use self::answer::{Answer, AnswerWriter};
+use self::outgoing::{Outgoing, with_outgoing};
 use crate::Broker;
 use crate::exchange::{self, Exchange, Outcome, Refusal};
-use crate::repeats::{Repeat, TurnRepeats};
-use crate::retry::max_reconsume;
+use crate::groups::max_reconsume;
+use crate::repeats::Repeat;
+use crate::schedule::push_parking;
 use crate::static_topics::{LogicalQueue, Mapping};
 use crate::timer;
 use crate::topics::{Topic, Wanted};
-use crate::transaction;
 
 /// Bytes of records after which a batch is appended before more is added.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-
-thread_local! {
-    static OUTGOING: RefCell<Outgoing> = RefCell::default();
-}
-
-/// Sends of one turn, between check and append. One for each thread, lent to one connection at a time.
-#[derive(Default)]
-pub(crate) struct Outgoing {
-    pub(crate) batch: Batch,
-    /// What of it belongs to transactions.
-    pub(crate) share: transaction::Share,
-    answers: Vec<Answer>,
-    /// Unique keys that answers will carry, one behind the other.
-    keys: Vec<u8>,
-    /// Properties of the message at hand.
-    properties: Vec<u8>,
-    /// Whether any message wants to wait for the disk.
-    waits: bool,
-    /// What was sent before, and what may be sent again.
-    repeats: TurnRepeats,
-    /// Topic of the last send, which is most often that of the next.
-    topic: Option<Arc<Topic>>,
-}
-
-impl Outgoing {
-    /// Answers a request with SUCCESS and nothing else once the batch is stored.
-    pub(crate) fn answer_plainly(&mut self, reply_to: ReplyTo) {
-        let first = self.batch.len();
-        self.answers.push(Answer::new(reply_to, first, 0, 0));
-    }
-}
 
 /// The header of a send under one set of names (wire.md §11.1).
 #[derive(Default)]
@@ -264,15 +234,10 @@ struct Parking {
     out_ms: Option<i64>,
 }
 
-/// Lends the batch of this thread's turn.
-pub(crate) fn with_outgoing<T>(use_it: impl FnOnce(&mut Outgoing) -> T) -> T {
-    OUTGOING.with_borrow_mut(use_it)
-}
-
 impl Broker {
     /// Takes a send into the batch of this turn; [`Broker::flush_sends`] stores and answers it.
     pub(crate) fn send(&self, exchange: &mut Exchange<'_, '_>) {
-        OUTGOING.with_borrow_mut(|outgoing| {
+        with_outgoing(|outgoing| {
             let mark = outgoing.batch.len();
             if let Err(refusal) = self.prepare(exchange, outgoing) {
                 outgoing.batch.truncate(mark);
@@ -291,7 +256,7 @@ impl Broker {
 
     /// Stores and answers what [`Broker::send`] gathered.
     pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
-        OUTGOING.with_borrow_mut(|outgoing| {
+        with_outgoing(|outgoing| {
             if !outgoing.answers.is_empty() || !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
                 self.readers.note_send();
                 self.append_outgoing(channel, outgoing, out);
@@ -354,7 +319,7 @@ impl Broker {
         })?;
         let properties = &outgoing.properties;
         let message = self.message(exchange, &header, &topic, queue_id_stored, request.body, properties);
-        let first = push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
+        let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
         if half {
             topic.put.add(1, message.body.len() as u64);
@@ -709,7 +674,7 @@ impl Broker {
             properties.extend_from_slice(&self.stamp.load());
             let message = self.message(exchange, header, topic, queue.id(), entry.body, properties);
             let message = Message { flag: entry.flag, ..message };
-            push(&mut outgoing.batch, queue, &message, hash::tags_code(seen.tags))?;
+            outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
             count += 1;
         }
         Ok(count)
@@ -749,7 +714,7 @@ impl Broker {
         }
         match appended {
             Err(error) => {
-                let refusal = append_refusal(&error);
+                let refusal = Refusal::from(&error);
                 tracing::warn!(messages = outgoing.batch.len(), "not stored: {error}");
                 for answer in outgoing.answers.drain(..) {
                     self.refuse_send(answer.reply_to, &refusal, out);
@@ -807,13 +772,6 @@ impl Broker {
         writer.field("TRACE_ON", if settings.trace_on { "true" } else { "false" });
         writer.empty();
     }
-}
-
-/// Adds what a parked message needs to find its way back.
-pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, queue_id: u32) {
-    props::push(properties, props::DELAY, itoa::Buffer::new().format(level));
-    props::push(properties, props::REAL_TOPIC, topic);
-    props::push(properties, props::REAL_QID, itoa::Buffer::new().format(queue_id));
 }
 
 /// Kinds of messages that are not served yet are refused, never stored as something else.
@@ -874,35 +832,4 @@ fn check_sizes(header: &SendHeader<'_>, body: &[u8], topic: &Topic, settings: &S
         ));
     }
     Ok(())
-}
-
-/// Adds a message to a batch.
-pub(crate) fn push(
-    batch: &mut Batch,
-    queue: &Arc<Queue>,
-    message: &Message<'_>,
-    tags_code: i64,
-) -> Result<usize, Refusal> {
-    batch.push(queue, message, tags_code).map_err(|error| encode_refusal(&error))
-}
-
-fn encode_refusal(error: &EncodeError) -> Refusal {
-    let remark = format!("the message is illegal, maybe msg body or properties length not matched. {error}");
-    Refusal::new(response::MESSAGE_ILLEGAL, remark)
-}
-
-/// What a client is told when the store did not take a message (broker.md §5.6).
-pub(crate) fn append_refusal(error: &AppendError) -> Refusal {
-    let (code, prefix) = match error {
-        AppendError::Stopped
-        | AppendError::ReadOnly { .. }
-        | AppendError::DiskFull { .. }
-        | AppendError::QueuesBehind { .. } => {
-            (response::SERVICE_NOT_AVAILABLE, "service not available now. ")
-        }
-        AppendError::NoSegment { .. } => (response::SYSTEM_ERROR, "create mapped file failed, "),
-        AppendError::TooLarge { .. } => (response::MESSAGE_ILLEGAL, "the message is illegal, "),
-        AppendError::Io { .. } => (response::SYSTEM_ERROR, "UNKNOWN_ERROR "),
-    };
-    Refusal::new(code, format!("{prefix}{error}"))
 }

@@ -19,6 +19,7 @@ mod histories;
 #[cfg(test)]
 mod moving;
 mod queues;
+pub(crate) mod share;
 mod table;
 
 use std::collections::BTreeMap;
@@ -40,12 +41,14 @@ use wire::sys_flag;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::offsets::ConsumerOffsets;
-use crate::send::{self, Outgoing};
+use crate::schedule::push_parking;
+use crate::send::outgoing::{Outgoing, with_outgoing};
 use crate::state_file::{StateFile, Unsaved};
 use crate::timer;
 use crate::topics::Topic;
 
 use counts::Counts;
+use share::Share;
 use table::{Ending, Positions, Table};
 
 /// Group under which the positions in the half queue and the op queue are kept.
@@ -168,35 +171,6 @@ impl Transactions {
     }
 }
 
-/// What of a turn's batch belongs to transactions.
-#[derive(Default)]
-pub(crate) struct Share {
-    /// Topics of half messages.
-    halves: Vec<Arc<Topic>>,
-    /// Decided half messages, with their topics if these still exist.
-    ends: Vec<(u64, Option<Arc<Topic>>)>,
-    /// Op records by their number in the batch, with the highest half offset that each names.
-    ops: Vec<(usize, u64)>,
-    /// The ends are no decisions: copies of the half messages go on.
-    moved: bool,
-}
-
-impl Share {
-    /// Whether op records must follow.
-    pub fn has_ends(&self) -> bool {
-        !self.ends.is_empty()
-    }
-
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.halves.is_empty() && self.ends.is_empty()
-    }
-
-    pub fn add_half(&mut self, topic: &Arc<Topic>) {
-        self.halves.push(Arc::clone(topic));
-    }
-}
-
 /// How a transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
@@ -249,7 +223,7 @@ impl Broker {
 
     /// Takes the end of a transaction into the batch of this turn (broker.md §9.2).
     pub(crate) fn end_transaction(&self, exchange: &mut Exchange<'_, '_>) {
-        send::with_outgoing(|outgoing| {
+        with_outgoing(|outgoing| {
             let mark = outgoing.batch.len();
             if let Err(refusal) = self.prepare_end(exchange, outgoing) {
                 outgoing.batch.truncate(mark);
@@ -338,7 +312,7 @@ impl Broker {
         let mut properties = Vec::with_capacity(half.properties.len() + 160);
         props::copy_without(half.properties, &removed, &mut properties);
         if let Some(level) = level {
-            send::push_parking(&mut properties, level, topic_name, queue_id);
+            push_parking(&mut properties, level, topic_name, queue_id);
         }
         let out_ms = match level {
             None => self.timer_slot_of_final(half)?,
@@ -364,7 +338,7 @@ impl Broker {
             ..half.message()
         };
         let queue = self.queue_of(stored_topic, stored_queue);
-        send::push(batch, &queue, &message, hash::tags_code(half.property(props::TAGS)))?;
+        batch.push(&queue, &message, hash::tags_code(half.property(props::TAGS)))?;
         if let Some(topic) = self.topics.get(topic_name) {
             topic.put.add(1, half.body.len() as u64);
         }
@@ -485,8 +459,8 @@ impl Broker {
             Message { topic: names::HALF_TOPIC, queue_id: 0, properties: &properties, ..record.message() };
         let mut batch = Batch::default();
         let tags_code = hash::tags_code(record.property(props::TAGS));
-        send::push(&mut batch, &self.transactions.halves, &message, tags_code)?;
-        self.store.append(&mut batch).map_err(|error| send::append_refusal(&error))?;
+        batch.push(&self.transactions.halves, &message, tags_code)?;
+        self.store.append(&mut batch)?;
         self.stats.put(1, batch.bytes_len() as u64);
         if let Some(topic) = record.property(props::REAL_TOPIC) {
             self.transactions.counts.add(topic, 1, self.now_ms());

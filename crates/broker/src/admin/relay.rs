@@ -9,8 +9,7 @@ use wire::header::FrameWriter;
 use wire::ids::OffsetId;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::pull::send_refusal;
+use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
 
 /// First client version that can be asked: V3_1_8_SNAPSHOT (wire.md §5.2).
 const VERSION_RELAY: i32 = 62;

@@ -17,9 +17,7 @@ use super::json::{bare_keyed, object, text};
 use super::statistics::sorted;
 use crate::Broker;
 use crate::clients::Member;
-use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::pull::send_refusal;
-use crate::send::append_refusal;
+use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
 use crate::topics::Topic;
 
 /// First client version that understands 220 and 221: V3_0_7_SNAPSHOT (wire.md §5.2).
@@ -59,7 +57,7 @@ impl Broker {
         }
         let targets = self.reset_targets(exchange, &topic)?;
         for (queue, offset) in &targets {
-            self.note_move(group, name, queue.queue_id, *offset).map_err(|error| append_refusal(&error))?;
+            self.note_move(group, name, queue.queue_id, *offset)?;
             self.offsets.reset(group, name, queue.queue_id, *offset);
         }
         tracing::info!(group, topic = name, queues = targets.len(), peer = %exchange.channel.peer(), "offsets reset");

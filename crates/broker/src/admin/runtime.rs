@@ -11,8 +11,7 @@ use wire::names;
 
 use super::json::{bare_keyed, object, text};
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::pull::send_refusal;
+use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
 
 /// Names of what stands for Java's thread pools. There are no pools here and nothing queues: requests are served as
 /// they are read.

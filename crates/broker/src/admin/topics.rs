@@ -15,7 +15,6 @@ use crate::Broker;
 use crate::attributes::{self, Attributes};
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_topic;
-use crate::send::append_refusal;
 use crate::topics::QUEUES_MAX;
 
 /// How long the answer to a new topic waits for the nameservers, so that a route asked for next is there.
@@ -149,7 +148,7 @@ impl Broker {
         for group in self.offsets.groups_of(name) {
             for queue in self.offsets.queues(&group, name).into_keys() {
                 // A topic of this name that comes later begins at 0, whatever was popped from this one.
-                self.note_move(&group, name, queue, 0).map_err(|error| append_refusal(&error))?;
+                self.note_move(&group, name, queue, 0)?;
             }
             doomed.push(format!("{}{group}_{name}", names::RETRY_PREFIX));
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));

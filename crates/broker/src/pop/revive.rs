@@ -17,7 +17,6 @@ use super::outstanding::Checkpoint;
 use super::revive_log::{Acks, REVIVE_GROUP};
 use crate::Broker;
 use crate::exchange::Refusal;
-use crate::send::append_refusal;
 
 /// How often the times are looked at while anything is outstanding: what a message may be late by.
 const TICK: Duration = Duration::from_millis(100);
@@ -131,7 +130,7 @@ impl Broker {
             revive_queue,
             offsets,
         };
-        self.pop.log.close(&self.store, &mut batch, &acks, now_ms).map_err(|error| append_refusal(&error))?;
+        self.pop.log.close(&self.store, &mut batch, &acks, now_ms)?;
         self.stats.put(brought_back as u64, batch.bytes_len() as u64);
         if brought_back > 0 {
             self.pop.waits.arrived_for(normal, group);

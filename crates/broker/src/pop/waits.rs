@@ -2,14 +2,34 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use remoting::{Held, ReplyTo};
 use store::{Queue, Watcher};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::PopWaiter;
+use super::PopRequest;
 use super::polling::Polling;
 use crate::Broker;
-use crate::notification::NotificationWaiter;
+
+/// A pop that waits.
+#[derive(Debug)]
+pub(crate) struct PopWaiter {
+    pub request: PopRequest,
+    pub reply_to: ReplyTo,
+    pub deadline: Instant,
+    /// Its place among what its connection may leave unanswered.
+    pub held: Held,
+}
+
+/// One who waits to hear that there is something.
+#[derive(Debug)]
+pub(crate) struct NotificationWaiter {
+    pub request: PopRequest,
+    pub reply_to: ReplyTo,
+    pub deadline: Instant,
+    /// Its place among what its connection may leave unanswered.
+    pub held: Held,
+}
 
 /// Both kinds of waiters. The store tells of arrivals.
 pub(crate) struct Waits {

@@ -11,7 +11,7 @@ use wire::record::Message;
 use wire::sys_flag;
 
 use super::answer::Answer;
-use super::{BROKER_PROPERTIES, Outgoing, Seen, SendHeader, encode_refusal};
+use super::{BROKER_PROPERTIES, Outgoing, Seen, SendHeader};
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::topics::Topic;
@@ -40,10 +40,7 @@ impl Broker {
         let sys_flag = message.sys_flag | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH;
         let message = Message { sys_flag, ..message };
         let tags_code = hash::tags_code(seen.tags);
-        let first = outgoing
-            .batch
-            .push_inner_batch(queue, &message, tags_code, count)
-            .map_err(|error| encode_refusal(&error))?;
+        let first = outgoing.batch.push_inner_batch(queue, &message, tags_code, count)?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
         topic.put.add(u64::from(count), request.body.len() as u64);
         let start = outgoing.keys.len();

@@ -18,8 +18,9 @@ use wire::names;
 use wire::properties as props;
 use wire::record::{self, Message, Record};
 
+use super::share::Share;
 use super::table::{Ending, Limits, Positions, Verdict};
-use super::{GROUP, Share, queues, real_place};
+use super::{GROUP, queues, real_place};
 use crate::Broker;
 
 /// Longest time between two looks at what has been decided, so that a restart need not read far.

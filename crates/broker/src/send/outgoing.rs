@@ -1,0 +1,49 @@
+//! What the sends of one turn gather, and the ends of transactions with them: records to append together, and the
+//! answers that follow.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use remoting::ReplyTo;
+use store::Batch;
+
+use super::answer::Answer;
+use crate::repeats::TurnRepeats;
+use crate::topics::Topic;
+use crate::transaction::share::Share;
+
+thread_local! {
+    static OUTGOING: RefCell<Outgoing> = RefCell::default();
+}
+
+/// Sends of one turn, between check and append. One for each thread, lent to one connection at a time.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    pub(crate) batch: Batch,
+    /// What of it belongs to transactions.
+    pub(crate) share: Share,
+    pub(super) answers: Vec<Answer>,
+    /// Unique keys that answers will carry, one behind the other.
+    pub(super) keys: Vec<u8>,
+    /// Properties of the message at hand.
+    pub(super) properties: Vec<u8>,
+    /// Whether any message wants to wait for the disk.
+    pub(super) waits: bool,
+    /// What was sent before, and what may be sent again.
+    pub(super) repeats: TurnRepeats,
+    /// Topic of the last send, which is most often that of the next.
+    pub(super) topic: Option<Arc<Topic>>,
+}
+
+impl Outgoing {
+    /// Answers a request with SUCCESS and nothing else once the batch is stored.
+    pub(crate) fn answer_plainly(&mut self, reply_to: ReplyTo) {
+        let first = self.batch.len();
+        self.answers.push(Answer::new(reply_to, first, 0, 0));
+    }
+}
+
+/// Lends the batch of this thread's turn.
+pub(crate) fn with_outgoing<T>(use_it: impl FnOnce(&mut Outgoing) -> T) -> T {
+    OUTGOING.with_borrow_mut(use_it)
+}
