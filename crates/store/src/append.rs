@@ -16,13 +16,14 @@ use crate::checkpoint::Mark;
 use crate::disk;
 use crate::dispatch;
 use crate::error::AppendError;
-use crate::queue::{Queue, QueueEntry};
+use crate::queue::Queue;
+use crate::queue_entry::QueueEntry;
 use crate::queue_ext::Extension;
 use crate::queue_journal::Fresh;
 use crate::queue_kind::Unit;
 use crate::segment::{self, Segment};
-use crate::store::Store;
-use crate::watch::{Arrival, Watcher};
+use crate::store::{Arrival, Store};
+use crate::watch::Watcher;
 
 /// What the append lock guards.
 pub(crate) struct Appender {

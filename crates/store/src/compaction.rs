@@ -29,7 +29,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
-use crate::options::Options;
+use crate::options::{CompactionOptions, Options};
 use crate::queue::Queue;
 use crate::queue_kind::{QueueKind, UNIT_BYTES};
 use crate::signal::Signal;
@@ -42,31 +42,6 @@ use positions::Positions;
 
 pub(crate) use part::{log_root, units_root};
 pub(crate) use unit::Unit;
-
-/// What shapes the compaction of topics; the sizes are not recorded on disk (store.md §23).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CompactionOptions {
-    /// Bytes of one file of records (`compactionMappedFileSize`); rounded to a multiple of the other, five of them at
-    /// least.
-    pub log_file_bytes: u64,
-    /// Bytes of one file of entries (`compactionCqMappedFileSize`), rounded down to whole entries of 46.
-    pub units_file_bytes: u64,
-    /// Between two compactions of a queue (`compactionScheduleInternal`).
-    pub interval: Duration,
-    /// Bytes of keys in memory while one queue is compacted (`maxOffsetMapSize`).
-    pub map_bytes_max: u64,
-}
-
-impl Default for CompactionOptions {
-    fn default() -> Self {
-        CompactionOptions {
-            log_file_bytes: 100 << 20,
-            units_file_bytes: 10 << 20,
-            interval: Duration::from_secs(15 * 60),
-            map_bytes_max: 100 << 20,
-        }
-    }
-}
 
 impl CompactionOptions {
     /// Java's rounding: a file of records is a multiple of a file of entries, so that both can have the same name.

@@ -30,7 +30,7 @@ use crate::disk::{Disk, Lock};
 use crate::error::StoreError;
 use crate::foreign;
 use crate::options::Options;
-use crate::queue::QueueEntry;
+use crate::queue_entry::QueueEntry;
 use crate::queue_ext_files::ExtFiles;
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::QueueKind;

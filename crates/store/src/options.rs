@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::compaction::CompactionOptions;
-use crate::timer::TimerOptions;
-
 /// When appended bytes become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
@@ -227,4 +224,57 @@ impl Default for Options {
 fn default_delay_levels() -> Vec<Duration> {
     let seconds = [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
     seconds.map(Duration::from_secs).to_vec()
+}
+
+/// What shapes the timer; the sizes are not recorded on disk (store.md §23).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimerOptions {
+    /// Milliseconds of a slot (`timerPrecisionMs`).
+    pub precision_ms: u32,
+    /// Slots that the wheel turns through: seven days of seconds in Java, whatever the precision.
+    pub slots: u32,
+    /// A message due later than this many slots from now is put back into the timer topic on the way
+    /// (`timerRollWindowSlot`).
+    pub roll_window_slots: u32,
+    /// Bytes of one file of the timer log (`mappedFileSizeTimerLog`).
+    pub log_file_bytes: u64,
+    /// Between two checkpoints while something changes (`timerFlushIntervalMs`).
+    pub flush_interval: Duration,
+}
+
+impl Default for TimerOptions {
+    fn default() -> Self {
+        TimerOptions {
+            precision_ms: 1000,
+            slots: 7 * 86_400,
+            roll_window_slots: 172_800,
+            log_file_bytes: 100 << 20,
+            flush_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What shapes the compaction of topics; the sizes are not recorded on disk (store.md §23).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactionOptions {
+    /// Bytes of one file of records (`compactionMappedFileSize`); rounded to a multiple of the other, five of them at
+    /// least.
+    pub log_file_bytes: u64,
+    /// Bytes of one file of entries (`compactionCqMappedFileSize`), rounded down to whole entries of 46.
+    pub units_file_bytes: u64,
+    /// Between two compactions of a queue (`compactionScheduleInternal`).
+    pub interval: Duration,
+    /// Bytes of keys in memory while one queue is compacted (`maxOffsetMapSize`).
+    pub map_bytes_max: u64,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> Self {
+        CompactionOptions {
+            log_file_bytes: 100 << 20,
+            units_file_bytes: 10 << 20,
+            interval: Duration::from_secs(15 * 60),
+            map_bytes_max: 100 << 20,
+        }
+    }
 }

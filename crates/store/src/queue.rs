@@ -12,71 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::queue_entry::{ENTRY_BYTES, QueueEntry};
 use crate::queue_ext::{self, ExtTail, Extension};
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::Reach;
 use crate::watch::Watchers;
 
-/// Bytes of an entry on disk.
-pub(crate) const ENTRY_BYTES: usize = 20;
-/// Size field of the filler before the first entry of a queue that does not begin at a segment's start.
-const PRE_BLANK_SIZE: u32 = 0x7FFF_FFFF;
 /// A tail of this many bytes is written at once instead of with the next round over all queues.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
-
-/// One entry: a message's place in the log, and what readers filter by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueEntry {
-    /// Offset of the record in the commit log.
-    pub physical_offset: u64,
-    /// Bytes of the record.
-    pub size: u32,
-    /// Hash of the tags, the time of delivery in the schedule topic, or the address of an extension; see
-    /// [`QueueEntry::known_tags_code`].
-    pub tags_code: i64,
-}
-
-impl QueueEntry {
-    /// Filler that stands for no message.
-    pub(crate) const PRE_BLANK: QueueEntry =
-        QueueEntry { physical_offset: 0, size: PRE_BLANK_SIZE, tags_code: 0 };
-
-    /// From the bytes of a queue file, `None` if nothing valid was written there.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<QueueEntry> {
-        let physical_offset = i64::from_be_bytes(*bytes.first_chunk()?);
-        let size = i32::from_be_bytes(*bytes.get(8..)?.first_chunk()?);
-        let tags_code = i64::from_be_bytes(*bytes.get(12..)?.first_chunk()?);
-        if physical_offset < 0 || size <= 0 {
-            return None;
-        }
-        Some(QueueEntry { physical_offset: physical_offset as u64, size: size as u32, tags_code })
-    }
-
-    pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES] {
-        let mut bytes = [0; ENTRY_BYTES];
-        bytes[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
-        bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
-        bytes
-    }
-
-    /// The tags code, unless the address of an extension stands in its place (`enableConsumeQueueExt`): then that or
-    /// the record itself tells it.
-    pub fn known_tags_code(&self) -> Option<i64> {
-        queue_ext::position_of(self.tags_code).is_none().then_some(self.tags_code)
-    }
-
-    /// Where its extension stands among those of its queue, if it has one.
-    pub fn extension_position(&self) -> Option<u64> {
-        queue_ext::position_of(self.tags_code)
-    }
-
-    /// Whether it stands for no message.
-    pub(crate) fn is_pre_blank(&self) -> bool {
-        self.physical_offset == 0 && self.size == PRE_BLANK_SIZE
-    }
-}
 
 /// A queue of a topic. Cheap to hold; looked up through [`Store::queue`](crate::Store::queue).
 pub struct Queue {
@@ -389,7 +333,7 @@ impl Queue {
     fn find_ext_end(&self, tail: &Tail) -> io::Result<u64> {
         let next = tail.written + (tail.bytes.len() / ENTRY_BYTES) as u64;
         let (first, last) = (self.entry_in(tail, tail.first)?, self.entry_in(tail, next.wrapping_sub(1))?);
-        let has_position = |entry: &QueueEntry| queue_ext::position_of(entry.tags_code).is_some();
+        let has_position = |entry: &QueueEntry| entry.extension_position().is_some();
         let lived = first.iter().chain(&last).any(has_position);
         let unused_from = if lived { queue_ext::unused_from(next) } else { 0 };
         let note = |path, created| self.files.note_write(path, created);
@@ -661,22 +605,5 @@ fn count_before(entries: &[u8], position: u64) -> u64 {
 impl std::fmt::Debug for Queue {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}-{} [..{})", self.topic, self.id, self.max_offset())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_has_the_bytes_of_the_specification() {
-        let entry = QueueEntry { physical_offset: 4096, size: 123, tags_code: 2_598_919 };
-        let bytes = entry.encode();
-        assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0x7B, 0, 0, 0, 0, 0, 0x27, 0xA8, 0x07]);
-        assert_eq!(QueueEntry::decode(&bytes), Some(entry));
-        assert_eq!(QueueEntry::decode(&[0; 20]), None);
-        assert_eq!(QueueEntry::decode(&[0xFF; 20]), None);
-        assert_eq!(QueueEntry::decode(&bytes[..19]), None);
-        assert!(QueueEntry::PRE_BLANK.is_pre_blank());
     }
 }

@@ -6,8 +6,7 @@
 
 use std::io;
 
-use crate::queue::{Queue, QueueEntry};
-use crate::records::Reach;
+use crate::queue_entry::{POSITION_MAX, address_of};
 
 /// Bytes of an extension without its bitmap.
 const HEAD_BYTES: usize = 20;
@@ -17,10 +16,6 @@ const UNIT_BYTES_MAX: usize = i16::MAX as usize;
 const SEGMENT_REST_BYTES: u64 = 4;
 /// Stands where a size would, before the unused rest of a segment.
 const REST_UNUSED: i16 = -1;
-/// Highest tags code that is not one but the address of an extension.
-const ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
-/// Positions from here on have no address.
-const POSITION_MAX: u64 = ADDRESS_MAX.wrapping_sub(i64::MIN) as u64;
 
 /// What the extension of a queue entry says of its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +37,6 @@ pub trait Bitmaps: Send + Sync {
     /// Adds the bitmap of a message to `out`, or nothing if it gets none. `record` is as in the log but for the fields
     /// that only the append knows.
     fn push(&self, topic: &str, record: &[u8], out: &mut Vec<u8>);
-}
-
-/// The position among the extensions of its queue that a tags code stands for, if it is no tags code.
-pub(crate) fn position_of(tags_code: i64) -> Option<u64> {
-    (tags_code <= ADDRESS_MAX).then(|| tags_code.wrapping_sub(i64::MIN) as u64)
-}
-
-fn address_of(position: u64) -> i64 {
-    (position as i64).wrapping_add(i64::MIN)
 }
 
 /// A position that no extension of a queue with so many entries has: each takes less than half of this, and the unused
@@ -160,75 +146,6 @@ pub(crate) fn end_in_segment(
     Ok(at)
 }
 
-/// Bytes that a reader fetches at a time: some hundred extensions, which readers ask for one after the other.
-const FETCHED: usize = 4096;
-
-/// What looking for an extension came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
-    Unit(Extension<'a>),
-    /// It is not there, or cannot be read: the record itself must tell.
-    Nothing,
-    /// It is farther away than the reader goes.
-    Far,
-}
-
-/// Reads the extensions of a queue one after the other.
-#[derive(Default)]
-pub(crate) struct ExtReader {
-    bytes: Vec<u8>,
-    from: u64,
-}
-
-impl ExtReader {
-    /// The extension of an entry whose tags code is not known.
-    pub fn find(&mut self, reach: Reach, queue: &Queue, entry: &QueueEntry) -> Found<'_> {
-        let Some(position) = position_of(entry.tags_code) else { return Found::Nothing };
-        let needed = match Extension::decode(self.held(position)) {
-            Decoded::Short(needed) => needed.max(FETCHED),
-            _ => 0,
-        };
-        if needed > 0 && !self.fetch(reach, queue, position, needed) {
-            return Found::Far;
-        }
-        // An extension with a bitmap that is longer than what readers fetch.
-        if let Decoded::Short(longer) = Extension::decode(self.held(position))
-            && longer > needed
-            && !self.fetch(reach, queue, position, longer)
-        {
-            return Found::Far;
-        }
-        match Extension::decode(self.held(position)) {
-            Decoded::Unit(unit) => Found::Unit(unit),
-            _ => Found::Nothing,
-        }
-    }
-
-    fn held(&self, position: u64) -> &[u8] {
-        let at = position.checked_sub(self.from).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| self.bytes.get(at..)).unwrap_or_default()
-    }
-
-    /// Fetches what is there from `position` on; false if that is too far away.
-    fn fetch(&mut self, reach: Reach, queue: &Queue, position: u64, bytes: usize) -> bool {
-        self.bytes.resize(bytes, 0);
-        self.from = position;
-        let read = match queue.ext_bytes_within(reach, position, &mut self.bytes) {
-            Ok(Some(read)) => read,
-            Ok(None) => {
-                self.bytes.clear();
-                return false;
-            }
-            Err(error) => {
-                tracing::warn!(?queue, position, %error, "cannot read an extension; the message itself is looked into");
-                0
-            }
-        };
-        self.bytes.truncate(read);
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,15 +173,6 @@ mod tests {
         let mut torn = bytes;
         torn[19] = 3;
         assert_eq!(Extension::decode(&torn), Decoded::Nothing);
-    }
-
-    #[test]
-    fn addresses_are_told_from_tags_codes() {
-        assert_eq!(position_of(i64::from(i32::MIN)), None);
-        assert_eq!(position_of(0), None);
-        assert_eq!(position_of(i64::MIN), Some(0));
-        assert_eq!(position_of(address_of(12_345)), Some(12_345));
-        assert_eq!(position_of(ADDRESS_MAX), Some(POSITION_MAX));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, File};
-use crate::queue::{Queue, QueueEntry};
+use crate::queue::Queue;
+use crate::queue_entry::QueueEntry;
 use crate::queue_ext::{self, Decoded, Extension};
 use crate::queue_files::OpenFiles;
 use crate::records::Reach;
@@ -187,7 +188,7 @@ impl ExtFiles {
         let segments = self.segments(queue)?;
         let begin = unused_from.div_ceil(self.segment_bytes) * self.segment_bytes;
         let Some(&newest) = segments.last() else { return Ok(begin) };
-        let position = last.and_then(|last| queue_ext::position_of(last.tags_code));
+        let position = last.and_then(|last| last.extension_position());
         let end = match position {
             Some(position) => self.end_of_unit(queue, position)?,
             None => None,

@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, File};
 use crate::options::Options;
-use crate::queue::{Extent, Queue, QueueEntry};
+use crate::queue::{Extent, Queue};
+use crate::queue_entry::QueueEntry;
 use crate::queue_ext_files::ExtFiles;
 use crate::queue_kind::{QueueKind, Unit};
 use crate::records::Reach;
@@ -584,7 +585,7 @@ fn count_below(file: &dyn File, kind: QueueKind, entries: u64, position: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::ENTRY_BYTES;
+    use crate::queue_entry::ENTRY_BYTES;
 
     #[test]
     fn an_entry_that_was_torn_while_it_was_cleared_is_none() {

@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use crate::disk::{self, Disk, File};
 use crate::dispatch;
 use crate::error::StoreError;
-use crate::queue::{Queue, QueueEntry};
+use crate::queue::Queue;
+use crate::queue_entry::QueueEntry;
 use crate::queue_kind::Unit;
 use crate::queues::Queues;
 use crate::sealed::{self, Fields};
@@ -313,7 +314,7 @@ impl<'a> Block<'a> {
         self.entries.chunks_exact(ENTRY_BYTES).map_while(|bytes| {
             let mut fields = Fields::of(bytes);
             let number = fields.u32()? as usize;
-            let entry = QueueEntry::decode(fields.bytes(crate::queue::ENTRY_BYTES)?)?;
+            let entry = QueueEntry::decode(fields.bytes(crate::queue_entry::ENTRY_BYTES)?)?;
             let (base, store_timestamp) = (fields.u64()?, fields.i64()?);
             Some((number, Unit { entry, store_timestamp, base, count: u64::from(fields.u32()?) }))
         })

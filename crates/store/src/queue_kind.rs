@@ -14,7 +14,7 @@ use wire::sys_flag;
 
 use crate::config_file;
 use crate::disk::Disk;
-use crate::queue::{ENTRY_BYTES, QueueEntry};
+use crate::queue_entry::{ENTRY_BYTES, QueueEntry};
 
 /// Bytes of an entry of a batch queue.
 pub(crate) const UNIT_BYTES: usize = 46;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use wire::record::Prefix;
 
 use crate::error::StoreError;
+use crate::ext_reader::{ExtReader, Found};
 use crate::options::Live;
-use crate::queue::{Queue, QueueEntry};
-use crate::queue_ext::{ExtReader, Extension, Found};
+use crate::queue::Queue;
+use crate::queue_entry::QueueEntry;
+use crate::queue_ext::Extension;
 use crate::queue_kind::{QueueKind, UNIT_BYTES, Unit};
 use crate::records::{Reach, Records};
 use crate::segment::Segment;

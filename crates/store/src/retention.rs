@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use crate::clock::LocalTime;
 use crate::error::StoreError;
 use crate::options::Live;
-use crate::queue_ext;
 use crate::store::Store;
 
 /// What the cleaner remembers between rounds.
@@ -159,7 +158,7 @@ impl Store {
                 let path = files.ext.dir_of(queue.topic(), queue.id());
                 // Extensions stand in the order of their entries.
                 let oldest = queue.entry(queue.log_min_offset()).map_err(StoreError::io("read", &path))?;
-                if let Some(position) = oldest.and_then(|entry| queue_ext::position_of(entry.tags_code)) {
+                if let Some(position) = oldest.and_then(|entry| entry.extension_position()) {
                     let removed = files.ext.remove_before(&queue, position);
                     removed.map_err(StoreError::io("remove segments of", &path))?;
                 }

@@ -32,8 +32,17 @@ use crate::recovery;
 use crate::retention::Retention;
 use crate::signal::Signal;
 use crate::timer::Timer;
-use crate::watch::Arrival;
+use crate::watch::Told;
 use crate::zeros::Zeros;
+
+/// New messages that can be read in a queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Where they are.
+    pub queue: &'a Arc<Queue>,
+    /// Who wanted to hear of it.
+    pub told: Told,
+}
 
 /// Called when new messages of a watched queue can be read; must not block.
 pub type OnArrival = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;

@@ -34,6 +34,7 @@ use wire::record::Record;
 
 use crate::commit_log::CommitLog;
 use crate::error::StoreError;
+use crate::options::TimerOptions;
 use crate::queue::Queue;
 use crate::signal::Signal;
 use crate::store::Store;
@@ -48,34 +49,6 @@ pub use figures::TimerFigures;
 
 /// Told of what was delivered: topic, messages, bytes.
 pub type OnDelivered = Box<dyn Fn(&str, u64, u64) + Send + Sync>;
-
-/// What shapes the timer; the sizes are not recorded on disk (store.md §23).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimerOptions {
-    /// Milliseconds of a slot (`timerPrecisionMs`).
-    pub precision_ms: u32,
-    /// Slots that the wheel turns through: seven days of seconds in Java, whatever the precision.
-    pub slots: u32,
-    /// A message due later than this many slots from now is put back into the timer topic on the way
-    /// (`timerRollWindowSlot`).
-    pub roll_window_slots: u32,
-    /// Bytes of one file of the timer log (`mappedFileSizeTimerLog`).
-    pub log_file_bytes: u64,
-    /// Between two checkpoints while something changes (`timerFlushIntervalMs`).
-    pub flush_interval: Duration,
-}
-
-impl Default for TimerOptions {
-    fn default() -> Self {
-        TimerOptions {
-            precision_ms: 1000,
-            slots: 7 * 86_400,
-            roll_window_slots: 172_800,
-            log_file_bytes: 100 << 20,
-            flush_interval: Duration::from_secs(1),
-        }
-    }
-}
 
 /// Slots that Java keeps free between the end of the wheel and its beginning.
 const BLANK_SLOTS: u32 = 60;

@@ -3,10 +3,7 @@
 //! Each kind of watcher has a bit of its own, and a bit is only ever cleared by the arrival that its kind is then told
 //! of. So no kind can lose a message because another one was told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
-
-use crate::queue::Queue;
 
 /// A kind of watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +74,6 @@ impl Told {
     pub(crate) fn without(self, watcher: Watcher) -> Told {
         Told(self.0 & !watcher.bit())
     }
-}
-
-/// New messages that can be read in a queue.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrival<'a> {
-    /// Where they are.
-    pub queue: &'a Arc<Queue>,
-    /// Who wanted to hear of it.
-    pub told: Told,
 }
 
 #[cfg(test)]

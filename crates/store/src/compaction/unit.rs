@@ -5,7 +5,7 @@ use wire::hash;
 use wire::properties;
 use wire::record::Record;
 
-use crate::queue::QueueEntry;
+use crate::queue_entry::QueueEntry;
 use crate::queue_kind::{self, QueueKind, UNIT_BYTES};
 
 /// A message of a compaction log. Its queue offset is part of the entry, since the offsets have holes.

@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
-use crate::queue::QueueEntry;
+use crate::queue_entry::QueueEntry;
 use crate::queue_kind::{self, QueueKind, Unit};
 use crate::segment;
 

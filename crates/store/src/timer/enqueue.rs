@@ -11,7 +11,7 @@ use super::slot::{Waiting, distance};
 use super::wheel::Slot;
 use super::{State, Timer, due_of, read_record};
 use crate::error::StoreError;
-use crate::queue::{ENTRY_BYTES, QueueEntry};
+use crate::queue_entry::{ENTRY_BYTES, QueueEntry};
 use crate::store::Store;
 
 /// Messages read at a time.
