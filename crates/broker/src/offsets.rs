@@ -125,6 +125,11 @@ impl ConsumerOffsets {
         true
     }
 
+    /// Sets an offset that says something of the others: it is no change by itself, and saved with the next one.
+    pub fn mark(&self, group: &str, topic: &str, queue: i32, offset: i64) {
+        put(&mut self.groups.write(), group, topic, queue, offset);
+    }
+
     /// Notes how far a pull has come.
     pub fn pulled(&self, group: &str, topic: &str, queue: i32, offset: i64) {
         put(&mut self.pulled.write(), group, topic, queue, offset);

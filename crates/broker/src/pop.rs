@@ -551,7 +551,7 @@ impl Broker {
         if self.pop.log.is_written() {
             let log_end = i64::try_from(self.store.log_end()).unwrap_or(i64::MAX);
             let topic = self.pop.log.topic();
-            self.offsets.commit(REVIVE_GROUP, topic, MARK_QUEUE, log_end, u64::MAX, self.now_ms());
+            self.offsets.mark(REVIVE_GROUP, topic, MARK_QUEUE, log_end);
         }
         self.offsets.body()
     }

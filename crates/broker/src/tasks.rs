@@ -172,3 +172,34 @@ async fn save_when_changed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use sim::{SimClock, SimDisk};
+
+    use super::*;
+
+    /// Each save moves the mark of the revive log, and that is no reason for another one.
+    #[tokio::test]
+    async fn offsets_that_have_not_changed_do_not_flush_the_log() {
+        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = settings::load_broker("", &keys).unwrap().settings;
+        let address = SocketAddr::from(([127, 0, 0, 1], 10911));
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let broker = Broker::open(settings, address, Arc::new(disk), Arc::new(clock)).unwrap();
+        let save = |offset: i64| {
+            // Something is appended every time.
+            broker.note_move("readers", "orders", 0, 0).unwrap();
+            broker.offsets.commit("readers", "orders", 0, offset, 1, 0);
+            broker.save_offsets().unwrap();
+            broker.store.flushed_until() == broker.store.log_end()
+        };
+        assert!(save(1));
+        assert!(!save(1));
+        assert!(save(2));
+    }
+}
