@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use crate::situation::frames::{Wire, frame};
-use crate::situation::messages::{bodies, got, text};
-use crate::situation::peer::{Ask, number, remark, stored};
-use crate::situation::slow_disk::SlowDisk;
-use crate::situation::{House, PATIENCE, Situation, eventually};
+use crate::support::frames::{Wire, frame};
+use crate::support::messages::{bodies, records, text};
+use crate::support::slow_disk::SlowDisk;
+use crate::support::{Ask, House, PATIENCE, Situation, eventually, number, remark, stored};
 use remoting::Limits;
 use wire::code::{request as code, response};
 use wire::header::{Dialect, Head};
@@ -54,14 +53,14 @@ async fn sends_and_reads_of_what_is_in_memory_go_on_while_the_disk_is_waited_for
     let peer = house.peer();
     let last = peer.store("orders", 0, "new").await;
     let newest = peer.pull(&Ask::new("orders", 0, last)).await;
-    assert_eq!(bodies(&got(&newest.body)), ["new"]);
+    assert_eq!(bodies(&records(&newest.body)), ["new"]);
     let near = peer.pull(&Ask::new("orders", 0, MESSAGES - 2)).await;
-    assert_eq!(bodies(&got(&near.body)), [body(MESSAGES - 2), body(MESSAGES - 1), "new".to_owned()]);
+    assert_eq!(bodies(&records(&near.body)), [body(MESSAGES - 2), body(MESSAGES - 1), "new".to_owned()]);
     assert_eq!(disk.waiting(), 1, "the first pull still waits");
     disk.let_go();
     let framed = behind.next().await.unwrap();
     assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
-    let messages = got(&framed.answer.body);
+    let messages = records(&framed.answer.body);
     assert_eq!(messages[0].body, body(0));
     assert_eq!(number(&framed.answer, "nextBeginOffset"), messages.len() as i64);
 }
@@ -86,7 +85,7 @@ async fn a_queue_whose_entries_are_on_disk_is_read_there_too() {
     loop {
         let framed = behind.next().await.unwrap();
         assert_eq!(framed.answer.code, 0, "{framed:?}");
-        assert_eq!(got(&framed.answer.body)[0].body, body(0));
+        assert_eq!(records(&framed.answer.body)[0].body, body(0));
         if framed.opaque == asked {
             return;
         }
@@ -100,10 +99,10 @@ async fn a_failed_message_that_is_not_in_memory_is_waited_for_by_its_consumer_al
     let peer = house.peer();
     peer.join("c", "readers", "orders", "*").await;
     let oldest = peer.pull(&Ask::new("orders", 0, 0)).await;
-    let offset = got(&oldest.body)[0].physical_offset.to_string();
+    let offset = records(&oldest.body)[0].physical_offset.to_string();
     disk.stick(FIRST_SEGMENT);
     let fields = [("offset", offset.as_str()), ("group", "readers"), ("delayLevel", "-1")];
-    let failed = async { peer.call(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code };
+    let failed = async { peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code };
     let meanwhile = async {
         reads_wait(&disk, 1).await;
         stored(house.peer().send("other", 0, "meanwhile").await);
@@ -124,7 +123,10 @@ async fn a_delayed_message_that_is_not_in_memory_comes_as_soon_as_the_disk_gives
     reads_wait(&disk, 1).await;
     stored(house.peer().send("other", 0, "meanwhile").await);
     assert_eq!(
-        number(&peer.call(code::GET_MAX_OFFSET, &[("topic", "late"), ("queueId", "0")], &[]).await, "offset"),
+        number(
+            &peer.ask_with(code::GET_MAX_OFFSET, &[("topic", "late"), ("queueId", "0")], &[]).await,
+            "offset"
+        ),
         0
     );
     assert_eq!(disk.waiting(), 1, "the delayed message is still not there");
@@ -156,7 +158,7 @@ async fn reads_past_the_number_of_threads_wait_their_turn_and_keep_to_the_limits
         assert_eq!((framed.opaque, framed.answer.code), (opaque, 0), "in their order: {framed:?}");
         let from = i64::from(opaque);
         let expected: Vec<_> = (from..from + 4).map(body).collect();
-        assert_eq!(bodies(&got(&framed.answer.body)), expected, "four messages are 40,000 bytes at most");
+        assert_eq!(bodies(&records(&framed.answer.body)), expected, "four messages are 40,000 bytes at most");
     }
 }
 
@@ -174,7 +176,7 @@ async fn a_pull_that_waited_is_answered_too_when_its_message_has_left_memory() {
     disk.let_go();
     let framed = behind.next().await.unwrap();
     assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
-    assert_eq!(bodies(&got(&framed.answer.body)), ["now"]);
+    assert_eq!(bodies(&records(&framed.answer.body)), ["now"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -194,7 +196,7 @@ async fn searches_wait_for_the_disk_aside_from_everybody_else() {
     let mut answers = [tool.next().await.unwrap(), tool.next().await.unwrap()];
     answers.sort_by_key(|framed| framed.opaque);
     assert_eq!(number(&answers[0].answer, "offset"), 0);
-    assert_eq!(bodies(&got(&answers[1].answer.body)), [body(0)]);
+    assert_eq!(bodies(&records(&answers[1].answer.body)), [body(0)]);
 }
 
 fn pop(count: &'static str) -> [(&'static str, &'static str); 9] {
@@ -219,7 +221,7 @@ async fn pops_and_peeks_wait_for_the_disk_aside_from_everybody_else() {
     let mut reader = Wire::connect(house.address()).await;
     reader.write(&frame(&head(code::POP_MESSAGE, 1), &pop("2"), &[])).await;
     let first = reader.next().await.unwrap();
-    assert_eq!(bodies(&got(&first.answer.body)), [body(0), body(1)]);
+    assert_eq!(bodies(&records(&first.answer.body)), [body(0), body(1)]);
     disk.stick(FIRST_SEGMENT);
     reader.write(&frame(&head(code::POP_MESSAGE, 2), &pop("3"), &[])).await;
     reads_wait(&disk, 1).await;
@@ -231,11 +233,11 @@ async fn pops_and_peeks_wait_for_the_disk_aside_from_everybody_else() {
     let mut answers = [reader.next().await.unwrap(), reader.next().await.unwrap()];
     answers.sort_by_key(|framed| framed.opaque);
     assert_eq!((answers[0].opaque, answers[0].answer.code), (2, 0), "{:?}", answers[0]);
-    assert_eq!(bodies(&got(&answers[0].answer.body)), [body(2), body(3), body(4)]);
+    assert_eq!(bodies(&records(&answers[0].answer.body)), [body(2), body(3), body(4)]);
     assert_eq!((answers[1].opaque, answers[1].answer.code), (3, 0), "{:?}", answers[1]);
     // They were given away once: the next are others.
     reader.write(&frame(&head(code::POP_MESSAGE, 4), &pop("1"), &[])).await;
-    assert_eq!(bodies(&got(&reader.next().await.unwrap().answer.body)), [body(5)]);
+    assert_eq!(bodies(&records(&reader.next().await.unwrap().answer.body)), [body(5)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -259,7 +261,7 @@ async fn a_client_that_leaves_takes_its_reads_along() {
     disk.let_go();
     let framed = staying.next().await.unwrap();
     assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
-    let messages = got(&framed.answer.body).len();
+    let messages = records(&framed.answer.body).len();
     // What was under way for the one that left, and what the other one asked; fifty pulls would be far more.
     assert!(disk.reads() - before <= 2 * messages + 32, "{} reads", disk.reads() - before);
     house.stop().await.unwrap();

@@ -15,18 +15,7 @@ async fn world(flush: &str) -> World {
 }
 
 async fn topic(world: &World, name: &str, window: &str) {
-    let attributes = format!("+dedup.window.ms={window}");
-    let fields = [
-        ("topic", name),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "4"),
-        ("writeQueueNums", "4"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-        ("attributes", &attributes),
-    ];
-    world.me.ok(request::UPDATE_AND_CREATE_TOPIC, &fields).await;
+    world.create_topic_with(name, 4, &format!("+dedup.window.ms={window}")).await;
 }
 
 async fn count(world: &World, topic: &str) -> i64 {

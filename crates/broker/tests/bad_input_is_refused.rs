@@ -1,10 +1,10 @@
 //! What no client should send: each gets the code and remark that a Java client understands, and nothing is stored.
 
-use crate::situation;
-use crate::situation::frames::{Wire, frame};
-use crate::situation::messages::bodies;
-use crate::situation::peer::{Ask, Peer, borrowed, heartbeat, number, remark, short_fields, stored};
-use crate::situation::{House, Situation};
+use crate::support;
+use crate::support::frames::{Wire, frame};
+use crate::support::messages::bodies;
+use crate::support::peer::{borrowed, heartbeat, short_fields};
+use crate::support::{Ask, House, Peer, Situation, number, remark, stored};
 use remoting::Answer;
 use wire::batch;
 use wire::code::request as code;
@@ -21,7 +21,7 @@ fn refused(answer: &Answer, code: i32, words: &str) {
 
 async fn max_offset(peer: &Peer, topic: &str, queue: i32) -> i64 {
     let fields = [("topic", topic.to_owned()), ("queueId", queue.to_string())];
-    number(&peer.call(code::GET_MAX_OFFSET, &borrowed(&fields), &[]).await, "offset")
+    number(&peer.ask_with(code::GET_MAX_OFFSET, &borrowed(&fields), &[]).await, "offset")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +58,7 @@ async fn illegal_groups() {
         // A heartbeat passes over such groups, as Java's does.
         assert_eq!(peer.join("c", group, "orders", "*").await.code, 0);
         refused(
-            &peer.call(code::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", group)], &[]).await,
+            &peer.ask_with(code::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", group)], &[]).await,
             1,
             "no consumer for this group",
         );
@@ -108,29 +108,29 @@ async fn missing_and_malformed_fields() {
     let pull = borrowed(&pull);
     for name in ["consumerGroup", "topic", "queueId", "queueOffset", "sysFlag"] {
         let without: Vec<_> = pull.iter().copied().filter(|(key, _)| *key != name).collect();
-        refused(&peer.call(code::PULL_MESSAGE, &without, &[]).await, 1, name);
+        refused(&peer.ask_with(code::PULL_MESSAGE, &without, &[]).await, 1, name);
     }
     for (name, value) in [("queueId", "zero"), ("queueOffset", ""), ("sysFlag", "99999999999")] {
         let with: Vec<_> =
             pull.iter().map(|pair| if pair.0 == name { (name, value) } else { *pair }).collect();
-        refused(&peer.call(code::PULL_MESSAGE, &with, &[]).await, 1, name);
+        refused(&peer.ask_with(code::PULL_MESSAGE, &with, &[]).await, 1, name);
     }
     let send = short_fields("orders", "0", "");
     let without: Vec<_> = send.iter().copied().filter(|(key, _)| *key != "e").collect();
-    refused(&peer.call(code::SEND_MESSAGE_V2, &without, b"x").await, 1, "queueId");
+    refused(&peer.ask_with(code::SEND_MESSAGE_V2, &without, b"x").await, 1, "queueId");
     for (name, words) in [("e", "queueId"), ("f", "sysFlag"), ("g", "bornTimestamp"), ("h", "flag")] {
         let with: Vec<_> = send.iter().map(|pair| if pair.0 == name { (name, "x") } else { *pair }).collect();
-        refused(&peer.call(code::SEND_MESSAGE_V2, &with, b"x").await, 1, words);
+        refused(&peer.ask_with(code::SEND_MESSAGE_V2, &with, b"x").await, 1, words);
     }
     assert_eq!(max_offset(&peer, "orders", 0).await, 1);
     // Bodies that are no JSON, or another one.
     for body in [&b""[..], b"{", b"[1,2", b"\xff\xfe", b"{\"consumerDataSet\":7}", b"{\"mqSet\":\"x\"}"] {
         for asked in [code::HEART_BEAT, code::LOCK_BATCH_MQ] {
-            let answer = peer.call(asked, &[], body).await;
+            let answer = peer.ask_with(asked, &[], body).await;
             assert!(answer.code == 1 || answer.code == 0, "{asked} {body:?}: {answer:?}");
         }
     }
-    refused(&peer.call(code::HEART_BEAT, &[], b"{\"clientID\":").await, 1, "");
+    refused(&peer.ask_with(code::HEART_BEAT, &[], b"{\"clientID\":").await, 1, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +151,7 @@ async fn offsets_out_of_range_tell_where_to_go_on() {
     ] {
         // None of them waits, although the client would.
         let ask = Ask::new("orders", queue, offset);
-        let ask = if code == 21 { ask.waiting(situation::PATIENCE) } else { ask };
+        let ask = if code == 21 { ask.waiting(support::PATIENCE) } else { ask };
         let answer = peer.pull(&ask).await;
         assert_eq!(
             (answer.code, number(&answer, "nextBeginOffset")),
@@ -167,7 +167,7 @@ async fn codes_that_nobody_knows() {
     let house = house().await;
     let peer = house.peer();
     for asked in [9_999, 0, -5, 70_000] {
-        let answer = peer.call(asked, &[], b"whatever").await;
+        let answer = peer.ask_with(asked, &[], b"whatever").await;
         assert_eq!(answer.code, 3);
         assert_eq!(remark(&answer), format!(" request type {asked} not supported"));
     }
@@ -194,10 +194,10 @@ async fn batches_with_lengths_that_cannot_be() {
     }
     bad.extend([good[..good.len() - 1].to_vec(), [&good[..], &[0; 3]].concat()]);
     for body in bad {
-        refused(&peer.call(code::SEND_BATCH_MESSAGE, &fields, &body).await, 13, "malformed");
+        refused(&peer.ask_with(code::SEND_BATCH_MESSAGE, &fields, &body).await, 13, "malformed");
         assert_eq!(max_offset(&peer, "orders", 0).await, 0, "part of a bad batch is stored");
     }
-    let answer = stored(peer.call(code::SEND_BATCH_MESSAGE, &fields, &good).await);
+    let answer = stored(peer.ask_with(code::SEND_BATCH_MESSAGE, &fields, &good).await);
     assert_eq!(answer.field("msgId").unwrap().split(',').count(), 2);
     assert_eq!(bodies(&peer.read_all("orders", 0).await), ["first", "second"]);
 }
@@ -261,5 +261,5 @@ async fn bytes_that_are_no_frames_end_their_connection_and_no_other() {
     assert!(wire.next().await.is_none());
     other.hears_nothing().await;
     let heartbeat = serde_json::to_vec(&heartbeat("c", "readers", &[("orders", "*")])).unwrap();
-    assert_eq!(house.peer().call(code::HEART_BEAT, &[], &heartbeat).await.code, 0);
+    assert_eq!(house.peer().ask_with(code::HEART_BEAT, &[], &heartbeat).await.code, 0);
 }

@@ -1,7 +1,8 @@
 //! Topics with `queue.type=BatchCQ`: what Java's producers send as a batch is one record with many offsets, which
 //! clients unwrap.
 
-use crate::support::{World, body, number, queue_key};
+use crate::support::peer::topic_fields;
+use crate::support::{Ask, World, body, number, queue_key};
 use remoting::Answer;
 use wire::batch::{self, Entry};
 use wire::code::{request, response};
@@ -12,17 +13,7 @@ use wire::sys_flag;
 const BATCH_KEY: &str = "0A00000100002A9F000000000000ABCD";
 
 async fn create(world: &World, topic: &str, attributes: &str) -> Answer {
-    let fields = [
-        ("topic", topic),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-        ("attributes", attributes),
-    ];
-    world.me.ask(request::UPDATE_AND_CREATE_TOPIC, &fields).await
+    world.me.ask(request::UPDATE_AND_CREATE_TOPIC, &topic_fields(topic, "1", attributes)).await
 }
 
 async fn batch_topic(world: &World) {
@@ -72,20 +63,8 @@ fn bodies(name: &str, count: usize) -> Vec<String> {
 
 /// Pulls from an offset: for each record its first offset and the bodies in it, and where the next pull begins.
 async fn pull(world: &World, offset: i64) -> (Vec<(i64, Vec<String>)>, i64) {
-    let offset = offset.to_string();
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", "Letters"),
-        ("queueId", "0"),
-        ("queueOffset", &offset),
-        ("maxMsgNums", "32"),
-        ("sysFlag", "4"),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subscription", "*"),
-        ("subVersion", "0"),
-    ];
-    let answer = world.me.ok(request::PULL_MESSAGE, &fields).await;
+    let answer = world.me.pull(&Ask::new("Letters", 0, offset)).await;
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     let mut rest = &answer.body[..];
     let mut records = Vec::new();
     while !rest.is_empty() {

@@ -1,9 +1,9 @@
 //! The answers of registered filters are kept as bits beside the queues (`enableCalcFilterBitMap`): whatever happens, a
 //! group with bits gets what the same expression gives to somebody who has none.
 
-use crate::situation::messages::{bodies, got, text};
-use crate::situation::peer::{Ask, Peer, heartbeat, number, stored};
-use crate::situation::{House, Situation};
+use crate::support::messages::{bodies, records, text};
+use crate::support::peer::heartbeat;
+use crate::support::{Ask, House, Peer, Situation, number, stored};
 use serde_json::Value;
 use sim::Random;
 use wire::code::request as code;
@@ -24,7 +24,7 @@ async fn register(peer: &Peer, group: &str, expression: &str, version: i64) {
     subscription.sub_string = expression.to_owned();
     subscription.expression_type = "SQL92".to_owned();
     subscription.sub_version = version;
-    let answer = peer.call(code::HEART_BEAT, &[], &serde_json::to_vec(&beat).unwrap()).await;
+    let answer = peer.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(&beat).unwrap()).await;
     assert_eq!(answer.code, 0, "{answer:?}");
 }
 
@@ -33,7 +33,7 @@ async fn read(peer: &Peer, ask: Ask<'_>) -> Vec<String> {
     loop {
         let answer = peer.pull(&Ask { offset, ..ask.clone() }).await;
         match answer.code {
-            0 => all.extend(bodies(&got(&answer.body)).iter().map(|body| body.to_string())),
+            0 => all.extend(bodies(&records(&answer.body)).iter().map(|body| body.to_string())),
             20 => {}
             _ => return all,
         }

@@ -1,7 +1,8 @@
 //! A member of a broadcast group keeps its place when it changes from a proxy to the broker or back, and one that
 //! nothing is known of begins where the slowest of the others is.
 
-use crate::support::{Peer, World, body, number};
+use crate::support::peer::borrowed;
+use crate::support::{Ask, Peer, World, body, number};
 use remoting::Answer;
 use serde_json::json;
 use wire::code::{request, response};
@@ -10,19 +11,8 @@ const FOR_BROADCAST: &str = "1";
 
 /// A pull that never waits: by the member itself, or by a proxy for the client named.
 async fn pull(peer: &Peer, offset: i64, proxied_for: Option<&str>) -> Answer {
-    let offset = offset.to_string();
-    let mut fields = vec![
-        ("consumerGroup", "screens"),
-        ("topic", "Orders"),
-        ("queueId", "0"),
-        ("queueOffset", &offset),
-        ("maxMsgNums", "32"),
-        ("sysFlag", "4"),
-        ("commitOffset", "0"),
-        ("suspendTimeoutMillis", "0"),
-        ("subscription", "*"),
-        ("subVersion", "0"),
-    ];
+    let asked = Ask::new("Orders", 0, offset).of_group("screens").fields();
+    let mut fields = borrowed(&asked);
     if let Some(client_id) = proxied_for {
         fields.extend([("requestSource", FOR_BROADCAST), ("proxyFrowardClientId", client_id)]);
     }

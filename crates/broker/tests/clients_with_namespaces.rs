@@ -1,9 +1,9 @@
 //! Namespaces of both kinds. The older kind makes longer names (`shop%Orders`), which a broker must carry through
 //! retries and dead letters; the newer kind stands in two header fields and changes no name.
 
-use crate::situation::messages::text;
-use crate::situation::peer::{Ask, Peer, borrowed, short_fields, stored};
-use crate::situation::{Situation, eventually};
+use crate::support::messages::text;
+use crate::support::peer::{borrowed, short_fields};
+use crate::support::{Ask, Peer, Situation, eventually, stored};
 use wire::code::request as code;
 use wire::names;
 
@@ -14,13 +14,13 @@ async fn commit(peer: &Peer, group: &str, topic: &str, offset: &str, extra: &[(&
     let mut fields =
         vec![("consumerGroup", group), ("topic", topic), ("queueId", "0"), ("commitOffset", offset)];
     fields.extend(extra);
-    peer.call(code::UPDATE_CONSUMER_OFFSET, &fields, &[]).await.code
+    peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &fields, &[]).await.code
 }
 
 async fn committed(peer: &Peer, group: &str, topic: &str) -> Option<String> {
     let fields =
         [("consumerGroup", group), ("topic", topic), ("queueId", "0"), ("setZeroIfNotFound", "false")];
-    let answer = peer.call(code::QUERY_CONSUMER_OFFSET, &fields, &[]).await;
+    let answer = peer.ask_with(code::QUERY_CONSUMER_OFFSET, &fields, &[]).await;
     (answer.code == 0).then(|| answer.field("offset").unwrap().to_owned())
 }
 
@@ -28,7 +28,7 @@ async fn send_back(peer: &Peer, physical_offset: i64, level: &str) -> i32 {
     let offset = physical_offset.to_string();
     let fields =
         [("offset", offset.as_str()), ("group", GROUP), ("delayLevel", level), ("originTopic", TOPIC)];
-    peer.call(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code
+    peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,11 +70,11 @@ async fn a_namespace_in_header_fields_changes_no_name() {
     // In the short dialect `n` is the broker's name; the namespace keeps its name.
     let mut fields = short_fields("orders", "0", "").to_vec();
     fields.extend(NAMESPACE);
-    stored(peer.call(code::SEND_MESSAGE_V2, &fields, b"bought").await);
+    stored(peer.ask_with(code::SEND_MESSAGE_V2, &fields, b"bought").await);
     let pull = Ask::new("orders", 0, 0).fields();
     let mut fields = borrowed(&pull);
     fields.extend(NAMESPACE);
-    let pulled = peer.call(code::PULL_MESSAGE, &fields, &[]).await;
+    let pulled = peer.ask_with(code::PULL_MESSAGE, &fields, &[]).await;
     assert_eq!(pulled.code, 0);
     assert_eq!(commit(&peer, "readers", "orders", "1", &NAMESPACE).await, 0);
     // A client without it sees the same topic and the same group.

@@ -1,7 +1,7 @@
 //! How far a group has come: committed, asked for, and still known after a restart.
 
-use crate::situation::peer::{Ask, Peer, borrowed, number, stored};
-use crate::situation::{Situation, eventually};
+use crate::support::peer::borrowed;
+use crate::support::{Ask, Peer, Situation, eventually, number, stored};
 use wire::code::request as code;
 
 fn asked(group: &str, topic: &str, queue: i32) -> [(&'static str, String); 3] {
@@ -12,7 +12,7 @@ fn asked(group: &str, topic: &str, queue: i32) -> [(&'static str, String); 3] {
 async fn committed(peer: &Peer, group: &str, queue: i32, zero_if_not_found: bool) -> Option<i64> {
     let mut fields = asked(group, "orders", queue).to_vec();
     fields.push(("setZeroIfNotFound", zero_if_not_found.to_string()));
-    let answer = peer.call(code::QUERY_CONSUMER_OFFSET, &borrowed(&fields), &[]).await;
+    let answer = peer.ask_with(code::QUERY_CONSUMER_OFFSET, &borrowed(&fields), &[]).await;
     match answer.code {
         0 => Some(number(&answer, "offset")),
         22 => None,
@@ -23,7 +23,7 @@ async fn committed(peer: &Peer, group: &str, queue: i32, zero_if_not_found: bool
 async fn commit(peer: &Peer, group: &str, topic: &str, queue: i32, offset: i64) -> i32 {
     let mut fields = asked(group, topic, queue).to_vec();
     fields.push(("commitOffset", offset.to_string()));
-    peer.call(code::UPDATE_CONSUMER_OFFSET, &borrowed(&fields), &[]).await.code
+    peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &borrowed(&fields), &[]).await.code
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,9 +69,9 @@ async fn commits_that_make_no_sense_are_refused() {
     assert_eq!(commit(&peer, "strangers", "orders", 0, 1).await, 26);
     assert_eq!(commit(&peer, "readers", "nowhere", 0, 1).await, 17);
     let fields = asked("readers", "orders", 0);
-    assert_eq!(peer.call(code::UPDATE_CONSUMER_OFFSET, &borrowed(&fields), &[]).await.code, 29);
+    assert_eq!(peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &borrowed(&fields), &[]).await.code, 29);
     let fields = [("consumerGroup", "readers"), ("topic", "orders"), ("commitOffset", "1")];
-    assert_eq!(peer.call(code::UPDATE_CONSUMER_OFFSET, &fields, &[]).await.code, 29);
+    assert_eq!(peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &fields, &[]).await.code, 29);
     assert_eq!(committed(&peer, "readers", 0, false).await, None);
 }
 

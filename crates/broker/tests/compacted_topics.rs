@@ -19,17 +19,7 @@ async fn world() -> World {
 }
 
 async fn create(world: &World) {
-    let fields = [
-        ("topic", TOPIC),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-        ("attributes", "+cleanup.policy=COMPACTION"),
-    ];
-    world.me.ok(request::UPDATE_AND_CREATE_TOPIC, &fields).await;
+    world.create_topic_with(TOPIC, 1, "+cleanup.policy=COMPACTION").await;
 }
 
 async fn min_offset(world: &World) -> i64 {

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::situation::frames::Wire;
-use crate::situation::messages::{bodies, got, text};
-use crate::situation::peer::{Ask, Peer, heartbeat, number, stored};
-use crate::situation::{PATIENCE, Situation};
+use crate::support::frames::Wire;
+use crate::support::messages::{bodies, records, text};
+use crate::support::peer::heartbeat;
+use crate::support::{Ask, PATIENCE, Peer, Situation, number, stored};
 use remoting::Answer;
 use serde_json::json;
 use store::Disk;
@@ -29,7 +29,7 @@ async fn beat(peer: &Peer, group: &str, expression: &str, kind: &str, version: i
     subscription.sub_string = expression.to_owned();
     subscription.expression_type = kind.to_owned();
     subscription.sub_version = version;
-    let answer = peer.call(code::HEART_BEAT, &[], &serde_json::to_vec(&beat).unwrap()).await;
+    let answer = peer.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(&beat).unwrap()).await;
     assert_eq!(answer.code, 0, "{answer:?}");
 }
 
@@ -38,7 +38,7 @@ async fn check(peer: &Peer, expression: &str, kind: &str) -> Answer {
         "clientId": "c", "group": "g", "namespace": "",
         "subscriptionData": {"topic": "orders", "subString": expression, "expressionType": kind}
     });
-    peer.call(code::CHECK_CLIENT_CONFIG, &[], body.to_string().as_bytes()).await
+    peer.ask_with(code::CHECK_CLIENT_CONFIG, &[], body.to_string().as_bytes()).await
 }
 
 fn remark(answer: &Answer) -> &str {
@@ -51,7 +51,7 @@ async fn a_pull_brings_its_expression_along() {
     let peer = house.peer();
     ten_messages(&peer).await;
     let answer = peer.pull(&Ask::new("orders", 0, 0).by_sql("n > 6 OR TAGS = 'even' AND n < 3")).await;
-    assert_eq!(bodies(&got(&answer.body)), ["0", "2", "7", "8", "9"]);
+    assert_eq!(bodies(&records(&answer.body)), ["0", "2", "7", "8", "9"]);
     assert_eq!(number(&answer, "nextBeginOffset"), 10);
     // Nothing is wanted: the client goes on behind it.
     let answer = peer.pull(&Ask::new("orders", 0, 0).by_sql("n > 100")).await;
@@ -59,7 +59,7 @@ async fn a_pull_brings_its_expression_along() {
     // A property that is no number is an error for this message only.
     stored(peer.send_with("orders", 0, b"ten", &text(&[("n", "ten")])).await);
     let answer = peer.pull(&Ask::new("orders", 0, 9).by_sql("n > 6")).await;
-    assert_eq!(bodies(&got(&answer.body)), ["9"]);
+    assert_eq!(bodies(&records(&answer.body)), ["9"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,9 +108,9 @@ async fn a_group_registers_its_expression_and_changes_it() {
     ten_messages(&peer).await;
     let ask = Ask::new("orders", 0, 0).registered();
     beat(&peer, "readers", "n < 2", "SQL92", 1).await;
-    assert_eq!(bodies(&got(&peer.pull(&ask).await.body)), ["0", "1"]);
+    assert_eq!(bodies(&records(&peer.pull(&ask).await.body)), ["0", "1"]);
     beat(&peer, "readers", "n > 8", "SQL92", 2).await;
-    assert_eq!(bodies(&got(&peer.pull(&ask).await.body)), ["9"]);
+    assert_eq!(bodies(&records(&peer.pull(&ask).await.body)), ["9"]);
     // A bad one leaves the group without a filter until it sends a good one.
     beat(&peer, "readers", "n >", "SQL92", 3).await;
     assert_eq!(peer.pull(&ask).await.code, 27);
@@ -142,7 +142,7 @@ async fn a_message_that_the_filter_does_not_want_does_not_answer_a_pull_that_wai
     stored(sender.send_with("orders", 0, b"wanted", &text(&[("n", "20")])).await);
     let framed = wire.next().await.unwrap();
     assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
-    assert_eq!(bodies(&got(&framed.answer.body)), ["wanted"]);
+    assert_eq!(bodies(&records(&framed.answer.body)), ["wanted"]);
     assert_eq!(number(&framed.answer, "nextBeginOffset"), 14);
 }
 
@@ -168,13 +168,13 @@ async fn a_store_with_queue_extensions_is_read_by_the_messages_themselves() {
     let house = situation.start().await;
     let peer = house.peer();
     let answer = peer.pull(&Ask::new("orders", 0, 0).tagged("odd")).await;
-    assert_eq!(bodies(&got(&answer.body)), ["1", "3", "5", "7", "9"]);
+    assert_eq!(bodies(&records(&answer.body)), ["1", "3", "5", "7", "9"]);
     let answer = peer.pull(&Ask::new("orders", 0, 0).by_sql("n = 4")).await;
-    assert_eq!(bodies(&got(&answer.body)), ["4"]);
+    assert_eq!(bodies(&records(&answer.body)), ["4"]);
     // New messages have their tags in the entry again.
     stored(peer.send_with("orders", 0, b"ten", &text(&[("TAGS", "odd")])).await);
     let answer = peer.pull(&Ask::new("orders", 0, 9).tagged("odd")).await;
-    assert_eq!(bodies(&got(&answer.body)), ["9", "ten"]);
+    assert_eq!(bodies(&records(&answer.body)), ["9", "ten"]);
     // What is due in two hours is not delivered because its entry tells no time.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(peer.read_all("later", 0).await.is_empty());

@@ -2,9 +2,8 @@
 
 use std::io::ErrorKind;
 
-use crate::situation::messages::{bodies, text};
-use crate::situation::peer::{number, remark};
-use crate::situation::{Situation, eventually};
+use crate::support::messages::{bodies, text};
+use crate::support::{Situation, eventually, number, remark};
 use sim::{Fault, Operation};
 
 #[tokio::test(flavor = "multi_thread")]

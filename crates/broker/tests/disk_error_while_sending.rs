@@ -2,9 +2,8 @@
 
 use std::io::ErrorKind;
 
-use crate::situation::Situation;
-use crate::situation::messages::{bodies, text};
-use crate::situation::peer::{Ask, remark, stored};
+use crate::support::messages::{bodies, text};
+use crate::support::{Ask, Situation, remark, stored};
 use sim::{Fault, Operation};
 use wire::code::request as code;
 
@@ -46,11 +45,11 @@ async fn send_backs_and_delayed_messages_are_refused_as_sends_are() {
     situation.disk.inject(Fault::from_now(Operation::Write, "commitlog", ErrorKind::Other));
     let offset = failed.physical_offset.to_string();
     let back = [("offset", offset.as_str()), ("group", "readers"), ("delayLevel", "0")];
-    assert_eq!(peer.call(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 1);
+    assert_eq!(peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 1);
     let delayed = text(&[("DELAY", "1")]);
     assert_eq!(peer.send_with("orders", 0, b"later", &delayed).await.code, 1);
     situation.disk.heal();
-    assert_eq!(peer.call(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 0);
+    assert_eq!(peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 0);
     assert_eq!(peer.store("orders", 0, "next").await, 1);
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::ErrorKind;
 
-use crate::situation::frames::{Wire, frame};
-use crate::situation::messages::bodies;
-use crate::situation::peer::{number, remark, short_fields, stored};
-use crate::situation::{PATIENCE, Situation, eventually};
+use crate::support::frames::{Wire, frame};
+use crate::support::messages::bodies;
+use crate::support::peer::short_fields;
+use crate::support::{PATIENCE, Situation, eventually, number, remark, stored};
 use sim::{Fault, Operation};
 use store::Space;
 use wire::code::request as code;
@@ -31,7 +31,7 @@ async fn senders_get_14_until_space_returns_and_readers_do_not_notice() {
     // Everything that needs no space is served as ever.
     assert_eq!(peer.read_all("orders", 1).await.len(), 10);
     assert_eq!(peer.join("c", "readers", "orders", "*").await.code, 0);
-    assert_eq!(number(&peer.call(code::GET_MAX_OFFSET, &queue("orders", "1"), &[]).await, "offset"), 10);
+    assert_eq!(number(&peer.ask_with(code::GET_MAX_OFFSET, &queue("orders", "1"), &[]).await, "offset"), 10);
 
     situation.disk.heal();
     assert_eq!(peer.store("orders", 1, "after").await, 10);
@@ -167,7 +167,7 @@ async fn a_topic_that_cannot_be_written_down_is_not_created() {
     let house = killed.start().await;
     let peer = house.peer();
     assert_eq!(bodies(&peer.read_all("orders", 0).await), ["kept"]);
-    let groups = peer.call(code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, &[], &[]).await;
+    let groups = peer.ask_with(code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, &[], &[]).await;
     assert!(String::from_utf8(groups.body).unwrap().contains("\"new\""));
 }
 

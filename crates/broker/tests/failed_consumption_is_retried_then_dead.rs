@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::situation::messages::{Got, bodies, text};
-use crate::situation::peer::{Peer, borrowed, remark, short_fields, stored};
-use crate::situation::{Situation, eventually};
+use crate::support::messages::{Got, bodies, text};
+use crate::support::peer::{borrowed, short_fields};
+use crate::support::{Peer, Situation, eventually, remark, stored};
 use wire::code::request as code;
 use wire::ids::OffsetId;
 use wire::properties as props;
@@ -25,7 +25,7 @@ async fn send_back(peer: &Peer, message: &Got, level: i32, max: i32) -> i32 {
         ("originTopic", message.topic.clone()),
         ("maxReconsumeTimes", max.to_string()),
     ];
-    peer.call(code::CONSUMER_SEND_MSG_BACK, &borrowed(&fields), &[]).await.code
+    peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &borrowed(&fields), &[]).await.code
 }
 
 /// The message at `index` of a topic's first queue, once it is there.
@@ -91,7 +91,7 @@ async fn a_negative_level_is_dead_at_once_and_other_groups_are_not_concerned() {
     assert_eq!(bodies(&peer.read_all(DEAD, 0).await), ["hopeless"]);
     for topic in ["%DLQ%others", "%RETRY%others"] {
         let fields = [("topic", topic), ("queueId", "0")];
-        assert_eq!(peer.call(code::GET_MAX_OFFSET, &fields, &[]).await.field("offset"), Some("0"));
+        assert_eq!(peer.ask_with(code::GET_MAX_OFFSET, &fields, &[]).await.field("offset"), Some("0"));
     }
 }
 
@@ -107,7 +107,7 @@ async fn a_client_that_retries_by_itself_ends_in_the_dead_letters_too() {
     fields.push(("l", "2"));
     for (times, topic) in [("1", RETRY), ("3", DEAD)] {
         fields[9].1 = times;
-        stored(peer.call(code::SEND_MESSAGE_V2, &fields, times.as_bytes()).await);
+        stored(peer.ask_with(code::SEND_MESSAGE_V2, &fields, times.as_bytes()).await);
         let message = comes(&peer, topic, 0).await;
         assert_eq!((message.body.as_str(), message.reconsume_times.to_string().as_str()), (times, times));
     }
@@ -116,7 +116,7 @@ async fn a_client_that_retries_by_itself_ends_in_the_dead_letters_too() {
     // Of a group that nobody knows there is no retry topic.
     let mut fields = short_fields("%RETRY%strangers", "0", "").to_vec();
     fields.push(("l", "2"));
-    assert_eq!(peer.call(code::SEND_MESSAGE_V2, &fields, b"x").await.code, 26);
+    assert_eq!(peer.ask_with(code::SEND_MESSAGE_V2, &fields, b"x").await.code, 26);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,11 +128,11 @@ async fn what_is_not_in_the_log_cannot_be_sent_back() {
     let message = peer.read_all("orders", 0).await.remove(0);
     for offset in ["1", "17", "100000", "9223372036854775807", "-1", "x", ""] {
         let fields = [("offset", offset), ("group", "readers"), ("delayLevel", "0")];
-        let answer = peer.call(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await;
+        let answer = peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await;
         assert_eq!(answer.code, 1, "{offset}: {answer:?}");
         assert!(!remark(&answer).is_empty());
     }
     let offset = message.physical_offset.to_string();
     let fields = [("offset", offset.as_str()), ("group", "a/b"), ("delayLevel", "0")];
-    assert_eq!(peer.call(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code, 26);
+    assert_eq!(peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &fields, &[]).await.code, 26);
 }

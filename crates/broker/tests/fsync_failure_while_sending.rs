@@ -2,9 +2,8 @@
 
 use std::io::ErrorKind;
 
-use crate::situation::messages::bodies;
-use crate::situation::peer::{Ask, remark, stored};
-use crate::situation::{Situation, eventually};
+use crate::support::messages::bodies;
+use crate::support::{Ask, Situation, eventually, remark, stored};
 use sim::{Fault, Operation};
 use wire::code::request as code;
 
@@ -65,11 +64,11 @@ async fn with_asynchronous_flush_everything_is_refused_and_reads_go_on() {
     let offset = messages[0].physical_offset.to_string();
     assert_eq!(messages.len(), count as usize);
     let back = [("offset", offset.as_str()), ("group", "readers"), ("delayLevel", "0")];
-    assert_eq!(peer.call(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 14);
+    assert_eq!(peer.ask_with(code::CONSUMER_SEND_MSG_BACK, &back, &[]).await.code, 14);
     // Consumers still commit how far they have come.
     let pull = Ask::new("orders", 0, 1).committing(1);
     peer.pull(&pull).await;
     let asked = [("consumerGroup", "readers"), ("topic", "orders"), ("queueId", "0")];
-    let committed = peer.call(code::QUERY_CONSUMER_OFFSET, &asked, &[]).await;
+    let committed = peer.ask_with(code::QUERY_CONSUMER_OFFSET, &asked, &[]).await;
     assert_eq!(committed.field("offset"), Some("1"), "{committed:?}");
 }

@@ -1,8 +1,8 @@
 //! The process is killed right after a commit: the half message is neither lost nor delivered again.
 
-use crate::situation::messages::{bodies, text};
-use crate::situation::peer::{Peer, borrowed, number, stored};
-use crate::situation::{Situation, eventually};
+use crate::support::messages::{bodies, text};
+use crate::support::peer::borrowed;
+use crate::support::{Peer, Situation, eventually, number, stored};
 use wire::code::request as code;
 use wire::ids::OffsetId;
 
@@ -27,16 +27,16 @@ async fn commits_before_the_kill_stand_and_what_was_open_is_open() {
     let peer = house.peer();
     let committed = half(&peer, "committed").await;
     half(&peer, "open").await;
-    assert_eq!(peer.call(code::END_TRANSACTION, &borrowed(&committed), &[]).await.code, 0);
+    assert_eq!(peer.ask_with(code::END_TRANSACTION, &borrowed(&committed), &[]).await.code, 0);
     // From here on nothing that the first broker does counts.
     let killed = situation.after_kill().with("transactionCheckInterval", "20");
     let house_after = killed.start().await;
     let peer = house_after.peer();
-    let end = peer.call(code::END_TRANSACTION, &borrowed(&committed), &[]).await;
+    let end = peer.ask_with(code::END_TRANSACTION, &borrowed(&committed), &[]).await;
     assert_eq!(end.code, 1, "it is decided: {end:?}");
     eventually("the open one is checked once and then discarded", async || {
         let fields = [("topic", DISCARDED), ("queueId", "0")];
-        peer.call(code::GET_MAX_OFFSET, &fields, &[]).await.field("offset") == Some("1")
+        peer.ask_with(code::GET_MAX_OFFSET, &fields, &[]).await.field("offset") == Some("1")
     })
     .await;
     assert_eq!(bodies(&peer.read_all(DISCARDED, 0).await), ["open"]);

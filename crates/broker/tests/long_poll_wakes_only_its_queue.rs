@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::situation::frames::Wire;
-use crate::situation::messages::{bodies, got, text};
-use crate::situation::peer::{Ask, number, stored};
-use crate::situation::{PATIENCE, Situation};
+use crate::support::frames::Wire;
+use crate::support::messages::{bodies, records, text};
+use crate::support::{Ask, PATIENCE, Situation, number, stored};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
@@ -24,7 +23,7 @@ async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
         for (wire, opaque) in [(&mut first, 1), (&mut second, 3)] {
             let framed = wire.next().await.unwrap();
             assert_eq!((framed.opaque, framed.answer.code), (opaque, 0), "{framed:?}");
-            assert_eq!(bodies(&got(&framed.answer.body)), ["now"]);
+            assert_eq!(bodies(&records(&framed.answer.body)), ["now"]);
             assert_eq!(number(&framed.answer, "nextBeginOffset"), 2);
             wire.hears_nothing().await;
         }
@@ -52,7 +51,7 @@ async fn a_message_of_another_tag_does_not_answer_a_pull_that_waits() {
     stored(sender.send_with("orders", 0, b"wanted", &text(&[("TAGS", "blue")])).await);
     let framed = wire.next().await.unwrap();
     assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
-    assert_eq!(bodies(&got(&framed.answer.body)), ["wanted"]);
+    assert_eq!(bodies(&records(&framed.answer.body)), ["wanted"]);
     assert_eq!(number(&framed.answer, "nextBeginOffset"), 5);
 }
 

@@ -1,13 +1,13 @@
 //! Members of a consumer group: who is in it, who hears of it, who holds which queue.
 
-use crate::situation::peer::{Peer, heartbeat};
-use crate::situation::{Situation, eventually};
+use crate::support::peer::heartbeat;
+use crate::support::{Peer, Situation, eventually};
 use remoting::Answer;
 use wire::body::{ConsumerIdList, LockBatch, LockedQueues, MessageQueue};
 use wire::code::request as code;
 
 async fn members(peer: &Peer, group: &str) -> Vec<String> {
-    let answer = peer.call(code::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", group)], &[]).await;
+    let answer = peer.ask_with(code::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", group)], &[]).await;
     if answer.code != 0 {
         assert_eq!(answer.code, 1, "{answer:?}");
         return Vec::new();
@@ -24,27 +24,27 @@ async fn joining_leaving_and_vanishing_are_told_to_all_who_are_there() {
     assert_eq!(joined.code, 0);
     assert_eq!(joined.field("IS_SUPPORT_HEART_BEAT_V2"), Some("true"));
     // The newcomer hears of itself too.
-    first.hears("readers", 1).await;
+    first.is_told("readers", 1).await;
     second.join("second", "readers", "orders", "*").await;
-    second.hears("readers", 1).await;
-    first.hears("readers", 2).await;
+    second.is_told("readers", 1).await;
+    first.is_told("readers", 2).await;
     assert_eq!(members(&first, "readers").await, ["first", "second"]);
 
     // A further heartbeat changes nothing, another group is another matter.
     second.join("second", "readers", "orders", "*").await;
     third.join("third", "others", "orders", "*").await;
-    third.hears("others", 1).await;
-    first.hears("readers", 2).await;
+    third.is_told("others", 1).await;
+    first.is_told("readers", 2).await;
 
     second.leave("second", "readers").await;
-    first.hears("readers", 3).await;
+    first.is_told("readers", 3).await;
     assert_eq!(members(&first, "readers").await, ["first"]);
     assert_eq!(second.notices("readers"), 1, "who has left is not told any more");
 
     third.join("third", "readers", "orders", "*").await;
-    first.hears("readers", 4).await;
+    first.is_told("readers", 4).await;
     third.close();
-    first.hears("readers", 5).await;
+    first.is_told("readers", 5).await;
     assert_eq!(members(&first, "readers").await, ["first"]);
     eventually("a group without members is gone", async || members(&first, "others").await.is_empty()).await;
     first.leave("first", "readers").await;
@@ -57,19 +57,19 @@ async fn subscriptions_that_change_are_told_and_broadcasting_groups_are_told_not
     let house = situation.start().await;
     let (first, second) = (house.peer(), house.peer());
     first.join("first", "readers", "orders", "*").await;
-    first.hears("readers", 1).await;
+    first.is_told("readers", 1).await;
     let two = heartbeat("first", "readers", &[("orders", "*"), ("invoices", "*")]);
-    first.call(code::HEART_BEAT, &[], &serde_json::to_vec(&two).unwrap()).await;
-    first.hears("readers", 2).await;
+    first.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(&two).unwrap()).await;
+    first.is_told("readers", 2).await;
     for (peer, id) in [(&first, "first"), (&second, "second")] {
         let mut radio = heartbeat(id, "listeners", &[("news", "*")]);
         radio.consumer_data_set[0].message_model = "BROADCASTING".to_owned();
-        peer.call(code::HEART_BEAT, &[], &serde_json::to_vec(&radio).unwrap()).await;
+        peer.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(&radio).unwrap()).await;
     }
     assert_eq!(members(&first, "listeners").await, ["first", "second"]);
     second.join("second", "readers", "orders", "*").await;
     // Notices come in the order of their causes, so one of the radio would have come before this.
-    second.hears("readers", 1).await;
+    second.is_told("readers", 1).await;
     assert_eq!((first.notices("listeners"), second.notices("listeners")), (0, 0));
 }
 
@@ -82,14 +82,14 @@ async fn a_light_heartbeat_leaves_the_subscriptions_as_they_are() {
     let mut full = heartbeat("c", "readers", &[("orders", "*")]);
     full.heartbeat_fingerprint = 77;
     let send = async |data: &wire::body::HeartbeatData| -> Answer {
-        peer.call(code::HEART_BEAT, &[], &serde_json::to_vec(data).unwrap()).await
+        peer.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(data).unwrap()).await
     };
     assert_eq!(send(&full).await.field("IS_SUB_CHANGE"), Some("false"));
     let mut light = heartbeat("c", "readers", &[]);
     light.heartbeat_fingerprint = 77;
     light.without_sub = true;
     assert_eq!(send(&light).await.field("IS_SUB_CHANGE"), Some("false"));
-    peer.hears("readers", 1).await;
+    peer.is_told("readers", 1).await;
     light.heartbeat_fingerprint = 78;
     assert_eq!(send(&light).await.field("IS_SUB_CHANGE"), Some("true"), "it must send them again");
 }
@@ -114,7 +114,7 @@ async fn a_queue_is_locked_by_one_client_of_a_group() {
             mq_set: queues(ids),
             only_this_broker: false,
         };
-        let answer = peer.call(code, &[], &serde_json::to_vec(&wanted).unwrap()).await;
+        let answer = peer.ask_with(code, &[], &serde_json::to_vec(&wanted).unwrap()).await;
         assert_eq!(answer.code, 0, "{answer:?}");
         answer
     };

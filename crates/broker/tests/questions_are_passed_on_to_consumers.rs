@@ -76,7 +76,7 @@ async fn members_that_are_absent_silent_or_gone_are_told_apart() {
     silent.consume("c2", "billing", &["Orders"]).await;
     let leaves = async {
         gone.hears(request::GET_CONSUMER_RUNNING_INFO).await;
-        gone.leave();
+        gone.close();
     };
     let (answer, timed_out, ()) = tokio::join!(ask("c1"), ask("c2"), leaves);
     assert_eq!(answer.code, response::SYSTEM_ERROR);

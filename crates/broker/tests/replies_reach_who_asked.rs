@@ -71,7 +71,7 @@ async fn nobody_there_to_take_it() {
         assert!(answer.remark.is_some_and(|remark| remark.contains(to)));
     }
     asker.produce("leaver@1", "askers").await;
-    asker.leave();
+    asker.close();
     // Whether the broker has noticed or not: nobody takes it.
     assert_eq!(reply(&world.me, "leaver@1", "pong").await.code, response::SYSTEM_ERROR);
     assert_eq!(world.pull("readers", REPLIES, 0, 0).await.messages, []);

@@ -37,7 +37,6 @@ mod questions_are_passed_on_to_consumers;
 mod queues_of_a_static_topic_move_between_brokers;
 mod replies_reach_who_asked;
 mod settings_change_while_the_broker_runs;
-mod situation;
 mod sql_gives_what_java_gives;
 mod support;
 mod timer_messages_come_at_their_time;

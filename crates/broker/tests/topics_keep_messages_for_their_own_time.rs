@@ -2,28 +2,16 @@
 
 use std::time::Duration;
 
-use crate::situation;
-use crate::situation::messages::bodies;
-use crate::situation::peer::{Ask, number, remark};
-use crate::situation::{House, Peer, Situation, eventually};
+use crate::support::messages::bodies;
+use crate::support::peer::topic_fields;
+use crate::support::{Ask, House, Peer, Situation, eventually, number, records, remark};
 use remoting::Answer;
 use wire::code::request as code;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn update(peer: &Peer, topic: &str, attributes: &str) -> Answer {
-    let fields = [
-        ("topic", topic),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("topicSysFlag", "0"),
-        ("order", "false"),
-        ("attributes", attributes),
-    ];
-    peer.call(code::UPDATE_AND_CREATE_TOPIC, &fields, &[]).await
+    peer.ask(code::UPDATE_AND_CREATE_TOPIC, &topic_fields(topic, "1", attributes)).await
 }
 
 async fn updated(peer: &Peer, topic: &str, attributes: &str) {
@@ -33,7 +21,7 @@ async fn updated(peer: &Peer, topic: &str, attributes: &str) {
 
 async fn min(peer: &Peer, topic: &str) -> i64 {
     let queue = [("topic", topic), ("queueId", "0")];
-    number(&peer.call(code::GET_MIN_OFFSET, &queue, &[]).await, "offset")
+    number(&peer.ask_with(code::GET_MIN_OFFSET, &queue, &[]).await, "offset")
 }
 
 /// Ten messages to each of two topics, an hour apart.
@@ -69,15 +57,15 @@ async fn all_answers_begin_behind_what_is_too_old() {
     assert_eq!((moved.code, number(&moved, "nextBeginOffset")), (21, 7), "{moved:?}");
     assert_eq!(number(&moved, "minOffset"), 7);
     let rest = peer.pull(&Ask::new("short", 0, 7)).await;
-    assert_eq!(bodies(&situation::messages::got(&rest.body)), ["7", "8", "9"]);
+    assert_eq!(bodies(&records(&rest.body)), ["7", "8", "9"]);
     let early = [("topic", "short"), ("queueId", "0"), ("timestamp", "0")];
-    assert_eq!(number(&peer.call(code::SEARCH_OFFSET_BY_TIMESTAMP, &early, &[]).await, "offset"), 7);
-    let stats = peer.call(code::GET_TOPIC_STATS_INFO, &[("topic", "short")], &[]).await;
+    assert_eq!(number(&peer.ask_with(code::SEARCH_OFFSET_BY_TIMESTAMP, &early, &[]).await, "offset"), 7);
+    let stats = peer.ask_with(code::GET_TOPIC_STATS_INFO, &[("topic", "short")], &[]).await;
     let stats = String::from_utf8(stats.body.to_vec()).unwrap();
     assert!(stats.contains("\"maxOffset\":10,\"minOffset\":7"), "{stats}");
     let by_id = [("offset", oldest.physical_offset.to_string())];
     let by_id: Vec<_> = by_id.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    assert_ne!(peer.call(code::VIEW_MESSAGE_BY_ID, &by_id, &[]).await.code, 0);
+    assert_ne!(peer.ask_with(code::VIEW_MESSAGE_BY_ID, &by_id, &[]).await.code, 0);
     // Time goes on; the cleaner moves the beginning, nobody else.
     situation.clock.advance(HOUR);
     eventually("the eighth goes too", async || min(&peer, "short").await == 8).await;
@@ -109,7 +97,7 @@ async fn a_deleted_topic_leaves_nothing_to_its_namesake() {
     let house = ten_hours(&situation).await;
     let peer = house.peer();
     updated(&peer, "short", "+retention.ms=12600000").await;
-    assert_eq!(peer.call(code::DELETE_TOPIC_IN_BROKER, &[("topic", "short")], &[]).await.code, 0);
+    assert_eq!(peer.ask_with(code::DELETE_TOPIC_IN_BROKER, &[("topic", "short")], &[]).await.code, 0);
     updated(&peer, "short", "").await;
     peer.store("short", 0, "new").await;
     situation.clock.advance(HOUR * 10);
@@ -133,7 +121,7 @@ async fn what_a_shared_log_cannot_keep_is_not_promised() {
     let refused = update(&peer, "orders", "+reserve.time=24").await;
     assert!(remark(&refused).contains("tiered storage"), "{refused:?}");
     // A log that is kept for a shorter time from now on does not stand in the way of other changes.
-    let changed = peer.call(code::UPDATE_BROKER_CONFIG, &[], b"fileReservedTime=24").await;
+    let changed = peer.ask_with(code::UPDATE_BROKER_CONFIG, &[], b"fileReservedTime=24").await;
     assert_eq!(changed.code, 0, "{changed:?}");
     updated(&peer, "orders", "+message.type=NORMAL").await;
     assert_eq!(update(&peer, "orders", "+retention.ms=172800000").await.code, 0, "it is that already");
@@ -148,6 +136,6 @@ async fn topics_of_mixed_types_need_a_setting() {
     let refused = update(&peer, "orders", "+message.type=MIXED").await;
     assert_eq!(refused.code, 29);
     assert!(remark(&refused).starts_with("MIXED message type is not supported."), "{refused:?}");
-    peer.call(code::UPDATE_BROKER_CONFIG, &[], b"enableMixedMessageType=true").await;
+    peer.ask_with(code::UPDATE_BROKER_CONFIG, &[], b"enableMixedMessageType=true").await;
     updated(&peer, "orders", "+message.type=MIXED").await;
 }

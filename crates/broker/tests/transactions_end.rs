@@ -153,7 +153,7 @@ async fn another_producer_of_the_group_answers_for_one_that_is_gone() {
     dying.produce("p1", "payers").await;
     let properties = [("TRAN_MSG", "true"), ("PGROUP", "payers")];
     assert_eq!(dying.try_send("orders", 1, b"a", &properties).await.code, response::SUCCESS);
-    dying.leave();
+    dying.close();
     let other = world.peer();
     other.produce("p2", "payers").await;
     let asked = other.hears(request::CHECK_TRANSACTION_STATE).await;

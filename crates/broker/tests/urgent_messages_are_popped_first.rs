@@ -5,20 +5,6 @@ use crate::support::{World, number, records};
 use serde_json::json;
 use wire::code::{request, response};
 
-async fn create(world: &World, topic: &str, attributes: &str) {
-    let fields = [
-        ("topic", topic),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "4"),
-        ("writeQueueNums", "4"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-        ("attributes", attributes),
-    ];
-    world.me.ok(request::UPDATE_AND_CREATE_TOPIC, &fields).await;
-}
-
 async fn pop(world: &World, group: &str, topic: &str, count: &str) -> Vec<String> {
     let fields = [
         ("consumerGroup", group),
@@ -48,8 +34,8 @@ async fn queue_of(world: &World, topic: &str, properties: &[(&str, &str)]) -> i6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_priority_chooses_the_queue() {
     let world = World::start().await;
-    create(&world, "jobs", "+message.type=PRIORITY").await;
-    create(&world, "plain", "").await;
+    world.create_topic_with("jobs", 4, "+message.type=PRIORITY").await;
+    world.create_topic_with("plain", 4, "").await;
     let priority = "_SYS_MSG_PRIORITY_";
     for topic in ["jobs", "plain"] {
         for (value, queue) in [("0", 0), ("2", 2), ("3", 3), ("99", 3), ("-1", 0), ("high", 0)] {
@@ -66,7 +52,7 @@ async fn a_priority_chooses_the_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_most_urgent_come_first() {
     let world = World::start().await;
-    create(&world, "jobs", "+message.type=PRIORITY").await;
+    world.create_topic_with("jobs", 4, "+message.type=PRIORITY").await;
     world.create_group("workers").await;
     let group = json!({ "groupName": "unmoved", "attributes": { "+priority.factor": "0" } }).to_string();
     let answer = world.me.ask_with(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group.as_bytes()).await;

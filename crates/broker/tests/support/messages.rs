@@ -1,9 +1,9 @@
-//! Messages as consumers get them: the body of a pull, taken apart.
+//! Messages as consumers get them: the body of a pull or a pop, taken apart.
 
 use wire::properties;
 use wire::record::{Prefix, Record};
 
-/// One message of a pull.
+/// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Got {
     pub topic: String,
@@ -12,17 +12,18 @@ pub struct Got {
     pub physical_offset: i64,
     pub reconsume_times: i32,
     pub body: String,
-    pub properties: Vec<u8>,
+    pub properties: Vec<(String, String)>,
 }
 
 impl Got {
+    /// Value of a property.
     pub fn property(&self, name: &str) -> Option<&str> {
-        properties::find(&self.properties, name)
+        self.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// The messages in a pull's body; every byte of it must belong to one.
-pub fn got(body: &[u8]) -> Vec<Got> {
+/// The messages in a body; every byte of it must belong to one.
+pub fn records(body: &[u8]) -> Vec<Got> {
     let mut rest = body;
     let mut all = Vec::new();
     while !rest.is_empty() {
@@ -35,14 +36,17 @@ pub fn got(body: &[u8]) -> Vec<Got> {
             queue_offset: record.queue_offset,
             physical_offset: record.physical_offset,
             reconsume_times: record.reconsume_times,
-            body: String::from_utf8(record.body.to_vec()).unwrap(),
-            properties: record.properties.to_vec(),
+            body: String::from_utf8_lossy(record.body).into_owned(),
+            properties: properties::iter(record.properties)
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
         });
         rest = tail;
     }
     all
 }
 
+/// Their bodies.
 pub fn bodies(messages: &[Got]) -> Vec<&str> {
     messages.iter().map(|message| message.body.as_str()).collect()
 }

@@ -1,25 +1,16 @@
-//! A broker behind a real socket, on a disk that fails when told to, and clients that talk to it.
-#![allow(dead_code, reason = "each test uses a part of this")]
-
-pub mod frames;
-pub mod messages;
-pub mod peer;
-pub mod slow_disk;
+//! A broker behind a real socket, on a disk that fails when told to.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use broker::{Broker, BrokerError, MainPort};
 use remoting::{Limits, Listener, Server};
 use sim::{SimClock, SimDisk};
 use store::{Clock, Disk, RealClock};
 
-pub use peer::Peer;
-
-/// Longest wait for anything that must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use super::Peer;
 
 /// What a broker is started with: a disk and keys of `broker.conf`.
 pub struct Situation {
@@ -116,14 +107,5 @@ impl House {
         self.server.close(Duration::from_secs(1)).await;
         let broker = self.broker;
         tokio::task::spawn_blocking(move || broker.finish()).await.unwrap()
-    }
-}
-
-/// Asks again until the answer is yes.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
