@@ -7,6 +7,7 @@ mod serve;
 mod store;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -39,9 +40,17 @@ enum Command {
     #[command(subcommand)]
     Store(store::StoreCommand),
     /// Print completions of commands for a shell, such as `thrust completions bash > ~/.bash_completion`.
+    #[command(after_help = "Examples:\n  thrust completions bash")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands, such as `thrust man --dir /usr/local/share/man/man1`.
+    #[command(after_help = "Examples:\n  thrust man\n  thrust man --dir pages")]
+    Man {
+        /// Write a page for every command into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
     /// Print docs/commands.md.
     #[command(hide = true)]
@@ -59,6 +68,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::Plan::serve(args),
         Command::Nameserver(args) => serve::Plan::nameserver(args),
         Command::Completions { shell } => return operate::print_completions(*shell, Cli::command()),
+        Command::Man { dir } => return operate::print_manual(dir.as_deref(), Cli::command()),
         Command::Commands => return operate::print_page(Cli::command()),
         Command::Broker(args) => match &args.ask {
             Some(ask) => return operate::ask_brokers(ask),

@@ -11,7 +11,9 @@ mod contexts;
 mod doctor;
 mod explain;
 mod failure;
+mod fields;
 mod group;
+mod manual;
 mod message;
 mod moment;
 pub mod page;
@@ -22,6 +24,7 @@ mod target;
 mod topic;
 mod words;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -89,6 +92,11 @@ pub fn print_page(root: clap::Command) -> ExitCode {
     exit(async { screen::print(&page::text(root)) })
 }
 
+/// Prints the manual page of `thrust`, or writes those of all commands into a directory.
+pub fn print_manual(dir: Option<&Path>, root: clap::Command) -> ExitCode {
+    exit(async { manual::write(dir, root) })
+}
+
 /// Prints what a shell needs to complete commands.
 pub fn print_completions(shell: clap_complete::Shell, mut root: clap::Command) -> ExitCode {
     let mut script = Vec::new();
@@ -111,7 +119,7 @@ fn exit_with(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode 
         Ok(code) => code,
         Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("thrust: {failure}{}", failure.remedy());
+            screen::say(&format!("thrust: {failure}{}", failure.remedy()));
             failure.exit_code()
         }
     }

@@ -8,11 +8,14 @@ mod command_line {
     mod closed_pipes_and_interrupts;
     mod contexts;
     mod doctor_and_explanations;
+    mod examples_run;
     mod groups;
     mod messages_are_found;
     mod messages_in_and_out;
+    mod outputs_are_as_they_were;
     mod page_of_commands_is_up_to_date;
     mod servers_and_arguments;
+    mod snapshot;
     mod topics;
 
     use std::path::Path;
@@ -25,6 +28,7 @@ mod command_line {
     pub struct Server {
         _thrust: Thrust,
         pub names: String,
+        pub broker: String,
         pub dir: tempfile::TempDir,
     }
 
@@ -38,10 +42,17 @@ mod command_line {
 
     impl Server {
         pub fn start() -> Server {
+            Server::start_with(&[])
+        }
+
+        /// With settings of the broker, `KEY=VALUE`.
+        pub fn start_with(settings: &[&str]) -> Server {
             let dir = tempfile::tempdir().unwrap();
-            let set = ["--set", "mappedFileSizeCommitLog=1048576", "--set", "enablePropertyFilter=true"];
+            let usual = ["mappedFileSizeCommitLog=1048576", "enablePropertyFilter=true"];
+            let set: Vec<&str> = usual.iter().chain(settings).flat_map(|one| ["--set", *one]).collect();
             let thrust = Thrust::serve(&dir.path().join("data"), &set);
-            Server { names: thrust.nameserver().to_string(), _thrust: thrust, dir }
+            let (names, broker) = (thrust.nameserver().to_string(), thrust.broker().to_string());
+            Server { names, broker, _thrust: thrust, dir }
         }
 
         pub fn run(&self, args: &[&str]) -> Done {

@@ -30,6 +30,7 @@ pub enum BrokerCommand {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Show what a running broker tells of its state.
+    #[command(after_help = "Examples:\n  thrust broker status")]
     Status(StatusArgs),
 }
 
@@ -37,8 +38,10 @@ pub enum BrokerCommand {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Show settings.
+    #[command(after_help = "Examples:\n  thrust broker config get flushDiskType disk")]
     Get(GetArgs),
     /// Change settings; prints what changes.
+    #[command(after_help = "Examples:\n  thrust broker config set fileReservedTime=48")]
     Set(SetArgs),
 }
 

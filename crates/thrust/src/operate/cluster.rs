@@ -15,8 +15,10 @@ use crate::table::Table;
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
     /// List brokers with their addresses.
+    #[command(after_help = "Examples:\n  thrust cluster list")]
     List(ClusterArgs),
     /// Show what goes in and out of every broker.
+    #[command(after_help = "Examples:\n  thrust cluster stats")]
     Stats(ClusterArgs),
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::failure::Failure;
 use super::moment::{Times, duration};
 use super::progress::Bar;
-use super::screen::print_bytes;
+use super::screen::{harmless, print_bytes};
 use super::target::{Target, route};
 use super::words;
 
@@ -233,7 +233,8 @@ fn printed(message: &Received, form: Form, times: &Times) -> Vec<u8> {
                 (&message.queue, message.tag().map(|tag| format!(" [{tag}]")).unwrap_or_default());
             let (broker, id, offset) = (&queue.broker_name, queue.queue_id, message.offset);
             let stored = times.told(message.stored_at_ms);
-            format!("{stored} {broker}/{id}@{offset}{tag} {}\n", message.text()).into_bytes()
+            format!("{stored} {broker}/{id}@{offset}{} {}\n", harmless(&tag), harmless(&message.text()))
+                .into_bytes()
         }
     }
 }
@@ -263,5 +264,6 @@ pub fn message_json(message: &Received) -> Value {
         "properties": Value::Object(properties.collect()),
         "body": body,
         "bodyEncoding": encoding,
+        "flag": message.flag,
     })
 }

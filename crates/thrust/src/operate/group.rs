@@ -11,7 +11,7 @@ use wire::names::{dlq_topic, is_system_group, retry_topic};
 
 use super::failure::{Failure, did_you_mean};
 use super::moment::Times;
-use super::screen::{consent, print, print_facts, print_json, print_table};
+use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_table};
 use super::target::{Target, route};
 use super::words::count;
 use crate::table::Table;
@@ -192,6 +192,7 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
     }
     print_facts(&[("group", args.group.clone()), ("behind", count(behind, "message"))])?;
     for (address, config) in &configs {
+        print("\n")?;
         print_facts(&[
             ("broker", address.clone()),
             ("consume", allowed(config.consume_enable).to_owned()),
@@ -200,6 +201,7 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
             ("orderly", config.consume_message_orderly.to_string()),
         ])?;
     }
+    print("\n")?;
     let Some(members) = members else { return print("no member is online\n") };
     print_facts(&[("model", members.message_model), ("type", members.consume_type)])?;
     let mut table = Table::new(&["MEMBER", "ADDRESS", "LANGUAGE", ">VERSION"]);
@@ -250,11 +252,11 @@ async fn lag(args: &LagArgs) -> Result<(), Failure> {
             offsets.broker_offset.to_string(),
             offsets.consumer_offset.to_string(),
             (offsets.broker_offset - offsets.consumer_offset).to_string(),
-            times.told(offsets.last_timestamp),
+            cell_of_time(&times, offsets.last_timestamp),
         ]);
     }
     print_table(&table, "the group has no offsets yet")?;
-    print(&format!("{} behind\n", count(stats.behind(), "message")))
+    print(&format!("\n{} behind\n", count(stats.behind(), "message")))
 }
 
 async fn reset(args: &ResetArgs) -> Result<(), Failure> {

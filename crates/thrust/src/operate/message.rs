@@ -11,7 +11,7 @@ use thrustmq_client::{Admin, Received};
 use super::consume::message_json;
 use super::failure::Failure;
 use super::moment::Times;
-use super::screen::{print, print_facts, print_json};
+use super::screen::{harmless, print, print_facts, print_json, say};
 use super::target::{Target, route};
 use super::words::count;
 use search::{Form, Found, find, forms_of_id, must_find, not_there};
@@ -43,7 +43,7 @@ States are: read, filtered (passed over by the filter), not yet, and broadcast (
     #[command(after_help = "\
 Examples:
   thrust message resend 7 --topic orders --yes
-  thrust message resend 7 --topic orders --to copies --yes")]
+  thrust message resend 8 --to copies --yes")]
     Resend(resend::ResendArgs),
 }
 
@@ -144,9 +144,9 @@ async fn newest(admin: &Admin, id: &str, topic: Option<&str>) -> Result<Received
     let messages = must_find(admin, id, topic).await?.originals();
     if messages.len() > 1 {
         let all = count(messages.len(), "message");
-        eprintln!(
+        say(&format!(
             "thrust: {all} have this id, and the newest is shown; `thrust message find {id}` shows all"
-        );
+        ));
     }
     let newest = messages.into_iter().max_by_key(|message| message.stored_at_ms);
     newest.ok_or_else(|| not_there(id, topic))
@@ -205,5 +205,5 @@ fn print_message(message: &Received) -> Result<(), Failure> {
         ("properties", properties.join(" ")),
         ("body", count(message.body.len(), "byte")),
     ])?;
-    print(&format!("\n{}\n", message.text()))
+    print(&format!("\n{}\n", harmless(&message.text())))
 }

@@ -27,6 +27,11 @@ impl Times {
         }
     }
 
+    /// How long ago a moment was; `-` for none.
+    pub fn age_told(&self, at_ms: i64) -> String {
+        if at_ms <= 0 { "-".to_owned() } else { self.age(at_ms) }
+    }
+
     fn age(&self, at_ms: i64) -> String {
         match self.now_ms() - at_ms {
             past @ 0.. => format!("{} ago", span(past)),

@@ -4,14 +4,16 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
+use super::fields;
+
 const OPENING: &str = "\
 # Commands
 
 <!-- Written by `cargo run -p thrust -- commands > docs/commands.md`; a test compares. -->
 
 Commands that speak to running servers work with Java servers of 4.9 and 5.x too. They print tables for people, and with
-`--json` documents with stable fields for machines. Times are local, with their zone and age; in JSON they are Unix
-milliseconds.
+`--json` documents with stable fields for machines: fields are added, never renamed; `[]` stands for each of a list and
+`*` for each name of a table. Times are local, with their zone and age; in JSON they are Unix milliseconds.
 
 | exit code | meaning |
 |---|---|
@@ -57,8 +59,33 @@ fn section(command: &Command, before: &str, text: &mut String) {
             let _ = writeln!(text, "| `{}` | {} |", form(arg), meaning(arg));
         }
     }
+    examples(command, text);
+    json_fields(name.trim_start_matches("thrust "), text);
     for inner in command.get_subcommands().filter(|inner| is_shown(inner)) {
         section(inner, &name, text);
+    }
+}
+
+/// Examples as they are in the help, and what stands below them.
+fn examples(command: &Command, text: &mut String) {
+    let Some(after) = command.get_after_help().map(ToString::to_string) else { return };
+    let Some(rest) = after.strip_prefix("Examples:\n") else { return };
+    let (lines, remark) = rest.split_once("\n\n").unwrap_or((rest, ""));
+    let lines: Vec<&str> = lines.lines().map(str::trim).collect();
+    let _ = write!(text, "\n```sh\n{}\n```\n", lines.join("\n"));
+    if !remark.is_empty() {
+        let _ = writeln!(text, "\n{}", remark.trim_end());
+    }
+}
+
+fn json_fields(command: &str, text: &mut String) {
+    let fields = fields::of(command);
+    if fields.is_empty() {
+        return;
+    }
+    text.push_str("\n| JSON | |\n|---|---|\n");
+    for (path, meaning) in fields {
+        let _ = writeln!(text, "| `{path}` | {meaning} |");
     }
 }
 

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use thrustmq_client::{Delivery, Message, Producer, Receipt};
+use thrustmq_client::{Admin, Delivery, Error, Message, Producer, Receipt};
 use tokio::time::Instant;
+use wire::names::AUTO_CREATE_TOPIC;
 
-use super::failure::Failure;
+use super::failure::{Failure, did_you_mean};
 use super::moment::duration;
 use super::progress::Bar;
-use super::screen::{print, print_json_line};
-use super::target::{Target, pair};
+use super::screen::{print, print_json_line, say};
+use super::target::{Target, pair, route};
 use super::words::count;
 
 /// Messages under way at a time; ordered ones go one by one.
@@ -73,6 +74,7 @@ enum Form {
 
 pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
     let client = args.target.client().await?;
+    look_for_topic(&client.admin(), &args.topic).await?;
     let producer = client.producer(&args.group).build()?;
     let mut work = Work {
         args,
@@ -91,6 +93,21 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
     producer.close().await;
     done.and(settled)?;
     work.finish()
+}
+
+/// A topic that is not there is made by the first message, if brokers do that; if not, it may be a slip of the hand.
+async fn look_for_topic(admin: &Admin, topic: &str) -> Result<(), Failure> {
+    if !matches!(admin.topic_route(topic).await, Err(Error::NoRoute { .. })) {
+        // Whatever else is wrong shows when messages are sent.
+        return Ok(());
+    }
+    let known = admin.topics().await?;
+    if !known.iter().any(|one| one == AUTO_CREATE_TOPIC) {
+        return route(admin, topic).await.map(drop);
+    }
+    let hint = did_you_mean(topic, known.iter().map(String::as_str));
+    say(&format!("thrust: topic \"{topic}\" is new and is made by the brokers{hint}"));
+    Ok(())
 }
 
 type Lines = tokio::sync::mpsc::Receiver<std::io::Result<String>>;

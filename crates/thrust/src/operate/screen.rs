@@ -1,11 +1,17 @@
 //! What commands print: to stdout what was asked for, to stderr everything else.
 
+use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Write};
 
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::moment::Times;
+use super::words::wrapped;
 use crate::table::Table;
+
+/// Letters of a line from which on tables have room for dates.
+const WIDE: usize = 110;
 
 /// Prints text as it is.
 pub fn print(text: &str) -> Result<(), Failure> {
@@ -31,7 +37,7 @@ pub fn print_json_line(value: &Value) -> Result<(), Failure> {
 /// Prints a table, or `otherwise` when it has no rows. On a terminal it is made to fit, with bold headings.
 pub fn print_table(table: &Table, otherwise: &str) -> Result<(), Failure> {
     if table.is_empty() {
-        return print(&format!("{otherwise}\n"));
+        return print(&format!("{}\n", wrapped(otherwise, columns(), 0)));
     }
     let text = table.text_within(columns());
     match text.split_once('\n') {
@@ -62,10 +68,34 @@ pub fn painted(text: &str, colour: Colour) -> String {
 
 /// Letters that fit into a line; without end where no terminal is.
 pub fn columns() -> usize {
-    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+    columns_of(std::io::stdout())
+}
+
+fn columns_of(stream: impl std::os::fd::AsFd) -> usize {
+    match rustix::termios::tcgetwinsize(stream) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => usize::MAX,
     }
+}
+
+/// Says something on stderr.
+pub fn say(what: &str) {
+    eprintln!("{}", wrapped(what, columns_of(std::io::stderr()), 2));
+}
+
+/// A moment for a table: in a narrow terminal its age alone.
+pub fn cell_of_time(times: &Times, at_ms: i64) -> String {
+    if columns() < WIDE { times.age_told(at_ms) } else { times.told(at_ms) }
+}
+
+/// Text that somebody else has written, without what a terminal would act on; into a file or a pipe it goes as it is.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if std::io::stdout().is_terminal() { without_controls(text).into() } else { text.into() }
+}
+
+fn without_controls(text: &str) -> String {
+    let is_harmless = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    text.chars().map(|letter| if is_harmless(letter) { letter } else { '.' }).collect()
 }
 
 fn is_coloured() -> bool {
@@ -75,8 +105,10 @@ fn is_coloured() -> bool {
 /// Prints facts below each other, their names in one column.
 pub fn print_facts(facts: &[(&str, String)]) -> Result<(), Failure> {
     let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let lines: String = facts.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect();
-    print(&lines)
+    let line = |(name, value): &(&str, String)| {
+        format!("{}\n", wrapped(&format!("{name:<width$}  {}", harmless(value)), columns(), width + 2))
+    };
+    print(&facts.iter().map(line).collect::<String>())
 }
 
 /// Goes on only with consent: that of `--yes`, or that of a person who reads what is going to happen.
@@ -95,5 +127,15 @@ pub fn consent(what: &str, yes: bool) -> Result<(), Failure> {
     match read {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(Failure::Arguments("nothing was done".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_do_nothing_to_the_terminal() {
+        assert_eq!(without_controls("gr\u{fc}\u{df}e\x1b[2J\tx\n\0"), "gr\u{fc}\u{df}e.[2J\tx\n.");
     }
 }

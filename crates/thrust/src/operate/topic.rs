@@ -10,7 +10,7 @@ use wire::names::{self, DLQ_PREFIX, RETRY_PREFIX};
 
 use super::failure::Failure;
 use super::moment::Times;
-use super::screen::{consent, print, print_facts, print_json, print_table};
+use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_table};
 use super::target::{Target, pair, route};
 use super::words::count;
 use crate::table::Table;
@@ -270,7 +270,7 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
         facts.extend(texts.iter().map(|(name, value)| (name.as_str(), value.clone())));
         print_facts(&facts)?;
     }
-    print(&format!("{}\n\n", count(messages, "message")))?;
+    print(&format!("\n{}\n\n", count(messages, "message")))?;
     let times = Times::new();
     let mut table = Table::new(&["BROKER", ">QUEUE", ">MIN", ">MAX", ">MESSAGES", "LAST STORED"]);
     for (queue, offsets) in &stats.offset_table {
@@ -281,7 +281,7 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
             offsets.min_offset.to_string(),
             offsets.max_offset.to_string(),
             count.to_string(),
-            times.told(offsets.last_update_timestamp),
+            cell_of_time(&times, offsets.last_update_timestamp),
         ]);
     }
     print_table(&table, "it has no queues")

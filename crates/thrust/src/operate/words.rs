@@ -31,23 +31,44 @@ pub fn list<T: AsRef<str>>(items: &[T]) -> String {
 }
 
 /// A text with line ends, so that no line is longer than `columns`; lines after the first begin with `indent` spaces.
+/// What stands between backticks is a command to copy, and stays in one piece.
 pub fn wrapped(text: &str, columns: usize, indent: usize) -> String {
-    let mut lines = String::new();
-    let mut width = 0;
-    for word in text.split(' ') {
+    let words = text.trim_start_matches(' ');
+    let mut lines = " ".repeat(text.len() - words.len());
+    let mut width = lines.len();
+    let mut is_first = true;
+    for word in pieces(words) {
         let letters = word.chars().count();
-        if width > 0 && width + 1 + letters > columns {
+        if !is_first && width + 1 + letters > columns {
             lines.push('\n');
             lines.push_str(&" ".repeat(indent));
             width = indent;
-        } else if width > 0 {
+        } else if !is_first {
             lines.push(' ');
             width += 1;
         }
+        is_first = false;
         lines.push_str(word);
         width += letters;
     }
     lines
+}
+
+/// Words, and commands as they are.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut pieces, mut start, mut in_command) = (Vec::new(), 0, false);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '`' => in_command = !in_command,
+            ' ' if !in_command => {
+                pieces.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => (),
+        }
+    }
+    pieces.push(&text[start..]);
+    pieces
 }
 
 #[cfg(test)]
@@ -71,6 +92,8 @@ mod tests {
     fn long_texts_are_wrapped_between_words() {
         assert_eq!(wrapped("one two three", 7, 2), "one two\n  three");
         assert_eq!(wrapped("unbreakable", 3, 0), "unbreakable");
+        assert_eq!(wrapped("  one two", 6, 4), "  one\n    two");
+        assert_eq!(wrapped("try `a b c` now", 6, 0), "try\n`a b c`\nnow");
         assert_eq!(wrapped("one two", usize::MAX, 2), "one two");
     }
 }

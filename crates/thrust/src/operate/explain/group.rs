@@ -227,7 +227,8 @@ fn tell_queues(group: &str, facts: &Facts, stats: &ConsumeStats, story: &mut Sto
             false => "It has read everything.",
         });
     } else {
-        story.tell(format!("It is {} behind{}.", count(behind, "message"), speed(stats, behind)));
+        let speed = if facts.online.is_some() { speed(stats, behind) } else { String::new() };
+        story.tell(format!("It is {} behind{speed}.", count(behind, "message")));
     }
     for (queue, offsets) in &stats.offset_table {
         let behind = offsets.broker_offset - offsets.consumer_offset;
@@ -262,7 +263,8 @@ fn speed(stats: &ConsumeStats, behind: i64) -> String {
         return String::new();
     }
     let left = (behind as f64 / stats.consume_tps * 1_000.0) as i64;
-    format!(" and reads {:.1} per second: {} if nothing comes in", stats.consume_tps, span(left))
+    let (pace, left) = (stats.consume_tps, span(left));
+    format!(" and reads {pace:.1} per second: it needs {left} if nothing comes in")
 }
 
 fn queue_json(queue: &MessageQueue, offsets: &OffsetWrapper, cause: Option<&Cause>) -> Value {
@@ -326,7 +328,7 @@ mod tests {
     #[test]
     fn speed_is_told_where_there_is_some() {
         let stats = ConsumeStats { consume_tps: 10.0, ..ConsumeStats::default() };
-        assert_eq!(speed(&stats, 50), " and reads 10.0 per second: 5 s if nothing comes in");
+        assert_eq!(speed(&stats, 50), " and reads 10.0 per second: it needs 5 s if nothing comes in");
         assert_eq!(speed(&ConsumeStats::default(), 50), "");
     }
 }

@@ -8,7 +8,7 @@ use wire::properties as props;
 use super::{MessageArgs, Story};
 use crate::operate::consume::message_json;
 use crate::operate::failure::Failure;
-use crate::operate::message::search::{SAME_ID_MAX, find, forms_of_id, not_there};
+use crate::operate::message::search::{Form, SAME_ID_MAX, find, forms_of_id, not_there};
 use crate::operate::message::track::{Again, Fate, Track, copies, tracked_json, tracks};
 use crate::operate::moment::{Times, span};
 use crate::operate::words::{bytes, count, list};
@@ -20,24 +20,18 @@ const WAITING_PLACES: [&str; 4] = [HALF_TOPIC, SCHEDULE_TOPIC, TIMER_TOPIC, TRAN
 
 pub async fn run(args: &MessageArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let mut found =
-        match find(&admin, &args.id, &forms_of_id(&args.id), args.topic.as_deref(), SAME_ID_MAX).await? {
-            Some(found) => found.originals(),
-            None => waiting(&admin, &args.id).await?,
-        };
-    found.sort_by_key(|message| message.stored_at_ms);
-    let Some(message) = found.first() else { return Err(not_there(&args.id, args.topic.as_deref())) };
+    let topic = args.topic.as_deref();
+    let (form, mut found) = match find(&admin, &args.id, &forms_of_id(&args.id), topic, SAME_ID_MAX).await? {
+        Some(found) => (found.form, found.originals()),
+        None => (Form::UniqueKey, waiting(&admin, &args.id).await?),
+    };
+    // A key may be that of many messages; the newest is the likeliest to be asked about.
+    found.sort_by_key(|message| std::cmp::Reverse(message.stored_at_ms));
+    let Some((message, others)) = found.split_first() else { return Err(not_there(&args.id, topic)) };
     let mut story = Story::default();
     let place = Place::of(message);
     tell_origin(message, &mut story);
-    if found.len() > 1 {
-        let others: Vec<&str> = found[1..].iter().map(|other| other.offset_id.as_str()).collect();
-        story.tell(format!(
-            "It is stored {} times, as after a send that was tried again; the others have offset ids {}.",
-            found.len(),
-            list(&others)
-        ));
-    }
+    tell_others(&args.id, form, others, &mut story);
     let tracks = match place {
         Place::Own => {
             tell_past(message, &mut story);
@@ -63,6 +57,30 @@ pub async fn run(args: &MessageArgs) -> Result<(), Failure> {
         "groups": tracks.iter().map(tracked_json).collect::<Vec<_>>(),
     });
     story.print(facts, args.target.json)
+}
+
+fn tell_others(id: &str, form: Form, others: &[Received], story: &mut Story) {
+    let number = others.len();
+    match (form, number) {
+        (_, 0) => (),
+        (Form::Key, _) => {
+            let others = count(number, "older message");
+            story.tell(format!("It is the newest with this key; there {} {others}.", are(number)));
+            story.advise(format!("`thrust message find {id}` shows all messages with this key"));
+        }
+        _ => {
+            let ids: Vec<&str> = others.iter().map(|other| other.offset_id.as_str()).collect();
+            story.tell(format!(
+                "It is stored {} times, as after a send that was tried again; the offset ids of the others are {}.",
+                number + 1,
+                list(&ids)
+            ));
+        }
+    }
+}
+
+fn are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// Where a message is on its way to its consumers.

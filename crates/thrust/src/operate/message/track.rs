@@ -175,7 +175,10 @@ pub async fn run(args: &TrackArgs) -> Result<(), Failure> {
     if args.target.json {
         return print_json(&all.iter().map(|(message, tracks)| track_json(message, tracks)).collect());
     }
-    for (message, tracks) in &all {
+    for (i, (message, tracks)) in all.iter().enumerate() {
+        if i > 0 {
+            print("\n")?;
+        }
         print_ids(message)?;
         let mut table = Table::new(&["GROUP", ">MEMBERS", "STATE", ">GROUP AT", "AFTER A FAILURE"]);
         for track in tracks {

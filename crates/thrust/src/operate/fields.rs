@@ -1,0 +1,277 @@
+//! The fields of what `--json` prints. They are there to stay: fields are added, never renamed or taken away.
+//!
+//! `docs/commands.md` lists them, and a test compares this with what the commands print.
+
+/// Where a field is, and what it says. `[]` stands for each of a list, `*` for each name of a table.
+pub type Field = (&'static str, &'static str);
+
+const CHANGES: [Field; 5] = [
+    ("changes[]", "What is different now; empty when nothing is"),
+    ("changes[].broker", "Name or address of the broker"),
+    ("changes[].setting", "Name of the setting"),
+    ("changes[].from", "Value before; null when there was none"),
+    ("changes[].to", "Value now; null when there is none"),
+];
+
+const MESSAGE: [Field; 17] = [
+    ("topic", "Topic it was sent to"),
+    ("broker", "Name of the broker that has it"),
+    ("queueId", "Number of its queue"),
+    ("offset", "Position in the queue"),
+    ("messageId", "Unique key, or the offset id where there is none"),
+    ("offsetId", "Where it is stored"),
+    ("tag", "Its tag, or null"),
+    ("keys[]", "Its keys"),
+    ("bornMs", "Producer's clock, Unix milliseconds"),
+    ("storedMs", "Broker's clock, Unix milliseconds"),
+    ("bornHost", "Address of the producer"),
+    ("storeHost", "Address of the broker"),
+    ("reconsumeTimes", "Failures so far"),
+    ("properties.*", "Properties of the application and of the protocol"),
+    ("body", "The body: text, or hexadecimal digits"),
+    ("bodyEncoding", "`utf-8` or `hex`"),
+    ("flag", "The application's number"),
+];
+
+const TRACK: [Field; 6] = [
+    ("groups[].group", "Name of the group"),
+    ("groups[].members", "Members that are online"),
+    ("groups[].state", "`read`, `filtered`, `not yet` or `broadcast`"),
+    ("groups[].consumerOffset", "Where the group stands in the queue; null if it has never been there"),
+    ("groups[].failures", "Failed attempts so far"),
+    ("groups[].afterFailure", "Where it is since it failed, or null"),
+];
+
+const STORY: [Field; 2] = [("story[]", "The story, paragraph by paragraph"), ("advice[]", "What to do")];
+
+const CONTEXT: [Field; 4] = [
+    ("context", "Name of the context"),
+    ("chosen", "Whether commands use it when nothing else is said"),
+    ("nameserver", "Its name servers"),
+    ("accessKey", "Its access key, or null"),
+];
+
+const TOPIC_CONFIG: [Field; 6] = [
+    ("topic", "Name of the topic"),
+    ("readQueues", "Queues that consumers read"),
+    ("writeQueues", "Queues that producers write"),
+    ("perm", "`r`, `w`, `rw` or `none`"),
+    ("order", "Whether it is an order topic"),
+    ("attributes.*", "Attributes"),
+];
+
+const MEMBER: [Field; 5] = [
+    ("cluster", "Name of the cluster"),
+    ("broker", "Name of the broker"),
+    ("brokerId", "0 is the master"),
+    ("role", "`master` or `slave`"),
+    ("address", "Address that clients are told"),
+];
+
+const SETTINGS: [Field; 4] = [
+    ("[].broker", "Name of the broker"),
+    ("[].brokerId", "0 is the master"),
+    ("[].address", "Its address"),
+    ("[].values.*", "Values by name"),
+];
+
+const RECEIPT: [Field; 5] = [
+    ("messageId", "Unique key of the stored message"),
+    ("offsetId", "Where it is stored"),
+    ("broker", "Name of the broker"),
+    ("queueId", "Number of the queue"),
+    ("offset", "Position in the queue"),
+];
+
+/// Fields of a command, `topic list` for `thrust topic list`; none for commands without JSON.
+pub fn of(command: &str) -> Vec<(String, &'static str)> {
+    let own = |fields: &[Field]| below("", fields);
+    match command {
+        "topic create" => [
+            own(&[("created", "true"), ("brokers[]", "Addresses of the brokers that have it now")]),
+            below("topic.", &TOPIC_CONFIG),
+        ]
+        .concat(),
+        "topic list" => own(&[
+            ("[].topic", "Name"),
+            ("[].class", "`topic`, `retry`, `dead letter` or `system`"),
+            ("[].type", "Kind of its messages, as `NORMAL`"),
+            ("[].perm", "`r`, `w`, `rw` or `none`"),
+            ("[].writeQueues", "Queues of all brokers together"),
+            ("[].brokers", "Brokers that have it"),
+        ]),
+        "topic describe" => [
+            own(&[("topic", "Name"), ("messages", "Messages in all queues")]),
+            below("brokers.*.", &TOPIC_CONFIG),
+            own(&[
+                ("queues[].broker", "Name of the broker"),
+                ("queues[].queueId", "Number of the queue"),
+                ("queues[].minOffset", "The oldest message"),
+                ("queues[].maxOffset", "One behind the newest message"),
+                ("queues[].lastStoredMs", "When the newest was stored, Unix milliseconds; 0 when there is none"),
+            ]),
+        ]
+        .concat(),
+        "topic update" => [own(&[("topic", "Name")]), own(&CHANGES)].concat(),
+        "topic delete" => own(&[("deleted", "true"), ("topic", "Name"), ("messages", "Messages it had")]),
+        "topic route" => own(&[
+            ("topic", "Name"),
+            ("route[].broker", "Name of the broker"),
+            ("route[].cluster", "Its cluster"),
+            ("route[].addresses.*", "Addresses by broker id"),
+            ("route[].readQueues", "Queues that consumers read"),
+            ("route[].writeQueues", "Queues that producers write"),
+            ("route[].perm", "`r`, `w`, `rw` or `none`"),
+        ]),
+        "group create" => own(&[
+            ("created", "true"),
+            ("brokers[]", "Addresses of the brokers that have it now"),
+            ("group.group", "Name"),
+            ("group.consume", "Whether members get messages"),
+            ("group.broadcast", "Whether members may read in broadcast"),
+            ("group.retries", "Failures before the dead letter topic"),
+            ("group.retryQueues", "Queues of the retry topic"),
+            ("group.orderly", "Whether clients of gRPC get messages in order"),
+        ]),
+        "group list" => own(&[
+            ("[].group", "Name"),
+            ("[].members", "Members that are online"),
+            ("[].topics[]", "Topics it has read, its retry topic too"),
+            ("[].behind", "Messages that it has not finished"),
+        ]),
+        "group describe" => own(&[
+            ("group", "Name"),
+            ("behind", "Messages that it has not finished"),
+            ("brokers.*", "Settings by broker, as brokers write them"),
+            ("online", "Members and subscriptions, as brokers write them; null when nobody is online"),
+        ]),
+        "group lag" => own(&[
+            ("group", "Name"),
+            ("behind", "Messages that it has not finished"),
+            ("queues[].topic", "Topic"),
+            ("queues[].broker", "Name of the broker"),
+            ("queues[].queueId", "Number of the queue"),
+            ("queues[].brokerOffset", "One behind the newest message"),
+            ("queues[].consumerOffset", "The next message that it has not finished"),
+            ("queues[].behind", "The difference"),
+            ("queues[].lastConsumedMs", "When the last finished message was stored, Unix milliseconds; 0 if unknown"),
+        ]),
+        "group update" => [own(&[("group", "Name")]), own(&CHANGES)].concat(),
+        "group reset" => own(&[
+            ("group", "Name"),
+            ("topic", "Topic"),
+            ("queues[].broker", "Name of the broker"),
+            ("queues[].queueId", "Number of the queue"),
+            ("queues[].offset", "Where it is now"),
+        ]),
+        "group delete" => own(&[
+            ("deleted", "true"),
+            ("group", "Name"),
+            ("brokers[]", "Addresses of the brokers that had it"),
+        ]),
+        "message find" => [
+            own(&[("foundBy", "What the text was: `unique key`, `offset id` or `key`")]),
+            below("messages[].", &MESSAGE),
+        ]
+        .concat(),
+        "message show" => own(&MESSAGE),
+        "message track" => [
+            below("[].", &RECEIPT),
+            own(&[("[].topic", "Topic it was sent to")]),
+            below("[].", &TRACK),
+        ]
+        .concat(),
+        "message resend" => [
+            own(&[("resent", "Unique key of the message that was sent again"), ("topic", "Topic of the copy")]),
+            own(&RECEIPT),
+        ]
+        .concat(),
+        "cluster list" => below("[].", &MEMBER),
+        "cluster stats" => [
+            below("[].", &MEMBER),
+            own(&[
+                ("[].version", "Version that the broker tells"),
+                ("[].inPerSecond", "Messages that came in, over 10 s"),
+                ("[].outPerSecond", "Messages that went out, over 10 s"),
+                ("[].stats.*", "All figures, as brokers write them"),
+            ]),
+        ]
+        .concat(),
+        "broker config get" | "broker status" => own(&SETTINGS),
+        "broker config set" => own(&CHANGES),
+        "context add" => [own(&CONTEXT), own(&[("file", "Where contexts are kept")])].concat(),
+        "context use" | "context remove" => own(&CONTEXT),
+        "context list" => below("[].", &CONTEXT),
+        "context show" => own(&[
+            ("context", "Name of the context that is used, or null"),
+            ("source", "What says where: `argument`, `NAMESRV_ADDR`, `context` or `default`"),
+            ("nameserver", "The name servers"),
+            ("accessKey", "The access key, or null"),
+        ]),
+        "explain message" => [
+            below("message.", &MESSAGE),
+            own(&[("place", "`topic`, or where it waits: `schedule`, `timer`, `half message`, `given up`")]),
+            own(&TRACK),
+            own(&STORY),
+        ]
+        .concat(),
+        "explain group" => [
+            own(&[
+                ("group", "Name"),
+                ("members", "Members that are online"),
+                ("behind", "Messages that it has not finished"),
+                ("deadLetters", "Messages in its dead letter topic"),
+                ("queues[].topic", "Topic"),
+                ("queues[].broker", "Name of the broker"),
+                ("queues[].queueId", "Number of the queue"),
+                ("queues[].brokerOffset", "One behind the newest message"),
+                ("queues[].consumerOffset", "The next message that it has not finished"),
+                ("queues[].behind", "The difference"),
+                (
+                    "queues[].cause",
+                    "Why: `paused`, `nobody online`, `not subscribed`, `no member has the queue`, `slow`, `idle` or \
+                     `unknown`; null when it is not behind",
+                ),
+            ]),
+            own(&STORY),
+        ]
+        .concat(),
+        "explain topic" => [
+            own(&[
+                ("topic", "Name"),
+                ("messages", "Messages in all queues"),
+                ("lastStoredMs", "When the newest was stored, Unix milliseconds; 0 when there is none"),
+                ("inPerSecond", "Messages that come in"),
+                ("brokers[]", "Names of the brokers that have it"),
+                ("groups[].group", "A group that reads it"),
+                ("groups[].members", "Members that are online"),
+                ("groups[].behind", "Messages that it has not finished"),
+            ]),
+            own(&STORY),
+        ]
+        .concat(),
+        "doctor" => own(&[
+            ("level", "The worst of all: `ok`, `warning` or `error`"),
+            ("errors", "Errors"),
+            ("warnings", "Warnings"),
+            ("findings[].level", "`ok`, `warning` or `error`"),
+            ("findings[].check", "What was looked at"),
+            ("findings[].what", "What was found"),
+            ("findings[].remedy", "What to do; empty when nothing is"),
+        ]),
+        "produce" => [
+            own(&RECEIPT),
+            own(&[
+                ("status", "`Stored`, or what became of flush and replicas"),
+                ("recallHandle", "What takes a delayed message back, or null"),
+            ]),
+        ]
+        .concat(),
+        "consume" => own(&MESSAGE),
+        _ => Vec::new(),
+    }
+}
+
+fn below(place: &str, fields: &[Field]) -> Vec<(String, &'static str)> {
+    fields.iter().map(|(path, meaning)| (format!("{place}{path}"), *meaning)).collect()
+}

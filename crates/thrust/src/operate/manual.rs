@@ -1,0 +1,24 @@
+//! `thrust man`: manual pages from the definitions of the commands.
+
+use std::path::Path;
+
+use clap::Command;
+
+use super::failure::Failure;
+use super::screen::{print, print_bytes};
+use super::words::count;
+
+/// Prints the page of `thrust`; with a directory, writes the page of every command into it, as `thrust-topic-list.1`.
+pub fn write(dir: Option<&Path>, root: Command) -> Result<(), Failure> {
+    let Some(dir) = dir else {
+        let mut page = Vec::new();
+        // Writing into memory does not fail.
+        clap_mangen::Man::new(root).render(&mut page).map_err(Failure::of_output)?;
+        return print_bytes(&page);
+    };
+    let cannot = |cause| Failure::File { what: format!("write manual pages to {}", dir.display()), cause };
+    std::fs::create_dir_all(dir).map_err(cannot)?;
+    clap_mangen::generate_to(root, dir).map_err(cannot)?;
+    let pages = std::fs::read_dir(dir).map_err(cannot)?.count();
+    print(&format!("{} in {}\n", count(pages, "page"), dir.display()))
+}
