@@ -131,6 +131,7 @@ impl Error {
                     | response::NOT_IN_CURRENT_UNIT
                     | response::GO_AWAY
                     | response::FLOW_CONTROL
+                    | response::NOT_LEADER_FOR_QUEUE
             ),
             Error::Illegal(_) | Error::Stopped(_) | Error::Malformed { .. } | Error::File { .. } => false,
             _ => true,

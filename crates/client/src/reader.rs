@@ -216,6 +216,8 @@ pub(crate) fn pulled(
         pulled.messages.retain(|message| filter.selects(message));
         for message in &mut pulled.messages {
             message.offset += delta;
+            // In a static topic the record has the number that the queue had where it was stored.
+            message.queue.queue_id = queue.queue_id;
         }
     }
     Ok(pulled)

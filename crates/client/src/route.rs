@@ -1,6 +1,8 @@
 //! Where a topic lives: which queues can be written and read, and which broker holds them (client.md §1.5).
 
-use wire::body::{BrokerData, MessageQueue, PERM_READ, PERM_WRITE, TopicRoute};
+use std::collections::BTreeMap;
+
+use wire::body::{BrokerData, MessageQueue, PERM_READ, PERM_WRITE, TopicQueueMappingInfo, TopicRoute};
 
 /// Number of a master within its broker group.
 pub(crate) const MASTER_ID: i64 = 0;
@@ -61,7 +63,8 @@ impl Route {
         })
     }
 
-    /// Queues that consumers may read, in order of broker and number.
+    /// Queues that consumers may read, in order of broker and number. Those of a static topic are logical ones, each at
+    /// the broker that leads it now.
     pub fn queues_to_read(&self) -> Vec<MessageQueue> {
         self.queues(PERM_READ, |data| data.read_queue_nums)
     }
@@ -93,17 +96,35 @@ impl Route {
     fn queues(&self, perm: i32, count: impl Fn(&wire::body::QueueData) -> i32) -> Vec<MessageQueue> {
         let mut datas: Vec<_> = self.raw.queue_datas.iter().filter(|data| data.perm & perm != 0).collect();
         datas.sort_by(|a, b| a.broker_name.cmp(&b.broker_name));
+        if let Some(mappings) = &self.raw.topic_queue_mapping_by_broker {
+            let leaders = leaders(mappings);
+            let usable = datas.into_iter().filter(|data| count(data) > 0);
+            return usable.flat_map(|data| self.led_by(&data.broker_name, &leaders)).collect();
+        }
         datas.into_iter().flat_map(|data| self.numbered(&data.broker_name, count(data))).collect()
     }
 
-    fn numbered(&self, broker_name: &str, count: i32) -> Vec<MessageQueue> {
-        let queue = |queue_id| MessageQueue {
-            topic: self.topic.clone(),
-            broker_name: broker_name.to_owned(),
-            queue_id,
-        };
-        (0..count).map(queue).collect()
+    /// The logical queues that a broker leads, in order.
+    fn led_by(&self, broker_name: &str, leaders: &BTreeMap<i32, &str>) -> Vec<MessageQueue> {
+        let led = leaders.iter().filter(|(_, leader)| **leader == broker_name);
+        led.map(|(id, _)| self.queue(broker_name, *id)).collect()
     }
+
+    fn numbered(&self, broker_name: &str, count: i32) -> Vec<MessageQueue> {
+        (0..count).map(|id| self.queue(broker_name, id)).collect()
+    }
+
+    fn queue(&self, broker_name: &str, queue_id: i32) -> MessageQueue {
+        MessageQueue { topic: self.topic.clone(), broker_name: broker_name.to_owned(), queue_id }
+    }
+}
+
+/// Who leads each logical queue of a static topic. Of two brokers that claim one the later epoch is right.
+fn leaders(mappings: &BTreeMap<String, TopicQueueMappingInfo>) -> BTreeMap<i32, &str> {
+    let mut infos: Vec<_> = mappings.values().collect();
+    infos.sort_by_key(|info| info.epoch);
+    let led = infos.into_iter().flat_map(|info| info.curr_id_map.keys().map(|id| (*id, info.bname.as_str())));
+    led.collect()
 }
 
 #[cfg(test)]
@@ -139,6 +160,28 @@ mod tests {
         assert_eq!(route.addresses(), ["b-0:1", "a-0:1", "slave-1:1"]);
         let ordered = TopicRoute { order_topic_conf: Some("a:1;b:2".into()), ..raw };
         assert_eq!(names(&Route::new("T", ordered).queues_to_write()), ["a0", "b0", "b1"]);
+    }
+
+    #[test]
+    fn queues_of_a_static_topic_are_where_the_latest_epoch_has_them() {
+        let info = |bname: &str, epoch, ids: &[i32]| TopicQueueMappingInfo {
+            bname: bname.into(),
+            epoch,
+            curr_id_map: ids.iter().map(|id| (*id, 7)).collect(),
+            ..TopicQueueMappingInfo::default()
+        };
+        let mappings = [info("a", 2, &[0, 3]), info("b", 1, &[0, 1, 2]), info("none", 2, &[4])];
+        let raw = TopicRoute {
+            broker_datas: vec![broker("a", &[0]), broker("b", &[0]), broker("none", &[0])],
+            queue_datas: vec![queues("b", 6, 8, 8), queues("a", 6, 8, 8), queues("none", 6, 0, 0)],
+            topic_queue_mapping_by_broker: Some(
+                mappings.into_iter().map(|info| (info.bname.clone(), info)).collect(),
+            ),
+            ..TopicRoute::default()
+        };
+        let route = Route::new("T", raw);
+        assert_eq!(names(&route.queues_to_write()), ["a0", "a3", "b1", "b2"]);
+        assert_eq!(names(&route.queues_to_read()), ["a0", "a3", "b1", "b2"]);
     }
 
     #[test]

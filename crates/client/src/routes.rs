@@ -165,6 +165,16 @@ impl Shared {
         Ok(self.routes.learn(Route::new(topic, raw)))
     }
 
+    /// Asks for the route at once if a broker said that a logical queue has moved away from it.
+    pub async fn note_moved(&self, topic: &str, error: &Error) {
+        if error.broker_code() != Some(response::NOT_LEADER_FOR_QUEUE) {
+            return;
+        }
+        if let Err(error) = self.ask_for_route(topic).await {
+            tracing::warn!(topic, "route is not refreshed: {error}");
+        }
+    }
+
     async fn ask_names_for_route(&self, topic: &str) -> Result<TopicRoute, Error> {
         let fields = Fields::new().text("topic", topic).flag("acceptStandardJsonOnly", true);
         let answer = self.ask_names(request::GET_ROUTEINFO_BY_TOPIC, &fields, &[]).await;

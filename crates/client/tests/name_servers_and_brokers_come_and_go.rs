@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use remoting::{Channel, Limits, Listener, Service, Turn};
 use support::World;
-use thrustmq_client::{Client, Error, Message};
+use thrustmq_client::{Client, Error, Filter, Message, StartFrom};
+use wire::body::{LogicQueueMappingItem, TopicQueueMappingDetail};
 use wire::code::{request, response};
 use wire::header::FrameWriter;
 use wire::properties;
@@ -130,4 +132,81 @@ async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
     assert_eq!((keys.len(), &keys[..2]), (4, &keys[2..]));
     assert_ne!(keys[0], keys[1]);
     server.close(Duration::ZERO).await;
+}
+
+const SOON: Duration = Duration::from_millis(200);
+
+struct NoQuestions;
+
+impl Service for NoQuestions {
+    fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+        while turn.next_request().is_some() {}
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {}
+}
+
+/// Tells both brokers of logical queue 0 of a static topic, as `mqadmin` does: one physical queue on each.
+async fn map(world: &World, epoch: i64, items: &[LogicQueueMappingItem]) {
+    let client = remoting::Client::new(Limits::default(), Arc::new(NoQuestions));
+    for (index, name) in ["broker-a", "broker-b"].into_iter().enumerate() {
+        let detail = TopicQueueMappingDetail {
+            bname: name.to_owned(),
+            epoch,
+            hosted_queues: BTreeMap::from([(0, items.to_vec())]),
+            topic: "moving".to_owned(),
+            total_queues: 1,
+            ..TopicQueueMappingDetail::default()
+        };
+        let fields = [
+            ("topic", "moving"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+        ];
+        let body = serde_json::to_vec(&detail).unwrap();
+        let code = request::UPDATE_AND_CREATE_STATIC_TOPIC;
+        let limit = Duration::from_secs(20);
+        let answer = client.call(&world.broker(index), code, &fields, &body, limit).await.unwrap();
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn members_and_producers_follow_a_queue_that_moves_to_another_broker() {
+    let world = World::with(2, &[]).await;
+    let item = |generation: i32, bname: &str, logic_offset| LogicQueueMappingItem {
+        r#gen: generation,
+        bname: bname.to_owned(),
+        logic_offset,
+        ..LogicQueueMappingItem::default()
+    };
+    let (first, second) = (item(0, "broker-a", 0), item(1, "broker-b", 10_000));
+    map(&world, 1, std::slice::from_ref(&first)).await;
+    let client = world.client().await;
+    let producer = client.producer("P").build().unwrap();
+    let consumer = client.consumer("G").subscribe("moving", Filter::all()).start_from(StartFrom::Earliest);
+    let mut consumer = consumer.rebalance_every(SOON).commit_every(SOON).stream().await.unwrap();
+    let mut next = async || {
+        let delivered =
+            tokio::time::timeout(Duration::from_secs(30), consumer.next()).await.unwrap().unwrap();
+        let seen = (delivered.offset, delivered.queue.queue_id, delivered.text().into_owned());
+        delivered.ack();
+        seen
+    };
+    for offset in 0..3 {
+        let receipt = producer.send(Message::new("moving", format!("m{offset}"))).await.unwrap();
+        assert_eq!((receipt.queue.queue_id, receipt.offset), (0, offset));
+        assert_eq!(next().await, (offset, 0, format!("m{offset}")));
+    }
+    map(&world, 2, &[first, second]).await;
+    let receipt = producer.send(Message::new("moving", "m3")).await.unwrap();
+    assert_eq!((receipt.queue.broker_name.as_str(), receipt.offset), ("broker-b", 10_000));
+    // What was not committed before the move comes again.
+    let mut delivered = next().await;
+    while delivered.0 < 3 {
+        delivered = next().await;
+    }
+    assert_eq!(delivered, (10_000, 0, "m3".to_owned()));
 }

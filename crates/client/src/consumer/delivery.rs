@@ -272,7 +272,13 @@ impl Member {
     /// it lay.
     pub(super) async fn send_back(&self, message: &Received, topic: &str, level: i32) -> Result<(), Error> {
         let namespace = &self.shared.namespace;
-        let address = self.shared.master_of(&namespace.wrap_queue(&message.queue)).await?;
+        // What a queue held before it moved to another broker is still where it was stored.
+        let stored = Some(message.store_host.to_string());
+        let stored = stored.filter(|address| self.shared.routes.name_of(address).is_some());
+        let address = match stored {
+            Some(address) => address,
+            None => self.shared.master_of(&namespace.wrap_queue(&message.queue)).await?,
+        };
         let fields = Fields::new()
             .text("group", self.group.as_str())
             .text("originTopic", namespace.wrap(topic))

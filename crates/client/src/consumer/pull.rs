@@ -125,6 +125,7 @@ impl Member {
         }
         tracing::debug!(group = self.group, queue = ?assigned.queue, "a pull failed: {error}");
         tokio::time::sleep(AFTER_FAILURE).await;
+        self.shared.note_moved(&assigned.queue.topic, error).await;
         // A broker that was away, or that this connection is new to, knows nothing of this member.
         if let Some(address) = self.shared.routes.master(&assigned.queue.broker_name) {
             self.shared.heartbeat(&address).await;

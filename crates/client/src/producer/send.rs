@@ -224,6 +224,7 @@ impl Inner {
                 }
                 Err(error) => {
                     failure.maybe_stored |= error.maybe_done();
+                    self.shared.note_moved(&outgoing.topic, &error).await;
                     let fixed = matches!(target, Target::Queue(_)) || ordering_key.is_some();
                     // A second copy behind others would break the order that a fixed queue is chosen for.
                     let again = error.is_retryable() && !(fixed && error.maybe_done());
