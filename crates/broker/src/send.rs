@@ -4,13 +4,14 @@
 //! together; with synchronous flush the answers follow when the disk has the whole batch.
 
 mod answer;
+mod header;
 mod inner_batch;
 mod light;
 pub(crate) mod outgoing;
 
 use std::sync::Arc;
 
-use remoting::{Channel, Held, ReplyTo, Request};
+use remoting::{Channel, Held, ReplyTo};
 use settings::Broker as Settings;
 use store::{Appended, Flushed, Queue, QueueKind};
 use wire::code::{request as code, response};
@@ -23,108 +24,18 @@ use wire::record::{self, Message};
 use wire::sys_flag;
 
 use self::answer::{Answer, AnswerWriter};
+pub(crate) use self::header::SendHeader;
 use self::outgoing::{Outgoing, with_outgoing};
 use crate::Broker;
-use crate::exchange::{self, Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::groups::max_reconsume;
 use crate::repeats::Repeat;
 use crate::schedule::push_parking;
-use crate::static_topics::{LogicalQueue, Mapping};
 use crate::timer;
 use crate::topics::{Topic, Wanted};
 
 /// Bytes of records after which a batch is appended before more is added.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-
-/// The header of a send under one set of names (wire.md §11.1).
-#[derive(Default)]
-pub(crate) struct SendHeader<'a> {
-    pub(crate) group: &'a str,
-    pub(crate) topic: &'a str,
-    pub(crate) default_topic: &'a str,
-    pub(crate) default_queues: i32,
-    pub(crate) queue_id: i32,
-    pub(crate) sys_flag: i32,
-    pub(crate) born_timestamp: i64,
-    pub(crate) flag: i32,
-    pub(crate) properties: &'a str,
-    pub(crate) reconsume_times: i32,
-    max_reconsume_times: Option<i32>,
-    pub(crate) unit: bool,
-    batch: bool,
-    /// The queue is a physical one although the topic may be static.
-    physical: bool,
-    /// The queue that it was sent to in a static topic, once `queue_id` is that of the leader's physical one.
-    logical: Option<Arc<LogicalQueue>>,
-}
-
-impl<'a> SendHeader<'a> {
-    /// A number that is none is refused and not taken for 0, which would be another queue or another kind of body.
-    pub(crate) fn of(request: &'a Request<'_>) -> Result<SendHeader<'a>, Refusal> {
-        let long_names = matches!(request.header.code, code::SEND_MESSAGE | code::SEND_REPLY_MESSAGE);
-        let mut header = SendHeader::default();
-        let mut queue_id = None;
-        for (name, value) in request.header.fields.iter() {
-            let name = if long_names { short_name(name) } else { name };
-            match name {
-                "a" => header.group = value,
-                "b" => header.topic = value,
-                "c" => header.default_topic = value,
-                "d" => header.default_queues = exchange::number("defaultTopicQueueNums", value)?,
-                "e" => queue_id = Some(exchange::number("queueId", value)?),
-                "f" => header.sys_flag = exchange::number("sysFlag", value)?,
-                "g" => header.born_timestamp = exchange::number("bornTimestamp", value)?,
-                "h" => header.flag = exchange::number("flag", value)?,
-                "i" => header.properties = value,
-                "j" => header.reconsume_times = exchange::number("reconsumeTimes", value)?,
-                "k" => header.unit = value.eq_ignore_ascii_case("true"),
-                "l" => header.max_reconsume_times = value.parse().ok(),
-                "m" => header.batch = value.eq_ignore_ascii_case("true"),
-                "lo" => header.physical = value.eq_ignore_ascii_case("false"),
-                _ => (),
-            }
-        }
-        header.queue_id = queue_id.ok_or_else(|| exchange::missing("queueId"))?;
-        Ok(header)
-    }
-
-    /// In a static topic the message goes to the physical queue of whoever leads its logical one, which must be here.
-    fn go_to_leader(&mut self, mapping: &Mapping) -> Outcome {
-        if self.physical {
-            return Ok(());
-        }
-        let queue = if self.queue_id < 0 { mapping.any_led()? } else { mapping.led(self.queue_id)? };
-        self.queue_id = queue.leader.queue_id;
-        self.logical = Some(queue);
-        Ok(())
-    }
-
-    /// What the sender shall see of a message that stands in a physical queue, maybe since an earlier send to another.
-    fn logical_of(&self, topic: &Topic, queue_id: u32) -> Option<Arc<LogicalQueue>> {
-        self.logical.as_ref()?;
-        topic.mapping.as_ref()?.led_into(queue_id)
-    }
-}
-
-fn short_name(name: &str) -> &str {
-    match name {
-        "producerGroup" => "a",
-        "topic" => "b",
-        "defaultTopic" => "c",
-        "defaultTopicQueueNums" => "d",
-        "queueId" => "e",
-        "sysFlag" => "f",
-        "bornTimestamp" => "g",
-        "flag" => "h",
-        "properties" => "i",
-        "reconsumeTimes" => "j",
-        "unitMode" => "k",
-        "maxReconsumeTimes" => "l",
-        "batch" => "m",
-        "lo" => "lo",
-        _ => "",
-    }
-}
 
 /// What one look over the properties of a message finds.
 #[derive(Default)]

@@ -65,11 +65,9 @@ impl Broker {
 
     /// Who waits for messages of a queue that has moved asks again.
     fn wake_readers_of(&self, topic: &str) {
-        let Some(topic) = self.topics.get(topic) else { return };
-        for id in 0..topic.queue_count() {
-            if let Some(queue) = topic.queue(&self.store, id) {
-                self.hold.arrived(queue);
-            }
+        let count = self.topics.get(topic).map_or(0, |topic| topic.queue_count());
+        for queue in (0..count).filter_map(|id| self.store.find_queue(topic, id)) {
+            self.hold.arrived(&queue);
         }
     }
 }

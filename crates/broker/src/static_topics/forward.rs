@@ -135,40 +135,6 @@ impl Broker {
         None
     }
 
-    /// Answers a request with a number that takes its time, from a task of its own.
-    pub(super) fn answer_number_later(
-        exchange: &Exchange<'_, '_>,
-        name: &'static str,
-        number: impl Future<Output = Result<i64, Refusal>> + Send + 'static,
-    ) -> Outcome {
-        Broker::answer_later_with(exchange, async move {
-            number.await.map(|number| move |mut reply: Reply<'_>| reply.ok_number(name, number))
-        })
-    }
-
-    /// Answers a request from a task of its own, which has a place of its connection meanwhile.
-    pub(super) fn answer_later_with<A>(
-        exchange: &Exchange<'_, '_>,
-        work: impl Future<Output = Result<A, Refusal>> + Send + 'static,
-    ) -> Outcome
-    where
-        A: FnOnce(Reply<'_>) -> Outcome + Send,
-    {
-        let held = readers::hold(exchange.channel)?;
-        let to = exchange.request.reply_to();
-        tokio::spawn(async move {
-            let done = work.await;
-            let mut out = Vec::new();
-            let answered = done.and_then(|answer| answer(Reply { to, out: &mut out }));
-            if let Err(refusal) = answered {
-                out.clear();
-                Reply { to, out: &mut out }.refuse(&refusal);
-            }
-            held.channel().send(&out);
-        });
-        Ok(())
-    }
-
     /// Runs what may wait for the disk on a thread that may.
     pub(super) async fn on_reader<T: Send + 'static>(
         &self,
@@ -177,6 +143,40 @@ impl Broker {
         let done = self.readers.run_own(work).await;
         done.ok_or_else(|| Refusal::new(response::SYSTEM_BUSY, "the broker is stopping, or busy; try again"))
     }
+}
+
+/// Answers a request with a number that takes its time, from a task of its own.
+pub(super) fn answer_number_later(
+    exchange: &Exchange<'_, '_>,
+    name: &'static str,
+    number: impl Future<Output = Result<i64, Refusal>> + Send + 'static,
+) -> Outcome {
+    answer_later(exchange, async move {
+        number.await.map(|number| move |mut reply: Reply<'_>| reply.ok_number(name, number))
+    })
+}
+
+/// Answers a request from a task of its own, which has a place of its connection meanwhile.
+pub(super) fn answer_later<A>(
+    exchange: &Exchange<'_, '_>,
+    work: impl Future<Output = Result<A, Refusal>> + Send + 'static,
+) -> Outcome
+where
+    A: FnOnce(Reply<'_>) -> Outcome + Send,
+{
+    let held = readers::hold(exchange.channel)?;
+    let to = exchange.request.reply_to();
+    tokio::spawn(async move {
+        let done = work.await;
+        let mut out = Vec::new();
+        let answered = done.and_then(|answer| answer(Reply { to, out: &mut out }));
+        if let Err(refusal) = answered {
+            out.clear();
+            Reply { to, out: &mut out }.refuse(&refusal);
+        }
+        held.channel().send(&out);
+    });
+    Ok(())
 }
 
 /// A number among the fields of another broker's answer.

@@ -7,7 +7,7 @@ use wire::body::LogicQueueMappingItem;
 use wire::code::{request as code, response};
 
 use super::LogicalQueue;
-use super::forward::number_in;
+use super::forward::{answer_later, answer_number_later, number_in};
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, Reply};
 
@@ -53,7 +53,7 @@ impl Broker {
             return exchange.ok_number("offset", item.logical(self.physical_ends(&topic, &item).1));
         }
         let broker = Arc::clone(self);
-        Broker::answer_number_later(exchange, "offset", async move {
+        answer_number_later(exchange, "offset", async move {
             Ok(item.logical(broker.ask_end(&topic, &item, code::GET_MAX_OFFSET).await?))
         })
     }
@@ -68,7 +68,7 @@ impl Broker {
             return exchange.ok_number("offset", item.logical_within(self.physical_ends(&topic, &item).0));
         }
         let broker = Arc::clone(self);
-        Broker::answer_number_later(exchange, "offset", async move {
+        answer_number_later(exchange, "offset", async move {
             Ok(item.logical_within(broker.ask_end(&topic, &item, code::GET_MIN_OFFSET).await?))
         })
     }
@@ -80,7 +80,7 @@ impl Broker {
     ) -> Outcome {
         let (topic, item) = (exchange.text("topic")?.to_owned(), queue.oldest()?.clone());
         let (broker, here) = (Arc::clone(self), queue.is_here(&item));
-        Broker::answer_number_later(exchange, "timestamp", async move {
+        answer_number_later(exchange, "timestamp", async move {
             if here {
                 let earliest = move |broker: &Arc<Broker>| broker.earliest_time_of(&topic, item.queue_id);
                 return broker.on_reader(earliest).await;
@@ -102,7 +102,7 @@ impl Broker {
     ) -> Outcome {
         let topic = exchange.text("topic")?.to_owned();
         let broker = Arc::clone(self);
-        Broker::answer_number_later(exchange, "offset", async move {
+        answer_number_later(exchange, "offset", async move {
             match boundary {
                 Boundary::Lower => Ok(broker.search(&topic, &queue, timestamp).await?.0),
                 Boundary::Upper => {
@@ -201,7 +201,7 @@ impl Broker {
         let (elsewhere, group, physical) =
             (Elsewhere::new(topic, item), group.to_owned(), physical.to_string());
         let broker = Arc::clone(self);
-        Broker::answer_later_with(exchange, async move {
+        answer_later(exchange, async move {
             let fields = elsewhere.fields(&[("consumerGroup", &group), ("commitOffset", &physical)]);
             let expected = [response::SUCCESS];
             broker.ask_neighbour(&elsewhere.bname, code::UPDATE_CONSUMER_OFFSET, &fields, &expected).await?;
@@ -234,7 +234,7 @@ impl Broker {
     ) -> Outcome {
         let (group, topic) = (exchange.text("consumerGroup")?.to_owned(), exchange.text("topic")?.to_owned());
         let broker = Arc::clone(self);
-        Broker::answer_number_later(exchange, "offset", async move {
+        answer_number_later(exchange, "offset", async move {
             for item in queue.begun().rev() {
                 let committed = if queue.is_here(item) {
                     broker.committed_offset(&group, &topic, item.queue_id)

@@ -6,7 +6,7 @@ use remoting::Answer;
 use wire::body::LogicQueueMappingItem;
 use wire::code::{request as code, response};
 
-use super::forward::number_in;
+use super::forward::{answer_later, number_in};
 use super::{LogicalQueue, Mapping, Told};
 use crate::Broker;
 use crate::admin::passed_on;
@@ -65,12 +65,12 @@ impl Broker {
             queue_id: item.queue_id,
             offset: item.physical(logical),
             count_max: room.max(1),
-            logical: Some(Box::new(LogicalRead { item: item.clone(), queue: Arc::clone(&queue) })),
+            logical: None,
         };
-        if queue.is_here(item) {
-            return Ok(Some(place));
-        }
         let read = LogicalRead { item: item.clone(), queue: Arc::clone(&queue) };
+        if queue.is_here(item) {
+            return Ok(Some(PullPlace { logical: Some(Box::new(read)), ..place }));
+        }
         self.pull_elsewhere(exchange, place, read)?;
         Ok(None)
     }
@@ -97,7 +97,7 @@ impl Broker {
             fields.push((name.to_owned(), value));
         }
         let broker = Arc::clone(self);
-        Broker::answer_later_with(exchange, async move {
+        answer_later(exchange, async move {
             let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let expected = [
                 response::SUCCESS,
