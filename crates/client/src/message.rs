@@ -252,7 +252,7 @@ impl<D: Delivery> Message<D> {
 
     /// The properties as they travel.
     pub(crate) fn encoded_properties(&self, more: &[(&str, &str)]) -> Vec<u8> {
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(256);
         for (name, value) in self.own.iter().chain(&self.properties) {
             props::push(&mut text, name, value);
         }

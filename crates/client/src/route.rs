@@ -16,11 +16,13 @@ pub struct Route {
     raw: TopicRoute,
     /// It is that of the topic which new topics are created from.
     template: bool,
+    /// Queues that producers may write.
+    writable: Vec<MessageQueue>,
 }
 
 impl Route {
     pub(crate) fn new(topic: &str, raw: TopicRoute) -> Route {
-        Route { topic: topic.to_owned(), raw, template: false }
+        Route::made(topic, raw, false)
     }
 
     /// The route of a topic that nobody has yet, from that of the topic new ones are created from.
@@ -30,7 +32,13 @@ impl Route {
             queues.read_queue_nums = count;
             queues.write_queue_nums = count;
         }
-        Route { topic: topic.to_owned(), raw, template: true }
+        Route::made(topic, raw, true)
+    }
+
+    fn made(topic: &str, raw: TopicRoute, template: bool) -> Route {
+        let mut route = Route { topic: topic.to_owned(), raw, template, writable: Vec::new() };
+        route.writable = route.found_writable();
+        route
     }
 
     pub(crate) fn is_template(&self) -> bool {
@@ -54,6 +62,15 @@ impl Route {
 
     /// Queues that producers may write, in order of broker and number. A broker without a master has none.
     pub fn queues_to_write(&self) -> Vec<MessageQueue> {
+        self.writable.clone()
+    }
+
+    /// The same, to look at.
+    pub(crate) fn writable(&self) -> &[MessageQueue] {
+        &self.writable
+    }
+
+    fn found_writable(&self) -> Vec<MessageQueue> {
         if let Some(order) = self.raw.order_topic_conf.as_deref().filter(|order| !order.trim().is_empty()) {
             return self.ordered(order);
         }

@@ -107,9 +107,14 @@ impl Routes {
 impl Shared {
     /// The route of a topic that is there.
     pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        if let Some(route) = self.routes.usable(topic, false) {
-            return Ok(route);
+        match self.routes.usable(topic, false) {
+            Some(route) => Ok(route),
+            // Boxed, since it is rare and would make the futures of all who ask large.
+            None => Box::pin(self.learn_route(topic)).await,
         }
+    }
+
+    async fn learn_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
         let _asking = self.routes.asking.lock().await;
         if let Some(route) = self.routes.usable(topic, false) {
             return Ok(route);
@@ -119,9 +124,13 @@ impl Shared {
 
     /// The route to send along: that of new topics when nobody has this one yet.
     pub async fn route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        if let Some(route) = self.routes.usable(topic, true) {
-            return Ok(route);
+        match self.routes.usable(topic, true) {
+            Some(route) => Ok(route),
+            None => Box::pin(self.learn_route_to_send(topic)).await,
         }
+    }
+
+    async fn learn_route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
         let _asking = self.routes.asking.lock().await;
         if let Some(route) = self.routes.usable(topic, true) {
             return Ok(route);

@@ -9,6 +9,7 @@ use remoting::{Answer, Channel, Limits};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 use wire::code::response;
+use wire::header::FrameWriter;
 use wire::loose_json;
 
 use crate::credentials::Credentials;
@@ -29,6 +30,9 @@ const SIGNATURE: &str = "Signature";
 /// Whether a request names a namespace, and which.
 const NAMESPACED: &str = "nsd";
 const NAMESPACE: &str = "ns";
+
+/// Memory that a connection keeps for what it writes.
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 /// Times that hold for a whole client.
 #[derive(Debug, Clone)]
@@ -74,7 +78,9 @@ pub(crate) struct Parts {
 impl Shared {
     pub fn new(parts: Parts) -> Result<Arc<Shared>, Error> {
         let inbound = Arc::new(Inbound::default());
-        let remoting = remoting::Client::new(Limits::default(), inbound.clone());
+        // There are few connections, and what is busy should not ask for its memory again and again.
+        let limits = Limits { buffer_kept_bytes: BUFFER_KEPT_BYTES, ..Limits::default() };
+        let remoting = remoting::Client::new(limits, inbound.clone());
         #[cfg(feature = "tls")]
         let remoting = match &parts.tls {
             Some(tls) => remoting.encrypted(tls)?,
@@ -99,18 +105,26 @@ impl Shared {
         Ok(shared)
     }
 
-    /// The fields of a request, and its signature, which covers everything else and so is made last.
-    fn header<'a>(
-        &'a self,
-        fields: &'a Fields<'_>,
-        body: &[u8],
-    ) -> (Vec<(&'a str, &'a str)>, Option<String>) {
-        let mut pairs = fields.pairs();
+    /// What the header of a request has besides its own fields: the namespace, and the signature, which covers
+    /// everything else and so is made last.
+    fn besides(&self, fields: &Fields<'_>, body: &[u8]) -> Vec<(String, String)> {
+        let mut besides = Vec::new();
         if let Some(namespace) = &self.namespace.named {
-            pairs.extend([(NAMESPACED, "true"), (NAMESPACE, namespace.as_str())]);
+            besides.push((NAMESPACED.to_owned(), "true".to_owned()));
+            besides.push((NAMESPACE.to_owned(), namespace.clone()));
         }
-        let signature = self.credentials.as_ref().map(|credentials| credentials.sign(&mut pairs, body));
-        (pairs, signature)
+        let Some(credentials) = &self.credentials else { return besides };
+        let texts = fields.texts();
+        let own = texts.iter().map(|(name, value)| (*name, &**value));
+        let named = besides.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut pairs: Vec<(&str, &str)> = own.chain(named).collect();
+        let signature = credentials.sign(&mut pairs, body);
+        let mut besides: Vec<(String, String)> = pairs[texts.len()..]
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        besides.push((SIGNATURE.to_owned(), signature));
+        besides
     }
 
     /// Waits until what is known of messages so far is sent to the topic of traces.
@@ -132,17 +146,16 @@ impl Shared {
         if self.is_closed() {
             return Err(Error::Stopped("the client"));
         }
-        let (mut pairs, signature) = self.header(fields, body);
-        if let Some(signature) = &signature {
-            pairs.push((SIGNATURE, signature));
-        }
-        let answer = self.remoting.call(address, code, &pairs, body, timeout).await?;
+        let besides = self.besides(fields, body);
+        let write = |writer: &mut FrameWriter<'_>| write(writer, fields, &besides);
+        let answer = self.remoting.call_with(address, code, write, body, timeout).await?;
         if answer.code != response::GO_AWAY {
             return Ok(answer);
         }
-        // The server is about to stop, or wants its connections elsewhere: it has not looked at the request.
+        // The server is about to stop, or wants its connections elsewhere: it has not looked at the request. Boxed,
+        // since it is rare and would make the future of every call large.
         self.remoting.abandon(address);
-        Ok(self.remoting.call(address, code, &pairs, body, timeout).await?)
+        Ok(Box::pin(self.remoting.call_with(address, code, write, body, timeout)).await?)
     }
 
     /// Sends a request that must succeed, within the client's usual time.
@@ -175,11 +188,8 @@ impl Shared {
 
     /// Sends a request that wants no answer over a connection that is there.
     pub fn tell_over(&self, channel: &Channel, code: i32, fields: &Fields<'_>, body: &[u8]) {
-        let (mut pairs, signature) = self.header(fields, body);
-        if let Some(signature) = &signature {
-            pairs.push((SIGNATURE, signature));
-        }
-        channel.oneway(code, &pairs, body);
+        let besides = self.besides(fields, body);
+        channel.oneway_with(code, |writer| write(writer, fields, &besides), body);
     }
 
     /// Asks one name server after the other until one answers, all within the client's usual time for a call.
@@ -248,6 +258,13 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.tasks.get_mut().iter().for_each(AbortHandle::abort);
         self.remoting.close();
+    }
+}
+
+fn write(writer: &mut FrameWriter<'_>, fields: &Fields<'_>, besides: &[(String, String)]) {
+    fields.write(writer);
+    for (name, value) in besides {
+        writer.field(name, value);
     }
 }
 

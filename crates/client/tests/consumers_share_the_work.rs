@@ -16,10 +16,10 @@ const SOON: Duration = Duration::from_millis(200);
 
 /// What handlers have seen.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<Received>>>);
+struct Seen(Arc<Mutex<Vec<Arc<Received>>>>);
 
 impl Seen {
-    async fn add(&self, message: Received) {
+    async fn add(&self, message: Arc<Received>) {
         self.0.lock().await.push(message);
     }
 

@@ -112,7 +112,7 @@ async fn registered_broker_is_found_until_it_unregisters() {
     assert!(unknown.remark.unwrap().starts_with("No topic route info in name server for the topic: T\n"));
 
     let registered = broker.register("0", "127.0.0.1:10911", &[], &table(&["T", "b"])).await;
-    assert_eq!((registered.code, registered.fields.len(), registered.body.len()), (0, 0, 0));
+    assert_eq!((registered.code, registered.fields().count(), registered.body.len()), (0, 0, 0));
     let route = client.route("T").await;
     // Byte for byte what Java's nameserver says to a client of today.
     let expected = r#"{"brokerDatas":[{"brokerAddrs":{"0":"127.0.0.1:10911"},"brokerName":"b","cluster":"c","enableActingMaster":false}],"filterServerTable":{},"queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":4,"topicSysFlag":0,"writeQueueNums":4}]}"#;

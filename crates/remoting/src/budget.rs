@@ -21,6 +21,8 @@ pub struct Limits {
     pub inbound_bytes_total_max: usize,
     /// Silence after which a connection is closed.
     pub idle: Duration,
+    /// Memory of buffers that a connection keeps while there is nothing to write.
+    pub buffer_kept_bytes: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +35,7 @@ impl Default for Limits {
             outbound_bytes_total_max: 512 << 20,
             inbound_bytes_total_max: 512 << 20,
             idle: Duration::from_secs(120),
+            buffer_kept_bytes: 4 << 10,
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct Channel {
     calls: Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
 }
 
+/// Calls under way up to which another one is written by its caller at once, rather than by the connection's task
+/// together with others.
+const FEW_CALLS: usize = 8;
+
 /// An answer to one of our requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -43,26 +47,64 @@ pub struct Answer {
     pub remark: Option<String>,
     /// Version number of the peer.
     pub version: i32,
-    /// Ext fields.
-    pub fields: Vec<(String, String)>,
+    fields: Texts,
     /// Body; empty when absent.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    pub(crate) fn from_frame(header: &Header<'_>, body: &[u8]) -> Answer {
+    /// From a frame that is an answer.
+    pub fn from_frame(header: &Header<'_>, body: &[u8]) -> Answer {
         Answer {
             code: header.code,
             remark: header.remark.as_deref().map(str::to_owned),
             version: header.version,
-            fields: header.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            fields: Texts::of(header.fields.iter()),
             body: body.to_vec(),
         }
     }
 
+    /// Ext fields, in their order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter()
+    }
+
     /// Value of an ext field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.fields.get(name)
+    }
+}
+
+/// Names and values in one text, since most of them are never looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Texts {
+    text: String,
+    /// Where each name ends, and its value behind it.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Texts {
+    fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Texts {
+        let mut texts = Texts { text: String::with_capacity(256), ends: Vec::with_capacity(12) };
+        for (name, value) in pairs {
+            texts.text.push_str(name);
+            let name_end = texts.text.len();
+            texts.text.push_str(value);
+            texts.ends.push((name_end, texts.text.len()));
+        }
+        texts
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.ends.iter().enumerate().map(|(at, &(name_end, end))| {
+            let start = if at == 0 { 0 } else { self.ends[at - 1].1 };
+            (&self.text[start..name_end], &self.text[name_end..end])
+        })
+    }
+
+    /// The last value of this name.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 }
 
@@ -200,8 +242,22 @@ impl Channel {
 
     /// Sends a request that wants no answer.
     pub fn oneway(&self, code: i32, fields: &[(&str, &str)], body: &[u8]) {
+        self.oneway_with(code, |writer| write_pairs(writer, fields), body);
+    }
+
+    /// Does the same with the header fields that `write` writes.
+    pub fn oneway_with(&self, code: i32, write: impl FnOnce(&mut FrameWriter<'_>), body: &[u8]) {
         let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
-        self.send(&encode(&Head::oneway(Dialect::Json, code, opaque), fields, body));
+        self.queue_frame(|out| encode(out, &Head::oneway(Dialect::Json, code, opaque), write, body));
+    }
+
+    /// Queues a frame, made where it is written from.
+    fn queue_frame(&self, make: impl FnOnce(&mut Vec<u8>)) {
+        if !self.is_open() {
+            return;
+        }
+        self.outbox.queue_with(make, |bytes| self.grew(bytes));
+        self.queued();
     }
 
     /// Sends a request and waits for its answer.
@@ -212,15 +268,37 @@ impl Channel {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Answer, CallError> {
+        self.call_with(code, |writer| write_pairs(writer, fields), body, timeout).await
+    }
+
+    /// Does the same with the header fields that `write` writes.
+    pub async fn call_with(
+        &self,
+        code: i32,
+        write: impl FnOnce(&mut FrameWriter<'_>),
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
         let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.calls.lock().insert(opaque, sender);
+        let few = {
+            let mut calls = self.calls.lock();
+            calls.insert(opaque, sender);
+            calls.len() <= FEW_CALLS
+        };
         let _waiting = Waiting { channel: self, opaque };
         let closed = || CallError::Closed { address: self.peer.to_string() };
         if !self.is_open() {
             return Err(closed());
         }
-        self.send(&encode(&Head::request(Dialect::Json, code, opaque), fields, body));
+        let head = Head::request(Dialect::Json, code, opaque);
+        if few {
+            let mut frame = Vec::with_capacity(512 + body.len());
+            encode(&mut frame, &head, write, body);
+            self.send_directly(&frame);
+        } else {
+            self.queue_frame(|out| encode(out, &head, write, body));
+        }
         match tokio::time::timeout(timeout, receiver).await {
             Ok(answer) => answer.map_err(|_| closed()),
             Err(_) => Err(CallError::Timeout { address: self.peer.to_string(), after: timeout }),
@@ -309,12 +387,27 @@ impl Drop for Held {
     }
 }
 
-fn encode(head: &Head<'_>, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(256 + body.len());
-    let mut writer = FrameWriter::new(&mut frame, head);
+fn encode(out: &mut Vec<u8>, head: &Head<'_>, write: impl FnOnce(&mut FrameWriter<'_>), body: &[u8]) {
+    let mut writer = FrameWriter::new(out, head);
+    write(&mut writer);
+    writer.body(body);
+}
+
+fn write_pairs(writer: &mut FrameWriter<'_>, fields: &[(&str, &str)]) {
     for (name, value) in fields {
         writer.field(name, value);
     }
-    writer.body(body);
-    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_equal_names_wins_and_names_are_whole() {
+        let texts = Texts::of([("a", "1"), ("ab", "2"), ("a", "3"), ("", "4"), ("b", "")].into_iter());
+        let got = |name| texts.get(name);
+        assert_eq!((got("a"), got("ab"), got(""), got("b")), (Some("3"), Some("2"), Some("4"), Some("")));
+        assert_eq!((got("c"), Texts::default().get("a")), (None, None));
+    }
 }

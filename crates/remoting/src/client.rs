@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use wire::header::FrameWriter;
 
 use crate::budget::{Budget, Limits};
 use crate::channel::{Answer, CallError, Channel};
@@ -58,17 +59,38 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Answer, CallError> {
+        let write = |writer: &mut FrameWriter<'_>| {
+            for (name, value) in fields {
+                writer.field(name, value);
+            }
+        };
+        self.call_with(address, code, write, body, timeout).await
+    }
+
+    /// Does the same with the header fields that `write` writes.
+    pub async fn call_with(
+        &self,
+        address: &str,
+        code: i32,
+        write: impl FnOnce(&mut FrameWriter<'_>),
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
         let channel = self.channel(address, timeout.min(CONNECT_TIMEOUT)).await?;
-        channel.call(code, fields, body, timeout).await
+        channel.call_with(code, write, body, timeout).await
     }
 
     /// The open connection to `address`, made if there is none.
     pub async fn channel(&self, address: &str, timeout: Duration) -> Result<Arc<Channel>, CallError> {
-        if let Some(channel) = self.channels.lock().get(address)
-            && channel.is_open()
-        {
-            return Ok(Arc::clone(channel));
+        let known = self.channels.lock().get(address).filter(|channel| channel.is_open()).cloned();
+        match known {
+            Some(channel) => Ok(channel),
+            // Boxed, since it happens once and would make the future of every call large.
+            None => Box::pin(self.new_channel(address, timeout)).await,
         }
+    }
+
+    async fn new_channel(&self, address: &str, timeout: Duration) -> Result<Arc<Channel>, CallError> {
         let failed = |cause: String| CallError::Connect { address: address.to_owned(), cause };
         let (stream, peer, local) = tokio::time::timeout(timeout, self.connect(address))
             .await

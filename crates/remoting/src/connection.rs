@@ -237,8 +237,9 @@ impl Connection {
                 let was_writing = !self.sending.is_empty();
                 self.sending.clear();
                 self.sent = 0;
-                if !self.channel.outbox.refill(was_writing, &mut self.sending) {
-                    outbox::shrink(&mut self.sending);
+                let kept = self.channel.budget().limits.buffer_kept_bytes;
+                if !self.channel.outbox.refill(was_writing, &mut self.sending, kept) {
+                    outbox::shrink(&mut self.sending, kept);
                     return;
                 }
             }

@@ -9,9 +9,6 @@ use parking_lot::Mutex;
 
 use crate::stream::Stream;
 
-/// Buffers of idle connections above this size are given back.
-const KEPT_BYTES: usize = 4 << 10;
-
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Mutex<State>);
 
@@ -41,6 +38,14 @@ impl Outbox {
         self.0.lock().queued.extend_from_slice(frames);
     }
 
+    /// Adds what `make` appends behind what is queued, and tells its length before anybody else sees it.
+    pub fn queue_with(&self, make: impl FnOnce(&mut Vec<u8>), told: impl FnOnce(usize)) {
+        let mut state = self.0.lock();
+        let before = state.queued.len();
+        make(&mut state.queued);
+        told(state.queued.len() - before);
+    }
+
     /// Takes the turn to write, if nothing is queued and nobody has it.
     pub fn begin(&self) -> Option<Arc<Stream>> {
         let mut state = self.0.lock();
@@ -64,7 +69,8 @@ impl Outbox {
 
     /// Moves what is queued into an empty `buffer` and takes the turn to write it, which may be one's own (`mine`)
     /// already. Without anything to write the turn is given back. Says whether it is one's own now.
-    pub fn refill(&self, mine: bool, buffer: &mut Vec<u8>) -> bool {
+    /// A buffer of more than `kept` bytes is given back.
+    pub fn refill(&self, mine: bool, buffer: &mut Vec<u8>, kept: usize) -> bool {
         let mut state = self.0.lock();
         if state.taken && !mine {
             return false;
@@ -72,8 +78,8 @@ impl Outbox {
         state.taken = !state.queued.is_empty();
         if state.taken {
             std::mem::swap(&mut state.queued, buffer);
-        } else if state.queued.capacity() > KEPT_BYTES {
-            state.queued = Vec::new();
+        } else {
+            shrink(&mut state.queued, kept);
         }
         state.taken
     }
@@ -85,8 +91,8 @@ impl Outbox {
 }
 
 /// Gives back the memory of a buffer that is empty and larger than an idle connection should keep.
-pub(crate) fn shrink(buffer: &mut Vec<u8>) {
-    if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+pub(crate) fn shrink(buffer: &mut Vec<u8>, kept: usize) {
+    if buffer.is_empty() && buffer.capacity() > kept {
         *buffer = Vec::new();
     }
 }

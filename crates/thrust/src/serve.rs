@@ -39,6 +39,7 @@ macro_rules! limits_of {
             outbound_bytes_total_max: $settings.max_outbound_bytes as usize,
             inbound_bytes_total_max: $settings.max_inbound_bytes as usize,
             idle: $settings.server_channel_max_idle_time_seconds,
+            ..Limits::default()
         }
     };
 }

@@ -91,7 +91,7 @@ fn pass_back(answer: &Answer, reply_to: ReplyTo) -> Vec<u8> {
     let mut out = Vec::new();
     if !reply_to.oneway {
         let mut writer = FrameWriter::new(&mut out, &reply_to.head(answer.code, answer.remark.as_deref()));
-        for (name, value) in &answer.fields {
+        for (name, value) in answer.fields() {
             writer.field(name, value);
         }
         writer.body(&answer.body);

@@ -127,7 +127,7 @@ fn told_by(answer: &Answer) -> Result<Told, Refusal> {
 /// Another broker's answer, with the offsets of the logical queue.
 fn pass_back(answer: &Answer, told: Told, mut reply: Reply<'_>) -> Outcome {
     reply.answer(told.code, answer.remark.as_deref(), |mut writer| {
-        for (name, value) in answer.fields.iter().filter(|(name, _)| !OFFSETS.contains(&name.as_str())) {
+        for (name, value) in answer.fields().filter(|(name, _)| !OFFSETS.contains(name)) {
             writer.field(name, value);
         }
         told.write(&mut writer);

@@ -78,14 +78,7 @@ impl Wire {
     fn first(&self) -> Option<(Framed, usize)> {
         let frame = split(&self.read, FRAME_MAX).unwrap()?;
         let header = header::parse(frame.dialect, frame.header).unwrap();
-        let fields = header.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let answer = Answer {
-            code: header.code,
-            remark: header.remark.as_deref().map(str::to_owned),
-            version: header.version,
-            fields: fields.collect(),
-            body: frame.body.to_vec(),
-        };
+        let answer = Answer::from_frame(&header, frame.body);
         Some((Framed { dialect: frame.dialect, opaque: header.opaque, answer }, frame.size))
     }
 }

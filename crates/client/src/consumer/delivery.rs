@@ -29,7 +29,7 @@ const USUAL: i32 = 0;
 #[derive(Debug)]
 #[must_use = "a message that is not settled comes again"]
 pub struct Delivered {
-    message: Received,
+    message: Arc<Received>,
     /// How it is settled, until it is.
     place: Option<Place>,
     /// While hooks watch what becomes of it.
@@ -74,7 +74,7 @@ impl Delivered {
         messages.into_iter().map(move |message| {
             let (member, assigned) = (Arc::clone(member), Arc::clone(&assigned));
             let seat = Seat { member, assigned, generation, handed: false };
-            Delivered { message, place: Some(Place::Pulled(seat)), watched: None }
+            Delivered { message: Arc::new(message), place: Some(Place::Pulled(seat)), watched: None }
         })
     }
 
@@ -82,7 +82,8 @@ impl Delivered {
     pub(super) fn into_popped(mut self) -> Option<Popped> {
         match self.place.take()? {
             Place::Popped(receipt) => {
-                Some(Popped { message: self.message.clone(), receipt, watched: self.watched.take() })
+                let (message, watched) = (Arc::clone(&self.message), self.watched.take());
+                Some(Popped { message, receipt, watched })
             }
             Place::Pulled(_) => None,
         }
@@ -98,7 +99,8 @@ impl Delivered {
         if !handed {
             return None;
         }
-        self.watched = place.member().consuming(&mut self.message);
+        // Nobody else has it yet, so that nothing is copied.
+        self.watched = place.member().consuming(Arc::make_mut(&mut self.message));
         Some(self)
     }
 
@@ -110,8 +112,8 @@ impl Delivered {
     }
 
     /// The message itself, for a handler.
-    pub(super) fn message(&self) -> Received {
-        self.message.clone()
+    pub(super) fn message(&self) -> Arc<Received> {
+        Arc::clone(&self.message)
     }
 
     /// It is done. The offset is written down a little later, and at the end.
@@ -143,7 +145,8 @@ impl Delivered {
     async fn failed(mut self, level: i32) {
         let outcome = if level == DEAD { ConsumeOutcome::Dead } else { ConsumeOutcome::Failed };
         if let Some(place) = self.settle(outcome) {
-            place.failed(self.message.clone(), level).await;
+            // Boxed, as it is the exception and would make every handler's future large.
+            Box::pin(place.failed(Arc::clone(&self.message), level)).await;
         }
     }
 }
@@ -152,7 +155,7 @@ impl Drop for Delivered {
     fn drop(&mut self) {
         let Some(place) = self.settle(ConsumeOutcome::Dropped).filter(Place::is_handed) else { return };
         tracing::debug!(id = self.message.message_id, "dropped without being settled; it comes again");
-        let message = self.message.clone();
+        let message = Arc::clone(&self.message);
         let runtime = place.member().runtime.clone();
         runtime.spawn(async move { place.failed(message, USUAL).await });
     }
@@ -173,7 +176,7 @@ impl Place {
         }
     }
 
-    async fn failed(self, message: Received, level: i32) {
+    async fn failed(self, message: Arc<Received>, level: i32) {
         match self {
             Place::Pulled(seat) => seat.failed(message, level).await,
             Place::Popped(receipt) => {
@@ -208,7 +211,7 @@ impl Seat {
         }
     }
 
-    async fn failed(self, message: Received, level: i32) {
+    async fn failed(self, message: Arc<Received>, level: i32) {
         if self.assigned.direct {
             self.assigned.restart(message.offset);
             return;
@@ -236,7 +239,8 @@ impl Seat {
     }
 
     /// Gives the message out again from here, unless the queue went to somebody else meanwhile.
-    fn again_later(&self, mut message: Received, pause: Duration) {
+    fn again_later(&self, message: Arc<Received>, pause: Duration) {
+        let mut message = Arc::unwrap_or_clone(message);
         message.reconsume_times += 1;
         let (member, assigned) = (Arc::clone(&self.member), Arc::clone(&self.assigned));
         let generation = self.generation;
@@ -350,7 +354,7 @@ impl Consumer {
     /// Hands every message to `handler`.
     pub(super) fn serve<H, F, E>(self, concurrency: usize, handler: H) -> Serving
     where
-        H: Fn(Received) -> F + Send + Sync + 'static,
+        H: Fn(Arc<Received>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {

@@ -235,7 +235,8 @@ impl Inner {
                     failed_broker = Some(queue.broker_name);
                 }
             }
-            pause(failure.attempts, deadline).await;
+            // Boxed, since it is rare and would make the future of every send large.
+            Box::pin(pause(failure.attempts, deadline)).await;
         }
         Err(failure)
     }
@@ -257,10 +258,10 @@ impl Inner {
         if let Target::Queue(queue) = target {
             return Ok(MessageQueue { topic: route.topic().to_owned(), ..queue.clone() });
         }
-        let queues = route.queues_to_write();
+        let queues = route.writable();
         let chosen = match ordering_key {
-            Some(key) => by_key(&queues, key),
-            None => self.choice.next(&queues, failed),
+            Some(key) => by_key(queues, key),
+            None => self.choice.next(queues, failed),
         };
         chosen.cloned().ok_or_else(|| Error::NoRoute { topic: route.topic().to_owned() })
     }

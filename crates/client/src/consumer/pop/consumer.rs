@@ -1,6 +1,7 @@
 //! The consumer that pops.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::body::MessageQueue;
@@ -66,7 +67,7 @@ impl PopConsumer {
 
     pub(super) fn serve<H, F, E>(self, handler: H) -> Serving
     where
-        H: Fn(Received) -> F + Send + Sync + 'static,
+        H: Fn(Arc<Received>) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
@@ -78,12 +79,12 @@ impl PopConsumer {
             async move {
                 let Some(mut popped) = delivered.into_popped() else { return };
                 let handled = match renewed {
-                    Some(invisible) => while_renewed(&mut popped, invisible, handling).await,
+                    Some(invisible) => Box::pin(while_renewed(&mut popped, invisible, handling)).await,
                     None => handling.await,
                 };
                 match handled {
                     Ok(()) => popped.acknowledge_later(),
-                    Err(error) => failed(popped, error.to_string()).await,
+                    Err(error) => Box::pin(failed(popped, error.to_string())).await,
                 }
             }
         })

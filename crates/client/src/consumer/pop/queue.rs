@@ -166,7 +166,7 @@ impl Member {
             message.topic = normal_topic(&message.topic, &self.group).to_owned();
             let receipt = Receipt::new(Arc::clone(self), Arc::clone(popping), handle);
             if filter.selects(&message) {
-                wanted.push(Popped { message, receipt, watched: None });
+                wanted.push(Popped { message: Arc::new(message), receipt, watched: None });
             } else {
                 receipt.acknowledge_later();
             }

@@ -116,7 +116,7 @@ impl Receipt {
     }
 
     /// The message failed: it is hidden for a while, or dead after too many failures.
-    pub async fn failed(mut self, message: Received, level: i32) -> Result<(), Error> {
+    pub async fn failed(mut self, message: Arc<Received>, level: i32) -> Result<(), Error> {
         if level == DEAD || message.reconsume_times >= self.member.retries_max() {
             return self.bury(&message).await;
         }
