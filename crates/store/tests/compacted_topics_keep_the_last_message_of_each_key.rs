@@ -1,5 +1,6 @@
 //! Topics with `cleanup.policy=COMPACTION`: what is kept, where reading leads, and what outlives the commit log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::compaction::{Kept, Model, TOPIC, options, read_from};
@@ -7,126 +8,158 @@ use crate::support;
 use crate::support::{Letter, World, letter, send};
 use store::{Disk, Options, ReadLimits, ReadStatus, Space, Store, StoreError};
 
-fn open(world: &World) -> std::sync::Arc<Store> {
+/// A store with a compacted topic, and what was sent to topic.
+struct Compacted {
+    world: World,
+    store: Arc<Store>,
+    model: Model,
+}
+
+impl Compacted {
+    fn new() -> Compacted {
+        Compacted::with(options())
+    }
+
+    fn with(options: Options) -> Compacted {
+        let world = World::new(options);
+        let store = open(&world);
+        Compacted { world, store, model: Model::default() }
+    }
+
+    /// Sends to queue 0.
+    fn send(&mut self, key: &str, body: &str) {
+        self.model.send(&self.store, 0, key, body);
+    }
+
+    /// Sends `count` messages over ten keys to queue 0.
+    fn send_many(&mut self, count: usize) {
+        for i in 0..count {
+            let number = self.model.last(0).values().map(|kept| kept.queue_offset + 1).max().unwrap_or(0);
+            self.send(&format!("k{}", i % 10), &format!("v{number}"));
+        }
+    }
+
+    /// Copies and compacts; tells how many queues had something to leave out.
+    fn compact(&self) -> u64 {
+        self.store.compaction_follow_step().unwrap();
+        self.store.compaction_step().unwrap()
+    }
+
+    fn check(&self) {
+        self.model.check(&self.store);
+    }
+
+    /// What a reader of queue 0 gets from the beginning.
+    fn all(&self) -> Vec<Kept> {
+        read_from(&self.store, 0, 0)
+    }
+
+    /// Stops the store; `between` is done to its disk before it is opened again.
+    fn restart(self, between: impl FnOnce(&World)) -> Compacted {
+        let Compacted { world, store, model } = self;
+        store.stop().unwrap();
+        drop(store);
+        between(&world);
+        Compacted { store: open(&world), world, model }
+    }
+}
+
+fn open(world: &World) -> Arc<Store> {
     let store = world.open();
     store.compact_topic(TOPIC).unwrap();
     store
 }
 
-/// Sends `count` messages over ten keys to queue 0.
-fn send_many(model: &mut Model, store: &Store, count: usize) {
-    for i in 0..count {
-        let number = model.last(0).values().map(|kept| kept.queue_offset + 1).max().unwrap_or(0);
-        model.send(store, 0, &format!("k{}", i % 10), &format!("v{number}"));
-    }
-}
-
-fn compact(store: &Store) -> u64 {
-    store.compaction_follow_step().unwrap();
-    store.compaction_step().unwrap()
-}
-
 #[test]
 fn older_messages_of_a_key_go_and_offsets_stay() {
-    let world = World::new(options());
-    let store = open(&world);
-    let mut model = Model::default();
-    send_many(&mut model, &store, 95);
-    assert_eq!(read_from(&store, 0, 0).len(), 95, "all can be read before anything is copied");
-    store.compaction_follow_step().unwrap();
-    assert_eq!(read_from(&store, 0, 0).len(), 95);
-    assert_eq!(store.compaction_step().unwrap(), 1);
-    model.check(&store);
-    let got = read_from(&store, 0, 0);
+    let mut topic = Compacted::new();
+    topic.send_many(95);
+    assert_eq!(topic.all().len(), 95, "all can be read before anything is copied");
+    topic.store.compaction_follow_step().unwrap();
+    assert_eq!(topic.all().len(), 95);
+    assert_eq!(topic.store.compaction_step().unwrap(), 1);
+    topic.check();
+    let got = topic.all();
     // All but the last file of five messages is compacted to one of ten.
     let offsets: Vec<_> = got.iter().map(|kept| kept.queue_offset).collect();
     assert_eq!(offsets, (80..95).collect::<Vec<_>>());
-    let queue = store.queue(TOPIC, 0);
+    let queue = topic.store.queue(TOPIC, 0);
     assert_eq!((queue.min_offset(), queue.max_offset()), (80, 95));
-    assert_eq!(read_from(&store, 0, 83), got[3..]);
-    assert_eq!(read_from(&store, 0, -5), got);
-    assert_eq!(store.compaction_step().unwrap(), 0, "there is nothing new");
-    send_many(&mut model, &store, 20);
-    assert_eq!(compact(&store), 1);
-    model.check(&store);
-    store.stop().unwrap();
+    assert_eq!(read_from(&topic.store, 0, 83), got[3..]);
+    assert_eq!(read_from(&topic.store, 0, -5), got);
+    assert_eq!(topic.store.compaction_step().unwrap(), 0, "there is nothing new");
+    topic.send_many(20);
+    assert_eq!(topic.compact(), 1);
+    topic.check();
+    topic.store.stop().unwrap();
 }
 
 #[test]
 fn a_message_without_a_body_deletes_its_key() {
-    let world = World::new(options());
-    let store = open(&world);
-    let mut model = Model::default();
-    send_many(&mut model, &store, 20);
-    model.send(&store, 0, "k3", "");
-    model.send(&store, 0, "k4", "");
-    model.send(&store, 0, "k4", "back");
+    let mut topic = Compacted::new();
+    topic.send_many(20);
+    topic.send("k3", "");
+    topic.send("k4", "");
+    topic.send("k4", "back");
     for i in 0..12 {
-        model.send(&store, 0, "other", &format!("o{i}"));
+        topic.send("other", &format!("o{i}"));
     }
-    assert_eq!(compact(&store), 1);
-    model.check(&store);
-    let keys: Vec<_> = read_from(&store, 0, 0).into_iter().map(|kept| kept.key).collect();
+    assert_eq!(topic.compact(), 1);
+    topic.check();
+    let keys: Vec<_> = topic.all().into_iter().map(|kept| kept.key).collect();
     assert!(!keys.contains(&"k3".to_owned()) && keys.contains(&"k4".to_owned()), "{keys:?}");
-    store.stop().unwrap();
+    topic.store.stop().unwrap();
 }
 
 #[test]
 fn what_is_kept_outlives_the_segments_of_the_log() {
-    let world = World::new(options());
-    let store = open(&world);
-    let mut model = Model::default();
-    model.send(&store, 0, "rare", "still here");
+    let mut topic = Compacted::new();
+    topic.send("rare", "still here");
     let filler = "x".repeat(900);
     for i in 0..60 {
-        model.send(&store, 0, "often", &format!("{i} {filler}"));
+        topic.send("often", &format!("{i} {filler}"));
     }
     // The disk is so full that segments go before their time; nothing was copied before.
-    world.disk.set_space(Space { total: 1000, free: 120, available: 120 });
-    assert!(store.clean_step().unwrap() >= 2);
-    assert!(store.log_min() > 0);
-    world.disk.set_space(Space { total: 1000, free: 900, available: 900 });
-    model.check(&store);
-    assert_eq!(compact(&store), 1);
-    model.check(&store);
+    topic.world.disk.set_space(Space { total: 1000, free: 120, available: 120 });
+    assert!(topic.store.clean_step().unwrap() >= 2);
+    assert!(topic.store.log_min() > 0);
+    topic.world.disk.set_space(Space { total: 1000, free: 900, available: 900 });
+    topic.check();
+    assert_eq!(topic.compact(), 1);
+    topic.check();
     let first = Kept { queue_offset: 0, key: "rare".into(), body: "still here".into() };
-    assert_eq!(read_from(&store, 0, 0)[0], first);
-    let queue = store.queue(TOPIC, 0);
+    assert_eq!(topic.all()[0], first);
+    let queue = topic.store.queue(TOPIC, 0);
     assert_eq!(queue.min_offset(), 0);
-    assert_eq!(store.offset_by_time(&queue, 0, store::Boundary::Lower), 0);
-    store.stop().unwrap();
+    assert_eq!(topic.store.offset_by_time(&queue, 0, store::Boundary::Lower), 0);
     drop(queue);
-    drop(store);
-    let store = open(&world);
-    model.check(&store);
-    assert_eq!(read_from(&store, 0, 0)[0], first);
-    send_many(&mut model, &store, 3);
-    model.check(&store);
-    store.stop().unwrap();
+    let mut topic = topic.restart(|_| ());
+    topic.check();
+    assert_eq!(topic.all()[0], first);
+    topic.send_many(3);
+    topic.check();
+    topic.store.stop().unwrap();
 }
 
 #[test]
 fn a_queue_without_files_goes_on_behind_what_is_kept() {
-    let world = World::new(options());
-    let store = open(&world);
-    let mut model = Model::default();
-    send_many(&mut model, &store, 25);
-    store.stop().unwrap();
-    drop(store);
-    for (path, _) in world.disk.files() {
-        let path_text = path.to_string_lossy();
-        if path_text.contains("/commitlog/")
-            || path_text.contains("/consumequeue/")
-            || path_text.ends_with("/checkpoint")
-        {
-            world.disk.remove(&path).unwrap();
+    let mut topic = Compacted::new();
+    topic.send_many(25);
+    let mut topic = topic.restart(|world| {
+        for (path, _) in world.disk.files() {
+            let path_text = path.to_string_lossy();
+            if path_text.contains("/commitlog/")
+                || path_text.contains("/consumequeue/")
+                || path_text.ends_with("/checkpoint")
+            {
+                world.disk.remove(&path).unwrap();
+            }
         }
-    }
-    let store = open(&world);
-    model.check(&store);
-    send_many(&mut model, &store, 2);
-    model.check(&store);
-    store.stop().unwrap();
+    });
+    topic.check();
+    topic.send_many(2);
+    topic.check();
+    topic.store.stop().unwrap();
 }
 
 #[test]
@@ -161,51 +194,46 @@ fn offsets_beyond_the_end_and_filters_are_as_java_has_them() {
 
 #[test]
 fn a_deleted_topic_leaves_nothing_and_begins_anew() {
-    let world = World::new(options());
-    let store = open(&world);
-    let mut model = Model::default();
-    send_many(&mut model, &store, 40);
-    compact(&store);
-    store.delete_topic(TOPIC).unwrap();
-    let left: Vec<_> = world.disk.files().into_keys().collect();
+    let mut topic = Compacted::new();
+    topic.send_many(40);
+    topic.compact();
+    topic.store.delete_topic(TOPIC).unwrap();
+    let left: Vec<_> = topic.world.disk.files().into_keys().collect();
     let left: Vec<_> =
         left.iter().filter(|path| path.to_string_lossy().contains("/compactionLog/")).collect();
     assert!(left.is_empty(), "{left:?}");
-    store.compact_topic(TOPIC).unwrap();
-    let mut model = Model::default();
-    send_many(&mut model, &store, 40);
-    assert_eq!(compact(&store), 1, "the position of the topic before is forgotten");
-    model.check(&store);
-    store.stop().unwrap();
+    topic.store.compact_topic(TOPIC).unwrap();
+    topic.model = Model::default();
+    topic.send_many(40);
+    assert_eq!(topic.compact(), 1, "the position of the topic before is forgotten");
+    topic.check();
+    topic.store.stop().unwrap();
 }
 
 #[test]
 fn a_map_that_is_too_small_for_all_keys_takes_more_passes() {
     let mut options = options();
     options.compaction.as_mut().unwrap().map_bytes_max = 400;
-    let world = World::new(options);
-    let store = open(&world);
-    let mut model = Model::default();
-    send_many(&mut model, &store, 95);
-    store.compaction_follow_step().unwrap();
+    let mut topic = Compacted::with(options);
+    topic.send_many(95);
+    topic.store.compaction_follow_step().unwrap();
     let mut passes = 0;
-    while store.compaction_step().unwrap() > 0 {
+    while topic.store.compaction_step().unwrap() > 0 {
         passes += 1;
-        model.check(&store);
+        topic.check();
         assert!(passes < 100);
     }
     assert!(passes > 3);
-    assert!(read_from(&store, 0, 0).len() <= 40, "what no map knew at once may stay");
-    store.stop().unwrap();
+    assert!(topic.all().len() <= 40, "what no map knew at once may stay");
+    topic.store.stop().unwrap();
 }
 
 #[test]
 fn files_of_another_size_are_named_and_left_alone() {
-    let world = World::new(options());
-    let store = open(&world);
-    let mut model = Model::default();
-    send_many(&mut model, &store, 25);
-    store.stop().unwrap();
+    let mut topic = Compacted::new();
+    topic.send_many(25);
+    topic.store.stop().unwrap();
+    let Compacted { world, store, .. } = topic;
     drop(store);
     let before = world.disk.files();
     let other = Options { compaction: Some(store::CompactionOptions::default()), ..options() };
@@ -229,8 +257,8 @@ fn workers_copy_and_compact_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     options.root = dir.path().join("store");
     options.commit_log_dir = options.root.join("commitlog");
-    let clock = std::sync::Arc::new(store::RealClock::default());
-    let store = support::open_on(std::sync::Arc::new(store::RealDisk), clock, options).unwrap();
+    let clock = Arc::new(store::RealClock::default());
+    let store = support::open_on(Arc::new(store::RealDisk), clock, options).unwrap();
     store.compact_topic(TOPIC).unwrap();
     store.start_workers();
     for i in 0..95 {
