@@ -21,8 +21,9 @@ use crate::fields::Fields;
 use crate::route::{MASTER_ID, Route};
 use crate::shared::{Shared, decode};
 
-pub use groups::RequestMode;
-pub use messages::ConsumeResult;
+pub use cluster::{HaMaster, HaSlave, HaStatus};
+pub use groups::{ProducerInfo, RequestMode};
+pub use messages::{ConsumeResult, Index, QueueEntries, QueueEntry, Search};
 pub use offsets::Moment;
 
 /// Administration. Clones are cheap.

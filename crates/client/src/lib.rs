@@ -47,7 +47,10 @@ mod routes;
 mod shared;
 mod trace;
 
-pub use admin::{Admin, ConsumeResult, Moment, RequestMode};
+pub use admin::{
+    Admin, ConsumeResult, HaMaster, HaSlave, HaStatus, Index, Moment, ProducerInfo, QueueEntries, QueueEntry,
+    RequestMode, Search,
+};
 pub use body::Compression;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{

@@ -348,6 +348,8 @@ mod tests {
             reconsume_times: 1,
             sys_flag: 0,
             stored_bytes: 0,
+            body_crc: 0,
+            prepared_transaction_offset: 0,
         };
         let copy = Message::copy_of(&read, "copies");
         assert_eq!((copy.topic(), &copy.body()[..], copy.flag), ("copies", &b"b"[..], 9));

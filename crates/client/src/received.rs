@@ -48,6 +48,10 @@ pub struct Received {
     pub sys_flag: i32,
     /// Bytes that its record takes.
     pub stored_bytes: usize,
+    /// Checksum of the body as it is stored, packed or not.
+    pub body_crc: u32,
+    /// Physical offset of the half message of a transaction that this one commits; 0 without one.
+    pub prepared_transaction_offset: i64,
 }
 
 impl Received {
@@ -69,6 +73,18 @@ impl Received {
     /// The body as text, with anything that is not UTF-8 replaced.
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
+    }
+
+    /// Messages of a file of records, as brokers keep them, up to the first bytes that are none. The names of their
+    /// brokers are empty.
+    pub fn of_file(bytes: Bytes) -> Vec<Received> {
+        let mut messages = Vec::new();
+        let mut at = 0;
+        while let Ok(record) = Record::parse(&bytes[at..]) {
+            read(&bytes, &record, "", &mut Room::of_answer(), &mut messages);
+            at += record.bytes.len();
+        }
+        messages
     }
 
     /// Bytes that it takes while it waits.
@@ -157,6 +173,8 @@ fn message(bytes: &Bytes, record: &Record<'_>, broker_name: &str, room: &mut Roo
         reconsume_times: record.reconsume_times,
         sys_flag,
         stored_bytes: record.bytes.len(),
+        body_crc: record.body_crc,
+        prepared_transaction_offset: record.prepared_transaction_offset,
     }
 }
 
@@ -188,6 +206,8 @@ pub(crate) mod tests {
             reconsume_times: 0,
             sys_flag: 0,
             stored_bytes: 0,
+            body_crc: 0,
+            prepared_transaction_offset: 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod logging;
+mod mqadmin;
 mod operate;
 mod serve;
 mod store;
@@ -52,6 +53,16 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Take the lines of the official administration tool as they are; without a line, list what there is.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  thrust mqadmin\n  thrust mqadmin help topicRoute\n  thrust mqadmin clusterList"
+    )]
+    Mqadmin {
+        /// A command of mqadmin with its flags, such as topicRoute -n localhost:9876 -t orders.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "LINE")]
+        line: Vec<String>,
+    },
     /// Print docs/commands.md.
     #[command(hide = true)]
     Commands,
@@ -60,6 +71,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(run) = called_as() {
+        let words: Vec<String> =
+            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
+        return run(&words);
+    }
     let cli = Cli::parse();
     let run = match &cli.command {
         Command::Bench(bench) => return bench::run(bench),
@@ -69,6 +85,7 @@ fn main() -> ExitCode {
         Command::Nameserver(args) => serve::Plan::nameserver(args),
         Command::Completions { shell } => return operate::print_completions(*shell, Cli::command()),
         Command::Man { dir } => return operate::print_manual(dir.as_deref(), Cli::command()),
+        Command::Mqadmin { line } => return mqadmin::run(line),
         Command::Commands => return operate::print_page(Cli::command()),
         Command::Broker(args) => match &args.ask {
             Some(ask) => return operate::ask_brokers(ask),
@@ -83,4 +100,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a link to the binary makes it, by its name.
+fn called_as() -> Option<fn(&[String]) -> ExitCode> {
+    let program = std::env::args_os().next()?;
+    mqadmin::servers::by_name(std::path::Path::new(&program).file_name()?.to_str()?)
 }

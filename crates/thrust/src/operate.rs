@@ -29,7 +29,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use failure::Failure;
+pub use failure::{Failure, did_you_mean};
+pub use moment::civil;
+pub use screen::print;
 
 /// What can be asked of running servers.
 #[derive(Debug, Subcommand)]

@@ -95,6 +95,8 @@ pub enum ServeError {
 pub struct Plan {
     nameserver: Option<NameserverPlan>,
     broker: Option<BrokerPlan>,
+    /// Readiness is told in Java's words, which scripts look for.
+    as_java: bool,
 }
 
 struct NameserverPlan {
@@ -121,17 +123,31 @@ impl Plan {
             listen: SocketAddr::new(broker.listen.ip(), args.nameserver_port),
             kv_path: broker.loaded.settings.store_path_root_dir.join(KV_FILE),
         };
-        Ok(Plan { nameserver: Some(nameserver), broker: Some(broker) })
+        Ok(Plan { nameserver: Some(nameserver), broker: Some(broker), as_java: false })
     }
 
     /// For `thrust nameserver`.
     pub fn nameserver(args: &NameserverArgs) -> Result<Plan, ServeError> {
-        Ok(Plan { nameserver: Some(NameserverPlan::of(args)?), broker: None })
+        Ok(Plan { nameserver: Some(NameserverPlan::of(args)?), broker: None, as_java: args.as_java })
     }
 
     /// For `thrust broker`.
     pub fn broker(args: &BrokerArgs) -> Result<Plan, ServeError> {
-        Ok(Plan { nameserver: None, broker: Some(BrokerPlan::of(args)?) })
+        Ok(Plan { nameserver: None, broker: Some(BrokerPlan::of(args)?), as_java: args.as_java })
+    }
+
+    /// All settings as `key=value` lines, or those that were given.
+    pub fn settings(&self, given: bool) -> String {
+        let mut rows = Vec::new();
+        if let Some(plan) = &self.nameserver {
+            let all = plan.loaded.settings.entries().into_iter();
+            rows.extend(all.filter(|(key, _)| !given || plan.loaded.place_of(key).is_some()));
+        }
+        if let Some(plan) = &self.broker {
+            let all = plan.loaded.settings.entries().into_iter();
+            rows.extend(all.filter(|(key, _)| !given || plan.loaded.place_of(key).is_some()));
+        }
+        rows.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -156,7 +172,10 @@ impl Plan {
             Some(plan) => Some(plan.start(nameserver.as_ref()).await?),
             None => None,
         };
-        announce(nameserver.as_ref(), broker.as_ref());
+        match self.as_java {
+            true => announce_as_java(nameserver.as_ref(), broker.as_ref()),
+            false => announce(nameserver.as_ref(), broker.as_ref()),
+        }
         signals.told_to_stop().await;
         stop(nameserver, broker).await
     }
@@ -196,6 +215,7 @@ impl NameserverPlan {
         if let Some(port) = args.port {
             overrides.push(("listenPort".to_owned(), port.to_string()));
         }
+        overrides.extend(key_values(&args.set).map_err(ServeError::Argument)?);
         let mut loaded = settings::load_nameserver(&text, &overrides)?;
         if let Some(file) = &args.config {
             // What tools change at run time goes into the file that the next start reads.
@@ -205,9 +225,10 @@ impl NameserverPlan {
         let data = args.data.clone().unwrap_or_else(|| PathBuf::from("thrust-data"));
         let kv_given = loaded.place_of("kvConfigPath").is_some();
         // With Java's file comes Java's place for the table; on its own a nameserver keeps to its data directory.
-        let own = args.data.is_some() || (args.config.is_none() && !kv_given);
+        let own = args.data.is_some() || (args.config.is_none() && !kv_given && !args.as_java);
         let kv_path = if own { data.join(KV_FILE) } else { settings.kv_config_path.clone() };
-        let ip = address::listen_ip(args.listen.as_deref(), &settings.bind_address, args.config.is_some())?;
+        let open = args.config.is_some() || args.as_java;
+        let ip = address::listen_ip(args.listen.as_deref(), &settings.bind_address, open)?;
         Ok(NameserverPlan { listen: SocketAddr::new(ip, settings.listen_port), kv_path, loaded })
     }
 
@@ -254,9 +275,9 @@ impl BrokerPlan {
         let asked = Asked {
             config: args.config.as_deref(),
             data: args.data.as_deref(),
-            own_data_by_default: args.config.is_none(),
+            own_data_by_default: args.config.is_none() && !args.as_java,
             listen: None,
-            open_by_default: args.config.is_some(),
+            open_by_default: args.config.is_some() || args.as_java,
             advertise: args.advertise.as_deref(),
         };
         asked.plan(overrides)
@@ -278,6 +299,8 @@ impl BrokerPlan {
         make_writable(&settings.store_path_root_dir)?;
         let address = SocketAddr::new(self.advertised, main.address().port());
         let data = settings.store_path_root_dir.clone();
+        let name = settings.broker_name.clone();
+        let name_servers = settings.namesrv_addr.join(";");
         let opened = tokio::task::spawn_blocking(move || {
             Broker::open(settings, address, Arc::new(RealDisk), Arc::new(RealClock::default()))
         });
@@ -293,7 +316,7 @@ impl BrokerPlan {
             servers.push(fast.serve(limits, Arc::new(FastPort(Arc::clone(&broker)))));
         }
         broker.start().await;
-        Ok(RunningBroker { broker, servers, address, data })
+        Ok(RunningBroker { broker, servers, address, data, name, name_servers })
     }
 }
 
@@ -344,6 +367,8 @@ struct RunningBroker {
     servers: Vec<Server>,
     address: SocketAddr,
     data: PathBuf,
+    name: String,
+    name_servers: String,
 }
 
 /// The port two below, for clients that keep sends away from pulls. Without one of our choosing it may be taken.
@@ -391,6 +416,23 @@ fn announce(nameserver: Option<&Server>, broker: Option<&RunningBroker>) {
         parts.push(running.broker.flush_in_words());
     }
     let _ = writeln!(std::io::stdout(), "thrust is ready: {}", parts.join(", "));
+}
+
+/// The same in the words of Java's servers, one line for each.
+fn announce_as_java(nameserver: Option<&Server>, broker: Option<&RunningBroker>) {
+    let mut out = std::io::stdout();
+    if let Some(nameserver) = nameserver {
+        let address = nameserver.address();
+        let _ = writeln!(out, "The Name Server boot success. serializeType=JSON, address {address}");
+    }
+    if let Some(RunningBroker { address, name, name_servers, .. }) = broker {
+        let whose = if name_servers.is_empty() {
+            String::new()
+        } else {
+            format!(" and name server is {name_servers}")
+        };
+        let _ = writeln!(out, "The broker[{name}, {address}] boot success. serializeType=JSON{whose}");
+    }
 }
 
 /// As many open files as the system grants: connections and segments both take them.

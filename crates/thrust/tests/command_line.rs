@@ -10,6 +10,7 @@ mod command_line {
     mod doctor_and_explanations;
     mod examples_run;
     mod groups;
+    mod habits_of_the_official_tool;
     mod messages_are_found;
     mod messages_in_and_out;
     mod outputs_are_as_they_were;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use wire::body::{
     ConsumerConnection, GroupList, ProducerConnection, SubscriptionGroupConfig, SubscriptionGroupWrapper,
     TopicList,
@@ -12,6 +13,35 @@ use wire::names::retry_topic;
 use super::{Admin, json};
 use crate::error::Error;
 use crate::fields::Fields;
+
+/// A producer that is connected to a broker (328).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProducerInfo {
+    /// Id of its client.
+    pub client_id: String,
+    /// Its address as Java writes one, with a slash before it.
+    #[serde(rename = "remoteIP")]
+    pub remote_ip: String,
+    /// Language of its client.
+    pub language: String,
+    /// Version of its client, as a number.
+    pub version: i32,
+    /// When it was last heard of, Unix milliseconds.
+    pub last_update_timestamp: i64,
+}
+
+#[derive(Deserialize)]
+struct ProducerTable {
+    #[serde(default)]
+    data: Option<BTreeMap<String, Vec<ProducerInfo>>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupConfigs<'a> {
+    group_config_list: &'a [SubscriptionGroupConfig],
+}
 
 /// How a group reads a topic, where its members let brokers say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +101,20 @@ impl Admin {
         self.shared.ask(address, code, &Fields::new(), &json(config)?).await.map(drop)
     }
 
+    /// Creates or changes many consumer groups at one broker with one request, which brokers before 5.3 do not know.
+    ///
+    /// # Errors
+    /// When the broker refuses one of them.
+    pub async fn update_groups(
+        &self,
+        address: &str,
+        configs: &[SubscriptionGroupConfig],
+    ) -> Result<(), Error> {
+        let body = json(&GroupConfigs { group_config_list: configs })?;
+        let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST;
+        self.shared.ask(address, code, &Fields::new(), &body).await.map(drop)
+    }
+
     /// Says, at every master of a cluster, how a group reads a topic. Members follow at their next rebalance, those
     /// that [let brokers say so](crate::ConsumerBuilder::rebalance_by_brokers).
     ///
@@ -83,6 +127,23 @@ impl Admin {
         group: &str,
         mode: RequestMode,
     ) -> Result<(), Error> {
+        for address in self.masters(cluster).await? {
+            self.set_request_mode_at(&address, topic, group, mode).await?;
+        }
+        Ok(())
+    }
+
+    /// The same at one broker.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn set_request_mode_at(
+        &self,
+        address: &str,
+        topic: &str,
+        group: &str,
+        mode: RequestMode,
+    ) -> Result<(), Error> {
         let (name, share) = match mode {
             RequestMode::Pull => ("PULL", 0),
             RequestMode::Pop { share } => ("POP", share),
@@ -90,11 +151,8 @@ impl Admin {
         let body = json(&serde_json::json!({
             "topic": topic, "consumerGroup": group, "mode": name, "popShareQueueNum": share,
         }))?;
-        for address in self.masters(cluster).await? {
-            let code = request::SET_MESSAGE_REQUEST_MODE;
-            self.shared.ask(&address, code, &Fields::new(), &body).await?;
-        }
-        Ok(())
+        let code = request::SET_MESSAGE_REQUEST_MODE;
+        self.shared.ask(address, code, &Fields::new(), &body).await.map(drop)
     }
 
     /// Deletes a consumer group at every master of a cluster, with its offsets if wanted. Its retry and dead letter
@@ -173,6 +231,33 @@ impl Admin {
             all.connection_set.dedup_by(|a, b| a.client_id == b.client_id);
         }
         Ok(all)
+    }
+
+    /// Members of a consumer group that are online at one broker.
+    ///
+    /// # Errors
+    /// When the group has none there.
+    pub async fn consumers_at(&self, address: &str, group: &str) -> Result<ConsumerConnection, Error> {
+        let fields = Fields::new().text("consumerGroup", group);
+        self.get(address, request::GET_CONSUMER_CONNECTION_LIST, fields).await
+    }
+
+    /// Producers of a group that are online at one broker.
+    ///
+    /// # Errors
+    /// When the group has none there.
+    pub async fn producers_at(&self, address: &str, group: &str) -> Result<ProducerConnection, Error> {
+        let fields = Fields::new().text("producerGroup", group);
+        self.get(address, request::GET_PRODUCER_CONNECTION_LIST, fields).await
+    }
+
+    /// All producers that are connected to one broker, by group.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn all_producers(&self, address: &str) -> Result<BTreeMap<String, Vec<ProducerInfo>>, Error> {
+        let table: ProducerTable = self.get(address, request::GET_ALL_PRODUCER_INFO, Fields::new()).await?;
+        Ok(table.data.unwrap_or_default())
     }
 
     /// Producers of a group that are online, over the brokers of a topic.

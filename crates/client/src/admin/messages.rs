@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use wire::body::MessageQueue;
+use wire::body::{MessageQueue, SubscriptionData};
 use wire::code::{request, response};
 use wire::ids::OffsetId;
 
@@ -25,6 +25,99 @@ pub struct ConsumeResult {
     pub spent_ms: i64,
     /// Whether the member consumes in order.
     pub order: bool,
+    /// Whether the member commits what it has consumed by itself.
+    pub auto_commit: bool,
+}
+
+/// What indexes of brokers find messages by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// A key of the application's.
+    Key,
+    /// The key that the producer's client made.
+    UniqueKey,
+    /// A tag, in brokers that index tags.
+    Tag,
+}
+
+impl Index {
+    fn letter(self) -> &'static str {
+        match self {
+            Index::Key => "K",
+            Index::UniqueKey => "U",
+            Index::Tag => "T",
+        }
+    }
+}
+
+/// What to look for in the indexes of brokers.
+#[derive(Debug, Clone)]
+pub struct Search<'a> {
+    /// The topic of the messages.
+    pub topic: &'a str,
+    /// The topic whose brokers are asked, where it is not the same.
+    pub route_topic: Option<&'a str>,
+    /// The cluster whose brokers are asked; all without one.
+    pub cluster: Option<&'a str>,
+    /// The key or tag.
+    pub word: &'a str,
+    /// What the word is.
+    pub index: Index,
+    /// Messages that each broker may answer with.
+    pub max: u32,
+    /// First store time, Unix milliseconds.
+    pub from_ms: i64,
+    /// Last store time, Unix milliseconds.
+    pub until_ms: i64,
+    /// Where an earlier search ended, for brokers that can go on there.
+    pub after: Option<&'a str>,
+}
+
+impl Search<'_> {
+    /// Indexes know hashes of words, which several words share.
+    fn is_meant(&self, message: &Received) -> bool {
+        match self.index {
+            Index::Key => message.topic == self.topic && message.keys().any(|key| key == self.word),
+            Index::UniqueKey => message.message_id == self.word,
+            Index::Tag => message.topic == self.topic && message.tag() == Some(self.word),
+        }
+    }
+}
+
+/// Entries of one queue, as the broker has them (321).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueEntries {
+    /// What the group that was named reads of the topic, if it is online.
+    pub subscription_data: Option<SubscriptionData>,
+    /// What the broker knows of the group's filter, for people.
+    pub filter_data: Option<String>,
+    /// The entries, in order.
+    pub queue_data: Vec<QueueEntry>,
+    /// One behind the newest entry.
+    pub max_queue_index: i64,
+    /// The oldest entry.
+    pub min_queue_index: i64,
+}
+
+/// One entry of a queue.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueEntry {
+    /// Physical offset of the message.
+    pub physic_offset: i64,
+    /// Bytes of the message.
+    pub physic_size: i32,
+    /// Hash of the tag.
+    pub tags_code: i64,
+    /// What brokers keep beside the entry, for people.
+    pub extend_data_json: Option<String>,
+    /// Which groups' expressions it fits, for people.
+    pub bit_map: Option<String>,
+    /// Whether the group that was named gets it.
+    pub eval: bool,
+    /// What went wrong with this entry.
+    pub msg: Option<String>,
 }
 
 impl Admin {
@@ -50,7 +143,7 @@ impl Admin {
     /// # Errors
     /// When a broker of the topic does not answer or refuses.
     pub async fn messages_by_unique_key(&self, topic: &str, key: &str) -> Result<Vec<Received>, Error> {
-        let found = self.query(topic, key, 32, 0, i64::MAX, true).await?;
+        let found = self.query(topic, key, 32, 0, i64::MAX, Index::UniqueKey).await?;
         Ok(found.into_iter().filter(|message| message.message_id == key).collect())
     }
 
@@ -66,7 +159,7 @@ impl Admin {
         from_ms: i64,
         until_ms: i64,
     ) -> Result<Vec<Received>, Error> {
-        let found = self.query(topic, key, max, from_ms, until_ms, false).await?;
+        let found = self.query(topic, key, max, from_ms, until_ms, Index::Key).await?;
         // Indexes know hashes of keys, which several keys share.
         let has = |message: &Received| message.keys().any(|one| one == key) || message.message_id == key;
         Ok(found.into_iter().filter(has).collect())
@@ -75,31 +168,89 @@ impl Admin {
     async fn query(
         &self,
         topic: &str,
-        key: &str,
+        word: &str,
         max: u32,
         from_ms: i64,
         until_ms: i64,
-        unique: bool,
+        index: Index,
     ) -> Result<Vec<Received>, Error> {
-        let route = self.fresh_route(topic).await?;
+        let search = Search {
+            topic,
+            route_topic: None,
+            cluster: None,
+            word,
+            index,
+            max,
+            from_ms,
+            until_ms,
+            after: None,
+        };
+        let mut found = self.ask_indexes(&search).await?;
+        found.sort_by_key(|message| std::cmp::Reverse(message.stored_at_ms));
+        Ok(found)
+    }
+
+    /// Messages that the indexes of brokers find, in the order in which they give them.
+    ///
+    /// # Errors
+    /// When a broker of the topic does not answer or refuses.
+    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<Received>, Error> {
+        let found = self.ask_indexes(search).await?;
+        Ok(found.into_iter().filter(|message| search.is_meant(message)).collect())
+    }
+
+    async fn ask_indexes(&self, search: &Search<'_>) -> Result<Vec<Received>, Error> {
+        let route = self.fresh_route(search.route_topic.unwrap_or(search.topic)).await?;
         let mut found: Vec<Received> = Vec::new();
         for broker in route.brokers() {
+            if search.cluster.is_some_and(|cluster| cluster != broker.cluster) {
+                continue;
+            }
             let Some(address) = broker.broker_addrs.values().next() else { continue };
             let fields = Fields::new()
-                .text("topic", topic)
-                .text("key", key)
-                .number("maxNum", max)
-                .number("beginTimestamp", from_ms)
-                .number("endTimestamp", until_ms)
-                .flag("_UNIQUE_KEY_QUERY", unique);
+                .text("topic", search.topic)
+                .text("key", search.word)
+                .number("maxNum", search.max)
+                .number("beginTimestamp", search.from_ms)
+                .number("endTimestamp", search.until_ms)
+                .text("indexType", search.index.letter())
+                .maybe("lastKey", search.after)
+                .flag("_UNIQUE_KEY_QUERY", search.index == Index::UniqueKey);
             let answer = match self.shared.ask(address, request::QUERY_MESSAGE, &fields, &[]).await {
                 Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => continue,
                 other => other?,
             };
             found.extend(read_all(&Bytes::from(answer.body), &broker.broker_name, address)?);
         }
-        found.sort_by_key(|message| std::cmp::Reverse(message.stored_at_ms));
         Ok(found)
+    }
+
+    /// Entries of a queue from an index on, at one broker, and what a group gets of them.
+    ///
+    /// # Errors
+    /// When the broker does not have the queue.
+    pub async fn queue_entries(
+        &self,
+        address: &str,
+        topic: &str,
+        queue_id: i32,
+        from: i64,
+        count: i32,
+        group: Option<&str>,
+    ) -> Result<QueueEntries, Error> {
+        let fields = Fields::new()
+            .text("topic", topic)
+            .number("queueId", queue_id)
+            .number("index", from)
+            .number("count", count)
+            .maybe("consumerGroup", group);
+        let answer = self.shared.ask(address, request::QUERY_CONSUME_QUEUE, &fields, &[]).await?;
+        // A broker that has nothing there says so in words beside an empty body.
+        if answer.body.is_empty() {
+            let remark = answer.remark.clone().unwrap_or_default();
+            return Err(Error::Refused { address: address.to_owned(), code: answer.code, remark });
+        }
+        crate::shared::decode(address, &answer)
     }
 
     /// The message at a position of a queue.

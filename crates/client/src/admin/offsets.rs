@@ -147,6 +147,51 @@ impl Admin {
         Ok(Some(target))
     }
 
+    /// Moves a group in one queue of one broker, whose members hear of it if the broker is of 5.x.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn reset_queue_offset(
+        &self,
+        address: &str,
+        group: &str,
+        queue: &MessageQueue,
+        offset: i64,
+    ) -> Result<(), Error> {
+        let fields = Fields::new()
+            .text("consumerGroup", group)
+            .text("topic", queue.topic.as_str())
+            .number("queueId", queue.queue_id)
+            .number("commitOffset", offset);
+        self.ask(address, request::UPDATE_CONSUMER_OFFSET, fields).await?;
+        let fields = Fields::new()
+            .text("group", group)
+            .text("topic", queue.topic.as_str())
+            .number("queueId", queue.queue_id)
+            .number("offset", offset)
+            .number("timestamp", 0)
+            .flag("isForce", false);
+        self.ask(address, request::INVOKE_BROKER_TO_RESET_OFFSET, fields).await
+    }
+
+    /// The first message of a queue of one broker that was stored at a time or later, Unix milliseconds.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn offset_at_broker(
+        &self,
+        address: &str,
+        queue: &MessageQueue,
+        at_ms: i64,
+    ) -> Result<i64, Error> {
+        let fields = Fields::new()
+            .text("topic", queue.topic.as_str())
+            .number("queueId", queue.queue_id)
+            .number("timestamp", at_ms);
+        let answer = self.shared.ask(address, request::SEARCH_OFFSET_BY_TIMESTAMP, &fields, &[]).await?;
+        crate::shared::number(address, &answer, "offset")
+    }
+
     /// Where a group is in one queue, if it has been there.
     ///
     /// # Errors

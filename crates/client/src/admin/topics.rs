@@ -138,12 +138,7 @@ impl Admin {
         for address in self.brokers(cluster).await? {
             self.delete_topic_at(&address, topic).await?;
         }
-        for server in self.name_servers() {
-            let fields = Fields::new().text("topic", topic).text("clusterName", cluster);
-            self.ask(&server, request::DELETE_TOPIC_IN_NAMESRV, fields).await?;
-        }
-        self.shared.routes.forget(topic);
-        Ok(())
+        self.forget_topic(cluster, topic).await
     }
 
     /// Deletes a topic with its messages at one broker.
@@ -161,11 +156,40 @@ impl Admin {
     pub async fn topic_stats(&self, topic: &str) -> Result<TopicStatsTable, Error> {
         let mut all = TopicStatsTable::default();
         for address in self.fresh_route(topic).await?.addresses() {
-            let fields = Fields::new().text("topic", topic);
-            let one: TopicStatsTable = self.get(address, request::GET_TOPIC_STATS_INFO, fields).await?;
+            let one = self.topic_stats_at(address, topic).await?;
             all.offset_table.extend(one.offset_table);
             all.topic_put_tps += one.topic_put_tps;
         }
         Ok(all)
+    }
+
+    /// The same at one broker.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn topic_stats_at(&self, address: &str, topic: &str) -> Result<TopicStatsTable, Error> {
+        self.get(address, request::GET_TOPIC_STATS_INFO, Fields::new().text("topic", topic)).await
+    }
+
+    /// Topics of the system, as one broker knows them.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn system_topics_at(&self, address: &str) -> Result<Vec<String>, Error> {
+        let code = request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER;
+        Ok(self.get::<TopicList>(address, code, Fields::new()).await?.topic_list)
+    }
+
+    /// Deletes a topic from the tables of every name server; brokers that still have it register it again.
+    ///
+    /// # Errors
+    /// At the first name server that does not answer or refuses.
+    pub async fn forget_topic(&self, cluster: &str, topic: &str) -> Result<(), Error> {
+        for server in self.name_servers() {
+            let fields = Fields::new().text("topic", topic).text("clusterName", cluster);
+            self.ask(&server, request::DELETE_TOPIC_IN_NAMESRV, fields).await?;
+        }
+        self.shared.routes.forget(topic);
+        Ok(())
     }
 }

@@ -76,7 +76,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Unix milliseconds of a date and a time of day, taken as UTC.
-fn civil(text: &str) -> Option<i64> {
+pub fn civil(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
     let [year, month, day]: [i64; 3] = numbers(date, '-')?.try_into().ok()?;
     let time = numbers(time, ':')?;

@@ -45,6 +45,13 @@ pub struct NameserverArgs {
     /// Directory of the key-value table [default: ./thrust-data, or kvConfigPath of the file].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// A key of namesrv.conf, over what the file says; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Without a file too, all interfaces are listened on, Java's directories are used, and readiness is told in
+    /// Java's words.
+    #[arg(skip)]
+    pub as_java: bool,
 }
 
 /// `thrust broker`.
@@ -65,6 +72,9 @@ pub struct BrokerArgs {
     /// A key of broker.conf, over what the file says; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As for the nameserver.
+    #[arg(skip)]
+    pub as_java: bool,
 }
 
 /// The keys and values of all `--set`, or what is wrong with one.
@@ -72,7 +82,7 @@ pub fn key_values(set: &[String]) -> Result<Vec<(String, String)>, String> {
     let key_value = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err(format!(
-            "--set {text:?} is not KEY=VALUE; name a key of broker.conf and its value, as in \
+            "{text:?} is not KEY=VALUE; name a key of the configuration file and its value, as in \
              --set flushDiskType=SYNC_FLUSH"
         )),
     };

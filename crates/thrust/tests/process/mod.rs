@@ -65,6 +65,11 @@ impl Thrust {
         Thrust::start_with(command(args))
     }
 
+    /// The same for a link to the binary, whose name counts.
+    pub fn start_program(program: &Path, args: &[&str]) -> Thrust {
+        Thrust::start_with(of_program(program, args))
+    }
+
     /// The same with no more than `limit` files open at a time.
     pub fn start_with_open_files(limit: u64, args: &[&str]) -> Thrust {
         let plain = command(args);
@@ -151,6 +156,11 @@ pub fn run_to_end_with(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32
     to_end(command)
 }
 
+/// The same for a link to the binary, whose name counts.
+pub fn run_program(program: &Path, args: &[&str]) -> (Option<i32>, String, Vec<String>) {
+    to_end(of_program(program, args))
+}
+
 /// A command of any kind that must end by itself, in the same surroundings.
 pub fn to_end(mut command: Command) -> (Option<i32>, String, Vec<String>) {
     let mut child = command.spawn().unwrap();
@@ -167,7 +177,11 @@ pub fn to_end(mut command: Command) -> (Option<i32>, String, Vec<String>) {
 }
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
+    of_program(Path::new(env!("CARGO_BIN_EXE_thrust")), args)
+}
+
+fn of_program(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(args);
     piped(command)
 }
