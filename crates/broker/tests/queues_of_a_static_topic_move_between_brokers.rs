@@ -213,7 +213,7 @@ async fn a_queue_is_read_through_from_its_first_generation_to_its_last() {
     let cluster = Cluster::start().await;
     let (a, b) = (&cluster.a, &cluster.b);
     let [first, second, third] = generations();
-    cluster.map(1, &[first.clone()]).await;
+    cluster.map(1, std::slice::from_ref(&first)).await;
     assert_eq!(cluster.names.led("broker-a"), Some(BTreeMap::from([(0, 0)])), "told before the answer");
     for (offset, text) in [(0, "m0"), (1, "m1"), (2, "m2")] {
         let sent = a.send(TOPIC, 0, text).await;
@@ -262,7 +262,7 @@ async fn ends_and_times_of_a_queue_are_those_of_all_its_generations() {
     let cluster = Cluster::start().await;
     let (a, b) = (&cluster.a, &cluster.b);
     let [first, second, third] = generations();
-    cluster.map(1, &[first.clone()]).await;
+    cluster.map(1, std::slice::from_ref(&first)).await;
     for text in ["m0", "m1"] {
         a.send(TOPIC, 0, text).await;
     }
@@ -313,7 +313,7 @@ async fn a_group_goes_on_where_it_was_whichever_broker_knows() {
     let cluster = Cluster::start().await;
     let (a, b) = (&cluster.a, &cluster.b);
     let [first, second, third] = generations();
-    cluster.map(1, &[first.clone()]).await;
+    cluster.map(1, std::slice::from_ref(&first)).await;
     a.send(TOPIC, 0, "m0").await;
     cluster.map(2, &[first.clone(), second.clone()]).await;
     b.send(TOPIC, 0, "m1").await;
@@ -348,7 +348,7 @@ async fn a_group_goes_on_where_it_was_whichever_broker_knows() {
 async fn who_waits_for_a_queue_is_told_at_once_that_it_has_moved() {
     let cluster = Cluster::start().await;
     let [first, second, _] = generations();
-    cluster.map(1, &[first.clone()]).await;
+    cluster.map(1, std::slice::from_ref(&first)).await;
     cluster.a.send(TOPIC, 0, "m0").await;
     let reader = cluster.a.peer();
     let begun = Instant::now();
@@ -407,7 +407,7 @@ async fn what_a_broker_that_is_gone_holds_is_refused_in_time_and_the_rest_is_ser
 async fn mappings_outlive_a_restart_and_end_with_their_topic() {
     let cluster = Cluster::start().await;
     let [first, second, _] = generations();
-    cluster.map(1, &[first.clone()]).await;
+    cluster.map(1, std::slice::from_ref(&first)).await;
     cluster.a.send(TOPIC, 0, "m0").await;
     cluster.map(2, &[first.clone(), second]).await;
     let Cluster { a, b, names, _server } = cluster;

@@ -175,9 +175,9 @@ impl ProducerBuilder {
 pub(crate) struct Inner {
     shared: Arc<Shared>,
     /// As servers know it.
-    group: String,
+    wire_group: String,
     /// As the application knows it.
-    named: String,
+    group: String,
     options: Options,
     choice: Choice,
     messages: Arc<Semaphore>,
@@ -192,9 +192,9 @@ impl Inner {
             messages: Arc::new(Semaphore::new(options.in_flight)),
             bytes: Arc::new(Semaphore::new(byte_permits)),
             byte_permits: byte_permits as u32,
-            named: shared.namespace.unwrap(&group).into_owned(),
+            group: shared.namespace.unwrap(&group).into_owned(),
             shared,
-            group,
+            wire_group: group,
             options,
             choice: Choice::new(),
         }
@@ -203,7 +203,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.registry.remove_producer(&self.group);
+        self.shared.registry.remove_producer(&self.wire_group);
     }
 }
 
@@ -234,7 +234,7 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// The group.
     pub fn group(&self) -> &str {
-        &self.inner.named
+        &self.inner.group
     }
 
     /// Queues of a topic that can be written.
@@ -345,7 +345,7 @@ impl Producer {
             MessageQueue { topic: place.topic.clone(), broker_name: place.broker_name.clone(), queue_id: 0 };
         let address = self.inner.shared.master_of(&queue).await?;
         let fields = Fields::new()
-            .text("producerGroup", self.inner.group.as_str())
+            .text("producerGroup", self.inner.wire_group.as_str())
             .text("topic", place.topic)
             .text("recallHandle", handle)
             .text("bname", place.broker_name);
@@ -362,8 +362,8 @@ impl Producer {
             inner.messages.close();
             drop(permits);
         }
-        inner.shared.registry.remove_producer(&inner.group);
-        inner.shared.unregister(Fields::new().text("producerGroup", inner.group.as_str())).await;
+        inner.shared.registry.remove_producer(&inner.wire_group);
+        inner.shared.unregister(Fields::new().text("producerGroup", inner.wire_group.as_str())).await;
         inner.shared.flush_traces().await;
     }
 }

@@ -137,7 +137,7 @@ impl Inner {
             _ => SendKind::Normal,
         };
         Sending {
-            group: &self.named,
+            group: &self.group,
             topic: &message.topic,
             message_id: key,
             tag: message.get(props::TAGS),
@@ -275,7 +275,7 @@ impl Inner {
         asked: &mut Option<String>,
     ) -> Result<Stored, Error> {
         let address: &str = asked.insert(self.shared.master_of(queue).await?);
-        let fields = fields(&self.group, outgoing, queue);
+        let fields = fields(&self.wire_group, outgoing, queue);
         let begun = Instant::now();
         let answer = self.shared.call(address, outgoing.code, &fields, &outgoing.body, timeout).await;
         let sent = answer.and_then(|answer| self.stored(address, &answer, outgoing, queue));
@@ -339,7 +339,7 @@ impl Inner {
         let route = self.shared.route_to_send(&outgoing.topic).await?;
         let queue = self.choose(&route, Target::Any, ordering_key, None)?;
         let address = self.shared.master_of(&queue).await?;
-        let fields = fields(&self.group, outgoing, &queue);
+        let fields = fields(&self.wire_group, outgoing, &queue);
         self.shared.tell(&address, request::SEND_MESSAGE_V2, &fields, &outgoing.body).await?;
         Ok((address, outgoing.body.len()))
     }

@@ -74,7 +74,7 @@ impl TransactionProducer {
             inner.shared.greet(&route.masters()).await;
         }
         let returned = message.clone();
-        let more = [(props::TRAN_MSG, "true"), (props::PGROUP, inner.group.as_str())];
+        let more = [(props::TRAN_MSG, "true"), (props::PGROUP, inner.wire_group.as_str())];
         let receipt = inner.send(message, Target::Any, sys_flag::TRANSACTION_PREPARED, &more).await?;
         let [tag, keys] = [props::TAGS, props::KEYS].map(|name| returned.get(name).map(str::to_owned));
         let transaction = Transaction { producer: self.producer.clone(), topic, tag, keys, receipt };
@@ -135,7 +135,7 @@ impl Transaction {
             .ok_or_else(|| Error::malformed(&address, "its offset id is none"))?;
         let fields = Fields::new()
             .text("topic", self.topic.as_str())
-            .text("producerGroup", inner.group.as_str())
+            .text("producerGroup", inner.wire_group.as_str())
             .number("tranStateTableOffset", self.receipt.offset)
             .number("commitLogOffset", i64::try_from(place.offset).unwrap_or(i64::MAX))
             .number("commitOrRollback", decision.code())
