@@ -156,8 +156,8 @@ public final class Habit {
             .after(() -> Console.run("updateSubGroup", "-c", CLUSTER, "-g", "HabitGoneGroup"));
         same("getConsumerConfig", "-g", group);
         same("setConsumeMode", "-c", CLUSTER, "-t", house.topic, "-g", group, "-m", "PULL");
-        same("consumerConnection", "-g", group);
-        same("consumerConnection", "-g", group, "-b", house.broker);
+        same("consumerConnection", "-g", group).sorted();
+        same("consumerConnection", "-g", group, "-b", house.broker).sorted();
         same("producerConnection", "-g", house.producerGroup, "-t", house.topic);
         same("producer", "-b", house.broker).only(house.producerGroup).numbersVary();
         same("consumerProgress", "-g", group);
