@@ -121,7 +121,7 @@ fn exit_with(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode 
         Ok(code) => code,
         Err(Failure::PipeClosed) => ExitCode::SUCCESS,
         Err(failure) => {
-            screen::say(&format!("thrust: {failure}{}", failure.remedy()));
+            screen::say(&format!("thrust: {}", failure.told()));
             failure.exit_code()
         }
     }

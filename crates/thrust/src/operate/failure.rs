@@ -37,14 +37,18 @@ impl Failure {
         })
     }
 
-    /// What to do about it, where the error itself does not say.
-    pub fn remedy(&self) -> &'static str {
+    /// What is said: the cause, and what to do about it where the error itself does not say.
+    pub fn told(&self) -> String {
+        let what = self.to_string();
+        let between = if what.ends_with('?') { " " } else { "; " };
         match self {
             Failure::Client(Error::NoNameServer { .. }) => {
-                "; start one with `thrust serve`, or name another with -n host:port"
+                format!("{what}{between}start one with `thrust serve`, or name another with -n host:port")
             }
-            Failure::Client(Error::NoBroker { .. }) => "; start a broker that registers there",
-            _ => "",
+            Failure::Client(Error::NoBroker { .. }) => {
+                format!("{what}{between}start a broker that registers there")
+            }
+            _ => what,
         }
     }
 

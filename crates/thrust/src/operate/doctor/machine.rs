@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ::store::{Disk, RealDisk};
 use rustix::process::{Resource, getrlimit};
 
 use super::Report;
@@ -20,8 +21,8 @@ const FLUSH_SLOW: Duration = Duration::from_millis(20);
 /// Space below which the next files of a store may not fit: a segment is 1 GiB by default, and the next is made ahead.
 const FREE_MIN: u64 = 3 << 30;
 /// Percent in use, as brokers have their limits.
-const USED_EARLY: u64 = 75;
-const USED_FULL: u64 = 90;
+const USED_EARLY: u32 = 75;
+const USED_FULL: u32 = 90;
 /// Open files below which a broker of some size gets into trouble.
 const FILES_MIN: u64 = 65_536;
 
@@ -34,7 +35,8 @@ pub fn look(data: &Path, report: &mut Report) {
 
 fn look_at_space(data: &Path, report: &mut Report) {
     let shown = data.display();
-    let space = match rustix::fs::statvfs(data) {
+    // As brokers look at it, so that both say the same.
+    let space = match RealDisk.space(data) {
         Ok(space) => space,
         Err(error) => {
             report.error(
@@ -45,10 +47,7 @@ fn look_at_space(data: &Path, report: &mut Report) {
             return;
         }
     };
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    // As `df` counts: what is kept back for the system counts as used.
-    let total = space.f_blocks.saturating_mul(space.f_frsize).max(1);
-    let used = 100 - (u128::from(free) * 100 / u128::from(total)).min(100) as u64;
+    let (free, used) = (space.available, space.used_percent());
     let what = format!("{} free below {shown}, {used} % in use", bytes(free));
     let remedy = "free space, or move the store to a larger disk";
     match used {
