@@ -73,9 +73,11 @@ struct Tail {
     first: u64,
     /// Place of the first entry that only memory holds: that of `bytes`.
     written: u64,
-    /// Entries before this are those of records before the position of the last round of writing; not kept for batch
-    /// queues.
+    /// Entries before this are those of records before the position of the last round of writing that met the queue;
+    /// not kept for batch queues.
     settled: u64,
+    /// Physical offset of the last entry that was written to files; 0 before that.
+    last_written: u64,
     bytes: Vec<u8>,
     /// Offset behind the last message of the last entry.
     until: u64,
@@ -99,7 +101,7 @@ impl Tail {
     fn new(extent: Extent) -> Tail {
         let Extent { first, written, next } = extent;
         let (bytes, until, settled, ext) = (Vec::new(), next, written, Ext::Unknown);
-        Tail { first, written, settled, bytes, until, ext, listed: false, urged: false }
+        Tail { first, written, settled, last_written: 0, bytes, until, ext, listed: false, urged: false }
     }
 
     /// Bytes that only memory holds.
@@ -505,6 +507,8 @@ impl Queue {
         }
         self.files.take_waiting(scratch.len() as u64);
         tail.written += (entries.len() / self.kind.entry_bytes()) as u64;
+        let last = entries.rchunks_exact(self.kind.entry_bytes()).next().and_then(QueueEntry::decode);
+        tail.last_written = last.map_or(tail.last_written, |entry| entry.physical_offset);
         drop_front(&mut tail.bytes, entries.len());
         if let Ext::Open(ext) = &mut tail.ext {
             ext.written += extensions.len() as u64;
@@ -535,6 +539,7 @@ impl Queue {
         tail.written = place;
         tail.until = first;
         tail.settled = place;
+        tail.last_written = 0;
         self.files.take_waiting(tail.waiting() as u64);
         tail.clear();
         self.next.store(first, Ordering::Release);
@@ -554,11 +559,14 @@ impl Queue {
         (tail.first, tail.written)
     }
 
-    /// First entry of the first file, and the first entry that the files may not hold, or that is of a later record
-    /// than the last round of writing was made for.
-    pub(crate) fn settled(&self) -> (u64, u64) {
+    /// First entry of the first file, and the first entry that the files may not hold, or that is not of a record
+    /// before `position`: that of the last round of writing.
+    ///
+    /// A round leaves out a queue that got nothing since the one before. What that one wrote of records behind its own
+    /// position is before this one's.
+    pub(crate) fn settled(&self, position: u64) -> (u64, u64) {
         let tail = self.tail.lock();
-        (tail.first, tail.settled)
+        (tail.first, if tail.last_written < position { tail.written } else { tail.settled })
     }
 
     /// Notes that files before the one of entry `first` are gone.

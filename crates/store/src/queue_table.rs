@@ -39,13 +39,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The row of a queue as the last round of writing left it; `None` if it had no entry by then. The files of batch
-    /// queues are always looked into.
-    pub fn of(queue: &Queue) -> Option<Row> {
+    /// The row of a queue as the last round of writing, which was made for `position`, left it; `None` if it had no
+    /// entry by then. The files of batch queues are always looked into.
+    pub fn of(queue: &Queue, position: u64) -> Option<Row> {
         if queue.kind() != QueueKind::Simple {
             return None;
         }
-        let (first, next) = queue.settled();
+        let (first, next) = queue.settled(position);
         (next > 0).then(|| Row { topic: queue.topic().clone(), id: queue.id(), first, next })
     }
 }
@@ -104,6 +104,11 @@ impl Table {
         let mut known: HashSet<&str> = self.rows.iter().map(|row| &*row.topic).collect();
         let unknown = dirs.into_iter().filter(|name| !known.remove(name.as_str())).collect();
         known.is_empty().then_some(unknown)
+    }
+
+    /// Entries of all rows.
+    pub fn entries(&self) -> u64 {
+        self.rows.iter().map(|row| row.next).fold(0, u64::wrapping_add)
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -81,7 +81,8 @@ impl Store {
     /// else.
     fn write_table(&self, writer: &mut QueueWriter, moment: Moment, sync: bool) {
         let root = &self.options.root;
-        let rows = self.queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
+        let rows =
+            self.queues.all().iter().filter_map(|queue| Row::of(queue, moment.mark.position)).collect();
         match (Table { moment, rows }).save(&*self.disk, root, sync) {
             Ok(()) => {
                 writer.table = Some(moment);

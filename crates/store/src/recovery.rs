@@ -248,16 +248,21 @@ fn load_queues(
     let counts = start.ours_clean || !queues.files.ext.are_present();
     let enough = |table: &Table| counts && table.rows.len().max(dirs.len()) >= options.queue_table_rows_min;
     let table = Table::load(disk, root).filter(|table| start.accepts(table.moment, log));
-    let moment = table.as_ref().map(|table| table.moment);
+    let mut moment = table.as_ref().map(|table| table.moment);
     if let Some(table) = table.filter(enough)
         && let Some(unknown) = table.unknown(dirs.clone())
     {
-        start.position = table.moment.mark.position;
-        queues.fill(table.rows);
+        let Mark { position, entries } = table.moment.mark;
         let batch = queues.topic_dirs(QueueKind::Batch)?;
-        let Loaded { with_more, damaged } = queues.load_topics(QueueKind::Batch, batch, start.position)?;
-        let incomplete = queues.entries() != table.moment.mark.entries;
-        return Ok(Loading { with_more, damaged, unknown, incomplete, from_table: true, table: moment });
+        let Loaded { with_more, damaged } = queues.load_topics(QueueKind::Batch, batch, position)?;
+        if queues.entries().wrapping_add(table.entries()) == entries {
+            start.position = position;
+            queues.fill(table.rows);
+            let (incomplete, from_table) = (false, true);
+            return Ok(Loading { with_more, damaged, unknown, incomplete, from_table, table: moment });
+        }
+        tracing::warn!("the table of queues does not add up; looking into their files");
+        moment = None;
     }
     let Loaded { with_more, damaged } = queues.load(start.position)?;
     let incomplete = queues_are_incomplete(queues, start, log);
@@ -285,7 +290,7 @@ fn replace_table(
     }
     let mark = Mark { position: start.position, entries: queues.entries() };
     let moment = Moment { mark, log_min: log.min() };
-    let rows = queues.all().iter().filter_map(|queue| Row::of(queue)).collect();
+    let rows = queues.all().iter().filter_map(|queue| Row::of(queue, start.position)).collect();
     Ok(match (Table { moment, rows }).save(disk, root, false) {
         Ok(()) => Some(moment),
         Err(error) => {

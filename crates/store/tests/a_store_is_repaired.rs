@@ -189,6 +189,45 @@ fn one_damaged_message_is_skipped_and_the_others_stay() {
 }
 
 #[test]
+fn damage_that_stops_a_start_after_a_kill_is_put_right() {
+    for journaled in [false, true] {
+        // The table of queues is that of the beginning, so without the journal all of the log is read again.
+        let options = Options { segment_bytes: 1024, queue_table_rows_min: 1, ..small_options() };
+        let world = World::new(options);
+        config_file::save(&world.disk, Path::new("/store/config/topics.json"), TOPICS).unwrap();
+        let store = world.open();
+        for i in 0..30 {
+            send(&store, &letter("orders", i % 2, &format!("body {i}"))).unwrap();
+        }
+        store.flush_step().unwrap();
+        store.queue_step(false).unwrap();
+        if journaled {
+            store.journal_step().unwrap();
+        }
+        drop(store);
+        world.disk.damage(Path::new(FIRST), |bytes| bytes[90] ^= 1);
+        match world.try_open() {
+            Ok(store) => {
+                assert!(journaled, "it passed over the damage");
+                let mut expected = expected(0);
+                expected[0] = None;
+                assert_eq!(bodies(&store, 0), expected, "a reader passes over it");
+                continue;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(!journaled && text.contains("at offset 0"), "{text}");
+                assert!(text.contains("`thrust store repair`") && text.contains("--log skip"), "{text}");
+            }
+        }
+        repair(&world, Some(LogChoice::Skip)).unwrap();
+        let store = open(&world);
+        assert_eq!(bodies(&store, 0)[1..], expected(0)[1..]);
+        assert_eq!(bodies(&store, 1), expected(1));
+    }
+}
+
+#[test]
 fn the_rest_of_a_segment_is_left_out_where_nothing_in_it_is_sound() {
     let world = filled();
     world.disk.damage(Path::new(FIRST), |bytes| bytes[700..].fill(0x55));

@@ -1,11 +1,13 @@
 //! A clean stop and a kill leave a table of all queues, and the next start believes it only as far as it is true.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use crate::support::{World, bodies, letter, send, small_options};
-use sim::{Fault, Operation, Random};
-use store::{Disk, Options, Store, StoreError};
+use crate::support::{World, bodies, letter, open_on, send, small_options};
+use sim::{Fault, Layer, Layered, Operation, Random};
+use store::{Disk, File, Options, Store, StoreError};
 
 fn world() -> World {
     World::new(Options { queue_table_rows_min: 1, queue_table_bytes: 4096, ..small_options() })
@@ -98,6 +100,46 @@ fn nor_does_it_after_a_kill_amid_the_first_messages_of_all_queues() {
     drop(store);
     assert!(!looks_into_files(&world));
     check(&world.open());
+}
+
+/// Sends a message to each topic, once, when the first queue file is written.
+#[derive(Clone, Default)]
+struct SendsMeanwhile(Arc<Mutex<Weak<Store>>>);
+
+impl Layer for SendsMeanwhile {
+    fn write_at(&self, below: &dyn File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if path.starts_with("/store/consumequeue") {
+            let store = std::mem::take(&mut *self.0.lock().unwrap()).upgrade();
+            for topic in store.iter().flat_map(|_| 0..10) {
+                send(store.as_ref().unwrap(), &letter(&format!("t{topic}"), 0, "meanwhile")).unwrap();
+            }
+        }
+        below.write_at(bytes, offset)
+    }
+}
+
+#[test]
+fn messages_that_came_while_queues_were_being_written_are_counted_by_the_next_table() {
+    let world = world();
+    let layer = SendsMeanwhile::default();
+    let disk = Arc::new(Layered::new(Arc::new(world.disk.clone()), layer.clone()));
+    let store = open_on(disk, Arc::new(world.clock.clone()), world.options.clone()).unwrap();
+    fill(&store);
+    *layer.0.lock().unwrap() = Arc::downgrade(&store);
+    store.queue_step(false).unwrap();
+    assert!(!looks_into_files(&world), "a kill in the next moment");
+    // From now on only one queue has something to write.
+    for i in 0..100 {
+        send(&store, &letter("t0", 2, &i.to_string())).unwrap();
+    }
+    store.queue_step(false).unwrap();
+    assert!(!looks_into_files(&world), "a kill after the next table");
+    store.stop().unwrap();
+    assert!(!looks_into_files(&world), "a clean stop");
+    drop(store);
+    let store = world.open();
+    assert_eq!(bodies(&store, "t9", 0).len(), 11);
+    assert_eq!(bodies(&store, "t0", 2).len(), 110);
 }
 
 #[test]
