@@ -289,11 +289,12 @@ impl Producer {
             }
         };
         let producer = self.clone();
-        let task = tokio::spawn(async move {
+        // Boxed, since a task is moved several times before it runs, and a send is large.
+        let task = tokio::spawn(Box::pin(async move {
             let sent = producer.send(message).await;
             drop(permits);
             sent
-        });
+        }));
         Ok(Pending(task))
     }
 
