@@ -79,3 +79,40 @@ async fn what_fails_comes_again_to_the_group_of_the_namespace() {
     let known = world.client().await.admin();
     known.topic_route("%RETRY%MQ_INST_1_a%service").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pops_and_who_polls_sees_bare_names_too() {
+    let world = World::start().await;
+    let client = orders_of(&world, "MQ_INST_1_a").await;
+    let producer = client.producer("shop").build().unwrap();
+    for body in ["1", "2", "3"] {
+        producer.send(Message::new("orders", body)).await.unwrap();
+    }
+
+    let popping = client.pop_consumer("poppers").subscribe("orders", Filter::all()).start_from_earliest();
+    let mut popping = popping.stream().await.unwrap();
+    for number in 0..3 {
+        let order = tokio::time::timeout(PATIENCE, popping.next()).await.unwrap().unwrap();
+        assert_eq!((order.topic.as_str(), order.queue.topic.as_str()), ("orders", "orders"));
+        if number == 0 { order.dead_letter().await.unwrap() } else { order.ack().await.unwrap() }
+    }
+    assert!(popping.queues().iter().all(|queue| queue.topic == "orders"));
+    popping.close(Duration::from_secs(5)).await;
+    let admin = world.client().await.admin();
+    admin.topic_route("%DLQ%MQ_INST_1_a%poppers").await.unwrap();
+
+    let queues = client.reader("tools").queues("orders").await.unwrap();
+    let polling = client.lite_pull_consumer("pollers").assign(queues.clone()).start_from(StartFrom::Earliest);
+    let mut polling = polling.build().await.unwrap();
+    assert_eq!(polling.assignment(), queues);
+    let mut polled = Vec::new();
+    while polled.len() < 3 {
+        polled.extend(polling.poll(PATIENCE).await);
+    }
+    assert!(polled.iter().all(|order| order.topic == "orders" && order.queue == queues[0]));
+    polling.commit().await.unwrap();
+    assert_eq!(polling.committed(&queues[0]).await.unwrap(), Some(3));
+    polling.seek(&queues[0], 1).await.unwrap();
+    assert_eq!(polling.poll(PATIENCE).await[0].text(), "2");
+    polling.close().await;
+}
