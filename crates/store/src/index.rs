@@ -40,6 +40,8 @@ pub(crate) struct State {
     skip_until: u64,
     /// The checkpoint still says that all of the last file is durable.
     last_is_trusted: bool,
+    /// A file whose making failed: a part of it may be there.
+    half_made: Option<PathBuf>,
 }
 
 /// Log bytes that one step indexes at most, so that queries come in between.
@@ -109,7 +111,8 @@ impl Index {
             _ => 0,
         };
         let trusted = !files.is_empty();
-        let state = Mutex::new(State { files, position, skip_until, last_is_trusted: trusted });
+        let state =
+            Mutex::new(State { files, position, skip_until, last_is_trusted: trusted, half_made: None });
         Ok(Some(Index { signal: Signal::default(), state, dir, shape }))
     }
 }
@@ -214,19 +217,31 @@ impl Store {
                 checkpoint.index_timestamp = timestamp;
             })?;
         }
+        self.remove_half_made(state)?;
         let now = self.clock.now_millis();
         let name = LocalTime::of(now, self.clock.utc_offset_seconds(now)).digits();
         // Names must rise even when the clock does not.
         let last = state.files.last().and_then(|file| file.path.file_name()?.to_str()?.parse::<u64>().ok());
         let number = name.parse::<u64>().unwrap_or(0).max(last.map_or(0, |last| last + 1));
         let path = index.dir.join(format!("{number:017}"));
+        state.half_made = Some(path.clone());
         let created = disk::create_dirs(&*self.disk, &index.dir).and_then(|()| {
             let file = IndexFile::create(&*self.disk, path.clone(), index.shape)?;
             self.disk.sync_dir(&index.dir)?;
             Ok(file)
         });
         state.files.push(created.map_err(StoreError::io("create", &path))?);
+        state.half_made = None;
         state.last_is_trusted = false;
+        Ok(())
+    }
+
+    /// Removes what is left of a file whose making failed; the next one may have another name.
+    fn remove_half_made(&self, state: &mut State) -> Result<(), StoreError> {
+        if let Some(path) = &state.half_made {
+            self.disk.remove(path).map_err(StoreError::io("remove", path))?;
+            state.half_made = None;
+        }
         Ok(())
     }
 
@@ -235,6 +250,7 @@ impl Store {
         let Some(index) = &self.index else { return Ok(()) };
         let mut state = index.state.lock();
         while self.index_some(index, &mut state)? {}
+        self.remove_half_made(&mut state)?;
         let position = state.position;
         if let Some(file) = state.files.last_mut() {
             file.flush().and_then(|()| file.sync()).map_err(StoreError::io("sync", &file.path))?;

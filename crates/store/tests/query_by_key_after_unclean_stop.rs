@@ -1,7 +1,9 @@
 //! Finding messages by key, unique key and tag, over several index files and lives.
 
+use std::io::ErrorKind;
+
 use crate::support::{World, letter, send, small_options};
-use sim::Random;
+use sim::{Fault, Operation, Random};
 use store::{KeyKind, QueryResult, Store};
 use wire::record::Record;
 
@@ -46,6 +48,32 @@ fn every_kind_of_stop_keeps_every_key() {
         send(&store, &letter("t", 0, "new").keyed("k7")).unwrap();
         assert_eq!(by_key(&store, "k7"), ["7", "new"]);
     }
+}
+
+#[test]
+fn of_an_index_file_that_could_not_be_made_nothing_is_left() {
+    let world = World::new(small_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "first").keyed("k")).unwrap();
+    let half = Fault {
+        times: 1,
+        bytes_written: 30,
+        ..Fault::from_now(Operation::Create, "/index/", ErrorKind::Other)
+    };
+    world.disk.inject(half);
+    store.index_step().unwrap_err();
+    let files = || world.disk.files().into_iter().filter(|(path, _)| path.starts_with(world.path("index")));
+    assert_eq!(files().map(|(_, bytes)| bytes.len()).collect::<Vec<_>>(), [30]);
+    // The name of the next one is of another second.
+    world.clock.advance(std::time::Duration::from_secs(3));
+    store.stop().unwrap();
+    assert!(
+        files().count() == 1 && files().all(|(_, bytes)| bytes.len() > 1000),
+        "{:?}",
+        files().map(|(path, _)| path)
+    );
+    drop(store);
+    assert_eq!(by_key(&world.open(), "k"), ["first"]);
 }
 
 #[test]

@@ -164,12 +164,12 @@ impl Reading {
 
     fn word(&mut self, word: &str) -> Result<(), LineError> {
         let dashed = word.len() > 1 && word.starts_with('-');
-        if let Some(flag) = self.open {
-            if !dashed || word.parse::<f64>().is_ok() || !self.is_flag(word) {
-                self.open = None;
-                self.put(flag, word);
-                return Ok(());
-            }
+        if let Some(flag) = self.open
+            && (!dashed || word.parse::<f64>().is_ok() || !self.is_flag(word))
+        {
+            self.open = None;
+            self.put(flag, word);
+            return Ok(());
         }
         if let Some(name) = word.strip_prefix("--") {
             return self.long_word(word, name);
