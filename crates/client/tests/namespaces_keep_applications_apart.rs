@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{CLUSTER, PATIENCE, World, eventually};
-use thrustmq_client::{Client, Filter, Message, StartFrom, TopicConfig};
+use thrustmq_client::{Admin, Client, Filter, Message, StartFrom, TopicConfig};
 
 async fn client(world: &World, namespace: &str) -> Client {
     Client::builder(world.names()).namespace(namespace).connect().await.unwrap()
@@ -77,7 +77,16 @@ async fn what_fails_comes_again_to_the_group_of_the_namespace() {
     assert!(queues.iter().any(|queue| queue.topic == "orders"), "{queues:?}");
     consumer.close(Duration::from_secs(5)).await;
     let known = world.client().await.admin();
-    known.topic_route("%RETRY%MQ_INST_1_a%service").await.unwrap();
+    becomes_known(&known, "%RETRY%MQ_INST_1_a%service").await;
+}
+
+/// Waits for a topic that a broker has just made: it tells the name server a moment later.
+async fn becomes_known(admin: &Admin, topic: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while admin.topic_route(topic).await.is_err() {
+        assert!(Instant::now() < deadline, "nobody knows {topic}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +108,7 @@ async fn who_pops_and_who_polls_sees_bare_names_too() {
     assert!(popping.queues().iter().all(|queue| queue.topic == "orders"));
     popping.close(Duration::from_secs(5)).await;
     let admin = world.client().await.admin();
-    admin.topic_route("%DLQ%MQ_INST_1_a%poppers").await.unwrap();
+    becomes_known(&admin, "%DLQ%MQ_INST_1_a%poppers").await;
 
     let queues = client.reader("tools").queues("orders").await.unwrap();
     let polling = client.lite_pull_consumer("pollers").assign(queues.clone()).start_from(StartFrom::Earliest);
