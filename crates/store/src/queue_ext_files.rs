@@ -79,11 +79,7 @@ impl ExtFiles {
         let Some(file) = self.file(queue, start)? else { return Ok(Some(0)) };
         let len = (out.len() as u64).min(file.len()?.saturating_sub(position - start)) as usize;
         let (out, at) = (&mut out[..len], position - start);
-        let there = match reach {
-            Reach::Memory { .. } => file.read_cached_at(out, at)?,
-            Reach::Disk => file.read_at(out, at).map(|()| true)?,
-        };
-        Ok(there.then_some(len))
+        Ok(reach.read(&*file, out, at)?.then_some(len))
     }
 
     /// Writes extensions from `position` on, creating segments as they begin. `note` is told of every file, and whether
@@ -130,18 +126,8 @@ impl ExtFiles {
     }
 
     fn file(&self, queue: &Queue, start: u64) -> io::Result<Option<Arc<dyn File>>> {
-        let key = (queue.serial, start);
-        if let Some(file) = self.open.lock().get(key) {
-            return Ok(Some(file));
-        }
-        match self.disk.open(&segment::path_of(&self.dir(queue), start)) {
-            Ok(file) => {
-                self.open.lock().insert(key, file.clone());
-                Ok(Some(file))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let open = || self.disk.open(&segment::path_of(&self.dir(queue), start));
+        OpenFiles::find(&self.open, (queue.serial, start), open)
     }
 
     /// First bytes of the segments of a queue, in order. An error if they are of another size than the options say:

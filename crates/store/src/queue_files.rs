@@ -224,11 +224,7 @@ impl QueueFiles {
         let count = wanted.min(start + self.segment_entries(kind) - from) as usize;
         let Some(file) = self.file(queue, start)? else { return Ok(Some(0)) };
         let (out, at) = (&mut out[..count * entry_bytes], (from - start) * entry_bytes as u64);
-        let there = match reach {
-            Reach::Memory { .. } => file.read_cached_at(out, at)?,
-            Reach::Disk => file.read_at(out, at).map(|()| true)?,
-        };
-        Ok(there.then_some(count))
+        Ok(reach.read(&*file, out, at)?.then_some(count))
     }
 
     /// Writes entries from `from` on, creating segments as they begin.
@@ -277,23 +273,15 @@ impl QueueFiles {
     }
 
     fn file(&self, queue: &Queue, start: u64) -> io::Result<Option<Arc<dyn File>>> {
-        let key = (queue.serial, start);
-        if let Some(file) = self.open.lock().get(key) {
-            return Ok(Some(file));
-        }
-        match self.disk.open(&self.path_of(queue, start)) {
-            Ok(file) => {
-                // A crash may have kept the name of a new file and not its length.
-                let bytes = self.segment_bytes(queue.kind());
-                if file.len()? < bytes {
-                    file.set_len(bytes)?;
-                }
-                self.open.lock().insert(key, file.clone());
-                Ok(Some(file))
+        OpenFiles::find(&self.open, (queue.serial, start), || {
+            let file = self.disk.open(&self.path_of(queue, start))?;
+            // A crash may have kept the name of a new file and not its length.
+            let bytes = self.segment_bytes(queue.kind());
+            if file.len()? < bytes {
+                file.set_len(bytes)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+            Ok(file)
+        })
     }
 
     /// Notes a file that must be synced before the entries written so far count as durable.
@@ -447,7 +435,26 @@ impl OpenFiles {
         self.files.retain(|(serial, _), _| *serial != queue_serial);
     }
 
-    pub fn get(&mut self, key: (u64, u64)) -> Option<Arc<dyn File>> {
+    /// The file of that key, which `open` opens if it is not open yet; `None` if there is none.
+    pub fn find(
+        files: &Mutex<OpenFiles>,
+        key: (u64, u64),
+        open: impl FnOnce() -> io::Result<Arc<dyn File>>,
+    ) -> io::Result<Option<Arc<dyn File>>> {
+        if let Some(file) = files.lock().get(key) {
+            return Ok(Some(file));
+        }
+        match open() {
+            Ok(file) => {
+                files.lock().insert(key, file.clone());
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn get(&mut self, key: (u64, u64)) -> Option<Arc<dyn File>> {
         self.tick += 1;
         let (file, used) = self.files.get_mut(&key)?;
         *used = self.tick;

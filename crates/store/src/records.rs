@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
+use crate::disk::File;
 use crate::error::StoreError;
 use crate::queue_kind::Unit;
 use crate::segment::Segment;
@@ -48,6 +49,14 @@ pub enum Reach {
 impl Reach {
     /// To all that is in memory.
     pub const MEMORY: Reach = Reach::Memory { behind_max: u64::MAX };
+
+    /// Fills `buffer` from `offset` of a file; false if that takes the disk, which is too far.
+    pub(crate) fn read(self, file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        match self {
+            Reach::Memory { .. } => file.read_cached_at(buffer, offset),
+            Reach::Disk => file.read_at(buffer, offset).map(|()| true),
+        }
+    }
 }
 
 /// Records in their segments, which they keep from being unmapped.

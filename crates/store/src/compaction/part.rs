@@ -137,10 +137,7 @@ impl Part {
     /// Fills `out` with entries from number `slot` on; `None` if that takes the disk and `reach` is not so far.
     pub fn read_units(&self, reach: Reach, slot: u64, out: &mut [u8]) -> io::Result<Option<()>> {
         let at = slot * UNIT_BYTES as u64;
-        match reach {
-            Reach::Disk => self.units.read_at(out, at).map(Some),
-            Reach::Memory { .. } => Ok(self.units.read_cached_at(out, at)?.then_some(())),
-        }
+        Ok(reach.read(&*self.units, out, at)?.then_some(()))
     }
 
     fn read_unit(&self, reach: Reach, slot: u64) -> io::Result<Option<Unit>> {
