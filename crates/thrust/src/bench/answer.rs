@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use wire::frame::{self, Frame};
 use wire::header::{self, Dialect, Header};
+use wire::record::Prefix;
 
 /// Bytes asked from the socket at once.
 const READ_SIZE: usize = 256 << 10;
@@ -114,6 +115,25 @@ fn number(bytes: &[u8]) -> Option<i32> {
         }
     }
     None
+}
+
+/// The records of a pull's body, one after the other by their length fields; an error is the last.
+pub fn records(body: &[u8]) -> impl Iterator<Item = Result<&[u8], &'static str>> {
+    let mut rest = body;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let bytes = std::mem::take(&mut rest);
+        let Some(prefix) = Prefix::parse(bytes).filter(Prefix::is_record) else {
+            return Some(Err("a pull body with bytes that are no record"));
+        };
+        let Some((record, behind)) = bytes.split_at_checked((prefix.size as usize).max(1)) else {
+            return Some(Err("a pull body that ends within a record"));
+        };
+        rest = behind;
+        Some(Ok(record))
+    })
 }
 
 /// The whole header, for the answers that need more than code and opaque number.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use wire::code::{request, response};
 use wire::frame::Frame;
 use wire::header::{Dialect, FrameWriter, Head};
-use wire::record::{Prefix, Record};
+use wire::record::Record;
 
 use super::admin::{Client, Target};
 use super::answer;
@@ -297,16 +297,8 @@ fn count_records(body: &[u8], queue: u32, from: u64) -> Result<u64, String> {
             first.queue_offset, first.queue_id
         ));
     }
-    let mut rest = body;
-    let mut count = 0;
-    while !rest.is_empty() {
-        let prefix = Prefix::parse(rest)
-            .filter(Prefix::is_record)
-            .ok_or("a pull body with bytes that are no record")?;
-        rest = rest.get(prefix.size.max(1) as usize..).ok_or("a pull body that ends within a record")?;
-        count += 1;
-    }
-    Ok(count)
+    let count: Result<u64, &str> = answer::records(body).map(|record| record.map(|_| 1)).sum();
+    Ok(count?)
 }
 
 #[cfg(test)]

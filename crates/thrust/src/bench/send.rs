@@ -64,7 +64,7 @@ pub fn check_inflight(load: &Load, inflight: u32) -> Result<(), BenchError> {
 }
 
 /// Where the unique keys of a connection begin.
-pub fn first_key(conn: usize) -> u64 {
+fn first_key(conn: usize) -> u64 {
     // Milliseconds above a counter, as in keys of clients: rounds that follow each other never meet, since
     // no millisecond sees 65,536 messages.
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
@@ -137,7 +137,7 @@ impl SendTraffic {
             topics: shape.topics,
             queue: conn as u32 % shape.queues,
             queues: shape.queues,
-            keys: Keys::Counted { next: first_key(conn), stride: conns as u64 },
+            keys: Keys::counted(conn, conns),
             left: None,
             messages: shape.batch as u64,
             bytes: (shape.batch * shape.size) as u64,
@@ -163,7 +163,7 @@ impl SendTraffic {
 }
 
 /// The numbers at the end of unique keys.
-enum Keys {
+pub enum Keys {
     Counted {
         next: u64,
         stride: u64,
@@ -175,7 +175,13 @@ enum Keys {
 }
 
 impl Keys {
-    fn next(&mut self, since_ns: u64) -> u64 {
+    /// Those of connection number `conn` among `conns`.
+    pub fn counted(conn: usize, conns: usize) -> Keys {
+        Keys::Counted { next: first_key(conn), stride: conns as u64 }
+    }
+
+    /// The number for a message that counts from `since_ns`.
+    pub fn next(&mut self, since_ns: u64) -> u64 {
         match self {
             Keys::Counted { next, stride } => {
                 *next += *stride;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter, Head, Header};
 use wire::properties;
-use wire::record::{self, Prefix};
+use wire::record;
 
 use super::admin::{Client, Target};
+use super::answer;
 use super::error::BenchError;
 use super::pull::GROUP;
 use super::template;
@@ -96,18 +97,12 @@ impl Tail {
     }
 
     fn records(&self, body: &[u8], mut arrived: impl FnMut(u64, u64)) -> Result<(), String> {
-        let mut rest = body;
-        while !rest.is_empty() {
-            let prefix = Prefix::parse(rest)
-                .filter(Prefix::is_record)
-                .ok_or("a pull body with bytes that are no record")?;
-            let size = (prefix.size as usize).max(1);
-            let record = rest.get(..size).ok_or("a pull body that ends within a record")?;
-            rest = &rest[size..];
+        for record in answer::records(body) {
+            let record = record?;
             let key = record::properties_of(record).and_then(|text| properties::find(text, "UNIQ_KEY"));
             let own = key.and_then(|key| key.strip_prefix(self.shape.key_prefix.as_str()));
             if let Some(number) = own.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
-                arrived(number, size as u64);
+                arrived(number, record.len() as u64);
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
-use super::send;
+use super::send::{self, Keys};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::{GROUP, Shape, Template};
@@ -53,8 +53,7 @@ struct TransactTraffic {
     until_ns: u64,
     queue: u32,
     queues: u32,
-    next_key: u64,
-    key_stride: u64,
+    keys: Keys,
     bytes: u64,
 }
 
@@ -78,8 +77,7 @@ impl TransactTraffic {
             until_ns: window.until_ns,
             queue: conn as u32 % shape.queues,
             queues: shape.queues,
-            next_key: send::first_key(conn),
-            key_stride: conns as u64,
+            keys: Keys::counted(conn, conns),
             bytes: shape.size as u64,
         }
     }
@@ -117,11 +115,9 @@ impl Traffic for TransactTraffic {
         }
         while let Some((slot, opaque)) = self.slots.take(moment.now_ns) {
             self.ending[slot] = false;
-            let (next_key, key_stride) = (&mut self.next_key, self.key_stride);
-            self.template.append(self.out.end(), opaque, (0, self.queue), &moment.born, || {
-                *next_key += key_stride;
-                *next_key
-            });
+            let keys = &mut self.keys;
+            self.template
+                .append(self.out.end(), opaque, (0, self.queue), &moment.born, || keys.next(moment.now_ns));
             self.queue = (self.queue + 1) % self.queues;
         }
     }
