@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wire::body::{TopicConfig, TopicQueueMappingDetail};
 use wire::code::response;
 
+use super::topics::topic_of;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 
@@ -14,16 +15,8 @@ impl Broker {
         // A missing name is refused as a blank one, with the code that says so.
         let name = exchange.request.field("topic").unwrap_or_default();
         let old = self.topics.get(name);
-        let config = TopicConfig {
-            topic_name: name.to_owned(),
-            read_queue_nums: exchange.number("readQueueNums")?,
-            write_queue_nums: exchange.number("writeQueueNums")?,
-            perm: exchange.number("perm")?,
-            topic_filter_type: exchange.request.field("topicFilterType").unwrap_or("SINGLE_TAG").to_owned(),
-            topic_sys_flag: exchange.number_or("topicSysFlag", 0),
-            order: false,
-            attributes: old.map(|old| old.config.attributes.clone()).unwrap_or_default(),
-        };
+        let attributes = old.map(|old| old.config.attributes.clone()).unwrap_or_default();
+        let config = TopicConfig { order: false, attributes, ..topic_of(exchange, name)? };
         self.check_new_topic(&config)?;
         if self.topics.is_light(name) {
             let remark = format!("{name} is a light queue, which cannot be a static topic");

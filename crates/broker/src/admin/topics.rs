@@ -26,22 +26,27 @@ struct TopicConfigList {
     topic_config_list: Vec<TopicConfig>,
 }
 
+/// The topic that a request describes, without attributes.
+pub(super) fn topic_of(exchange: &Exchange<'_, '_>, name: &str) -> Result<TopicConfig, Refusal> {
+    Ok(TopicConfig {
+        topic_name: name.to_owned(),
+        read_queue_nums: exchange.number("readQueueNums")?,
+        write_queue_nums: exchange.number("writeQueueNums")?,
+        perm: exchange.number("perm")?,
+        topic_filter_type: exchange.request.field("topicFilterType").unwrap_or("SINGLE_TAG").to_owned(),
+        topic_sys_flag: exchange.number_or("topicSysFlag", 0),
+        order: exchange.flag("order"),
+        attributes: BTreeMap::new(),
+    })
+}
+
 impl Broker {
     pub(crate) fn update_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         // A missing name is refused as a blank one, with the code that says so.
         let name = exchange.request.field("topic").unwrap_or_default();
         names::check_topic(name)
             .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
-        let mut config = TopicConfig {
-            topic_name: name.to_owned(),
-            read_queue_nums: exchange.number("readQueueNums")?,
-            write_queue_nums: exchange.number("writeQueueNums")?,
-            perm: exchange.number("perm")?,
-            topic_filter_type: exchange.request.field("topicFilterType").unwrap_or("SINGLE_TAG").to_owned(),
-            topic_sys_flag: exchange.number_or("topicSysFlag", 0),
-            order: exchange.flag("order"),
-            attributes: BTreeMap::new(),
-        };
+        let mut config = topic_of(exchange, name)?;
         let edits = exchange.request.field("attributes").unwrap_or_default();
         self.edit_attributes(&mut config, attributes::edits_of(edits))?;
         self.check_new_topic(&config)?;
