@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use thrustmq_client::{Admin, ConsumeStats, Moment, SubscriptionGroupConfig};
+use thrustmq_client::{Admin, ConsumeStats, MessageQueue, Moment, OffsetWrapper, SubscriptionGroupConfig};
 use wire::names::{dlq_topic, is_system_group, retry_topic};
 
 use super::failure::{Failure, did_you_mean};
@@ -222,21 +222,27 @@ fn allowed(is: bool) -> &'static str {
     if is { "allowed" } else { "forbidden" }
 }
 
+/// How far a group is in a queue.
+pub fn lag_json(queue: &MessageQueue, offsets: &OffsetWrapper) -> Value {
+    json!({
+        "topic": queue.topic,
+        "broker": queue.broker_name,
+        "queueId": queue.queue_id,
+        "brokerOffset": offsets.broker_offset,
+        "consumerOffset": offsets.consumer_offset,
+        "behind": offsets.broker_offset - offsets.consumer_offset,
+    })
+}
+
 async fn lag(args: &LagArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     known(&admin, &args.group).await?;
     let stats = stats(&admin, &args.group, args.topic.as_deref()).await?;
     if args.target.json {
         let queues = stats.offset_table.iter().map(|(queue, offsets)| {
-            json!({
-                "topic": queue.topic,
-                "broker": queue.broker_name,
-                "queueId": queue.queue_id,
-                "brokerOffset": offsets.broker_offset,
-                "consumerOffset": offsets.consumer_offset,
-                "behind": offsets.broker_offset - offsets.consumer_offset,
-                "lastConsumedMs": offsets.last_timestamp,
-            })
+            let mut value = lag_json(queue, offsets);
+            value["lastConsumedMs"] = json!(offsets.last_timestamp);
+            value
         });
         let queues: Vec<Value> = queues.collect();
         return print_json(&json!({ "group": args.group, "behind": stats.behind(), "queues": queues }));

@@ -9,7 +9,7 @@ use wire::names::{RETRY_PREFIX, dlq_topic};
 use super::{GroupArgs, Story};
 use crate::operate::cluster::members;
 use crate::operate::failure::Failure;
-use crate::operate::group::{known, stats};
+use crate::operate::group::{known, lag_json, stats};
 use crate::operate::moment::{Times, span};
 use crate::operate::words::{count, list};
 
@@ -268,15 +268,9 @@ fn speed(stats: &ConsumeStats, behind: i64) -> String {
 }
 
 fn queue_json(queue: &MessageQueue, offsets: &OffsetWrapper, cause: Option<&Cause>) -> Value {
-    json!({
-        "topic": queue.topic,
-        "broker": queue.broker_name,
-        "queueId": queue.queue_id,
-        "brokerOffset": offsets.broker_offset,
-        "consumerOffset": offsets.consumer_offset,
-        "behind": offsets.broker_offset - offsets.consumer_offset,
-        "cause": cause.map(Cause::name),
-    })
+    let mut value = lag_json(queue, offsets);
+    value["cause"] = json!(cause.map(Cause::name));
+    value
 }
 
 async fn dead_letters(admin: &Admin, group: &str) -> Result<i64, Failure> {
