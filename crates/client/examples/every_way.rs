@@ -1,14 +1,11 @@
 //! Tries what the client does against any server, 4.9 or 5.x, Java's or ours, and says what failed:
 //! cargo run -p thrustmq-client --example every_way -- 127.0.0.1:9876
 
-use std::error::Error;
-use std::time::Duration;
+mod support;
 
 use thrustmq_client::{Admin, Client, Decision, Filter, Message, Moment, StartFrom, TopicConfig};
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use support::{Outcome, PATIENCE, until};
 
 #[tokio::main]
 async fn main() -> Outcome {
@@ -26,17 +23,6 @@ async fn main() -> Outcome {
     administer(&admin, &run).await.map_err(|error| format!("administration: {error}"))?;
     admin.delete_topic(&cluster, &run).await?;
     println!("every way works");
-    Ok(())
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) -> Outcome {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds().await {
-        if tokio::time::Instant::now() > deadline {
-            return Err(format!("not in time: {what}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
     Ok(())
 }
 

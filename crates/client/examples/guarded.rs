@@ -2,17 +2,16 @@
 //! servers:
 //! cargo run -p thrustmq-client --example guarded -- 127.0.0.1:9876 ca.pem topic user password [messages of others]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::time::Duration;
 
 use thrustmq_client::{
     Client, ClientBuilder, Compression, Credentials, Filter, Message, StartFrom, Tls, TopicConfig, Trace,
 };
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use support::{Outcome, PATIENCE, until};
 
 #[tokio::main]
 async fn main() -> Outcome {
@@ -90,17 +89,6 @@ async fn read(client: &Client, topic: &str, count: usize) -> Outcome {
         if pulled.messages.len() != count {
             return Err(format!("{} messages are there, not {count}", pulled.messages.len()).into());
         }
-    }
-    Ok(())
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) -> Outcome {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds().await {
-        if tokio::time::Instant::now() > deadline {
-            return Err(format!("not in time: {what}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }

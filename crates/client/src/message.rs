@@ -330,26 +330,13 @@ mod tests {
             ("RETRY_TOPIC", "orders"),
             ("TIMER_DEQUEUE_MS", "5"),
         ];
-        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let read = Received {
-            topic: "orders".into(),
-            queue: wire::body::MessageQueue { topic: "orders".into(), broker_name: "a".into(), queue_id: 0 },
             offset: 3,
             body: Bytes::from_static(b"b"),
             properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             flag: 9,
-            message_id: "0A".into(),
-            offset_id: String::new(),
-            commit_log_offset: 0,
-            born_at_ms: 0,
-            born_host: host,
-            stored_at_ms: 0,
-            store_host: host,
             reconsume_times: 1,
-            sys_flag: 0,
-            stored_bytes: 0,
-            body_crc: 0,
-            prepared_transaction_offset: 0,
+            ..crate::received::tests::message("orders", "0A")
         };
         let copy = Message::copy_of(&read, "copies");
         assert_eq!((copy.topic(), &copy.body()[..], copy.flag), ("copies", &b"b"[..], 9));
