@@ -10,7 +10,7 @@
 
 mod expiry;
 mod forward;
-mod logical_queue;
+pub(crate) mod logical_queue;
 mod offsets;
 mod pull;
 mod pulled;

@@ -14,7 +14,7 @@ use wire::names;
 
 use crate::attributes;
 use crate::state_file::StateFile;
-use crate::static_topics::Mapping;
+use crate::static_topics::logical_queue::Mapping;
 
 /// Unit flag of a retry topic (wire.md §13.5).
 pub const SYS_FLAG_UNIT_SUB: i32 = 2;
