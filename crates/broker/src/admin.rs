@@ -10,6 +10,7 @@ mod reset;
 mod runtime;
 mod static_topics;
 mod statistics;
+mod story;
 mod topics;
 mod unserved;
 
@@ -70,6 +71,7 @@ impl Broker {
             code::GET_CONSUMER_RUNNING_INFO => self.running_info(exchange),
             code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(exchange),
             code::RESUME_CHECK_HALF_MESSAGE => self.resume_check(exchange),
+            code::GET_MESSAGE_STORY => self.message_story(exchange),
             other => return unserved::refusal(other).map(Err),
         };
         Some(outcome)

@@ -49,7 +49,7 @@ impl Broker {
     }
 
     /// Whether the message is older than its topic keeps messages.
-    fn has_expired(&self, record: &[u8]) -> bool {
+    pub(crate) fn has_expired(&self, record: &[u8]) -> bool {
         Record::parse(record).is_ok_and(|record| {
             let queue_offset = u64::try_from(record.queue_offset).unwrap_or(0);
             self.store.has_expired(record.topic, record.queue_id, queue_offset)

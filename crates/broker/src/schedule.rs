@@ -100,6 +100,18 @@ impl Schedule {
         self.unsaved.save(|| self.file.get().map_or(Ok(()), |file| file.save(&self.offsets())))
     }
 
+    /// When a message in a queue of the schedule topic is due that was stored then; both in Unix milliseconds.
+    pub fn due_ms(&self, queue_id: u32, stored_ms: i64) -> Option<i64> {
+        let level = i32::try_from(queue_id).ok()?.checked_add(1)?;
+        (level <= self.level_count()).then(|| stored_ms.saturating_add(self.delay(level).as_millis() as i64))
+    }
+
+    /// Whether a message in a queue of the schedule topic has not gone to its own topic yet.
+    pub fn is_parked(&self, queue_id: i32, queue_offset: i64) -> bool {
+        let offsets = self.offsets.lock();
+        offsets.offset_table.get(&(queue_id.saturating_add(1))).is_none_or(|next| *next <= queue_offset)
+    }
+
     fn delay(&self, level: i32) -> Duration {
         let levels = self.levels.get().map_or(&[][..], Vec::as_slice);
         levels.get(level as usize - 1).copied().unwrap_or_default()

@@ -18,7 +18,7 @@ mod counts;
 mod histories;
 #[cfg(test)]
 mod moving;
-mod queues;
+pub(crate) mod queues;
 pub(crate) mod share;
 mod table;
 
@@ -120,6 +120,21 @@ impl Transactions {
     fn open_at_most(&self) -> u64 {
         let table = self.table.lock();
         table.open_count() as u64 + self.halves.max_offset().saturating_sub(table.followed())
+    }
+
+    /// How often the producer was asked about a half message, which has or had this offset; `None` if it is decided.
+    pub fn open_checks(&self, store: &Store, offset: u64) -> Option<u32> {
+        let mut table = self.table.lock();
+        if offset >= table.followed() {
+            queues::follow(store, &self.halves, &mut table);
+        }
+        table.find(offset).map(|open| open.checks)
+    }
+
+    /// The decision about a half message that was stored at a time in Unix milliseconds, if it is not too far behind
+    /// that.
+    pub fn decision_about(&self, store: &Store, offset: u64, stored_ms: i64) -> Option<queues::Op> {
+        queues::find_op(store, &self.ops, offset, stored_ms)
     }
 
     fn begin_end(&self, store: &Store, offset: u64) -> Option<Ending> {

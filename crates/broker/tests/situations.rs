@@ -1,6 +1,7 @@
 //! All situations that the broker is tried in, as one program: it is linked once, and one command runs a part by name,
 //! as in `cargo test -p broker --test situations transactions_end`.
 
+mod a_broker_tells_the_story_of_a_message;
 mod a_consumer_far_behind_does_not_hold_up_others;
 mod a_repeated_send_is_stored_once;
 mod administrators_ask_how_much_there_is;

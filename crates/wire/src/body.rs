@@ -7,6 +7,7 @@ mod client;
 mod route;
 mod static_topic;
 mod stats;
+mod story;
 mod topic;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,6 +16,7 @@ pub use client::*;
 pub use route::*;
 pub use static_topic::*;
 pub use stats::*;
+pub use story::*;
 pub use topic::*;
 
 /// A queue of one topic on one broker.

@@ -19,9 +19,13 @@ macro_rules! codes {
     };
 }
 
-/// What a peer asks for. The names are RocketMQ's and say what each is.
+/// What a peer asks for. The names are RocketMQ's and say what each is; codes from [`request::OURS_FROM`] on are this
+/// broker's own.
 #[allow(missing_docs)]
 pub mod request {
+    /// The first code that RocketMQ has nothing to do with.
+    pub const OURS_FROM: i32 = 810_000;
+
     codes! {
         SEND_MESSAGE = 10,
         PULL_MESSAGE = 11,
@@ -196,6 +200,7 @@ pub mod request {
         GET_LITE_GROUP_INFO = 200078,
         TRIGGER_LITE_DISPATCH = 200079,
         BATCH_ACK_MESSAGE = 200151,
+        GET_MESSAGE_STORY = 810001,
     }
 }
 

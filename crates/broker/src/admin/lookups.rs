@@ -106,7 +106,7 @@ impl Broker {
         })
     }
 
-    fn filter_of(&self, group: &str, topic: &str) -> Option<Filter> {
+    pub(super) fn filter_of(&self, group: &str, topic: &str) -> Option<Filter> {
         let by_tags = self.clients.with_consumer_group(group, |group| {
             let subscription = group?.subscriptions.get(topic)?;
             is_tag_type(&subscription.data.expression_type).then(|| Arc::clone(&subscription.filter))
@@ -117,7 +117,7 @@ impl Broker {
         }
     }
 
-    fn is_wanted(&self, filter: &Filter, entry: &QueueEntry) -> bool {
+    pub(super) fn is_wanted(&self, filter: &Filter, entry: &QueueEntry) -> bool {
         let tags_code = entry.known_tags_code();
         let in_record = || match self.store.record_at(entry.physical_offset) {
             Ok(Some(record)) => filter.wants_record(&record),

@@ -7,6 +7,7 @@ use std::io;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::outstanding::Delivered;
 use crate::state_file::{StateFile, Unsaved};
 
 /// What nobody has touched for this long is forgotten.
@@ -91,6 +92,14 @@ impl Delivery {
         open.map(|(_, offset)| until(&offset)).filter(|until| *until > now_ms).max()
     }
 
+    /// Until when a message is in somebody's hands; `None` if it was acknowledged, or is of another delivery.
+    fn held_until(&self, offset: i64) -> Option<i64> {
+        let (index, _) = self.offsets().enumerate().find(|(_, candidate)| *candidate == offset)?;
+        let own = self.visible_at.as_ref().and_then(|times| times.get(&offset)).copied();
+        let until = own.unwrap_or(self.pop_time.saturating_add(self.invisible_ms.unwrap_or(0)));
+        (!self.is_acked(index)).then_some(until)
+    }
+
     /// A message that was in the last delivery too has failed once more, unless this is the same attempt again.
     fn count_failures(&mut self, before: &Delivery) {
         if self.attempt.is_some() && self.attempt == before.attempt {
@@ -173,6 +182,14 @@ impl Orders {
             return None;
         }
         delivery.blocked_until(invisible_ms, now_ms)
+    }
+
+    /// The delivery of one message that is neither acknowledged nor over.
+    pub fn delivery_of(&self, key: &OrderKey<'_>, offset: i64, now_ms: i64) -> Option<Delivered> {
+        let table = self.table.lock();
+        let delivery = table.table.get(&key.text())?.get(&key.queue)?;
+        let due_ms = delivery.held_until(offset)?;
+        (due_ms > now_ms).then_some(Delivered { pop_time: delivery.pop_time, due_ms, is_orderly: true })
     }
 
     /// Notes a delivery; gives for each message how often it has failed before.

@@ -59,6 +59,17 @@ impl Checkpoint {
     }
 }
 
+/// A delivery of one message that is not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// When it was popped, Unix milliseconds.
+    pub pop_time: i64,
+    /// When it comes back, Unix milliseconds.
+    pub due_ms: i64,
+    /// It was popped in order.
+    pub is_orderly: bool,
+}
+
 /// What names a checkpoint in an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Named<'a> {
@@ -265,6 +276,29 @@ impl Outstanding {
     pub fn in_flight(&self, topic: &str, group: &str, queue: i32) -> i64 {
         let subject = self.subjects.get(topic).and_then(|groups| groups.get(group));
         subject.and_then(|subject| self.in_flight.get(&(*subject, queue))).copied().unwrap_or(0)
+    }
+
+    /// Deliveries of one message to a group that are not acknowledged. Looks at all checkpoints if the group has any
+    /// in that queue.
+    pub fn deliveries_of<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queue: i32,
+        offset: i64,
+    ) -> impl Iterator<Item = Delivered> + 'a {
+        let holds = move |checkpoint: &&Checkpoint| {
+            checkpoint.queue == queue
+                && &*checkpoint.topic == topic
+                && &*checkpoint.group == group
+                && checkpoint.open_offsets().any(|open| open == offset)
+        };
+        let some = (self.in_flight(topic, group, queue) > 0).then(|| self.checkpoints.values());
+        some.into_iter().flatten().filter(holds).map(|checkpoint| Delivered {
+            pop_time: checkpoint.pop_time,
+            due_ms: checkpoint.due_ms,
+            is_orderly: false,
+        })
     }
 
     /// Number of checkpoints.

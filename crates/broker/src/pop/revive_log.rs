@@ -19,7 +19,7 @@ use wire::hash;
 use wire::properties as props;
 use wire::record::{Message, Record};
 
-use super::outstanding::{Checkpoint, Named, Outstanding};
+use super::outstanding::{Checkpoint, Delivered, Named, Outstanding};
 use super::record::{ACK_TAG, AckBody, BATCH_ACK_TAG, CHECKPOINT_TAG, CheckpointBody};
 
 /// Prefix of the topic's name; the cluster follows.
@@ -484,6 +484,15 @@ impl ReviveLog {
             .iter()
             .enumerate()
             .map(|(id, revive)| (id as i32, revive.outstanding.lock().done_until() as i64 - 1))
+    }
+
+    /// Deliveries of one message to a group that are not acknowledged.
+    pub fn deliveries_of(&self, topic: &str, group: &str, queue: i32, offset: i64) -> Vec<Delivered> {
+        let mut all = Vec::new();
+        for revive in &self.queues {
+            all.extend(revive.outstanding.lock().deliveries_of(topic, group, queue, offset));
+        }
+        all
     }
 
     /// Messages of a group on a queue that are delivered and not acknowledged.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use store::{Queue, QueueEntry, Store};
+use store::{Boundary, Queue, QueueEntry, Store};
 use wire::properties as props;
 use wire::record::Record;
 
@@ -23,6 +23,8 @@ pub(crate) const IMMUNITY: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
 
 /// Entries read at a time.
 const READ_AT_ONCE: u32 = 64;
+/// Decisions that are looked at for the one about a half message.
+const DECISIONS_MAX: u64 = 1024;
 /// Size field of entries that stand for no message.
 const FILLER_SIZE: u32 = 0x7FFF_FFFF;
 
@@ -93,6 +95,34 @@ fn named(record: &Record<'_>) -> Vec<u64> {
     }
     let offsets = record.body.split(|byte| *byte == b',');
     offsets.filter_map(|offset| std::str::from_utf8(offset).ok()?.trim().parse().ok()).collect()
+}
+
+/// A decision about half messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Op {
+    /// Its offset in the op queue.
+    pub offset: u64,
+    /// When it was stored, Unix milliseconds.
+    pub stored_ms: i64,
+}
+
+/// The decision about the half message at an offset, among the first that were stored after it.
+pub(crate) fn find_op(store: &Store, ops: &Queue, half: u64, half_stored_ms: i64) -> Option<Op> {
+    let from = u64::try_from(store.offset_by_time(ops, half_stored_ms, Boundary::Lower)).ok()?;
+    let until = ops.max_offset().min(from.saturating_add(DECISIONS_MAX));
+    let mut next = from;
+    while next < until {
+        let entries = store.entries(ops, next, READ_AT_ONCE);
+        for (entry, offset) in entries.iter().zip(next..).filter(|(entry, _)| entry.size != FILLER_SIZE) {
+            let Some(bytes) = read(store, entry.physical_offset) else { continue };
+            let Ok(record) = Record::parse(&bytes) else { continue };
+            if record.property(MOVED).is_none() && named(&record).contains(&half) {
+                return Some(Op { offset, stored_ms: record.store_timestamp });
+            }
+        }
+        next += (entries.len() as u64).max(1);
+    }
+    None
 }
 
 fn read(store: &Store, physical: u64) -> Option<Vec<u8>> {

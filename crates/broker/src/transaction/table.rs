@@ -186,6 +186,11 @@ impl Table {
         self.open.get(&offset)
     }
 
+    /// The open half message that has or had `offset`.
+    pub fn find(&self, offset: u64) -> Option<&Open> {
+        self.open.get(self.moved.get(&offset).unwrap_or(&offset))
+    }
+
     /// Begins a decision about the half message that has or had `offset`; `None` when it is decided already.
     pub fn begin_end(&mut self, offset: u64) -> Option<Ending> {
         let offset = self.moved.get(&offset).copied().unwrap_or(offset);

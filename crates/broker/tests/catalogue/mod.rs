@@ -181,6 +181,13 @@ const TESTED: &[Family] = &[
         &[(BROKER, "popped_messages_come_back.rs")],
     ),
     (
+        &[GET_MESSAGE_STORY],
+        &[
+            (BROKER, "a_broker_tells_the_story_of_a_message.rs"),
+            ("crates/thrust/tests/command_line/", "doctor_and_explanations.rs"),
+        ],
+    ),
+    (
         &[RECALL_MESSAGE, GET_TIMER_CHECK_POINT, GET_TIMER_METRICS, SWITCH_TIMER_ENGINE],
         &[(BROKER, "timer_messages_come_at_their_time.rs")],
     ),
@@ -371,7 +378,7 @@ pub fn page() -> String {
     let mut page = String::from(
         "# Requests\n\n\
          <!-- Written by `cargo run -p broker --example requests_page > docs/requests.md`; a test compares. -->\n\n\
-         Every request code of RocketMQ 5.5, and what becomes of it here. \
+         Every request code of RocketMQ 5.5, and what becomes of it here; codes from 810000 on are [ours](#requests-of-our-own). \
          Refused ones get code 3 with the text of the reason.\n\n\
          | code | name | served by, or why not | tested by |\n|---|---|---|---|\n",
     );
@@ -394,5 +401,6 @@ pub fn page() -> String {
             .collect();
         let _ = writeln!(page, "| {code} | `{name}` | {text} | {} |", names.join(", "));
     }
+    page += include_str!("ours.md");
     page
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use wire::body::{MessageQueue, SubscriptionData};
+use wire::body::{MessageQueue, MessageStory, SubscriptionData};
 use wire::code::{request, response};
 use wire::ids::OffsetId;
 
@@ -135,6 +135,24 @@ impl Admin {
         let answer = self.shared.ask(&address, request::VIEW_MESSAGE_BY_ID, &fields, &[]).await?;
         let messages = read_all(&Bytes::from(answer.body), &self.name_of(&address), &address)?;
         messages.into_iter().next().ok_or_else(|| Error::malformed(&address, "it has no message"))
+    }
+
+    /// What the broker at `address` knows of a message, by its unique key or offset id; it looks in all topics if none is
+    /// named. `None` from a broker that tells no stories, as Java's do not.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or does not know the message.
+    pub async fn message_story(
+        &self,
+        address: &str,
+        topic: Option<&str>,
+        id: &str,
+    ) -> Result<Option<MessageStory>, Error> {
+        let fields = Fields::new().text("msgId", id).maybe("topic", topic);
+        match self.get(address, request::GET_MESSAGE_STORY, fields).await {
+            Err(error) if error.broker_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => Ok(None),
+            told => told.map(Some),
+        }
     }
 
     /// The messages with a unique key, which is the id that producers and consumers see. There is more than one after

@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use wire::body::TimerMetrics;
+use wire::properties::TIMER_OUT_MS;
+use wire::record::Record;
 
-use super::State;
+use super::{State, due_of};
 use crate::store::Store;
 
 /// A snapshot of figures.
@@ -61,6 +63,13 @@ impl Store {
     /// Java's fields of `config/timercheck` as last saved, big-endian; `None` without a timer.
     pub fn timer_checkpoint(&self) -> Option<[u8; 56]> {
         Some(self.timer.as_ref()?.state.lock().checkpoint.java_bytes())
+    }
+
+    /// When a message of the timer topic is due, Unix milliseconds; `None` if it says no slot, or without a timer.
+    pub fn timer_due(&self, record: &Record<'_>) -> Option<i64> {
+        let precision = self.timer.as_ref()?.options.precision();
+        let out_ms = record.property(TIMER_OUT_MS)?.parse().ok()?;
+        Some(due_of(record, out_ms, precision))
     }
 
     /// How many messages wait for each topic; `None` without a timer.

@@ -2,6 +2,7 @@
 
 mod group;
 mod message;
+mod told;
 mod topic;
 
 use clap::{Args, Subcommand};

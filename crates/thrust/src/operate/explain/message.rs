@@ -5,7 +5,7 @@ use thrustmq_client::{Admin, Received};
 use wire::names::{HALF_TOPIC, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, dlq_topic};
 use wire::properties as props;
 
-use super::{MessageArgs, Story};
+use super::{MessageArgs, Story, told};
 use crate::operate::consume::message_json;
 use crate::operate::failure::Failure;
 use crate::operate::message::search::{Form, SAME_ID_MAX, find, forms_of_id, not_there};
@@ -32,17 +32,25 @@ pub async fn run(args: &MessageArgs) -> Result<(), Failure> {
     let place = Place::of(message);
     tell_origin(message, &mut story);
     tell_others(&args.id, form, others, &mut story);
+    let own = (place == Place::Own).then_some(message.queue.topic.as_str());
+    let told = told::told(&admin, message, own).await;
     let tracks = match place {
         Place::Own => {
             tell_past(message, &mut story);
             tell_surroundings(&admin, message, &mut story).await;
-            tracks(&admin, message).await?
+            match &told {
+                Some(told) => told::tracks(told, message),
+                None => tracks(&admin, message).await?,
+            }
         }
         _ => {
             tell_waiting(message, place, &mut story);
             Vec::new()
         }
     };
+    if let Some(told) = &told {
+        told::tell(told, &mut story);
+    }
     for track in &tracks {
         tell_group(message, track, &mut story);
     }
@@ -55,6 +63,7 @@ pub async fn run(args: &MessageArgs) -> Result<(), Failure> {
         "message": message_json(message),
         "place": place.name(),
         "groups": tracks.iter().map(tracked_json).collect::<Vec<_>>(),
+        "broker": told,
     });
     story.print(facts, args.target.json)
 }
