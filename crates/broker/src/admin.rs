@@ -71,6 +71,10 @@ impl Broker {
             code::GET_CONSUMER_RUNNING_INFO => self.running_info(exchange),
             code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(exchange),
             code::RESUME_CHECK_HALF_MESSAGE => self.resume_check(exchange),
+            code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => self.limit_cold_reads(exchange),
+            code::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => self.free_cold_reads(exchange),
+            code::GET_COLD_DATA_FLOW_CTR_INFO => self.cold_reads(exchange),
+            code::SET_COMMITLOG_READ_MODE => self.set_read_ahead(exchange),
             code::GET_MESSAGE_STORY => self.message_story(exchange),
             other => return unserved::refusal(other).map(Err),
         };

@@ -12,6 +12,7 @@ mod assignment;
 mod attributes;
 mod broadcast;
 mod clients;
+mod cold;
 mod exchange;
 pub mod filter;
 mod groups;
@@ -58,6 +59,7 @@ use crate::admin::Configuration;
 use crate::assignment::RequestModes;
 use crate::broadcast::BroadcastOffsets;
 use crate::clients::Clients;
+use crate::cold::ColdReads;
 use crate::filter::ConsumerFilters;
 use crate::groups::Groups;
 use crate::hold::Hold;
@@ -121,6 +123,7 @@ pub struct Broker {
     pop: Pop,
     request_modes: RequestModes,
     clients: Clients,
+    cold_reads: ColdReads,
     filters: Arc<ConsumerFilters>,
     locks: QueueLocks,
     hold: Arc<Hold>,
@@ -209,6 +212,7 @@ impl Broker {
             pop,
             request_modes,
             clients: Clients::default(),
+            cold_reads: ColdReads::default(),
             filters,
             locks: QueueLocks::default(),
             hold,

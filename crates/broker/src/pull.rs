@@ -16,6 +16,7 @@ use wire::names;
 
 use crate::Broker;
 use crate::broadcast::{Place, Reader};
+use crate::cold;
 use crate::exchange::{Exchange, Outcome, Refusal, Reply, send_refusal};
 use crate::filter::{Filter, SQL92, is_tag_type};
 use crate::readers;
@@ -125,11 +126,39 @@ impl Broker {
         self.offsets.commit(&pull.group, topic, pull.queue.id() as i32, offset, step, self.now_ms());
     }
 
-    /// Has a pull read on a thread that may wait for the disk.
-    fn read_later(&self, channel: &Arc<Channel>, asked: Asked) -> Outcome {
+    /// Has a pull read on a thread that may wait for the disk, unless its group has had enough from there.
+    fn read_later(self: &Arc<Self>, channel: &Arc<Channel>, asked: Asked) -> Outcome {
+        if self.is_cold_limited(&asked.pull.group) {
+            return self.hold_back(channel, asked);
+        }
         let (held, reply_to) = (readers::hold(channel)?, asked.reply_to);
         let work = |broker: &Arc<Broker>| broker.answer_later(asked, held);
         self.readers.submit(Arc::clone(channel), reply_to, Box::new(work))
+    }
+
+    /// Puts off a pull of a group that has had enough from the disk, as Java does: a push consumer comes again by
+    /// itself, another gets one message after a pause.
+    fn hold_back(self: &Arc<Self>, channel: &Arc<Channel>, mut asked: Asked) -> Outcome {
+        let is_pushed = self.clients.with_consumer_group(&asked.pull.group, |online| {
+            online.is_some_and(|online| online.consume_type == "CONSUME_PASSIVELY")
+        });
+        if is_pushed {
+            let remark = "This consumer group is reading cold data. It has been flow control";
+            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+        }
+        let held = readers::hold(channel)?;
+        let (channel, reply_to) = (Arc::clone(channel), asked.reply_to);
+        asked.pull.limits.max_count = 1;
+        let broker = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(cold::PAUSE).await;
+            let Some(broker) = broker.upgrade() else { return };
+            let work = |broker: &Arc<Broker>| broker.answer_later(asked, held);
+            if let Err(refusal) = broker.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
+                send_refusal(&channel, reply_to, &refusal);
+            }
+        });
+        Ok(())
     }
 
     /// Answers a pull from a thread that may wait for the disk, or lets it wait for messages.
@@ -137,7 +166,10 @@ impl Broker {
         let mut out = Vec::new();
         match self.read(&asked.pull, Reach::Disk) {
             Ok(Some(result)) if asked.waits(&result) => return self.suspend(asked, held),
-            Ok(Some(result)) => self.write_answer(&asked.pull, &result, asked.reply_to, &mut out),
+            Ok(Some(result)) => {
+                self.note_cold_read(&asked.pull.group, result.records.byte_len());
+                self.write_answer(&asked.pull, &result, asked.reply_to, &mut out);
+            }
             Ok(None) => {}
             Err(refusal) => asked.reply_to.write(&mut out, refusal.code, Some(&refusal.remark)),
         }

@@ -69,6 +69,7 @@ pub fn of(settings: &Settings) -> Options {
             settings.max_transfer_bytes_on_message_in_memory,
             settings.max_transfer_count_on_message_in_memory,
         ),
+        read_ahead: settings.data_read_ahead_enable,
         transfer_on_disk: transfer(
             settings.max_transfer_bytes_on_message_in_disk,
             settings.max_transfer_count_on_message_in_disk,

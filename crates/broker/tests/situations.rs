@@ -24,6 +24,7 @@ mod every_request_code_is_accounted_for;
 mod failed_consumption_is_retried_then_dead;
 mod fsync_failure_while_sending;
 mod fuzz_corpus;
+mod groups_that_read_from_disk_have_a_limit;
 mod java_extensions_are_read;
 mod java_hands_over_open_transactions;
 mod killed_broker_forgets_no_decision;

@@ -267,6 +267,14 @@ settings! {
         /// Most messages that one pull takes from the disk.
         max_transfer_count_on_message_in_disk: usize = 8,
             "maxTransferCountOnMessageInDisk", live, within 1, 65536;
+        /// Limit how much groups read that is not in memory.
+        cold_data_flow_control_enable: bool = false, "coldDataFlowControlEnable", live;
+        /// Bytes from the disk that one group gets in 5 s, unless an administrator gives it a limit of its own.
+        cg_cold_read_threshold: u64 = 3 * MIB, "cgColdReadThreshold", live;
+        /// Bytes from the disk that all groups get in 5 s, together.
+        global_cold_read_threshold: u64 = 100 * MIB, "globalColdReadThreshold", live;
+        /// Have the disk read more than was asked for, for readers that pass over the log.
+        data_read_ahead_enable: bool = true, "dataReadAheadEnable", live;
         /// Percent of the machine's memory that the newest messages are taken to be in.
         access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio", live, within 0, 100;
         /// Most bytes of a consume queue, 20 for each message, that one pull with a filter passes over.

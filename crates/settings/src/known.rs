@@ -52,7 +52,7 @@ pub(crate) const CLASSES: [Class; 32] = [
         "filter",
         "the length of bitmaps follows from expectConsumerNumUseFilter and maxErrorRateOfBloomFilter",
     ),
-    class("cold", "there is no throttle for cold reads"),
+    class("cold", "limits of cold reads are as they were set; what is in memory is asked of the system"),
     class("tiered", "tiered storage is not served yet"),
     class("metrics", "metrics are not served yet"),
     class("proxy", "the proxy is not served yet"),

@@ -137,6 +137,10 @@ impl<L: Layer> File for LayeredFile<L> {
         self.below.read_ahead(from, until);
     }
 
+    fn expect_streams(&self, streams: bool) {
+        self.below.expect_streams(streams);
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.layer.write_at(&*self.below, &self.path, bytes, offset)
     }

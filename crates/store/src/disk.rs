@@ -58,6 +58,8 @@ pub trait File: Send + Sync {
     }
     /// Begins to bring a range into memory, without waiting until it is there. A hint: it cannot fail.
     fn read_ahead(&self, _from: u64, _until: u64) {}
+    /// Says whether whoever reads goes on where a read ended, so that the system may read in advance. Advice only.
+    fn expect_streams(&self, _streams: bool) {}
     /// Writes all of `bytes` at `offset`. After an error any part of them may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Reserves space for a range so that writing there cannot run out of it. File systems that cannot do this
@@ -289,6 +291,13 @@ impl File for RealFile {
         let Some(len) = until.checked_sub(from).and_then(NonZeroU64::new) else { return };
         if let Err(errno) = rustix::fs::fadvise(&self.0, from, Some(len), Advice::WillNeed) {
             tracing::debug!("no read-ahead: {errno}");
+        }
+    }
+
+    fn expect_streams(&self, streams: bool) {
+        let advice = if streams { Advice::Normal } else { Advice::Random };
+        if let Err(errno) = rustix::fs::fadvise(&self.0, 0, None, advice) {
+            tracing::debug!("no advice about reads: {errno}");
         }
     }
 

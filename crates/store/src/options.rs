@@ -92,6 +92,8 @@ pub struct Options {
     pub transfer_in_memory: Transfer,
     /// Limit of an answer from disk (`maxTransfer…OnMessageInDisk`).
     pub transfer_on_disk: Transfer,
+    /// Have the disk read more than a reader asks for, if it passes over the log.
+    pub read_ahead: bool,
     /// Queue files kept open at most.
     pub open_queue_files_max: usize,
     /// Bytes of queue entries that may wait in memory for their files, 20 for each message; above this nothing is
@@ -134,6 +136,7 @@ pub(crate) struct Live {
     pub in_memory_bytes: u64,
     pub transfer_in_memory: Transfer,
     pub transfer_on_disk: Transfer,
+    pub read_ahead: bool,
 }
 
 impl From<&Options> for Live {
@@ -154,6 +157,7 @@ impl From<&Options> for Live {
             in_memory_bytes: options.in_memory_bytes,
             transfer_in_memory: options.transfer_in_memory,
             transfer_on_disk: options.transfer_on_disk,
+            read_ahead: options.read_ahead,
         }
     }
 }
@@ -208,6 +212,7 @@ impl Default for Options {
             in_memory_bytes: 4 << 30,
             transfer_in_memory: Transfer { bytes: 262_144, count: 32 },
             transfer_on_disk: Transfer { bytes: 65_536, count: 8 },
+            read_ahead: true,
             open_queue_files_max: 512,
             queue_tail_bytes_max: 256 << 20,
             queue_table_rows_min: 1000,

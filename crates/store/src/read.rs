@@ -225,7 +225,7 @@ impl Store {
             return Ok(None);
         }
         let Collecting { mut records, next, farthest, removing, log_end, .. } = collecting;
-        if !records.settle(reach, log_end)? {
+        if !records.settle(reach, log_end, live.read_ahead)? {
             return Ok(None);
         }
         self.drop_unsound(queue, &mut records)?;
@@ -297,7 +297,7 @@ impl Store {
         }
         let mut one = Records::default();
         one.push(segment, unit);
-        if !one.settle(reach, self.log.end())? {
+        if !one.settle(reach, self.log.end(), false)? {
             return Ok(None);
         }
         self.drop_unsound(queue, &mut one)?;

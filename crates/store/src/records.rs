@@ -172,8 +172,14 @@ impl Records {
         self.bytes += entry.size as usize;
     }
 
-    /// Sees to it that the bytes can be had without waiting; false if they cannot within `reach`.
-    pub(crate) fn settle(&mut self, reach: Reach, log_end: u64) -> Result<bool, StoreError> {
+    /// Sees to it that the bytes can be had without waiting; false if they cannot within `reach`. With `read_ahead` the
+    /// disk reads what is likely to be wanted next, too.
+    pub(crate) fn settle(
+        &mut self,
+        reach: Reach,
+        log_end: u64,
+        read_ahead: bool,
+    ) -> Result<bool, StoreError> {
         let all_from = |from: u64| self.parts.iter().all(|part| part.at >= from);
         if let Reach::Memory { behind_max } = reach
             && !all_from(log_end.saturating_sub(behind_max))
@@ -187,7 +193,10 @@ impl Records {
         match reach {
             Reach::Memory { .. } if mapped => Ok(self.is_in_memory()),
             Reach::Memory { .. } => self.fetch(|segment, buffer, at| segment.file.read_cached_at(buffer, at)),
-            Reach::Disk => self.fetch_from_disk(mapped && self.is_in_memory(), log_end).map(|()| true),
+            Reach::Disk => {
+                let in_memory = mapped && self.is_in_memory();
+                self.fetch_from_disk(in_memory, log_end, read_ahead).map(|()| true)
+            }
         }
     }
 
@@ -195,8 +204,8 @@ impl Records {
         self.stretches().all(|stretch| stretch.segment.is_in_memory(stretch.from, stretch.until))
     }
 
-    fn fetch_from_disk(&mut self, in_memory: bool, log_end: u64) -> Result<(), StoreError> {
-        if let Some((from, until)) = self.one_read(in_memory) {
+    fn fetch_from_disk(&mut self, in_memory: bool, log_end: u64, read_ahead: bool) -> Result<(), StoreError> {
+        if let Some((from, until)) = self.one_read(in_memory, read_ahead) {
             return self.fetch_at_once(from, until.min(log_end));
         }
         if !in_memory {
@@ -210,11 +219,11 @@ impl Records {
 
     /// The stretch of the log to read in one go, if the records lie so that this is best: with what will be wanted
     /// next, when the disk has to be waited for anyway and the reader passes over the log.
-    fn one_read(&self, in_memory: bool) -> Option<(u64, u64)> {
+    fn one_read(&self, in_memory: bool, read_ahead: bool) -> Option<(u64, u64)> {
         let (first, last) = (self.parts.first()?, self.parts.last()?);
         let span = last.until().checked_sub(first.at).filter(|span| *span <= READ_AHEAD_BYTES)?;
         let ordered = self.parts.is_sorted_by_key(|part| part.at) && first.segment == last.segment;
-        if in_memory {
+        if in_memory || !read_ahead {
             let near = self.parts.len() > 1 && span <= self.parts.len() as u64 * COPIED_PER_CALL;
             return (ordered && near).then_some((first.at, first.at + span));
         }

@@ -336,7 +336,13 @@ impl Store {
         if matches!(live.flush, FlushMode::Sync { .. }) != self.is_sync() {
             live.flush = self.live.load().flush;
         }
-        self.live.store(Arc::new(live));
+        let streams = live.read_ahead;
+        let before = self.live.swap(Arc::new(live));
+        if before.read_ahead != streams {
+            for segment in self.log.segments().iter() {
+                segment.file.expect_streams(streams);
+            }
+        }
         self.cleaner.raise();
     }
 

@@ -74,6 +74,15 @@ impl Broker {
         self.settings.store(Arc::new(settings));
     }
 
+    /// Turns reading ahead on or off until the broker stops.
+    pub(crate) fn change_read_ahead(&self, read_ahead: bool) {
+        let mut state = self.configuration.state.lock();
+        state.wanted.data_read_ahead_enable = read_ahead;
+        let mut in_force = (*self.settings.load_full()).clone();
+        in_force.data_read_ahead_enable = read_ahead;
+        self.take_over(in_force);
+    }
+
     /// Nameservers compare versions, so the topics get a new one, and then hear of what is allowed now.
     fn tell_new_permission(self: &Arc<Self>) -> Outcome {
         self.topics.bump_version(self.now_ms())?;

@@ -7,14 +7,13 @@ use crate::exchange::Refusal;
 const POP_ROCKSDB: &str =
     "the state of pops is in the revive log already, which is where this request would bring it";
 const LITE: &str = "lite topics come later";
-const COLD_DATA: &str = "cold reads never slow down others here, and their limits come later";
 const ROCKSDB: &str = "there is no RocksDB here; topics, groups and queues are in files";
 const REPLICATION: &str = "replication comes later; this broker is a master without slaves";
 const CONTROLLER: &str = "there is no controller in this process";
 const CONTAINER: &str = "there is no broker container; start another process";
 const ACL: &str = "users and permissions come later; let a firewall protect this port";
 
-const UNSERVED: [(i32, &str); 50] = [
+const UNSERVED: [(i32, &str); 46] = [
     (code::SWITCH_TIMER_ENGINE, ROCKSDB),
     (code::POP_ROLLBACK, POP_ROCKSDB),
     (code::POP_LITE_MESSAGE, LITE),
@@ -26,10 +25,6 @@ const UNSERVED: [(i32, &str); 50] = [
     (code::GET_LITE_CLIENT_INFO, LITE),
     (code::GET_LITE_GROUP_INFO, LITE),
     (code::TRIGGER_LITE_DISPATCH, LITE),
-    (code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG, COLD_DATA),
-    (code::REMOVE_COLD_DATA_FLOW_CTR_CONFIG, COLD_DATA),
-    (code::GET_COLD_DATA_FLOW_CTR_INFO, COLD_DATA),
-    (code::SET_COMMITLOG_READ_MODE, COLD_DATA),
     (code::CHECK_ROCKSDB_CQ_WRITE_PROGRESS, ROCKSDB),
     (code::EXPORT_ROCKSDB_CONFIG_TO_JSON, ROCKSDB),
     (code::NOTIFY_MIN_BROKER_ID_CHANGE, REPLICATION),

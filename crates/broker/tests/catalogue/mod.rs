@@ -181,6 +181,15 @@ const TESTED: &[Family] = &[
         &[(BROKER, "popped_messages_come_back.rs")],
     ),
     (
+        &[
+            UPDATE_COLD_DATA_FLOW_CTR_CONFIG,
+            REMOVE_COLD_DATA_FLOW_CTR_CONFIG,
+            GET_COLD_DATA_FLOW_CTR_INFO,
+            SET_COMMITLOG_READ_MODE,
+        ],
+        &[(BROKER, "groups_that_read_from_disk_have_a_limit.rs"), (MQADMIN, "Brokers.java")],
+    ),
+    (
         &[GET_MESSAGE_STORY],
         &[
             (BROKER, "a_broker_tells_the_story_of_a_message.rs"),

@@ -154,7 +154,7 @@ impl Admin {
         if answer.body.is_empty() { Ok(None) } else { crate::shared::decode(address, &answer).map(Some) }
     }
 
-    /// Limits how much cold data a group may read, in bytes per second.
+    /// Limits how much cold data a group may read, in bytes of five seconds.
     ///
     /// # Errors
     /// When the broker does not answer or refuses.

@@ -117,7 +117,7 @@ impl Store {
         }
         let Collecting { mut records, next, .. } = collecting;
         // Nothing here was written a moment ago: whether it is in memory is always looked at.
-        if !records.settle(reach, u64::MAX)? {
+        if !records.settle(reach, u64::MAX, true)? {
             return Ok(None);
         }
         records.retain(|bytes, index, at| Ok(is_wanted(bytes, index, at, queue, filter)))?;

@@ -103,7 +103,7 @@ pub const COMMANDS: &[Command] = &[
             flag("c", "clusterName", "the cluster to say it to"),
             required("m", "commitLogReadAheadMode", "0 as usual, 1 here and there"),
         ],
-        differs: REFUSED_HERE,
+        differs: "",
         run: |call| Box::pin(read_ahead(call)),
     },
     Command {
@@ -113,7 +113,7 @@ pub const COMMANDS: &[Command] = &[
             flag("b", "brokerAddr", "the broker to ask"),
             flag("c", "clusterName", "the cluster to ask"),
         ],
-        differs: REFUSED_HERE,
+        differs: "",
         run: |call| Box::pin(cold_readers(call)),
     },
     Command {
@@ -123,9 +123,9 @@ pub const COMMANDS: &[Command] = &[
             flag("b", "brokerAddr", "the broker to say it to"),
             flag("c", "clusterName", "the cluster to say it to"),
             required("g", "consumerGroup", "name of the group"),
-            required("v", "threshold", "bytes per second"),
+            required("v", "threshold", "bytes in five seconds"),
         ],
-        differs: REFUSED_HERE,
+        differs: "",
         run: |call| Box::pin(limit_cold_reader(call)),
     },
     Command {
@@ -136,7 +136,7 @@ pub const COMMANDS: &[Command] = &[
             flag("c", "clusterName", "the cluster to say it to"),
             required("g", "consumerGroup", "name of the group"),
         ],
-        differs: REFUSED_HERE,
+        differs: "",
         run: |call| Box::pin(free_cold_reader(call)),
     },
 ];

@@ -24,6 +24,16 @@ final class Brokers {
         plan.check("exportMetadata", Brokers::exportMetadata);
         plan.check("exportConfigs", Brokers::exportConfigs);
         plan.check("exportMetrics", Brokers::exportMetrics);
+        plan.check("getColdDataFlowCtrInfo", house -> Console.run("getColdDataFlowCtrInfo", "-b", house.broker).fine()
+            .says("\"cgColdReadThreshold\"", "3145728", "\"globalColdReadThreshold\"", "\"runtimeTable\""));
+        plan.check("updateColdDataFlowCtrGroupConfig", Brokers::limitColdReads);
+        plan.check("removeColdDataFlowCtrGroupConfig", house -> Console.run("removeColdDataFlowCtrGroupConfig", "-b", house.broker, "-g", "nobody").fine()
+            .says("remove broker cold read threshold success, " + house.broker));
+        plan.check("setCommitLogReadAheadMode", house -> {
+            for (String mode : new String[] {"1", "0"}) {
+                Console.run("setCommitLogReadAheadMode", "-b", house.broker, "-m", mode).fine().says("set commitlog readahead mode success, mode: " + mode);
+            }
+        });
         plan.alone("cleanExpiredCQ", house -> Console.run("cleanExpiredCQ", "-b", house.broker).fine().says("success"));
         plan.alone("cleanUnusedTopic", house -> Console.run("cleanUnusedTopic", "-b", house.broker).fine().says("success"));
         plan.alone("deleteExpiredCommitLog", Brokers::deleteExpired);
@@ -51,6 +61,15 @@ final class Brokers {
         Console.run("getBrokerConfig", "-b", house.broker).fine().matches("^defaultQueryMaxNum +=  33$");
         Console.run("updateBrokerConfig", "-b", house.broker, "-k", "defaultQueryMaxNum", "-v", "x").says("CODE: 1", "defaultQueryMaxNum = \"x\" is not accepted");
         Console.run("updateBrokerConfig", "-b", house.broker, "-k", "brokerConfigPath", "-v", "/tmp/x").says("CODE: ", "brokerConfigPath");
+    }
+
+    private static void limitColdReads(House house) {
+        Console.run("updateColdDataFlowCtrGroupConfig", "-c", CLUSTER, "-g", house.consumerGroup, "-v", "12345").fine()
+            .says("updateColdDataFlowCtrGroupConfig success, " + house.broker);
+        Console.run("getColdDataFlowCtrInfo", "-c", CLUSTER).fine().matches("\"" + house.consumerGroup + "\": ?12345");
+        Console.run("updateColdDataFlowCtrGroupConfig", "-b", house.broker, "-g", house.consumerGroup, "-v", "much").says("CODE: 1", "no number of bytes");
+        Console.run("removeColdDataFlowCtrGroupConfig", "-b", house.broker, "-g", house.consumerGroup).fine().says("success");
+        Console.run("getColdDataFlowCtrInfo", "-b", house.broker).fine().lacks("12345");
     }
 
     private static void deleteExpired(House house) throws Exception {

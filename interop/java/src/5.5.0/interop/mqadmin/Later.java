@@ -9,7 +9,6 @@ import interop.mqadmin.Mqadmin.Plan;
 final class Later {
     private static final String REPLICATION = "replication comes later";
     private static final String CONTROLLER = "there is no controller in this process";
-    private static final String COLD_DATA = "cold reads never slow down others here";
     private static final String USERS = "users and permissions come later";
     /** Stand for what only the running house knows. */
     private static final Object ADDRESS = new Object();
@@ -28,11 +27,6 @@ final class Later {
         refused(plan, CONTROLLER, "updateControllerConfig", "-a", ADDRESS, "-k", "k", "-v", "v");
         refused(plan, CONTROLLER, "electMaster", "-a", ADDRESS, "-b", 0, "-bn", BROKER, "-c", CLUSTER);
         refused(plan, CONTROLLER, "cleanBrokerMetadata", "-a", ADDRESS, "-bn", BROKER, "-c", CLUSTER, "-b", 1);
-
-        refused(plan, COLD_DATA, "getColdDataFlowCtrInfo", "-b", ADDRESS);
-        refused(plan, COLD_DATA, "updateColdDataFlowCtrGroupConfig", "-b", ADDRESS, "-g", "g", "-v", 100);
-        refused(plan, COLD_DATA, "removeColdDataFlowCtrGroupConfig", "-b", ADDRESS, "-g", "g");
-        refused(plan, COLD_DATA, "setCommitLogReadAheadMode", "-b", ADDRESS, "-m", 1);
 
         refused(plan, USERS, "createUser", "-b", ADDRESS, "-u", "u", "-p", "p");
         refused(plan, USERS, "updateUser", "-b", ADDRESS, "-u", "u", "-p", "p");
