@@ -2,9 +2,9 @@
 //! them (2001–2004).
 //!
 //! What the readers fetch for a pull is counted by group and over all groups, in windows of [`WINDOW_MS`]. With
-//! `coldDataFlowControlEnable`, a group that has had its share of a window, or whose turn it is not because all
-//! together have had theirs, is told to come back later if it is pushed to, and gets one message after a pause if it
-//! pulls. What is in memory is never held back: only pulls that the threads for reading from disk would serve come here.
+//! `coldDataFlowControlEnable`, a group that has had its share of a window, or that comes when all together have had
+//! theirs, is told to come back later if it is pushed to, and gets one message after a pause if it pulls. What is in
+//! memory is never held back: only pulls that the threads for reading from disk would serve come here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -387,7 +387,8 @@ pub fn page() -> String {
     let mut page = String::from(
         "# Requests\n\n\
          <!-- Written by `cargo run -p broker --example requests_page > docs/requests.md`; a test compares. -->\n\n\
-         Every request code of RocketMQ 5.5, and what becomes of it here; codes from 810000 on are [ours](#requests-of-our-own). \
+         Every request code of RocketMQ 5.5, and what becomes of it here; \
+         codes from 810000 on are [ours](#requests-of-our-own). \
          Refused ones get code 3 with the text of the reason.\n\n\
          | code | name | served by, or why not | tested by |\n|---|---|---|---|\n",
     );

@@ -137,8 +137,8 @@ impl Admin {
         messages.into_iter().next().ok_or_else(|| Error::malformed(&address, "it has no message"))
     }
 
-    /// What the broker at `address` knows of a message, by its unique key or offset id; it looks in all topics if none is
-    /// named. `None` from a broker that tells no stories, as Java's do not.
+    /// What the broker at `address` knows of a message, by its unique key or offset id; it looks in all topics if none
+    /// is named. `None` from a broker that tells no stories, as Java's do not.
     ///
     /// # Errors
     /// When the broker does not answer, or does not know the message.

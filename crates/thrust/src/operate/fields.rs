@@ -212,6 +212,10 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
             below("message.", &MESSAGE),
             own(&[("place", "`topic`, or where it waits: `schedule`, `timer`, `half message`, `given up`")]),
             own(&TRACK),
+            own(&[(
+                "broker",
+                "What the broker tells by itself, as `GET_MESSAGE_STORY` in [requests](requests.md) has it; null from Java's",
+            )]),
             own(&STORY),
         ]
         .concat(),

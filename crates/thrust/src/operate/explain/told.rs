@@ -1,4 +1,4 @@
-//! What the broker of a message tells of it by itself. Java's brokers do not; then all of it is asked for piece by piece.
+//! What the broker of a message tells of it by itself. Java's brokers do not; then it is asked for piece by piece.
 
 use thrustmq_client::{
     Admin, MessageStory, Received, StoryGroup, StoryPosition, StoryRecord, StoryRole, StoryTransactionState,
