@@ -186,6 +186,10 @@ public final class Habit {
         same("queryMsgByKey", "-t", topic, "-k", "key7");
         same("queryMsgByKey", "-t", topic, "-k", "nobody's").refused("CODE: 208  DESC: query message by key finished, but no message.");
         same("queryMsgByUniqueKey", "-t", topic, "-i", id, "-a", "-s", 0, "-e", Long.MAX_VALUE);
+        Traced traced = new Traced(house.lab);
+        traced.isShown(one -> Console.run("queryMsgTraceById", "-i", one));
+        same("queryMsgTraceById", "-i", traced.id);
+        same("queryMsgTraceById", "-i", "nobody's").refused("CODE: 208  DESC: query message by key finished, but no message.");
         same("printMsg", "-t", topic, "-s", "odd").sorted();
         same("printMsgByQueue", "-t", topic, "-a", BROKER, "-i", 1, "-p", "true", "-d", "true", "-f", "true");
         same("consumeMessage", "-t", topic, "-b", BROKER, "-i", 1, "-o", 2, "-c", 3);

@@ -55,11 +55,17 @@ final class Messages {
         Console.run("queryMsgByKey", "-t", house.topic, "-k", "nobody's").says("CODE: 208", "no message");
     }
 
-    /** The trace of a message that nobody has traced, and of one whose producer did. */
+    /** The trace of a message that nobody has traced, and of one that its producer and its consumer have. */
     private static void trace(House house) throws Exception {
         Console.run("queryMsgTraceById", "-i", wanted(house).getMsgId(), "-t", house.topic).says("CODE: 208", "no message");
-        String topic = house.ownTopic();
-        Console.run("sendMessage", "-t", topic, "-p", "traced", "-m", "true").fine().says("SEND_OK");
+        Traced traced = new Traced(house.lab);
+        traced.isShown(id -> Console.run("queryMsgTraceById", "-i", id).fine());
+        String sent = Console.run("sendMessage", "-t", traced.topic, "-p", "by the tool", "-m", "true").fine().says("SEND_OK").text;
+        String id = sent.lines().filter(row -> row.contains("SEND_OK")).findFirst().orElseThrow().trim().replaceAll(".* ", "");
+        Lab.eventually(20, "the tool's own send is found", () -> {
+            Console.run("queryMsgTraceById", "-i", id).fine().matches("^Pub .* success *$");
+            return true;
+        });
     }
 
     private static void print(House house) {
