@@ -13,6 +13,8 @@ use wire::header::FrameWriter;
 use wire::loose_json;
 use wire::record::EncodeError;
 
+use crate::readers;
+
 /// A request being served.
 pub(crate) struct Exchange<'t, 'r> {
     /// Where it came from.
@@ -189,6 +191,29 @@ impl Reply<'_> {
     pub fn refuse(&mut self, refusal: &Refusal) {
         self.to.write(self.out, refusal.code, Some(&refusal.remark));
     }
+}
+
+/// Answers a request from a task of its own, which has a place of its connection meanwhile.
+pub(crate) fn answer_later<A>(
+    exchange: &Exchange<'_, '_>,
+    work: impl Future<Output = Result<A, Refusal>> + Send + 'static,
+) -> Outcome
+where
+    A: FnOnce(Reply<'_>) -> Outcome + Send,
+{
+    let held = readers::hold(exchange.channel)?;
+    let to = exchange.request.reply_to();
+    tokio::spawn(async move {
+        let done = work.await;
+        let mut out = Vec::new();
+        let answered = done.and_then(|answer| answer(Reply { to, out: &mut out }));
+        if let Err(refusal) = answered {
+            out.clear();
+            Reply { to, out: &mut out }.refuse(&refusal);
+        }
+        held.channel().send(&out);
+    });
+    Ok(())
 }
 
 /// For handlers that answer from another task.

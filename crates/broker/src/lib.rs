@@ -32,6 +32,7 @@ mod registration;
 mod repeats;
 mod reply;
 mod retry;
+mod routes;
 mod schedule;
 mod send;
 mod service;
@@ -72,6 +73,7 @@ use crate::pop::waits::Waits;
 use crate::readers::Readers;
 use crate::registration::Registration;
 use crate::repeats::Repeats;
+use crate::routes::Routes;
 use crate::schedule::Schedule;
 use crate::state_file::StateFile;
 use crate::static_topics::{Neighbours, StaticTopics};
@@ -122,6 +124,7 @@ pub struct Broker {
     broadcast: BroadcastOffsets,
     pop: Pop,
     request_modes: RequestModes,
+    routes: Routes,
     clients: Clients,
     cold_reads: ColdReads,
     filters: Arc<ConsumerFilters>,
@@ -211,6 +214,7 @@ impl Broker {
             broadcast: BroadcastOffsets::default(),
             pop,
             request_modes,
+            routes: Routes::default(),
             clients: Clients::default(),
             cold_reads: ColdReads::default(),
             filters,

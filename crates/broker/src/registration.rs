@@ -88,11 +88,12 @@ impl Broker {
                 () = registration.wake.notified() => {
                     let asked = *registration.asked.lock();
                     let names = std::mem::take(&mut *registration.changed.lock());
-                    if !self.register_topics(names).await {
+                    if !self.register_topics(&names).await {
                         // The whole table repairs whatever a single topic could not tell.
                         self.register_all().await;
                     }
                     registration.done().send_replace(asked);
+                    self.renew_routes_of(&names).await;
                 }
             }
         }
@@ -105,7 +106,7 @@ impl Broker {
         self.tell(wrapper(version, &self.topics.all())).await
     }
 
-    async fn register_topics(&self, names: Vec<String>) -> bool {
+    async fn register_topics(&self, names: &[String]) -> bool {
         let version = self.topics.version();
         let topics: Vec<_> = names.iter().filter_map(|name| self.topics.get(name)).collect();
         self.tell(wrapper(version, &topics)).await

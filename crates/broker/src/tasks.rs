@@ -30,6 +30,7 @@ impl Broker {
         self.spawn(|broker| async move { broker.run_schedule().await });
         self.spawn(|broker| async move { broker.run_transaction_check().await });
         self.spawn(|broker| async move { broker.run_registration().await });
+        self.spawn(|broker| async move { broker.run_routes().await });
         self.spawn(|broker| async move { broker.run_client_expiry().await });
         self.spawn(|broker| async move { broker.run_broadcast_commits().await });
         self.spawn(|broker| async move { broker.stats.run(&broker.topics).await });

@@ -37,6 +37,7 @@ mod offsets_file_of_a_java_broker;
 mod popped_messages_come_back;
 mod questions_are_passed_on_to_consumers;
 mod queues_of_a_static_topic_move_between_brokers;
+mod queues_of_all_brokers_are_assigned;
 mod replies_reach_who_asked;
 mod settings_change_while_the_broker_runs;
 mod sql_gives_what_java_gives;

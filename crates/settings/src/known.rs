@@ -17,7 +17,7 @@ const fn class(name: &'static str, reason: &'static str) -> Class {
 }
 
 /// In the order of the documentation.
-pub(crate) const CLASSES: [Class; 32] = [
+pub(crate) const CLASSES: [Class; 31] = [
     class("threads", "the server has no thread pools or request queues to size"),
     class(
         "queueing",
@@ -46,7 +46,6 @@ pub(crate) const CLASSES: [Class; 32] = [
         "pop",
         "deliveries and acknowledgements are written at once, in one way; there is no buffer before them to tune",
     ),
-    class("balance", "queues are assigned from this broker's own topics; no routes are kept here"),
     class("light", "lite topics are not served yet"),
     class(
         "filter",

@@ -5,13 +5,12 @@
 //! they do not confirm.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use store::LocalTime;
 use wire::body::{
     LogicQueueMappingItem, TopicConfigAndQueueMapping, TopicOffset, TopicQueueMappingDetail,
-    TopicQueueMappingInfo, TopicRoute, TopicStatsTable,
+    TopicQueueMappingInfo, TopicStatsTable,
 };
 use wire::code::{request, response};
 use wire::loose_json;
@@ -184,7 +183,10 @@ impl Broker {
         topic: &str,
         detail: &TopicQueueMappingDetail,
     ) -> Result<Option<TopicQueueMappingDetail>, Refusal> {
-        let route = self.route_of(topic).await?.topic_queue_mapping_by_broker.unwrap_or_default();
+        let limit = self.settings.load().forward_timeout;
+        let route = self.route_of(topic, limit).await.ok().flatten();
+        let route = route.ok_or_else(|| Refusal::system("no nameserver tells where the topic is"))?;
+        let route = route.topic_queue_mapping_by_broker.unwrap_or_default();
         let leaders = leaders_by(&route);
         let away = moved_away(detail);
         let wanted = away.iter().filter_map(|(id, known)| leaders.get(id).filter(|leader| *leader != known));
@@ -210,21 +212,6 @@ impl Broker {
         let answer = self.ask_neighbour(broker, request::GET_TOPIC_CONFIG, &fields, &expected).await?;
         let config: TopicConfigAndQueueMapping = loose_json::read(&answer.body).map_err(Refusal::system)?;
         Ok(config.mapping_detail)
-    }
-
-    async fn route_of(&self, topic: &str) -> Result<TopicRoute, Refusal> {
-        let settings = self.settings();
-        let client: Arc<remoting::Client> = self.registration.client();
-        for nameserver in &settings.namesrv_addr {
-            let (code, limit) = (request::GET_ROUTEINFO_BY_TOPIC, settings.forward_timeout);
-            let Ok(answer) = client.call(nameserver, code, &[("topic", topic)], &[], limit).await else {
-                continue;
-            };
-            if let Ok(route) = loose_json::read(&answer.body) {
-                return Ok(route);
-            }
-        }
-        Err(Refusal::system("no nameserver tells where the topic is"))
     }
 }
 

@@ -12,8 +12,7 @@ use wire::code::{request, response};
 use wire::loose_json;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply};
-use crate::readers;
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 
 /// For how long an address is taken for right without asking again, as clients do with routes.
 const FRESH: Duration = Duration::from_secs(30);
@@ -154,29 +153,6 @@ pub(super) fn answer_number_later(
     answer_later(exchange, async move {
         number.await.map(|number| move |mut reply: Reply<'_>| reply.ok_number(name, number))
     })
-}
-
-/// Answers a request from a task of its own, which has a place of its connection meanwhile.
-pub(super) fn answer_later<A>(
-    exchange: &Exchange<'_, '_>,
-    work: impl Future<Output = Result<A, Refusal>> + Send + 'static,
-) -> Outcome
-where
-    A: FnOnce(Reply<'_>) -> Outcome + Send,
-{
-    let held = readers::hold(exchange.channel)?;
-    let to = exchange.request.reply_to();
-    tokio::spawn(async move {
-        let done = work.await;
-        let mut out = Vec::new();
-        let answered = done.and_then(|answer| answer(Reply { to, out: &mut out }));
-        if let Err(refusal) = answered {
-            out.clear();
-            Reply { to, out: &mut out }.refuse(&refusal);
-        }
-        held.channel().send(&out);
-    });
-    Ok(())
 }
 
 /// A number among the fields of another broker's answer.

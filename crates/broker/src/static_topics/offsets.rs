@@ -7,9 +7,9 @@ use wire::body::LogicQueueMappingItem;
 use wire::code::{request as code, response};
 
 use super::LogicalQueue;
-use super::forward::{answer_later, answer_number_later, number_in};
+use super::forward::{answer_number_later, number_in};
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 
 /// A physical queue of another broker, in the fields of a request.
 struct Elsewhere {

@@ -6,11 +6,11 @@ use remoting::Answer;
 use wire::body::LogicQueueMappingItem;
 use wire::code::{request as code, response};
 
-use super::forward::{answer_later, number_in};
+use super::forward::number_in;
 use super::{LogicalQueue, Mapping, Told};
 use crate::Broker;
 use crate::admin::passed_on;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 use crate::pull::{COMMIT_OFFSET, SUSPEND};
 
 /// Fields of an answer to a pull that are translated.

@@ -59,7 +59,7 @@ const TESTED: &[Family] = &[
     (&[CHECK_CLIENT_CONFIG], &[(BROKER, "consumers_filter_by_properties.rs"), (JAVA, "SqlFilter.java")]),
     (
         &[QUERY_ASSIGNMENT, SET_MESSAGE_REQUEST_MODE, GET_ALL_MESSAGE_REQUEST_MODE],
-        &[(BROKER, "clients_that_ask_in_other_ways.rs"), (MQADMIN, "Groups.java")],
+        &[(BROKER, "queues_of_all_brokers_are_assigned.rs"), (MQADMIN, "Groups.java")],
     ),
     (
         &[QUERY_CONSUMER_OFFSET, UPDATE_CONSUMER_OFFSET, GET_ALL_CONSUMER_OFFSET],
