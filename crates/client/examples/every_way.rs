@@ -97,8 +97,8 @@ async fn administer(admin: &Admin, topic: &str) -> Outcome {
     })
     .await?;
     let found = admin.messages_by_key(topic, "k", 10, 0, i64::MAX).await?.remove(0);
-    admin.view_message(topic, &found.offset_id).await?;
-    admin.messages_by_unique_key(topic, &found.message_id).await?.first().ok_or("not found by its id")?;
+    admin.view_message(topic, &found.offset_id()).await?;
+    admin.messages_by_unique_key(topic, &found.message_id()).await?.first().ok_or("not found by its id")?;
     let stats = admin.consume_stats(&group, Some(topic)).await?;
     admin.reset_offsets(&group, topic, Moment::Earliest, true).await?;
     if admin.consume_stats(&group, Some(topic)).await?.behind() <= stats.behind() {

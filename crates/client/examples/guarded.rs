@@ -67,9 +67,9 @@ async fn send_and_consume(client: &Client, topic: &str) -> Outcome {
     while !sent.is_empty() {
         let message = tokio::time::timeout(PATIENCE, consumer.next()).await?.ok_or("closed")?;
         if message.body.len() < 8_000 {
-            return Err(format!("{} bytes came of {}", message.body.len(), message.message_id).into());
+            return Err(format!("{} bytes came of {}", message.body.len(), message.message_id()).into());
         }
-        sent.remove(&message.message_id);
+        sent.remove(&*message.message_id());
         message.ack();
     }
     consumer.close(PATIENCE).await;

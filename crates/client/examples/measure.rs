@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use thrustmq_client::{Client, Filter, Message, Producer, StartFrom, TopicConfig};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const BODY_BYTES: usize = 1_024;
 /// Sends under way, which is the usual limit of the producer.
@@ -29,6 +29,12 @@ const TICKS: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
+    // In a task, as in applications: the thread of `main` is none of the runtime's, and one of those would have to wake
+    // it for every answer.
+    tokio::spawn(measure()).await?
+}
+
+async fn measure() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [servers, work, topic, last] = &arguments[..] else {
         return Err("usage: measure NAME-SERVER send|sync|consume|fill TOPIC SECONDS|COUNT".into());

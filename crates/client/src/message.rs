@@ -142,7 +142,11 @@ impl Message<Now> {
             }
         }
         let is_own = |name: &str| !RESERVED.contains(&name) && !OF_ONE_MESSAGE.contains(&name);
-        copy.own = message.properties.iter().filter(|(name, _)| is_own(name)).cloned().collect();
+        copy.own = message
+            .properties()
+            .filter(|(name, _)| is_own(name))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         copy
     }
 
@@ -330,14 +334,12 @@ mod tests {
             ("RETRY_TOPIC", "orders"),
             ("TIMER_DEQUEUE_MS", "5"),
         ];
-        let read = Received {
-            offset: 3,
-            body: Bytes::from_static(b"b"),
-            properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            flag: 9,
-            reconsume_times: 1,
-            ..crate::received::tests::message("orders", "0A")
-        };
+        let mut read = crate::received::tests::message("orders", "0A");
+        read.body = Bytes::from_static(b"b");
+        read.flag = 9;
+        for (name, value) in properties {
+            read.add_property(name, value);
+        }
         let copy = Message::copy_of(&read, "copies");
         assert_eq!((copy.topic(), &copy.body()[..], copy.flag), ("copies", &b"b"[..], 9));
         assert_eq!(copy.encoded_properties(&[]), b"amount\x01120\x02TAGS\x01paid\x02KEYS\x017 8\x02");

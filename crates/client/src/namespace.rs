@@ -5,6 +5,7 @@
 //! the application sees them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use wire::body::MessageQueue;
 use wire::names::{DLQ_PREFIX, RETRY_PREFIX, SYSTEM_GROUP_PREFIX, is_system_topic};
@@ -60,11 +61,22 @@ impl Namespace {
         queue
     }
 
-    /// A message as the application sees it.
-    pub fn unwrap_message(&self, message: &mut Received) {
-        if self.prefix.is_some() {
-            message.topic = self.unwrap(&message.topic).into_owned();
-            message.queue.topic = self.unwrap(&message.queue.topic).into_owned();
+    /// Messages as the application sees them.
+    pub fn unwrap_messages(&self, messages: &mut [Received]) {
+        if self.prefix.is_none() {
+            return;
+        }
+        // Neighbours are of one queue.
+        let mut last: Option<(Arc<MessageQueue>, Arc<MessageQueue>)> = None;
+        for message in messages {
+            let topic = self.unwrap(message.topic()).into_owned();
+            let bare = match &last {
+                Some((complete, bare)) if Arc::ptr_eq(complete, &message.queue) => Arc::clone(bare),
+                _ => Arc::new(self.unwrap_queue(MessageQueue::clone(&message.queue))),
+            };
+            let complete = std::mem::replace(&mut message.queue, Arc::clone(&bare));
+            last = Some((complete, bare));
+            message.set_topic(&topic);
         }
     }
 }

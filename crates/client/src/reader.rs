@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::Filter;
 use crate::namespace::Namespace;
-use crate::received::{Received, read_all};
+use crate::received::{Received, read_queue};
 use crate::route::MASTER_ID;
 use crate::shared::{Shared, number};
 
@@ -118,7 +118,7 @@ impl QueueReader {
         filter: &Filter,
         wait: Duration,
     ) -> Result<Pulled, Error> {
-        let queue = &self.namespace.wrap_queue(queue);
+        let queue = &Arc::new(self.namespace.wrap_queue(queue));
         let address = self.shared.address_to_read(queue, MASTER_ID).await?;
         let suspend = if wait.is_zero() { 0 } else { SUSPEND };
         let fields = Fields::new()
@@ -136,9 +136,7 @@ impl QueueReader {
         let timeout = wait + self.shared.times.call;
         let answer = self.shared.call(&address, request::PULL_MESSAGE, &fields, &[], timeout).await?;
         let mut pulled = pulled(answer, &address, queue, filter)?;
-        for message in &mut pulled.messages {
-            self.namespace.unwrap_message(message);
-        }
+        self.namespace.unwrap_messages(&mut pulled.messages);
         Ok(pulled)
     }
 
@@ -189,7 +187,7 @@ impl QueueReader {
 pub(crate) fn pulled(
     answer: Answer,
     address: &str,
-    queue: &MessageQueue,
+    queue: &Arc<MessageQueue>,
     filter: &Filter,
 ) -> Result<Pulled, Error> {
     let known = [
@@ -211,13 +209,11 @@ pub(crate) fn pulled(
     };
     if answer.code == response::SUCCESS {
         let delta: i64 = number(address, &answer, "offsetDelta").unwrap_or(0);
-        pulled.messages = read_all(&Bytes::from(answer.body), &queue.broker_name, address)?;
+        pulled.messages = read_queue(&Bytes::from(answer.body), queue, address)?;
         // Brokers select by the hash of a tag, which several tags share.
         pulled.messages.retain(|message| filter.selects(message));
-        for message in &mut pulled.messages {
-            message.offset += delta;
-            // In a static topic the record has the number that the queue had where it was stored.
-            message.queue.queue_id = queue.queue_id;
+        if delta != 0 {
+            pulled.messages.iter_mut().for_each(|message| message.offset += delta);
         }
     }
     Ok(pulled)

@@ -135,7 +135,7 @@ impl ConsumeHook for Tracer {
 impl Tracer {
     fn concerns(&self, consuming: &Consuming<'_>) -> bool {
         let message = consuming.message;
-        !self.is_own(&message.topic) && message.property(props::TRACE_ON) != Some("false")
+        !self.is_own(message.topic()) && message.property(props::TRACE_ON) != Some("false")
     }
 }
 

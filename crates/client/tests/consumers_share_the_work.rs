@@ -4,22 +4,23 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::{CLUSTER, PATIENCE, World, eventually};
 use thrustmq_client::{
     Client, Consumer, Filter, Message, Producer, Received, Serving, StartFrom, SubscriptionGroupConfig,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Barrier, Mutex};
 
 const SOON: Duration = Duration::from_millis(200);
 
 /// What handlers have seen.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<Arc<Received>>>>);
+struct Seen(Arc<Mutex<Vec<Received>>>);
 
 impl Seen {
-    async fn add(&self, message: Arc<Received>) {
+    async fn add(&self, message: Received) {
         self.0.lock().await.push(message);
     }
 
@@ -159,7 +160,7 @@ async fn what_fails_comes_again_and_ends_as_a_dead_letter() {
     let mut consumer = consumer.rebalance_every(SOON).retries_max(2).stream().await.unwrap();
     for attempt in 0..3 {
         let message = next(&mut consumer).await;
-        assert_eq!((message.reconsume_times, message.topic.as_str()), (attempt, "T"));
+        assert_eq!((message.reconsume_times, message.topic()), (attempt, "T"));
         assert_eq!((message.text().as_ref(), message.tag()), ("bad", Some("t")));
         match attempt {
             0 => message.retry_after_level(1).await,
@@ -264,4 +265,63 @@ async fn members_answer_administrators() {
     serving.close(PATIENCE).await;
     assert!(admin.group_config(&world.broker(0), "G").await.is_ok());
     assert!(admin.delete_group(CLUSTER, "G", true).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_handlers_wait_at_a_time_as_may() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    send(&client.producer("P").build().unwrap(), 0..12).await;
+    let (seen, inside, most) =
+        (Seen::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    // Each waits for three others, and none goes on if fewer run at a time.
+    let four = Arc::new(Barrier::new(4));
+    let consumer = client.consumer("G").subscribe("T", Filter::all()).start_from(StartFrom::Earliest);
+    let (all, peak) = (seen.clone(), Arc::clone(&most));
+    let serving = consumer
+        .concurrency(4)
+        .serve(move |message| {
+            let (seen, inside, most, four) = (seen.clone(), inside.clone(), most.clone(), four.clone());
+            async move {
+                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                four.wait().await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+                seen.add(message).await;
+                Ok::<(), String>(())
+            }
+        })
+        .await
+        .unwrap();
+    eventually("all came", async || all.distinct().await == 12).await;
+    assert_eq!(peak.load(Ordering::SeqCst), 4);
+    serving.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_has_failed_and_the_others_go_on() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    send(&client.producer("P").build().unwrap(), 0..3).await;
+    let seen = Seen::default();
+    let all = seen.clone();
+    let consumer = client.consumer("G").subscribe("T", Filter::all()).start_from(StartFrom::Earliest);
+    let serving = consumer
+        .orderly()
+        .retry_pause(Duration::from_millis(10))
+        .concurrency(1)
+        .serve(move |message| {
+            assert!(message.text() != "1" || message.reconsume_times > 1, "before it returns a future");
+            let seen = seen.clone();
+            async move {
+                assert!(message.text() != "2" || message.reconsume_times > 1, "inside of the future");
+                seen.add(message).await;
+                Ok::<(), String>(())
+            }
+        })
+        .await
+        .unwrap();
+    eventually("all came", async || all.bodies().await == ["0", "1", "2"]).await;
+    serving.close(PATIENCE).await;
 }

@@ -24,10 +24,10 @@ async fn a_message_keeps_everything_that_it_was_sent_with() {
     let pulled = reader.pull(&receipt.queue, 0, 32, &Filter::all()).await.unwrap();
     assert_eq!((pulled.messages.len(), pulled.next_offset, pulled.max_offset), (1, 1, 1));
     let got = &pulled.messages[0];
-    assert_eq!((got.topic.as_str(), got.text().as_ref(), got.flag), ("T", body.as_str(), 9));
+    assert_eq!((got.topic(), got.text().as_ref(), got.flag), ("T", body.as_str(), 9));
     assert_eq!((got.tag(), got.property("color")), (Some("a"), Some("blue")));
     assert_eq!(got.keys().collect::<Vec<_>>(), ["k1", "k2"]);
-    assert_eq!((&got.message_id, &got.offset_id), (&receipt.message_id, &receipt.offset_id));
+    assert_eq!((&*got.message_id(), &got.offset_id()), (receipt.message_id.as_str(), &receipt.offset_id));
     assert!(got.stored_bytes < 2_000, "it travelled compressed");
 
     let admin = client.admin();
@@ -36,7 +36,7 @@ async fn a_message_keeps_everything_that_it_was_sent_with() {
     support::eventually("the index has it", by_id).await;
     let found = admin.messages_by_key("T", "k2", 10, 0, i64::MAX).await.unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].message_id, receipt.message_id);
+    assert_eq!(found[0].message_id(), receipt.message_id);
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn a_message_is_traced_from_its_producer_to_its_consumer() {
     let mut consumer = consumer.start_from(StartFrom::Earliest).stream().await.unwrap();
     for _ in 0..4 {
         let order = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
-        if order.message_id == receipts[0].message_id { order.dead_letter().await } else { order.ack() }
+        if order.message_id() == receipts[0].message_id { order.dead_letter().await } else { order.ack() }
     }
     consumer.close(PATIENCE).await;
 

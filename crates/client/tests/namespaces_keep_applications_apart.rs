@@ -42,7 +42,7 @@ async fn the_same_names_mean_different_topics_and_groups() {
         let pulled = reader.pull(&queue, 0, 32, &Filter::all()).await.unwrap();
         assert_eq!(pulled.messages.len(), 4);
         for message in &pulled.messages {
-            assert_eq!((message.topic.as_str(), message.queue.topic.as_str()), ("orders", "orders"));
+            assert_eq!((message.topic(), message.queue.topic.as_str()), ("orders", "orders"));
             assert_eq!(message.text(), namespace);
             assert_eq!(message.property("INSTANCE_ID"), Some(namespace));
         }
@@ -50,7 +50,7 @@ async fn the_same_names_mean_different_topics_and_groups() {
         let complete = format!("{namespace}%orders");
         let route = client.admin().topic_route(&complete).await.unwrap();
         let at = client.admin().message_at(&route.queues_to_read()[0], 0).await.unwrap();
-        assert_eq!(at.topic, complete);
+        assert_eq!(at.topic(), complete);
     }
 }
 
@@ -64,7 +64,7 @@ async fn what_fails_comes_again_to_the_group_of_the_namespace() {
     let mut seen = Vec::new();
     while seen.len() < 2 {
         let order = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
-        seen.push((order.topic.clone(), order.queue.topic.clone(), order.reconsume_times));
+        seen.push((order.topic().to_owned(), order.queue.topic.clone(), order.reconsume_times));
         if seen.len() == 1 {
             order.retry_after_level(1).await;
         } else {
@@ -102,7 +102,7 @@ async fn who_pops_and_who_polls_sees_bare_names_too() {
     let mut popping = popping.stream().await.unwrap();
     for number in 0..3 {
         let order = tokio::time::timeout(PATIENCE, popping.next()).await.unwrap().unwrap();
-        assert_eq!((order.topic.as_str(), order.queue.topic.as_str()), ("orders", "orders"));
+        assert_eq!((order.topic(), order.queue.topic.as_str()), ("orders", "orders"));
         if number == 0 { order.dead_letter().await.unwrap() } else { order.ack().await.unwrap() }
     }
     assert!(popping.queues().iter().all(|queue| queue.topic == "orders"));
@@ -118,7 +118,7 @@ async fn who_pops_and_who_polls_sees_bare_names_too() {
     while polled.len() < 3 {
         polled.extend(polling.poll(PATIENCE).await);
     }
-    assert!(polled.iter().all(|order| order.topic == "orders" && order.queue == queues[0]));
+    assert!(polled.iter().all(|order| order.topic() == "orders" && *order.queue == queues[0]));
     polling.commit().await.unwrap();
     assert_eq!(polling.committed(&queues[0]).await.unwrap(), Some(3));
     polling.seek(&queues[0], 1).await.unwrap();

@@ -36,7 +36,7 @@ async fn only_committed_messages_are_seen() {
     back.rollback().await.unwrap();
     eventually("it is seen", async || reader.max_offset(&queue).await.unwrap() == 1).await;
     let seen = reader.pull(&queue, 0, 32, &Filter::all()).await.unwrap().messages;
-    assert_eq!((seen[0].text().as_ref(), &seen[0].message_id), ("committed", &id));
+    assert_eq!((seen[0].text().as_ref(), &*seen[0].message_id()), ("committed", id.as_str()));
 
     drop(producer.begin(Message::new("T", "forgotten, undone")).await.unwrap());
     drop(producer.begin(Message::new("T", "forgotten, done")).await.unwrap());

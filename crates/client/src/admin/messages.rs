@@ -77,9 +77,9 @@ impl Search<'_> {
     /// Indexes know hashes of words, which several words share.
     fn is_meant(&self, message: &Received) -> bool {
         match self.index {
-            Index::Key => message.topic == self.topic && message.keys().any(|key| key == self.word),
-            Index::UniqueKey => message.message_id == self.word,
-            Index::Tag => message.topic == self.topic && message.tag() == Some(self.word),
+            Index::Key => message.topic() == self.topic && message.keys().any(|key| key == self.word),
+            Index::UniqueKey => message.message_id() == self.word,
+            Index::Tag => message.topic() == self.topic && message.tag() == Some(self.word),
         }
     }
 }
@@ -162,7 +162,7 @@ impl Admin {
     /// When a broker of the topic does not answer or refuses.
     pub async fn messages_by_unique_key(&self, topic: &str, key: &str) -> Result<Vec<Received>, Error> {
         let found = self.query(topic, key, 32, 0, i64::MAX, Index::UniqueKey).await?;
-        Ok(found.into_iter().filter(|message| message.message_id == key).collect())
+        Ok(found.into_iter().filter(|message| message.message_id() == key).collect())
     }
 
     /// Up to `max` messages of each broker with a key, stored between two times in Unix milliseconds; newest first.
@@ -179,7 +179,7 @@ impl Admin {
     ) -> Result<Vec<Received>, Error> {
         let found = self.query(topic, key, max, from_ms, until_ms, Index::Key).await?;
         // Indexes know hashes of keys, which several keys share.
-        let has = |message: &Received| message.keys().any(|one| one == key) || message.message_id == key;
+        let has = |message: &Received| message.keys().any(|one| one == key) || message.message_id() == key;
         Ok(found.into_iter().filter(has).collect())
     }
 

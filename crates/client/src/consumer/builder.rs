@@ -185,7 +185,7 @@ impl ConsumerBuilder<Subscribed> {
     /// As [`stream`](ConsumerBuilder::stream).
     pub async fn serve<H, F, E>(self, handler: H) -> Result<Serving, Error>
     where
-        H: Fn(Arc<Received>) -> F + Send + Sync + 'static,
+        H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {

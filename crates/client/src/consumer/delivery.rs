@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wire::body::MessageQueue;
 use wire::code::request;
 
 use super::intake::{Batch, Intake};
@@ -29,7 +30,7 @@ const USUAL: i32 = 0;
 #[derive(Debug)]
 #[must_use = "a message that is not settled comes again"]
 pub struct Delivered {
-    message: Arc<Received>,
+    message: Received,
     /// How it is settled, until it is.
     place: Option<Place>,
     /// While hooks watch what becomes of it.
@@ -45,11 +46,17 @@ enum Place {
 
 #[derive(Debug)]
 struct Seat {
+    source: Arc<Source>,
+    /// The application has it; before that nobody needs to settle it.
+    handed: bool,
+}
+
+/// Where the messages of one pull came from.
+#[derive(Debug)]
+struct Source {
     member: Arc<Member>,
     assigned: Arc<Assigned>,
     generation: u64,
-    /// The application has it; before that nobody needs to settle it.
-    handed: bool,
 }
 
 impl std::ops::Deref for Delivered {
@@ -71,10 +78,10 @@ impl Delivered {
     /// The messages of a pull.
     pub(super) fn of(member: &Arc<Member>, batch: Batch) -> impl Iterator<Item = Delivered> {
         let Batch { assigned, generation, messages } = batch;
+        let source = Arc::new(Source { member: Arc::clone(member), assigned, generation });
         messages.into_iter().map(move |message| {
-            let (member, assigned) = (Arc::clone(member), Arc::clone(&assigned));
-            let seat = Seat { member, assigned, generation, handed: false };
-            Delivered { message: Arc::new(message), place: Some(Place::Pulled(seat)), watched: None }
+            let seat = Seat { source: Arc::clone(&source), handed: false };
+            Delivered { message, place: Some(Place::Pulled(seat)), watched: None }
         })
     }
 
@@ -82,26 +89,24 @@ impl Delivered {
     pub(super) fn into_popped(mut self) -> Option<Popped> {
         match self.place.take()? {
             Place::Popped(receipt) => {
-                let (message, watched) = (Arc::clone(&self.message), self.watched.take());
+                let (message, watched) = (self.message.clone(), self.watched.take());
                 Some(Popped { message, receipt, watched })
             }
             Place::Pulled(_) => None,
         }
     }
 
-    /// Counts the message as in the application's hands; `None` when it is not this member's any more.
-    pub(super) fn hand_over(mut self) -> Option<Delivered> {
-        let place = self.place.as_mut()?;
+    /// Counts the message as in the application's hands; false when it is not this member's any more.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let Some(place) = &mut self.place else { return false };
         let handed = match place {
             Place::Pulled(seat) => seat.hand_over(),
             Place::Popped(receipt) => receipt.hand_over(),
         };
-        if !handed {
-            return None;
+        if handed {
+            self.watched = place.member().consuming(&self.message);
         }
-        // Nobody else has it yet, so that nothing is copied.
-        self.watched = place.member().consuming(Arc::make_mut(&mut self.message));
-        Some(self)
+        handed
     }
 
     /// Ends the application's part; `None` when that has ended already.
@@ -112,8 +117,8 @@ impl Delivered {
     }
 
     /// The message itself, for a handler.
-    pub(super) fn message(&self) -> Arc<Received> {
-        Arc::clone(&self.message)
+    pub(super) fn message(&self) -> Received {
+        self.message.clone()
     }
 
     /// It is done. The offset is written down a little later, and at the end.
@@ -146,7 +151,7 @@ impl Delivered {
         let outcome = if level == DEAD { ConsumeOutcome::Dead } else { ConsumeOutcome::Failed };
         if let Some(place) = self.settle(outcome) {
             // Boxed, as it is the exception and would make every handler's future large.
-            Box::pin(place.failed(Arc::clone(&self.message), level)).await;
+            Box::pin(place.failed(self.message.clone(), level)).await;
         }
     }
 }
@@ -154,8 +159,8 @@ impl Delivered {
 impl Drop for Delivered {
     fn drop(&mut self) {
         let Some(place) = self.settle(ConsumeOutcome::Dropped).filter(Place::is_handed) else { return };
-        tracing::debug!(id = self.message.message_id, "dropped without being settled; it comes again");
-        let message = Arc::clone(&self.message);
+        tracing::debug!(id = %self.message.message_id(), "dropped without being settled; it comes again");
+        let message = self.message.clone();
         let runtime = place.member().runtime.clone();
         runtime.spawn(async move { place.failed(message, USUAL).await });
     }
@@ -164,7 +169,7 @@ impl Drop for Delivered {
 impl Place {
     fn member(&self) -> &Arc<Member> {
         match self {
-            Place::Pulled(seat) => &seat.member,
+            Place::Pulled(seat) => &seat.source.member,
             Place::Popped(receipt) => receipt.member(),
         }
     }
@@ -176,11 +181,11 @@ impl Place {
         }
     }
 
-    async fn failed(self, message: Arc<Received>, level: i32) {
+    async fn failed(self, message: Received, level: i32) {
         match self {
             Place::Pulled(seat) => seat.failed(message, level).await,
             Place::Popped(receipt) => {
-                let id = message.message_id.clone();
+                let id = message.message_id().into_owned();
                 if let Err(error) = receipt.failed(message, level).await {
                     tracing::warn!(id, "a message comes again when its time is over: {error}");
                 }
@@ -191,63 +196,63 @@ impl Place {
 
 impl Seat {
     fn hand_over(&mut self) -> bool {
-        let current = self.assigned.window.lock().generation() == self.generation;
-        if !current || !self.member.reads(&self.assigned) {
+        let Source { member, assigned, generation } = &*self.source;
+        if assigned.generation() != *generation || !member.reads(assigned) {
             return false;
         }
         self.handed = true;
-        self.assigned.hands.take();
+        assigned.hands.take();
         true
     }
 
     fn done(self, offset: i64) {
-        let Seat { member, assigned, generation, .. } = &self;
-        if assigned.window.lock().settled(*generation, offset) {
-            assigned.room.notify_one();
-            if member.options.orderly && !assigned.direct {
-                assigned.line.lock().busy = false;
-                member.next_in_line(assigned);
-            }
+        let Source { member, assigned, generation } = &*self.source;
+        let settled = assigned.settle(*generation, [offset], &member.options.bounds());
+        if settled && member.options.orderly && !assigned.direct {
+            assigned.line.lock().busy = false;
+            member.next_in_line(assigned);
         }
     }
 
-    async fn failed(self, message: Arc<Received>, level: i32) {
-        if self.assigned.direct {
-            self.assigned.restart(message.offset);
+    async fn failed(self, message: Received, level: i32) {
+        let Source { member, assigned, .. } = &*self.source;
+        if assigned.direct {
+            assigned.restart(message.offset);
             return;
         }
-        if self.member.is_broadcast() {
-            let (group, id) = (&self.member.group, &message.message_id);
-            tracing::warn!(group, id, "a message failed; in broadcast it does not come again");
+        let id = message.message_id();
+        if member.is_broadcast() {
+            tracing::warn!(group = member.group, %id, "a message failed; in broadcast it does not come again");
             self.done(message.offset);
             return;
         }
-        let too_often = message.reconsume_times >= self.member.retries_max();
-        if self.member.options.orderly && level != DEAD && !too_often {
-            self.again_later(message, self.member.options.pause);
+        let too_often = message.reconsume_times >= member.retries_max();
+        let orderly = member.options.orderly;
+        if orderly && level != DEAD && !too_often {
+            self.again_later(message.clone(), member.options.pause);
             return;
         }
-        let level = if too_often && self.member.options.orderly { DEAD } else { level };
-        match self.member.send_back(&message, &message.topic, level).await {
+        let level = if too_often && orderly { DEAD } else { level };
+        match member.send_back(&message, message.topic(), level).await {
             Ok(()) => self.done(message.offset),
             Err(error) => {
-                let (group, id) = (&self.member.group, &message.message_id);
-                tracing::warn!(group, id, "a message cannot be sent back and is tried here: {error}");
-                self.again_later(message, LOCAL_PAUSE);
+                let group = &member.group;
+                tracing::warn!(group, %id, "a message cannot be sent back and is tried here: {error}");
+                self.again_later(message.clone(), LOCAL_PAUSE);
             }
         }
     }
 
     /// Gives the message out again from here, unless the queue went to somebody else meanwhile.
-    fn again_later(&self, message: Arc<Received>, pause: Duration) {
-        let mut message = Arc::unwrap_or_clone(message);
+    fn again_later(&self, mut message: Received, pause: Duration) {
         message.reconsume_times += 1;
-        let (member, assigned) = (Arc::clone(&self.member), Arc::clone(&self.assigned));
-        let generation = self.generation;
-        let runtime = member.runtime.clone();
+        let source = Arc::clone(&self.source);
+        let runtime = source.member.runtime.clone();
         runtime.spawn(async move {
             tokio::time::sleep(pause).await;
-            if assigned.window.lock().generation() != generation {
+            let Source { member, assigned, generation } = &*source;
+            let generation = *generation;
+            if assigned.generation() != generation {
                 return;
             }
             if member.options.orderly {
@@ -255,9 +260,9 @@ impl Seat {
                 line.waiting.push_front((generation, message));
                 line.busy = false;
                 drop(line);
-                member.next_in_line(&assigned);
-            } else if member.reads(&assigned) {
-                member.offer(&assigned, generation, vec![message]);
+                member.next_in_line(assigned);
+            } else if member.reads(assigned) {
+                member.offer(assigned, generation, vec![message]);
             }
         });
     }
@@ -266,7 +271,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if self.handed {
-            self.assigned.hands.give();
+            self.source.assigned.hands.give();
         }
     }
 }
@@ -288,7 +293,7 @@ impl Member {
             .text("originTopic", namespace.wrap(topic))
             .number("offset", message.commit_log_offset)
             .number("delayLevel", level)
-            .text("originMsgId", message.message_id.as_str())
+            .text("originMsgId", message.message_id())
             .flag("unitMode", false)
             .number("maxReconsumeTimes", self.retries_max())
             .text("bname", message.queue.broker_name.as_str());
@@ -331,17 +336,18 @@ impl Consumer {
     }
 
     /// Queues that this member has now. One with the number -1 stands for all of its broker, and is popped.
-    pub fn queues(&self) -> Vec<wire::body::MessageQueue> {
+    pub fn queues(&self) -> Vec<MessageQueue> {
         self.intake.member.held_queues()
     }
 
     /// Queues that this member reads now, each with the offset that everything before is settled: read, or passed over
     /// by the filter. Brokers alone know this of queues that are popped.
-    pub fn positions(&self) -> BTreeMap<wire::body::MessageQueue, i64> {
+    pub fn positions(&self) -> BTreeMap<MessageQueue, i64> {
         let assigned = self.intake.member.assigned().into_iter();
         let namespace = &self.intake.member.shared.namespace;
-        let position =
-            |one: Arc<Assigned>| (namespace.unwrap_queue(one.queue.clone()), one.window.lock().committable());
+        let position = |one: Arc<Assigned>| {
+            (namespace.unwrap_queue(MessageQueue::clone(&one.queue)), one.window.lock().committable())
+        };
         assigned.map(position).collect()
     }
 
@@ -354,7 +360,7 @@ impl Consumer {
     /// Hands every message to `handler`.
     pub(super) fn serve<H, F, E>(self, concurrency: usize, handler: H) -> Serving
     where
-        H: Fn(Arc<Received>) -> F + Send + Sync + 'static,
+        H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
@@ -364,7 +370,7 @@ impl Consumer {
                 match handling.await {
                     Ok(()) => delivered.ack(),
                     Err(error) => {
-                        tracing::info!(id = delivered.message_id, "a handler failed: {error}");
+                        tracing::info!(id = %delivered.message_id(), "a handler failed: {error}");
                         delivered.retry().await;
                     }
                 }

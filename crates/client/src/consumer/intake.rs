@@ -34,7 +34,7 @@ pub(super) struct Batch {
 impl Batch {
     /// Whether it still means something: the queue is this member's and was not read from elsewhere since.
     pub fn is_current(&self) -> bool {
-        !self.assigned.is_revoked() && self.assigned.window.lock().generation() == self.generation
+        !self.assigned.is_revoked() && self.assigned.generation() == self.generation
     }
 }
 
@@ -73,29 +73,38 @@ impl Intake {
             if self.member.is_stopping() {
                 return None;
             }
-            while let Some(delivered) = self.ready.pop_front() {
-                if let Some(delivered) = delivered.hand_over() {
+            while let Some(mut delivered) = self.ready.pop_front() {
+                if delivered.hand_over() {
                     return Some(delivered);
                 }
             }
-            match self.next_given().await? {
-                Given::Pulled(batch) => self.ready.extend(Delivered::of(&self.member, batch)),
-                Given::Popped(messages) => self.ready.extend(messages.into_iter().map(Delivered::from)),
-            }
+            let given = self.next_given().await?;
+            let mut ready = std::mem::take(&mut self.ready);
+            self.unpack(given, &mut ready);
+            self.ready = ready;
+        }
+    }
+
+    /// Adds the messages of a request to those that can be handed over.
+    pub fn unpack(&self, given: Given, ready: &mut VecDeque<Delivered>) {
+        match given {
+            Given::Pulled(batch) => ready.extend(Delivered::of(&self.member, batch)),
+            Given::Popped(messages) => ready.extend(messages.into_iter().map(Delivered::from)),
         }
     }
 
     /// Leaves the group; see [`Member::close`].
     pub async fn close(&mut self, limit: Duration) {
         self.member.no_more();
-        self.give_back(limit).await;
+        let unread = std::mem::take(&mut self.ready);
+        self.give_back(unread, limit).await;
         self.member.close(limit).await;
     }
 
     /// Lets others have at once what was popped and never came into the application's hands. Without this it would come
     /// again too, but only when its time is over.
-    pub async fn give_back(&mut self, limit: Duration) {
-        let mut popped: Vec<Popped> = self.ready.drain(..).filter_map(Delivered::into_popped).collect();
+    pub async fn give_back(&mut self, unread: VecDeque<Delivered>, limit: Duration) {
+        let mut popped: Vec<Popped> = unread.into_iter().filter_map(Delivered::into_popped).collect();
         while let Ok(given) = self.receiver.try_recv() {
             if let Given::Popped(messages) = given {
                 popped.extend(messages);

@@ -88,12 +88,7 @@ impl Member {
         }
     }
 
-    /// Ends all tasks and gives nothing out any more.
-    pub(super) fn no_more(&self) {
-        self.stopping.send_replace(true);
-    }
-
-    /// Does the same, and brokers are told nothing of it.
+    /// Ends all tasks, gives nothing out any more, and brokers are told nothing of it.
     pub(super) fn stop(&self) {
         self.no_more();
         self.shared.registry.remove_consumer(self);

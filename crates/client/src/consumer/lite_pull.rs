@@ -256,9 +256,9 @@ impl<S> LitePullConsumer<S> {
     }
 
     fn hand_over(&mut self, batch: Batch) -> Vec<Received> {
-        let Batch { assigned, generation, mut messages } = batch;
+        let Batch { assigned, generation, messages } = batch;
         let member = self.member();
-        for message in &mut messages {
+        for message in &messages {
             // As with the official clients, whoever watches hears of both ends now.
             let watched = member.consuming(message);
             member.consumed(watched, message, ConsumeOutcome::Done);
@@ -271,12 +271,7 @@ impl<S> LitePullConsumer<S> {
     /// What was polled last is done.
     fn settle(&mut self) {
         let Some(Polled { assigned, generation, offsets }) = self.polled.take() else { return };
-        let mut window = assigned.window.lock();
-        for offset in offsets {
-            window.settled(generation, offset);
-        }
-        drop(window);
-        assigned.room.notify_one();
+        assigned.settle(generation, offsets, &self.member().options.bounds());
     }
 
     fn member(&self) -> &Arc<Member> {

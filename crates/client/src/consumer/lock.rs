@@ -16,10 +16,10 @@ impl Member {
     pub(super) async fn lock_all(self: &Arc<Self>) {
         let queues = self.assigned();
         for of_broker in by_broker(&queues).into_values() {
-            let names = of_broker.iter().map(|assigned| assigned.queue.clone()).collect();
+            let names = of_broker.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect();
             match self.lock(names).await {
                 Ok(locked) => {
-                    for assigned in of_broker.iter().filter(|assigned| locked.contains(&assigned.queue)) {
+                    for assigned in of_broker.iter().filter(|assigned| locked.contains(&*assigned.queue)) {
                         assigned.locked();
                         self.next_in_line(assigned);
                     }
@@ -46,7 +46,8 @@ impl Member {
     /// Lets other members have these queues.
     pub(super) async fn unlock(&self, queues: &[Arc<Assigned>]) {
         for of_broker in by_broker(queues).into_values() {
-            let names: Vec<_> = of_broker.iter().map(|assigned| assigned.queue.clone()).collect();
+            let names: Vec<_> =
+                of_broker.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect();
             let done = async {
                 let address = self.shared.master_of(&names[0]).await?;
                 let body = self.lock_body(names.clone())?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use super::intake::{Batch, Given};
 use super::local::OffsetFile;
 use super::options::{Options, Role};
 use super::pop::PopQueue;
-use super::window::Window;
+use super::window::{Bounds, Window};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::hooks::{ConsumeOutcome, Watched};
@@ -54,7 +54,10 @@ pub(crate) struct Member {
     pub(super) rebalance: Notify,
     /// One division of queues at a time.
     pub(super) dividing: tokio::sync::Mutex<()>,
-    pub(super) stopping: watch::Sender<bool>,
+    /// Takes no more messages.
+    stopped: AtomicBool,
+    /// Tells so to those who wait.
+    stopping: watch::Sender<bool>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) started_ms: i64,
 }
@@ -68,8 +71,10 @@ impl std::fmt::Debug for Member {
 /// A queue that a member has.
 #[derive(Debug)]
 pub(super) struct Assigned {
-    pub queue: MessageQueue,
+    pub queue: Arc<MessageQueue>,
     pub window: Mutex<Window>,
+    /// That of the window, for those who would take its lock for nothing else.
+    generation: AtomicU64,
     /// Pulled and not given out yet, which only orderly consumers have.
     pub line: Mutex<Line>,
     /// The queue went to another member.
@@ -99,10 +104,11 @@ pub(super) struct Line {
 }
 
 impl Assigned {
-    pub fn new(queue: MessageQueue, offset: i64, committed: i64) -> Assigned {
+    pub fn new(queue: Arc<MessageQueue>, offset: i64, committed: i64) -> Assigned {
         Assigned {
             queue,
             window: Mutex::new(Window::at(offset)),
+            generation: AtomicU64::new(0),
             line: Mutex::default(),
             revoked: AtomicBool::new(false),
             room: Notify::new(),
@@ -118,8 +124,8 @@ impl Assigned {
 
     /// A queue of one message that belongs to no queue.
     pub fn direct(message: &Received) -> Assigned {
-        let assigned = Assigned::new(message.queue.clone(), message.offset, message.offset);
-        assigned.window.lock().pulled(0, &[(message.offset, message.weight())], message.offset + 1);
+        let assigned = Assigned::new(Arc::clone(&message.queue), message.offset, message.offset);
+        assigned.window.lock().pulled(0, [(message.offset, message.weight())], message.offset + 1);
         Assigned { direct: true, ..assigned }
     }
 
@@ -139,9 +145,32 @@ impl Assigned {
         self.locked_until.lock().is_some_and(|until| Instant::now() < until)
     }
 
+    /// Rises when the queue is read from somewhere else; what was pulled before means nothing then.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Messages are done with; false if that means nothing any more. Wakes who waits for room, once there is some: it
+    /// would look in vain after each of the messages before.
+    pub fn settle(&self, generation: u64, offsets: impl IntoIterator<Item = i64>, bounds: &Bounds) -> bool {
+        let mut window = self.window.lock();
+        let was_full = !window.has_room(bounds);
+        let settled =
+            offsets.into_iter().fold(false, |some, offset| window.settled(generation, offset) | some);
+        let has_room = window.has_room(bounds);
+        drop(window);
+        if was_full && has_room {
+            self.room.notify_one();
+        }
+        settled
+    }
+
     /// Reads on from somewhere else; what is in hands means nothing any more.
     pub fn restart(&self, offset: i64) {
-        self.window.lock().restart(offset);
+        let mut window = self.window.lock();
+        window.restart(offset);
+        self.generation.store(window.generation(), Ordering::Release);
+        drop(window);
         let mut line = self.line.lock();
         line.waiting.clear();
         line.busy = false;
@@ -190,6 +219,7 @@ impl Member {
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
             dividing: tokio::sync::Mutex::default(),
+            stopped: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
             runtime: tokio::runtime::Handle::current(),
             started_ms: now_ms(),
@@ -201,9 +231,8 @@ impl Member {
         &self.group
     }
 
-    /// A message comes into the application's hands: it gets the names that are known there, and hooks hear of it.
-    pub(super) fn consuming(&self, message: &mut Received) -> Option<Watched> {
-        self.shared.namespace.unwrap_message(message);
+    /// A message comes into the application's hands, and hooks hear of it.
+    pub(super) fn consuming(&self, message: &Received) -> Option<Watched> {
         self.shared.hooks.consuming(&self.named, message, || self.shared.keys.next(now_ms()))
     }
 
@@ -219,7 +248,13 @@ impl Member {
     }
 
     pub fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Ends all tasks and gives nothing out any more.
+    pub(super) fn no_more(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.stopping.send_replace(true);
     }
 
     /// Returns when the consumer is being closed.

@@ -33,7 +33,7 @@ impl Member {
                 continue;
             }
             if self.is_broadcast() {
-                self.in_file.lock().insert(assigned.queue.clone(), offset);
+                self.in_file.lock().insert(MessageQueue::clone(&assigned.queue), offset);
                 in_file_changed = true;
             } else if let Err(error) = self.shared.commit(&self.group, &assigned.queue, offset).await {
                 tracing::warn!(group = self.group, queue = ?assigned.queue, "the offset is not written down: {error}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wire::code::request;
 
 use super::strategy::Strategy;
+use super::window::Bounds;
 
 /// Where a group starts that has never been in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,6 +113,13 @@ pub(super) struct PopOptions {
 pub(super) const POP_BATCH_MAX: u32 = 32;
 
 impl Options {
+    /// What may be pulled of one queue and not settled.
+    pub fn bounds(&self) -> Bounds {
+        // In order, nothing is settled before what is older.
+        let span = if self.orderly { i64::MAX } else { self.span_max };
+        Bounds { messages: self.messages_max, bytes: self.bytes_max, span }
+    }
+
     /// As the official clients have them.
     pub fn usual(role: Role) -> Options {
         Options {

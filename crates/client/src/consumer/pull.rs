@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use wire::code::{request, response};
-use wire::names::RETRY_PREFIX;
-use wire::pop::normal_topic;
 
 use super::member::{Assigned, Member};
 use crate::error::Error;
@@ -53,11 +51,7 @@ impl Member {
     }
 
     fn has_room(&self, assigned: &Assigned) -> bool {
-        let window = assigned.window.lock();
-        let (messages, bytes) = window.held();
-        let options = &self.options;
-        let near = options.orderly || window.span() <= options.span_max;
-        messages < options.messages_max && bytes < options.bytes_max && near
+        assigned.window.lock().has_room(&self.options.bounds())
     }
 
     async fn pull(&self, assigned: &Assigned, offset: i64, broker_id: i64) -> Result<Pulled, Error> {
@@ -104,15 +98,14 @@ impl Member {
             assigned.restart(offset);
             return;
         }
-        if assigned.queue.topic.starts_with(RETRY_PREFIX) {
-            // What failed while the group popped does not say where it came from.
-            for message in &mut pulled.messages {
-                message.topic = normal_topic(&message.topic, &self.group).to_owned();
-            }
+        for message in &mut pulled.messages {
+            message.set_topic_before_pops_of(&self.group);
         }
-        let sizes: Vec<_> =
-            pulled.messages.iter().map(|message| (message.offset, message.weight())).collect();
-        if assigned.window.lock().pulled(generation, &sizes, pulled.next_offset) {
+        self.shared.namespace.unwrap_messages(&mut pulled.messages);
+        let sizes = pulled.messages.iter().map(|message| (message.offset, message.weight()));
+        // A lock of its own, since giving out what came takes it too.
+        let current = assigned.window.lock().pulled(generation, sizes, pulled.next_offset);
+        if current {
             self.give_out(assigned, generation, pulled.messages);
         }
     }

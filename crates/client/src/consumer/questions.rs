@@ -26,7 +26,7 @@ impl Member {
         let queues = self.assigned();
         let of_topic = queues.iter().filter(|assigned| assigned.queue.topic == topic);
         let table = write_object_keyed(
-            of_topic.map(|assigned| (&assigned.queue, assigned.window.lock().committable())),
+            of_topic.map(|assigned| (&*assigned.queue, assigned.window.lock().committable())),
         )?;
         Ok(format!("{{\"messageQueueTable\":{table}}}"))
     }
@@ -35,7 +35,7 @@ impl Member {
     pub fn running_info(&self) -> Result<String, serde_json::Error> {
         let queues = self.assigned();
         let table =
-            write_object_keyed(queues.iter().map(|assigned| (&assigned.queue, queue_info(assigned))))?;
+            write_object_keyed(queues.iter().map(|assigned| (&*assigned.queue, queue_info(assigned))))?;
         let properties: BTreeMap<&str, String> = BTreeMap::from([
             ("PROP_CLIENT_VERSION", "V5_5_0".to_owned()),
             ("PROP_CONSUMEORDERLY", self.options.orderly.to_string()),
@@ -65,7 +65,8 @@ impl Member {
         broker_name: &str,
     ) -> Result<String, Error> {
         let message = read_all(record, broker_name, "the broker")?.into_iter().next();
-        let message = message.ok_or_else(|| Error::Illegal("there is no message".to_owned()))?;
+        let mut message = message.ok_or_else(|| Error::Illegal("there is no message".to_owned()))?;
+        self.shared.namespace.unwrap_messages(std::slice::from_mut(&mut message));
         if self.options.role != Role::Push {
             let what = "this consumer asks for its messages, and is not handed any".to_owned();
             return Err(Error::Illegal(what));

@@ -225,7 +225,7 @@ impl Member {
             None => self.first_offset(queue).await?,
         };
         // -1: the broker knows of no offset, and shall soon.
-        let assigned = Arc::new(Assigned::new(queue.clone(), offset, stored.unwrap_or(-1)));
+        let assigned = Arc::new(Assigned::new(Arc::new(queue.clone()), offset, stored.unwrap_or(-1)));
         if locks {
             assigned.locked();
         }
@@ -252,7 +252,7 @@ impl Member {
     /// Moves to other offsets, as an administrator wants it.
     pub fn reset(self: &Arc<Self>, offsets: &BTreeMap<MessageQueue, i64>) {
         for assigned in self.assigned() {
-            if let Some(offset) = offsets.get(&assigned.queue) {
+            if let Some(offset) = offsets.get(&*assigned.queue) {
                 assigned.restart(*offset);
             }
         }

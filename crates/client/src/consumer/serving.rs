@@ -1,10 +1,21 @@
 //! Messages that go to a handler, many at a time.
+//!
+//! Workers take turns at the messages. One whose handler returns at once goes on with the next message, so that
+//! handing a message over costs neither a task nor memory. One whose handler has to wait leaves its turn to another
+//! worker; a new one is hired if all wait. There are as many turns as the runtime has threads.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use wire::body::MessageQueue;
 
@@ -14,37 +25,41 @@ use super::member::Member;
 
 /// How long what was popped and not handled may take to be given back.
 const GIVING_BACK: Duration = Duration::from_secs(1);
+/// How long a worker goes on before it lets other tasks of its thread run.
+const STINT: Duration = Duration::from_micros(200);
 
 /// A member of a group whose messages go to a handler.
 #[derive(Debug)]
 #[must_use = "dropping it stops the consumer without waiting for handlers"]
 pub struct Serving {
     member: Arc<Member>,
-    task: JoinHandle<()>,
+    /// Closed when the last worker has ended.
+    workers: mpsc::Receiver<Infallible>,
 }
 
 impl Serving {
     /// Runs `handle` for every message, so many at a time.
-    pub(super) fn start<H, F>(mut intake: Intake, concurrency: usize, handle: H) -> Serving
+    pub(super) fn start<H, F>(intake: Intake, concurrency: usize, handle: H) -> Serving
     where
         H: Fn(Delivered) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let member = Arc::clone(&intake.member);
-        let permits = Arc::new(Semaphore::new(concurrency));
-        let task = tokio::spawn(async move {
-            // A permit first: what waits for a handler is not in hands, and may go to another member.
-            while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-                let Some(delivered) = intake.next().await else { break };
-                let handling = handle(delivered);
-                tokio::spawn(async move {
-                    handling.await;
-                    drop(permit);
-                });
-            }
-            intake.give_back(GIVING_BACK).await;
+        let turns = Handle::current().metrics().num_workers().clamp(1, concurrency);
+        let crew = Arc::new(Crew {
+            member: Arc::clone(&member),
+            handle,
+            intake: tokio::sync::Mutex::new(intake),
+            ready: Mutex::default(),
+            turns: Semaphore::new(turns),
+            hired: AtomicUsize::new(0),
+            concurrency,
         });
-        Serving { member, task }
+        let (working, workers) = mpsc::channel(1);
+        for _ in 0..turns {
+            crew.hire(&working);
+        }
+        Serving { member, workers }
     }
 
     /// Queues that this member has now. One with the number -1 stands for all of its broker, and is popped.
@@ -57,14 +72,104 @@ impl Serving {
     pub async fn close(mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.member.close(limit).await;
-        // It ends with the last handler that it has to wait for; one that takes longer is left alone.
-        let _ = tokio::time::timeout_at(deadline, &mut self.task).await;
+        // A handler that takes longer is left alone.
+        let _ = tokio::time::timeout_at(deadline, self.workers.recv()).await;
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        // Workers end when they look for their next message.
         self.member.stop();
-        self.task.abort();
     }
+}
+
+/// Workers, and the messages that wait for them.
+struct Crew<H> {
+    member: Arc<Member>,
+    handle: H,
+    intake: tokio::sync::Mutex<Intake>,
+    /// Out of the intake, and in nobody's hands.
+    ready: Mutex<VecDeque<Delivered>>,
+    turns: Semaphore,
+    /// Workers so far. None is dismissed before the end.
+    hired: AtomicUsize,
+    concurrency: usize,
+}
+
+impl<H, F> Crew<H>
+where
+    H: Fn(Delivered) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    /// One worker more, unless there are as many as may be.
+    fn hire(self: &Arc<Self>, working: &mpsc::Sender<Infallible>) {
+        let more = |hired| (hired < self.concurrency).then_some(hired + 1);
+        if self.hired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
+            tokio::spawn(Box::pin(Arc::clone(self).work(working.clone())));
+        }
+    }
+
+    async fn work(self: Arc<Self>, working: mpsc::Sender<Infallible>) {
+        // It fails when turns are no more, which is never.
+        let Ok(mut turn) = self.turns.acquire().await else { return };
+        let mut since = Instant::now();
+        while let Some(delivered) = self.next().await {
+            let mut handling = pin!(unwound(async { (self.handle)(delivered).await }));
+            if is_pending(handling.as_mut()).await {
+                drop(turn);
+                if self.turns.available_permits() > 0 {
+                    // Nobody waited for it.
+                    self.hire(&working);
+                }
+                handling.await;
+                let Ok(next) = self.turns.acquire().await else { return };
+                turn = next;
+                since = Instant::now();
+            } else if since.elapsed() > STINT {
+                tokio::task::yield_now().await;
+                since = Instant::now();
+            }
+        }
+        let unread = std::mem::take(&mut *self.ready.lock());
+        self.intake.lock().await.give_back(unread, GIVING_BACK).await;
+    }
+
+    /// The next message, in hands now; `None` when the consumer was closed.
+    async fn next(&self) -> Option<Delivered> {
+        loop {
+            if self.member.is_stopping() {
+                return None;
+            }
+            let next = self.ready.lock().pop_front();
+            if let Some(mut delivered) = next {
+                if delivered.hand_over() {
+                    return Some(delivered);
+                }
+                continue;
+            }
+            let mut intake = self.intake.lock().await;
+            // While one waits for messages, another waits for that one, and finds what it leaves.
+            if self.ready.lock().is_empty() {
+                let given = intake.next_given().await?;
+                intake.unpack(given, &mut self.ready.lock());
+            }
+        }
+    }
+}
+
+/// Whether a future is not ready after a first look.
+async fn is_pending<F: Future<Output = ()>>(mut future: Pin<&mut F>) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+/// A future that ends when it panics: what it owned is dropped, and its message comes again.
+async fn unwound<F: Future<Output = ()>>(future: F) {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        // The panic was reported where it happened.
+        polled.unwrap_or(Poll::Ready(()))
+    })
+    .await;
 }

@@ -174,11 +174,12 @@ pub(crate) fn check_transaction(shared: &Arc<Shared>, channel: &Arc<Channel>, as
     let Some(held) = channel.hold() else { return };
     let number = |name| asked.header.fields.number::<i64>(name).unwrap_or(0);
     let (table_offset, log_offset) = (number("tranStateTableOffset"), number("commitLogOffset"));
-    let transaction_id = asked.field("transactionId").unwrap_or(&half.message_id).to_owned();
+    let transaction_id =
+        asked.field("transactionId").map_or_else(|| half.message_id().into_owned(), str::to_owned);
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let (message_id, topic) = (half.message_id.clone(), half.topic.clone());
-        shared.namespace.unwrap_message(&mut half);
+        let (message_id, topic) = (half.message_id().into_owned(), half.topic().to_owned());
+        shared.namespace.unwrap_messages(std::slice::from_mut(&mut half));
         let [tag, keys] = [props::TAGS, props::KEYS].map(|name| half.property(name).map(str::to_owned));
         let decision = checker(half).await;
         shared.hooks.ended(&Ended {

@@ -66,22 +66,22 @@ impl Record {
     /// `SubBefore`: a message is handed to the application.
     pub fn consuming(consuming: &Consuming<'_>) -> Record {
         let message = consuming.message;
-        let keys = message.property(props::KEYS);
+        let (id, keys) = (message.message_id(), message.property(props::KEYS));
         let line = Line::new("SubBefore")
             .field(now_ms())
             .text(Some(message.property(props::MSG_REGION).unwrap_or(REGION)))
             .text(Some(consuming.group))
             .text(Some(consuming.consumption_id))
-            .text(Some(&message.message_id))
+            .text(Some(&id))
             .field(message.reconsume_times)
             .text(keys);
-        line.about(&message.topic, &message.message_id, keys)
+        line.about(message.topic(), &id, keys)
     }
 
     /// `SubAfter`: the application has settled it.
     pub fn consumed(consuming: &Consuming<'_>, consumed: &Consumed) -> Record {
         let message = consuming.message;
-        let keys = message.property(props::KEYS);
+        let (id, keys) = (message.message_id(), message.property(props::KEYS));
         // SUCCESS, EXCEPTION and FAILED of Java's return types.
         let code = match consumed.outcome {
             ConsumeOutcome::Done => 0,
@@ -90,14 +90,14 @@ impl Record {
         };
         let line = Line::new("SubAfter")
             .text(Some(consuming.consumption_id))
-            .text(Some(&message.message_id))
+            .text(Some(&id))
             .field(millis(consumed.elapsed))
             .field(consumed.outcome == ConsumeOutcome::Done)
             .text(keys)
             .field(code)
             .field(now_ms())
             .text(Some(consuming.group));
-        line.about(&message.topic, &message.message_id, keys)
+        line.about(message.topic(), &id, keys)
     }
 
     /// `EndTransaction`: a broker was told how a transaction ended.
@@ -246,9 +246,9 @@ mod tests {
     fn consumption<'a>(kind: &str, maybe: &impl Fn(usize) -> Option<&'a str>) -> Record {
         let text = |at: usize| maybe(at).unwrap_or_default();
         let mut message = crate::received::tests::message(text(3), text(5));
-        let property = |name: &str, at: usize| maybe(at).map(|value| (name.to_owned(), value.to_owned()));
-        message.properties.extend(property(props::MSG_REGION, 1));
-        message.properties.extend(property(props::KEYS, 7));
+        for (name, at) in [(props::MSG_REGION, 1), (props::KEYS, 7)] {
+            message.add_property(name, text(at));
+        }
         message.reconsume_times = text(6).parse().unwrap();
         let consuming = Consuming { group: text(2), message: &message, consumption_id: text(4) };
         if kind == "SubBefore" {

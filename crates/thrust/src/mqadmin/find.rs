@@ -174,7 +174,7 @@ async fn consume(call: &Call, group: &str, client: &str, message: &Received) -> 
             "this {client} client is not push consumer ,not support direct push"
         )));
     }
-    let result = call.admin.consume_directly(group, client, &message.topic, &message.offset_id).await?;
+    let result = call.admin.consume_directly(group, client, message.topic(), &message.offset_id()).await?;
     call.say(&consumed(&result))
 }
 
@@ -193,7 +193,7 @@ async fn send_again(call: &Call, id: &str, message: &Received) -> Result<(), Fai
     call.say(&format!("prepare resend msg. originalMsgId={id}"))?;
     let producer = call.client.producer("ReSendMsgById").build()?;
     let sent = producer
-        .send(Message::copy_of(message, &message.topic))
+        .send(Message::copy_of(message, message.topic()))
         .await
         .map_err(|error| Failure::Other(error.to_string()))?;
     call.say(&super::rehearsal::receipt(&sent))
@@ -221,7 +221,7 @@ async fn show(call: &Call, message: &Received, index: usize, with_id: bool) -> R
 
 fn write_body(message: &Received, index: usize) -> Result<String, Failure> {
     // Ids come from clients: they must not lead elsewhere.
-    let name = message.message_id.replace(['/', '\\'], "_");
+    let name = message.message_id().replace(['/', '\\'], "_");
     let name = if index > 0 { format!("{name}_{index}") } else { name };
     let path = format!("{BODIES}/{name}");
     let written = std::fs::create_dir_all(BODIES).and_then(|()| std::fs::write(&path, &message.body));
@@ -234,12 +234,11 @@ fn fact(name: &str, value: &str) -> String {
 }
 
 fn facts(message: &Received, path: &str, with_id: bool, times: &Times) -> String {
-    let mut properties: Vec<(&str, &str)> =
-        message.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut properties: Vec<(&str, &str)> = message.properties().collect();
     properties.sort_unstable();
     let word = |name: &str| format!("[{}]", message.property(name).unwrap_or("null"));
     let rows = [
-        ("Topic:", message.topic.clone()),
+        ("Topic:", message.topic().to_owned()),
         ("Tags:", word("TAGS")),
         ("Keys:", word("KEYS")),
         ("Queue ID:", message.queue.queue_id.to_string()),
@@ -254,14 +253,14 @@ fn facts(message: &Received, path: &str, with_id: bool, times: &Times) -> String
         ("Properties:", java::map(properties)),
         ("Message Body Path:", path.to_owned()),
     ];
-    let id = if with_id { fact("OffsetID:", &message.offset_id) } else { String::new() };
+    let id = if with_id { fact("OffsetID:", &message.offset_id()) } else { String::new() };
     id + &rows.iter().map(|(name, value)| fact(name, value)).collect::<String>()
 }
 
 /// What became of a message in each group that reads its topic.
 async fn tracks(call: &Call, message: &Received) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
-    for group in call.admin.groups_of_topic(&message.topic).await? {
+    for group in call.admin.groups_of_topic(message.topic()).await? {
         let (kind, why) = track(call, message, &group).await;
         let why = why.unwrap_or_else(|| "null".to_owned());
         all.push(format!("MessageTrack [consumerGroup={group}, trackType={kind}, exceptionDesc={why}]"));
@@ -288,12 +287,13 @@ async fn track(call: &Call, message: &Received, group: &str) -> (&'static str, O
     if stats.offset_table.is_empty() && members.message_model == "BROADCASTING" {
         return ("CONSUME_BROADCASTING", None);
     }
-    let own = |queue: &MessageQueue| queue.topic == message.topic && queue.queue_id == message.queue.queue_id;
+    let own =
+        |queue: &MessageQueue| queue.topic == message.topic() && queue.queue_id == message.queue.queue_id;
     let read = stats.offset_table.iter().any(|(queue, at)| own(queue) && at.consumer_offset > message.offset);
     if !read {
         return ("NOT_CONSUME_YET", None);
     }
-    let tags = members.subscription_table.get(&message.topic).map(|data| &data.tags_set);
+    let tags = members.subscription_table.get(message.topic()).map(|data| &data.tags_set);
     let wanted = tags.is_none_or(|tags| {
         let tag = message.tag().unwrap_or_default();
         tags.is_empty() || tags.iter().any(|own| own == tag || own == "*")
@@ -329,7 +329,7 @@ fn key_table(found: &[Received], topic: &str, letter: &str, key: &str) -> String
     for message in found {
         // Where a search that goes on begins: the hour of the message, and who it is.
         let hour = message.stored_at_ms - message.stored_at_ms.rem_euclid(HOUR_MS);
-        let id = &message.message_id;
+        let id = message.message_id();
         let place = format!("{hour}@{topic}@{letter}@{key}@{id}@{}", message.commit_log_offset);
         text += &format!("{id:<50} {:>4} {:>40} {place:<200}\n", message.queue.queue_id, message.offset);
     }

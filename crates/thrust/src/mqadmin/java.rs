@@ -110,8 +110,7 @@ pub fn queue(queue: &thrustmq_client::MessageQueue) -> String {
 
 /// A message in one line, with its properties in order of their names.
 pub fn message(message: &Received) -> String {
-    let mut properties: Vec<(&str, &str)> =
-        message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut properties: Vec<(&str, &str)> = message.properties().collect();
     properties.sort_unstable();
     let mut body = String::new();
     for (at, byte) in message.body.iter().enumerate() {
@@ -132,12 +131,12 @@ pub fn message(message: &Received) -> String {
         message.born_host,
         message.stored_at_ms,
         message.store_host,
-        message.offset_id,
+        message.offset_id(),
         message.commit_log_offset,
         message.body_crc,
         message.reconsume_times,
         message.prepared_transaction_offset,
-        message.topic,
+        message.topic(),
         message.flag,
         map(properties),
     )

@@ -92,7 +92,7 @@ const PRINTED: &str = "properties of a message are sorted by name, and bodies ar
 /// A message as lists of messages show it, with its body where that is wanted.
 fn printed(message: &Received, body: bool) -> String {
     let text = if body { message.text() } else { "NOT PRINT BODY".into() };
-    format!("MSGID: {} {} BODY: {text}\n", message.message_id, java::message(message))
+    format!("MSGID: {} {} BODY: {text}\n", message.message_id(), java::message(message))
 }
 
 /// What a pull came to, in Java's words.
@@ -117,7 +117,9 @@ pub async fn pull(
     let mut pulled = reader.pull(queue, offset, max, filter).await?;
     let bounds = [("MIN_OFFSET", pulled.min_offset), ("MAX_OFFSET", pulled.max_offset)];
     for message in &mut pulled.messages {
-        message.properties.extend(bounds.map(|(name, offset)| (name.to_owned(), offset.to_string())));
+        for (name, offset) in bounds {
+            message.add_property(name, &offset.to_string());
+        }
     }
     Ok(pulled)
 }

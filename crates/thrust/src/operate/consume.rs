@@ -245,15 +245,14 @@ pub fn message_json(message: &Received) -> Value {
         Ok(text) => (text.to_owned(), "utf-8"),
         Err(_) => (message.body.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
     };
-    let properties =
-        message.properties.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    let properties = message.properties().map(|(name, value)| (name.to_owned(), Value::from(value)));
     json!({
-        "topic": message.topic,
+        "topic": message.topic(),
         "broker": message.queue.broker_name,
         "queueId": message.queue.queue_id,
         "offset": message.offset,
-        "messageId": message.message_id,
-        "offsetId": message.offset_id,
+        "messageId": message.message_id(),
+        "offsetId": message.offset_id(),
         "tag": message.tag(),
         "keys": message.keys().collect::<Vec<_>>(),
         "bornMs": message.born_at_ms,

@@ -183,9 +183,9 @@ async fn at_position(
 fn print_ids(message: &Received) -> Result<(), Failure> {
     let queue = &message.queue;
     print_facts(&[
-        ("message id", message.message_id.clone()),
-        ("offset id", message.offset_id.clone()),
-        ("topic", message.topic.clone()),
+        ("message id", message.message_id().into_owned()),
+        ("offset id", message.offset_id()),
+        ("topic", message.topic().to_owned()),
         ("queue", format!("{} of {}, at {}", queue.queue_id, queue.broker_name, message.offset)),
     ])
 }
@@ -194,7 +194,7 @@ fn print_message(message: &Received) -> Result<(), Failure> {
     let times = Times::new();
     let keys: Vec<&str> = message.keys().collect();
     let properties: Vec<String> =
-        message.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        message.properties().map(|(name, value)| format!("{name}={value}")).collect();
     print_ids(message)?;
     print_facts(&[
         ("stored", times.told(message.stored_at_ms)),

@@ -146,7 +146,7 @@ impl PopConsumerBuilder<Subscribed> {
     /// As [`stream`](PopConsumerBuilder::stream).
     pub async fn serve<H, F, E>(self, handler: H) -> Result<Serving, Error>
     where
-        H: Fn(Arc<Received>) -> F + Send + Sync + 'static,
+        H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {

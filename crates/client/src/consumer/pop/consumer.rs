@@ -1,7 +1,6 @@
 //! The consumer that pops.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use wire::body::MessageQueue;
@@ -67,7 +66,7 @@ impl PopConsumer {
 
     pub(super) fn serve<H, F, E>(self, handler: H) -> Serving
     where
-        H: Fn(Arc<Received>) -> F + Send + Sync + 'static,
+        H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
@@ -92,7 +91,7 @@ impl PopConsumer {
 }
 
 async fn failed(popped: Popped, error: String) {
-    let id = popped.message_id.clone();
+    let id = popped.message_id().into_owned();
     tracing::info!(id, "a handler failed: {error}");
     if let Err(error) = popped.retry().await {
         tracing::warn!(id, "a message comes again when its time is over: {error}");
@@ -119,7 +118,7 @@ async fn while_renewed<F: Future>(popped: &mut Popped, invisible: Duration, hand
             }
         };
         if let Err(error) = renewed {
-            tracing::warn!(id = popped.message_id, "a message in hands is not hidden for longer: {error}");
+            tracing::warn!(id = %popped.message_id(), "a message in hands is not hidden for longer: {error}");
             if popped.hidden_for().is_zero() {
                 return match handled {
                     Some(handled) => handled,

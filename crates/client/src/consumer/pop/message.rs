@@ -1,6 +1,5 @@
 //! A popped message in the application's hands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::receipt::Receipt;
@@ -18,7 +17,7 @@ const USUAL: i32 = 0;
 #[derive(Debug)]
 #[must_use = "a message that is not acknowledged comes again"]
 pub struct Popped {
-    pub(in crate::consumer) message: Arc<Received>,
+    pub(in crate::consumer) message: Received,
     pub(in crate::consumer) receipt: Receipt,
     /// While hooks watch what becomes of it. One that is dropped is not heard of again.
     pub(in crate::consumer) watched: Option<Watched>,

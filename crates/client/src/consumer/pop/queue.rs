@@ -9,7 +9,7 @@ use remoting::Answer;
 use tokio::sync::{Notify, mpsc};
 use wire::body::MessageQueue;
 use wire::code::{request, response};
-use wire::pop::{Handle, Origin, normal_topic};
+use wire::pop::{Handle, Origin};
 use wire::properties as props;
 
 use super::Popped;
@@ -158,15 +158,20 @@ impl Member {
         let queue = &popping.queue;
         let delivery = Delivery::read(address, &answer)?;
         let filter = self.filter_of(&queue.topic);
-        let mut wanted = Vec::new();
-        for mut message in read_all(&Bytes::from(answer.body), &queue.broker_name, address)? {
-            let Some(handle) = delivery.handle_of(&message) else {
-                return Err(Error::malformed(address, "a popped message has no handle"));
-            };
-            message.topic = normal_topic(&message.topic, &self.group).to_owned();
+        let mut messages = read_all(&Bytes::from(answer.body), &queue.broker_name, address)?;
+        let handles: Option<Vec<_>> = messages.iter().map(|message| delivery.handle_of(message)).collect();
+        let Some(handles) = handles else {
+            return Err(Error::malformed(address, "a popped message has no handle"));
+        };
+        for message in &mut messages {
+            message.set_topic_before_pops_of(&self.group);
+        }
+        self.shared.namespace.unwrap_messages(&mut messages);
+        let mut wanted = Vec::with_capacity(messages.len());
+        for (message, handle) in messages.into_iter().zip(handles) {
             let receipt = Receipt::new(Arc::clone(self), Arc::clone(popping), handle);
             if filter.selects(&message) {
-                wanted.push(Popped { message: Arc::new(message), receipt, watched: None });
+                wanted.push(Popped { message, receipt, watched: None });
             } else {
                 receipt.acknowledge_later();
             }

@@ -116,7 +116,7 @@ impl Receipt {
     }
 
     /// The message failed: it is hidden for a while, or dead after too many failures.
-    pub async fn failed(mut self, message: Arc<Received>, level: i32) -> Result<(), Error> {
+    pub async fn failed(mut self, message: Received, level: i32) -> Result<(), Error> {
         if level == DEAD || message.reconsume_times >= self.member.retries_max() {
             return self.bury(&message).await;
         }
@@ -128,8 +128,10 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.popping.unsettled.fetch_sub(1, Ordering::AcqRel);
-        self.popping.room.notify_one();
+        let before = self.popping.unsettled.fetch_sub(1, Ordering::AcqRel);
+        if before == self.member.options.pop.messages_max {
+            self.popping.room.notify_one();
+        }
         if self.handed {
             self.popping.hands.give();
         }

@@ -56,7 +56,7 @@ pub async fn run(args: &MessageArgs) -> Result<(), Failure> {
     }
     if place == Place::Own && tracks.is_empty() {
         story.tell("No group has read its topic, and none is online for it.");
-        let topic = &message.topic;
+        let topic = message.topic();
         story.advise(format!("`thrust consume --topic {topic} --group NAME` reads the topic"));
     }
     let facts = json!({
@@ -78,7 +78,8 @@ fn tell_others(id: &str, form: Form, others: &[Received], story: &mut Story) {
             story.advise(format!("`thrust message find {id}` shows all messages with this key"));
         }
         _ => {
-            let ids: Vec<&str> = others.iter().map(|other| other.offset_id.as_str()).collect();
+            let ids: Vec<String> = others.iter().map(Received::offset_id).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             story.tell(format!(
                 "It is stored {} times, as after a send that was tried again; the offset ids of the others are {}.",
                 number + 1,
@@ -150,7 +151,7 @@ fn tell_origin(message: &Received, story: &mut Story) {
     } else {
         format!(", {} {}", plural_of_keys(keys.len()), list(&keys))
     };
-    let (id, offset_id) = (&message.message_id, &message.offset_id);
+    let (id, offset_id) = (message.message_id(), message.offset_id());
     let size = bytes(message.body.len() as u64);
     story.tell(format!("Message {id} (offset id {offset_id}) has {size}{tag}{keys}."));
     let (host, queue) = (message.born_host, &message.queue);
@@ -230,7 +231,7 @@ fn tell_waiting(message: &Received, place: Place, story: &mut Story) {
             ));
             story.advise(format!(
                 "look at the log of producer group {group} for transaction {}",
-                message.message_id
+                message.message_id()
             ));
         }
         Place::GivenUp => {
@@ -288,7 +289,7 @@ fn tell_group(message: &Received, track: &Track, story: &mut Story) {
     let times = count(times, "time");
     story.tell(format!("There it failed {times} and {}.", again.name()));
     if *again == Again::Dead {
-        let (topic, id) = (dlq_topic(group), &message.message_id);
+        let (topic, id) = (dlq_topic(group), message.message_id());
         story.advise(format!("`thrust message find {id} --topic {topic}` shows the dead letter"));
         story.advise(format!("`thrust message resend {id} --group {group}` lets the group try it once more"));
     }

@@ -13,7 +13,7 @@ use crate::operate::words::count;
 pub async fn told(admin: &Admin, message: &Received, topic: Option<&str>) -> Option<MessageStory> {
     let address = message.store_host.to_string();
     // Whatever goes wrong here, there is the other way.
-    admin.message_story(&address, topic, &message.message_id).await.ok().flatten()
+    admin.message_story(&address, topic, &message.message_id()).await.ok().flatten()
 }
 
 /// What became of the message in every group.

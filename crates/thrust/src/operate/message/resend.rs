@@ -50,7 +50,7 @@ pub async fn run(args: &ResendArgs) -> Result<(), Failure> {
     if let Some(group) = &args.group {
         return hand_over(args, &admin, group, &message).await;
     }
-    let topic = args.to.as_ref().unwrap_or(&message.topic);
+    let topic = args.to.as_deref().unwrap_or(message.topic());
     route(&admin, topic).await?;
     consent(&format!("a copy of the message goes to all groups that read topic \"{topic}\""), args.yes)?;
     let producer = client.producer(PRODUCER).build()?;
@@ -59,7 +59,7 @@ pub async fn run(args: &ResendArgs) -> Result<(), Failure> {
     let receipt = sent.map_err(|error| Failure::Partly(error.to_string()))?;
     if args.target.json {
         return print_json(&json!({
-            "resent": message.message_id,
+            "resent": message.message_id(),
             "topic": topic,
             "messageId": receipt.message_id,
             "offsetId": receipt.offset_id,
@@ -79,11 +79,11 @@ pub async fn run(args: &ResendArgs) -> Result<(), Failure> {
 async fn hand_over(args: &ResendArgs, admin: &Admin, group: &str, message: &Received) -> Result<(), Failure> {
     let member = args.member.as_deref().unwrap_or_default();
     let topic = &message.queue.topic;
-    let result = admin.consume_directly(group, member, topic, &message.offset_id).await?;
+    let result = admin.consume_directly(group, member, topic, &message.offset_id()).await?;
     let is_done = result.consume_result == "CR_SUCCESS";
     if args.target.json {
         print_json(&json!({
-            "resent": message.message_id,
+            "resent": message.message_id(),
             "group": group,
             "result": result.consume_result,
             "remark": result.remark,

@@ -128,10 +128,10 @@ fn wants(filter: &SubscriptionData, tag: Option<&str>) -> bool {
 
 /// Looks for later attempts: those that wait, those in the retry topics of the group, and dead letters.
 async fn again(admin: &Admin, group: &str, message: &Received) -> Result<Option<(i32, Again)>, Failure> {
-    let id = &message.message_id;
+    let id = &message.message_id();
     let mut found: Option<(i32, Again)> = None;
     let mut see = |times: i32, again: Again| found = found.max(Some((times, again)));
-    let topic = &message.topic;
+    let topic = message.topic();
     // Groups that pop have a retry topic for each topic, with a name that depends on the broker's version.
     let retry_topics = [
         retry_topic(group),
@@ -202,9 +202,9 @@ pub async fn run(args: &TrackArgs) -> Result<(), Failure> {
 fn track_json(message: &Received, tracks: &[Track]) -> Value {
     let groups = tracks.iter().map(tracked_json);
     json!({
-        "messageId": message.message_id,
-        "offsetId": message.offset_id,
-        "topic": message.topic,
+        "messageId": message.message_id(),
+        "offsetId": message.offset_id(),
+        "topic": message.topic(),
         "broker": message.queue.broker_name,
         "queueId": message.queue.queue_id,
         "offset": message.offset,
