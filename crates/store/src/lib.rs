@@ -52,6 +52,7 @@ mod store;
 mod time_search;
 mod time_zone;
 mod timer;
+mod torn;
 mod watch;
 mod zeros;
 

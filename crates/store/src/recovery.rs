@@ -32,6 +32,7 @@ use crate::queue_kind::{self, QueueKind, Unit};
 use crate::queue_table::{self, Moment, Row, Table};
 use crate::queues::{Loaded, Queues};
 use crate::segment;
+use crate::torn;
 
 /// What recovery hands to the store.
 pub(crate) struct Recovered {
@@ -522,11 +523,8 @@ impl Scan<'_> {
         if let Err(error) = verified {
             return Some(error.to_string());
         }
-        // A lost sector reads as zeros. The CRC covers the body only, so in what may be torn the other variable
-        // parts must not hold any.
-        let torn =
-            record.store_timestamp == 0 || record.topic.contains('\0') || record.properties.contains(&0);
-        (at >= self.strict_from && torn)
+        let torn = || record.store_timestamp == 0 || torn::is_torn(record, at % self.log.segment_bytes);
+        (at >= self.strict_from && torn())
             .then(|| "record has zeros where its topic or properties should be".into())
     }
 

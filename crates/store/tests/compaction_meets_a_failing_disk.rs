@@ -52,6 +52,29 @@ fn expire(disk: &SimDisk, store: &Store) {
 }
 
 #[test]
+fn a_record_whose_properties_a_power_cut_took_is_copied_again() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    // With zeros of their own in the key, which are no damage.
+    for i in 0..2 {
+        model.send(&store, 0, &format!("{i}\0\0{}", "k".repeat(900)), &format!("v{i}"));
+    }
+    store.compaction_follow_step().unwrap();
+    drop(store);
+    let path = world.path("compaction/compactionLog/state/0/00000000000000000000");
+    let whole = world.disk.files()[&path].clone();
+    world.disk.damage(&path, |bytes| bytes[512..1024].fill(0));
+    assert_ne!(world.disk.files()[&path], whole);
+    let store = try_open(&world, &world.disk).unwrap();
+    model.check(&store);
+    store.flush_step().unwrap();
+    store.compaction_follow_step().unwrap();
+    model.check(&store);
+    assert_eq!(world.disk.files()[&path], whole);
+}
+
+#[test]
 fn a_plan_that_was_given_up_does_not_come_back() {
     let world = World::new(options());
     let (store, model) = filled(&world);

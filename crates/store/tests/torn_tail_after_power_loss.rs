@@ -45,11 +45,27 @@ fn a_lost_sector_inside_the_properties_is_noticed() {
     let keys = "k".repeat(900);
     send(&store, &letter("t", 0, "body").keyed(&keys)).unwrap();
     drop(store);
-    // The record's last whole sector never came to the disk; body and lengths did.
-    world.disk.damage(&world.path(&segment(0)), |bytes| bytes[512..1000].fill(0));
+    // The record's last sector never came to the disk; body and lengths did.
+    world.disk.damage(&world.path(&segment(0)), |bytes| bytes[512..1024].fill(0));
     let store = world.open();
     assert_eq!(store.log_end(), 0);
     assert_eq!(bodies(&store, "t", 0), Vec::<String>::new());
+}
+
+#[test]
+fn a_zero_that_a_producer_put_into_a_property_ends_no_log() {
+    for java_wrote_last in [false, true] {
+        let world = World::new(small_options());
+        let store = world.open();
+        for keys in ["before", "a\0b", "behind"] {
+            send(&store, &letter("t", 0, keys).keyed(keys)).unwrap();
+        }
+        drop(store);
+        if java_wrote_last {
+            world.disk.damage(&world.path("checkpoint"), |bytes| bytes.fill(0));
+        }
+        assert_eq!(bodies(&world.open(), "t", 0), ["before", "a\0b", "behind"]);
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::error::StoreError;
 use crate::queue_kind::UNIT_BYTES;
 use crate::records::Reach;
 use crate::segment::{self, Segment};
+use crate::torn;
 
 /// Bytes of a file that are looked at or copied at a time.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -197,6 +198,8 @@ impl Loading<'_> {
             && let Look::Record(record) = look_in(log, extent.end, &mut window)?
         {
             let continues = record.verify_crc().is_ok()
+                // Copied with the key that a lost sector leaves it, it would be the last message of a wrong one.
+                && !torn::is_torn(&record, extent.end - log.base)
                 && record.topic == self.topic
                 && record.queue_id == self.id
                 && record.queue_offset >= 0

@@ -1,0 +1,112 @@
+//! Whether a record that seems whole lacks a part that never came to the disk.
+//!
+//! The CRC of a record covers its body only. Behind the body stand topic and properties, and a sector of these that a
+//! power cut lost, or the end of a write that was cut short, reads as zeros. A zero alone proves nothing: producers may
+//! put one into a property, and such a record must end no log.
+
+use wire::record::Record;
+
+/// What a disk writes as a whole, bytes. Larger sectors, and pages of the kernel, are whole numbers of these.
+const SECTOR: usize = 512;
+
+/// Whether a record, which stands at `at` in its file, is evidently torn behind its body: topic or properties end with
+/// a zero, or all that a sector with a part of them has of the record is zeros.
+pub(crate) fn is_torn(record: &Record<'_>, at: u64) -> bool {
+    let Record { bytes, topic, properties, .. } = *record;
+    if topic.ends_with('\0') || properties.last() == Some(&0) {
+        return true;
+    }
+    // Without properties the record ends with their length, two zeros that are none the less whole.
+    let until = bytes.len() - if properties.is_empty() { 2 } else { 0 };
+    let from = bytes.len() - properties.len() - 2 - topic.len();
+    let in_sector = (at % SECTOR as u64) as usize;
+    let sectors = (in_sector + from) / SECTOR..(in_sector + until).div_ceil(SECTOR);
+    sectors.into_iter().any(|sector| {
+        let begins = (sector * SECTOR).saturating_sub(in_sector);
+        let ends = ((sector + 1) * SECTOR - in_sector).min(bytes.len());
+        bytes[begins..ends].iter().all(|&byte| byte == 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::properties;
+    use wire::record::{self, Message};
+
+    fn encoded(body: &[u8], values: &[&str]) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (i, value) in values.iter().enumerate() {
+            properties::push(&mut text, &format!("name{i}"), value);
+        }
+        let message = Message {
+            topic: "orders",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: "127.0.0.1:1000".parse().unwrap(),
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: &text,
+        };
+        let mut bytes = Vec::new();
+        record::encode(&message, &mut bytes).unwrap();
+        record::patch(&mut bytes, 1, 1, 1);
+        bytes
+    }
+
+    /// Whether a record is found torn that its lengths and the CRC of its body call whole.
+    fn is_noticed(bytes: &[u8], at: u64) -> Option<bool> {
+        let record = Record::parse(bytes).ok().filter(|record| record.verify_crc().is_ok())?;
+        Some(is_torn(&record, at))
+    }
+
+    #[test]
+    fn no_record_is_torn_at_any_place_because_of_the_zeros_that_belong_into_it() {
+        let with_zero = ["v", "\0", "a\0b", "\0\0\0\0c"];
+        for bytes in [encoded(b"", &[]), encoded(&[0; 2000], &[]), encoded(&[0; 2000], &with_zero)] {
+            for at in 0..1024 {
+                assert_eq!(is_noticed(&bytes, at), Some(false), "at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_lost_sector_is_noticed() {
+        let long = "x".repeat(1300);
+        for whole in [encoded(b"body", &["v"]), encoded(b"", &[&long, "v"]), encoded(&[7; 450], &["v", "w"])]
+        {
+            for at in 0..1024 {
+                let ends: Vec<usize> = (0..whole.len())
+                    .filter(|byte| (at + byte + 1) % 512 == 0)
+                    .chain([whole.len() - 1])
+                    .collect();
+                let mut begins = 0;
+                for end in ends {
+                    let mut bytes = whole.clone();
+                    bytes[begins..=end].fill(0);
+                    let changed = bytes != whole;
+                    assert!(
+                        !changed || is_noticed(&bytes, at as u64) != Some(false),
+                        "{begins}..={end} at {at}"
+                    );
+                    begins = end + 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_write_that_was_cut_short_is_noticed() {
+        for whole in [encoded(b"body", &["v", &"x".repeat(700)]), encoded(b"body", &[])] {
+            for len in 1..whole.len() {
+                let mut bytes = whole.clone();
+                bytes[len..].fill(0);
+                assert!(bytes == whole || is_noticed(&bytes, 100) != Some(false), "{len} bytes were written");
+            }
+        }
+    }
+}
