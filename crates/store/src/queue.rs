@@ -292,11 +292,11 @@ impl Queue {
         self.files.add_waiting((tail.waiting() - before) as u64);
         if !tail.listed {
             tail.listed = true;
-            self.files.list_dirty(self.clone());
+            self.files.list_dirty(self);
         }
         if tail.bytes.len() >= TAIL_BYTES_MAX && !tail.urged {
             tail.urged = true;
-            self.files.urge(self.clone());
+            self.files.urge(self);
         }
         tail.bytes.len()
     }
@@ -522,13 +522,13 @@ impl Queue {
         let mut tail = self.tail.lock();
         if !tail.listed && !tail.bytes.is_empty() {
             tail.listed = true;
-            self.files.list_dirty(self.clone());
+            self.files.list_dirty(self);
         }
     }
 
     /// Puts a queue back on the list after its turn did not come.
     pub(crate) fn keep_listed(self: &Arc<Self>) {
-        self.files.list_dirty(self.clone());
+        self.files.list_dirty(self);
     }
 
     /// Makes this an empty queue whose first message will have offset `first`. Recovery only.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -38,8 +38,10 @@ pub(crate) struct QueueFiles {
     log_min: Arc<AtomicU64>,
     serial: AtomicU64,
     open: Mutex<OpenFiles>,
-    dirty: Mutex<Vec<Arc<Queue>>>,
-    long: Mutex<Vec<Arc<Queue>>>,
+    /// Queues with something to write. Queues hold this, so what holds them here would keep both for ever.
+    dirty: Mutex<Vec<Weak<Queue>>>,
+    /// Queues whose tail is long.
+    long: Mutex<Vec<Weak<Queue>>>,
     unsynced: Mutex<Unsynced>,
     /// Bytes of all tails.
     waiting: AtomicU64,
@@ -108,14 +110,14 @@ impl QueueFiles {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn list_dirty(&self, queue: Arc<Queue>) {
-        self.dirty.lock().push(queue);
+    pub fn list_dirty(&self, queue: &Arc<Queue>) {
+        self.dirty.lock().push(Arc::downgrade(queue));
         self.signal.raise();
     }
 
     /// Has the tail of this queue written soon.
-    pub fn urge(&self, queue: Arc<Queue>) {
-        self.long.lock().push(queue);
+    pub fn urge(&self, queue: &Arc<Queue>) {
+        self.long.lock().push(Arc::downgrade(queue));
         self.urgent.raise();
     }
 
@@ -145,15 +147,15 @@ impl QueueFiles {
     }
 
     /// The queues whose tail is long, taken off their list.
-    pub fn take_long(&self) -> Vec<Arc<Queue>> {
+    pub fn take_long(&self) -> impl Iterator<Item = Arc<Queue>> + use<> {
         self.urgent.take();
-        std::mem::take(&mut *self.long.lock())
+        alive(&self.long)
     }
 
     /// The queues that have something to write, taken off the list; each is to be unlisted before it is written.
-    pub fn take_dirty(&self) -> Vec<Arc<Queue>> {
+    pub fn take_dirty(&self) -> impl Iterator<Item = Arc<Queue>> + use<> {
         self.signal.take();
-        std::mem::take(&mut *self.dirty.lock())
+        alive(&self.dirty)
     }
 
     /// Directory of all queues of a kind.
@@ -419,6 +421,11 @@ impl QueueFiles {
         }
         Ok(())
     }
+}
+
+/// Empties a list of queues; gives those that are still there. Of a deleted topic there may be none left.
+fn alive(list: &Mutex<Vec<Weak<Queue>>>) -> impl Iterator<Item = Arc<Queue>> + use<> {
+    std::mem::take(&mut *list.lock()).into_iter().filter_map(|queue| queue.upgrade())
 }
 
 impl OpenFiles {

@@ -112,7 +112,7 @@ impl Store {
 
     fn write_tails(&self, writer: &mut QueueWriter, position: u64) -> Result<(), StoreError> {
         let files = &self.queues.files;
-        let mut dirty = files.take_dirty().into_iter();
+        let mut dirty = files.take_dirty();
         while let Some(queue) = dirty.next() {
             queue.unlist();
             if let Err(source) = queue.write_tail(&mut writer.scratch, Some(position)) {

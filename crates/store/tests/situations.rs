@@ -4,6 +4,7 @@
 mod a_flipped_bit_is_never_served;
 mod a_store_is_repaired;
 mod a_store_is_verified;
+mod a_store_that_is_dropped_leaves_nothing;
 #[path = "support/archive.rs"]
 mod archive;
 mod clean_stop_then_open;
