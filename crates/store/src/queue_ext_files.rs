@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, Entry, File};
 use crate::queue::Queue;
 use crate::queue_entry::QueueEntry;
 use crate::queue_ext::{self, Decoded, Extension};
@@ -132,31 +132,26 @@ impl ExtFiles {
 
     /// First bytes of the segments of a queue, in order. An error if they are of another size than the options say:
     /// nothing may be written there.
+    ///
+    /// A power cut may have kept the name of a segment and not its length, or that of a later one and not its own. So
+    /// there may be gaps: behind all that matters, as extensions of entries that count are synced.
     fn segments(&self, queue: &Queue) -> io::Result<Vec<u64>> {
         let dir = self.dir(queue);
-        let files: Vec<_> = self.disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir).collect();
-        let mut bases: Vec<u64> = Vec::with_capacity(files.len());
-        let count = files.len();
-        for (i, entry) in files.into_iter().enumerate() {
-            let base = segment::base_of(&entry.name).filter(|base| base % self.segment_bytes == 0);
-            let follows = |base: u64| bases.last().is_none_or(|last| last + self.segment_bytes == base);
-            // A power cut may have kept the name of the last one and not its length.
-            let is_whole =
-                entry.len == self.segment_bytes || i + 1 == count && entry.len < self.segment_bytes;
-            match base.filter(|base| is_whole && follows(*base)) {
-                Some(base) => bases.push(base),
-                None => {
-                    let path = dir.join(&entry.name);
-                    let what = format!(
-                        "{} is no file of {} bytes behind another (mappedFileSizeConsumeQueueExt)",
-                        path.display(),
-                        self.segment_bytes
-                    );
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-                }
-            }
-        }
-        Ok(bases)
+        let files = self.disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir);
+        let base_of = |entry: Entry| {
+            let base = segment::base_of(&entry.name)
+                .filter(|base| base % self.segment_bytes == 0 && entry.len <= self.segment_bytes);
+            base.ok_or_else(|| {
+                let path = dir.join(&entry.name);
+                let what = format!(
+                    "{} is no file of {} bytes (mappedFileSizeConsumeQueueExt)",
+                    path.display(),
+                    self.segment_bytes
+                );
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            })
+        };
+        files.map(base_of).collect()
     }
 
     /// Finds where the next extension goes and clears what stands there and behind.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::{ROOT, TagBits, Tagged, World, letter, read_queue, read_tagged, send, small_options};
+use sim::Random;
 use sim::reader::StoreFiles;
 use store::examine::StoreFiles as Examined;
 use store::{Batch, Bitmaps, Extension, MessageFilter, Options, Queue, ReadLimits, Store};
@@ -152,6 +153,41 @@ fn extensions_in_files_stay_what_they_are_though_the_table_of_queues_is_older() 
     assert_eq!(before.keys().filter(of_queues).count(), 3);
     for path in before.keys().filter(of_queues) {
         assert!(before[path] == after[path], "a kill changed {}", path.display());
+    }
+}
+
+#[test]
+fn extensions_outlive_a_kill_and_the_power_cut_behind_it() {
+    let mut world = World::new(extended());
+    let mut sent = 0;
+    for (life, sync) in [true, false, false, false].into_iter().enumerate() {
+        let store = open(&world);
+        for _ in 0..2 {
+            // More than two files of extensions, of which nothing is synced but in the first life.
+            send_tagged(&store, sent..sent + 35);
+            sent += 35;
+            store.flush_step().unwrap();
+            store.queue_step(sync).unwrap();
+        }
+        assert_eq!(tagged(&store, "a"), numbers(0..sent), "in life {life}");
+    }
+    let cut = world.disk.copy();
+    for seed in 0..150 {
+        world.disk = cut.crash(&mut Random::new(seed));
+        for life in 1..3 {
+            let store = open(&world);
+            let (from, until) = (sent + 20 * (life - 1), sent + 20 * life);
+            send_tagged(&store, from..until);
+            assert_eq!((tagged(&store, "a"), tagged(&store, "b")), (numbers(0..until), numbers(1..until)));
+            store.stop().unwrap();
+            drop(store);
+            let verified = Examined::open(Arc::new(world.disk.clone()), world.options.clone())
+                .unwrap()
+                .verify(&mut |_| {});
+            let verified = verified.unwrap();
+            assert!(verified.findings.is_empty(), "seed {seed}: {:?}", verified.findings);
+            assert_eq!(verified.extensions, u64::from(until), "seed {seed}: entries without extensions");
+        }
     }
 }
 
