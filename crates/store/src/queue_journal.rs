@@ -150,6 +150,12 @@ impl Pieces {
         self.remove_where(disk, |_| true)
     }
 
+    /// Removes the directory if nothing is in it.
+    fn remove_empty_dir(&self, disk: &dyn Disk) -> io::Result<()> {
+        let is_empty = disk.stat(&self.dir)?.is_some() && disk.list(&self.dir)?.is_empty();
+        if is_empty { disk.remove_dir(&self.dir) } else { Ok(()) }
+    }
+
     /// Calls `each` with the entries behind those that the queues have, which have come to `known`, as far as there are
     /// any without a gap and within the log's files, which end at `files_end`; gives how far they go. The journal goes
     /// on from there. Files whose entries are all of records before `kept_from` are removed.
@@ -388,7 +394,9 @@ impl Store {
     pub(crate) fn journal_stop(&self) {
         let mut pieces = self.journal.state.lock();
         let position = pieces.position;
-        if let Err(error) = pieces.begin_at(&*self.disk, position) {
+        let removed =
+            pieces.begin_at(&*self.disk, position).and_then(|()| pieces.remove_empty_dir(&*self.disk));
+        if let Err(error) = removed {
             tracing::warn!(%error, "cannot remove the journal of queues");
         }
     }

@@ -100,3 +100,8 @@ fn a_forgotten_directory_sync_is_found() {
 fn a_checkpoint_ahead_of_the_log_is_found() {
     println!("found with seed {}", finds(Bug::CheckpointAheadOfLog));
 }
+
+#[test]
+fn an_entry_that_the_journal_leaves_out_is_found() {
+    println!("found with seed {}", finds(Bug::JournalLeavesOut));
+}

@@ -1,8 +1,9 @@
-//! Three bugs on purpose, to see that the histories would find them.
+//! Bugs on purpose, to see that the histories would find them.
 //!
 //! They are planted below the store, in the disk that it is given: what a store does that answers before it flushes,
-//! forgets to sync a directory, or lets its checkpoint run ahead, a disk can do behind the back of one that does not.
-//! So the code that ships has no switch for them, and what the histories look at is exactly what ships.
+//! forgets to sync a directory, lets its checkpoint run ahead, or loses an entry on its way into the journal, a disk
+//! can do behind the back of one that does not. So the code that ships has no switch for them, and what the histories
+//! look at is exactly what ships.
 
 use std::io;
 use std::path::Path;
@@ -23,6 +24,8 @@ pub enum Bug {
     ForgottenConfigDirectorySync,
     /// The checkpoint calls durable what was only written.
     CheckpointAheadOfLog,
+    /// A block of the journal of queue entries lacks the last of the entries that it says it has.
+    JournalLeavesOut,
 }
 
 /// The disk with the bug, if there is to be one.
@@ -49,6 +52,7 @@ impl Layer for Bug {
             {
                 below.write_at(&run_ahead(bytes), 0)
             }
+            Bug::JournalLeavesOut if is_in(path, "queuejournal") => below.write_at(&leave_out(bytes), offset),
             _ => below.write_at(bytes, offset),
         }
     }
@@ -73,4 +77,23 @@ fn run_ahead(bytes: &[u8]) -> Vec<u8> {
     let crc = crc32(&ahead[..136]);
     ahead[136..].copy_from_slice(&crc.to_be_bytes());
     ahead
+}
+
+/// A block of the journal of `docs/formats.md` whose last entry is of a queue that nobody has named, so that it does
+/// not count, and a CRC that fits.
+fn leave_out(block: &[u8]) -> Vec<u8> {
+    const ENTRY_BYTES: usize = 44;
+    let number = |at: usize| u32::from_be_bytes(*block[at..].first_chunk().unwrap()) as usize;
+    let mut entries = 48;
+    for _ in 0..number(44) {
+        entries += 4 + number(entries) + 4;
+    }
+    let end = block.len() - 4;
+    let mut changed = block.to_vec();
+    if end >= entries + ENTRY_BYTES {
+        changed[end - ENTRY_BYTES..][..4].fill(0xFF);
+        let crc = crc32(&changed[4..end]);
+        changed[end..].copy_from_slice(&crc.to_be_bytes());
+    }
+    changed
 }
