@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::{CompactionOptions, Options};
@@ -277,7 +277,8 @@ impl Store {
 
     /// Removes what is kept of a topic that is deleted.
     pub(crate) fn delete_compacted(&self, topic: &str) -> Result<(), StoreError> {
-        let Some(logs) = self.compaction.topics.write().remove(topic) else { return Ok(()) };
+        // Whether it is known or not: an earlier attempt may have failed on the way.
+        let logs = self.compaction.topics.write().remove(topic).unwrap_or_default();
         for log in logs.values() {
             log.gone.store(true, Ordering::Release);
             let _pass = log.pass.lock();
@@ -289,7 +290,7 @@ impl Store {
             remove_tree(&*self.disk, &dir).map_err(StoreError::io("remove", &dir))?;
         }
         let mut positions = self.compaction.positions.lock();
-        positions.forget(topic, logs.keys().copied());
+        positions.forget(topic);
         positions.save(&*self.disk).map_err(StoreError::io("write", &positions.path))
     }
 
@@ -346,16 +347,15 @@ fn has_messages(queue: &Queue) -> bool {
 
 /// Removes a directory with all that is in it, durably.
 fn remove_tree(disk: &dyn Disk, dir: &Path) -> std::io::Result<()> {
-    if disk.stat(dir)?.is_none() {
-        return Ok(());
+    if disk.stat(dir)?.is_some() {
+        for entry in disk.list(dir)? {
+            let path = dir.join(&entry.name);
+            if entry.is_dir { remove_tree(disk, &path)? } else { disk.remove(&path)? }
+        }
+        disk.sync_dir(dir)?;
+        disk.remove_dir(dir)?;
     }
-    for entry in disk.list(dir)? {
-        let path = dir.join(&entry.name);
-        if entry.is_dir { remove_tree(disk, &path)? } else { disk.remove(&path)? }
-    }
-    disk.sync_dir(dir)?;
-    disk.remove_dir(dir)?;
-    dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))
+    dir.parent().map_or(Ok(()), |parent| disk::sync_dir_if_there(disk, parent))
 }
 
 #[cfg(test)]

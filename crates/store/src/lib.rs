@@ -16,6 +16,7 @@ mod clock;
 mod commit_log;
 mod compaction;
 pub mod config_file;
+mod deletion;
 mod disk;
 mod dispatch;
 mod error;

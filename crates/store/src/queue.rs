@@ -333,6 +333,10 @@ impl Queue {
     }
 
     fn find_ext_end(&self, tail: &Tail) -> io::Result<u64> {
+        // What is there is of another, and goes before this is written.
+        if self.files.deletions.include(&self.topic) {
+            return Ok(0);
+        }
         let next = tail.written + (tail.bytes.len() / ENTRY_BYTES) as u64;
         let (first, last) = (self.entry_in(tail, tail.first)?, self.entry_in(tail, next.wrapping_sub(1))?);
         let has_position = |entry: &QueueEntry| entry.extension_position().is_some();
@@ -489,6 +493,10 @@ impl Queue {
         };
         if self.is_deleted() {
             return Ok(());
+        }
+        if self.files.deletions.include(&self.topic) {
+            let why = "files of the deleted topic of this name cannot be removed";
+            return Err(io::Error::other(why));
         }
         let (entries, extensions) = scratch.split_at(entries);
         if !entries.is_empty() {

@@ -285,8 +285,8 @@ impl ExtFiles {
         Ok(())
     }
 
-    /// Forgets the open files of a queue that is deleted.
-    pub fn forget(&self, queue: &Queue) {
+    /// Closes the files of a queue that is deleted.
+    pub fn close(&self, queue: &Queue) {
         self.open.lock().remove_all_of(queue.serial);
     }
 }

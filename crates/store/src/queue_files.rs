@@ -12,7 +12,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, File};
+use crate::deletion::{self, Deletions};
+use crate::disk::{self, Disk, File};
 use crate::options::Options;
 use crate::queue::{Extent, Queue};
 use crate::queue_entry::QueueEntry;
@@ -35,6 +36,8 @@ pub(crate) struct QueueFiles {
     pub multi_dispatch: bool,
     /// What entries have no room for.
     pub ext: ExtFiles,
+    /// Topics that were deleted and of which files are left.
+    pub deletions: Deletions,
     log_min: Arc<AtomicU64>,
     serial: AtomicU64,
     open: Mutex<OpenFiles>,
@@ -88,6 +91,7 @@ impl QueueFiles {
             append_prop_crc: options.append_prop_crc,
             multi_dispatch: options.multi_dispatch,
             ext,
+            deletions: Deletions::default(),
             log_min,
             serial: AtomicU64::new(0),
             open: Mutex::new(OpenFiles::new(options.open_queue_files_max)),
@@ -193,9 +197,10 @@ impl QueueFiles {
         segment::path_of(&self.dir_of(queue), start * queue.kind().entry_bytes() as u64)
     }
 
-    /// Whether a file was missed; then the next start must look into all of them.
-    pub fn is_incomplete(&self) -> bool {
-        self.incomplete.load(Ordering::Acquire)
+    /// Whether a file was missed, or one is left that should not be there; then the next start must look into all of
+    /// them.
+    pub fn are_odd(&self) -> bool {
+        self.incomplete.load(Ordering::Acquire) || self.deletions.are_unfinished()
     }
 
     /// The error for a file that should hold entries and is not there.
@@ -323,7 +328,7 @@ impl QueueFiles {
             if *created {
                 // The queue's directory and the three above it may be as new as the file.
                 for dir in path.ancestors().skip(1).take(4) {
-                    self.sync_dir(dir)?;
+                    disk::sync_dir_if_there(&*self.disk, dir)?;
                 }
             }
         }
@@ -333,13 +338,6 @@ impl QueueFiles {
     fn sync_tree(&self, root: &Path) -> io::Result<()> {
         match self.disk.sync_tree(root) {
             // A store without a single queue has no directory of queues.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        match self.disk.sync_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
@@ -361,19 +359,16 @@ impl QueueFiles {
         Ok(())
     }
 
+    /// Closes the files of a queue that is deleted.
+    pub fn close(&self, queue: &Queue) {
+        self.open.lock().remove_all_of(queue.serial);
+        self.ext.close(queue);
+    }
+
     /// Removes all files of a queue and its directory.
     pub fn remove_all(&self, queue: &Queue) -> io::Result<()> {
         self.open.lock().remove_all_of(queue.serial);
-        let dir = self.dir_of(queue);
-        for entry in self.disk.list(&dir)? {
-            if !entry.is_dir {
-                self.disk.remove(&dir.join(&entry.name))?;
-            }
-        }
-        match self.disk.remove_dir(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        deletion::remove_queue(&*self.disk, &self.dir_of(queue))
     }
 
     /// Whether no entry stands at a place.
@@ -381,25 +376,6 @@ impl QueueFiles {
         let mut entry = vec![0; queue.kind().entry_bytes()];
         let count = self.read(Reach::Disk, queue, place, 1, &mut entry)?;
         Ok(count == Some(0) || entry.iter().all(|&byte| byte == 0))
-    }
-
-    /// Removes the directory of a topic whose queues were removed, and makes all that durable: queues that come back
-    /// after a power cut would be too many for the checkpoint, and all queues would be built from the log again.
-    pub fn remove_topic(&self, topic: &str) -> io::Result<()> {
-        QueueKind::ALL.into_iter().try_for_each(|kind| self.remove_topic_of(kind, topic))
-    }
-
-    fn remove_topic_of(&self, kind: QueueKind, topic: &str) -> io::Result<()> {
-        let dir = self.root(kind).join(topic);
-        if self.disk.stat(&dir)?.is_none() {
-            return Ok(());
-        }
-        self.sync_dir(&dir)?;
-        // It may hold directories that are no queues.
-        if self.disk.list(&dir)?.is_empty() {
-            self.disk.remove_dir(&dir)?;
-        }
-        self.sync_dir(&self.root(kind))
     }
 
     /// Clears whatever the files of a queue hold from the entry of place `from` on.

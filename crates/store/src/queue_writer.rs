@@ -31,13 +31,15 @@ impl Store {
     /// what is then true.
     pub fn queue_step(&self, sync: bool) -> Result<(), StoreError> {
         let mut writer = self.queue_writer.lock();
+        // Whoever deleted the topic was told already.
+        let _ = self.queues.files.finish_deletions();
         // What the log's last flush covered, taken before the queues are written: their entries below it are in the
         // tails or in files by now (since-5.3.md §9.1 S1).
         let durable = *self.flush.moment.lock();
         let written = self.appender.lock().moment().mark;
         let outcome = self.write_tails(&mut writer, written.position);
         let files = &self.queues.files;
-        if files.is_incomplete() && writer.table.is_some() {
+        if files.are_odd() && writer.table.is_some() {
             self.drop_table(&mut writer)?;
         }
         outcome?;
@@ -72,7 +74,7 @@ impl Store {
             let behind = mark.position - table.mark.position;
             table.log_min == moment.log_min && behind < self.options.queue_table_bytes
         });
-        if !near && self.fault().is_none() && !self.queues.files.is_incomplete() {
+        if !near && self.fault().is_none() && !self.queues.files.are_odd() {
             self.write_table(writer, moment, false);
         }
     }
@@ -96,7 +98,7 @@ impl Store {
     /// Writes the table of queues at a clean stop, when the queues' files hold everything.
     pub(crate) fn save_table(&self) {
         let mut writer = self.queue_writer.lock();
-        if self.queues.files.is_incomplete() {
+        if self.queues.files.are_odd() {
             return;
         }
         let mark = self.appender.lock().moment().mark;

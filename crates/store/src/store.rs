@@ -243,6 +243,7 @@ impl Store {
         }
         self.flush_step()?;
         self.queue_step(true)?;
+        self.queues.files.finish_deletions()?;
         self.compaction_stop()?;
         self.index_stop()?;
         self.save_table();
@@ -400,45 +401,6 @@ impl Store {
             self.delete_topic(topic)?;
         }
         self.queues.set_kind(topic, kind);
-        Ok(())
-    }
-
-    /// Removes the queues of a topic. Its messages stay in the log until they expire; a topic of this name begins
-    /// anew at offset 0.
-    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
-        // First what would otherwise be all that is left of it after a crash.
-        self.delete_compacted(topic)?;
-        let mut no_writes = self.queue_writer.lock();
-        self.drop_table(&mut no_writes)?;
-        let removed = {
-            let mut appender = self.appender.lock();
-            let removed = self.queues.remove_topic(topic);
-            for queue in &removed {
-                queue.delete();
-                appender.entries -= queue.next.load(Ordering::Relaxed);
-            }
-            removed
-        };
-        let files = &self.queues.files;
-        for queue in &removed {
-            files.remove_all(queue).map_err(StoreError::io("remove", &files.dir_of(queue)))?;
-        }
-        files.remove_topic(topic).map_err(StoreError::io("remove queues below", &self.options.root))?;
-        self.remove_extensions(&removed)?;
-        drop(no_writes);
-        // From here on recovery must not dispatch the topic's old messages again.
-        self.flush_step()?;
-        self.queue_step(true)
-    }
-
-    /// Removes the extensions of queues that are gone for good: as long as one could come back, so could its entries.
-    fn remove_extensions(&self, queues: &[Arc<Queue>]) -> Result<(), StoreError> {
-        let ext = &self.queues.files.ext;
-        for queue in queues.iter().filter(|_| ext.are_present()) {
-            let dir = ext.dir_of(queue.topic(), queue.id());
-            ext.forget(queue);
-            ext.remove_queue(queue.topic(), queue.id()).map_err(StoreError::io("remove", &dir))?;
-        }
         Ok(())
     }
 

@@ -75,6 +75,25 @@ fn a_record_whose_properties_a_power_cut_took_is_copied_again() {
 }
 
 #[test]
+fn a_deletion_that_failed_is_finished_by_the_next_one() {
+    let world = World::new(options());
+    let (store, _) = filled(&world);
+    let compacted = || -> Vec<_> {
+        world.disk.files().into_keys().filter(|path| path.iter().any(|name| name == TOPIC)).collect()
+    };
+    world.disk.inject(once(Operation::Remove, FILES));
+    store.delete_topic(TOPIC).unwrap_err();
+    assert!(!compacted().is_empty());
+    store.delete_topic(TOPIC).unwrap();
+    assert!(compacted().is_empty(), "{:?}", compacted());
+    store.compact_topic(TOPIC).unwrap();
+    let mut model = Model::default();
+    send(&mut model, &store, 3);
+    store.compaction_follow_step().unwrap();
+    model.check(&store);
+}
+
+#[test]
 fn a_plan_that_was_given_up_does_not_come_back() {
     let world = World::new(options());
     let (store, model) = filled(&world);

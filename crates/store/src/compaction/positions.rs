@@ -34,15 +34,19 @@ impl Positions {
     }
 
     pub fn set(&mut self, topic: &str, id: u32, queue_offset: i64) {
-        self.changed =
-            self.content.queue_offset_map.insert(name(topic, id), queue_offset) != Some(queue_offset);
+        let before = self.content.queue_offset_map.insert(name(topic, id), queue_offset);
+        self.changed |= before != Some(queue_offset);
     }
 
-    /// Forgets queues of a topic that was deleted.
-    pub fn forget(&mut self, topic: &str, ids: impl Iterator<Item = u32>) {
-        for id in ids {
-            self.changed |= self.content.queue_offset_map.remove(&name(topic, id)).is_some();
-        }
+    /// Forgets the queues of a topic that was deleted.
+    pub fn forget(&mut self, topic: &str) {
+        let is_of_topic = |name: &str| {
+            let id = name.strip_prefix(topic).and_then(|rest| rest.strip_prefix('_'));
+            id.is_some_and(|id| id.parse::<u32>().is_ok())
+        };
+        let before = self.content.queue_offset_map.len();
+        self.content.queue_offset_map.retain(|name, _| !is_of_topic(name));
+        self.changed |= self.content.queue_offset_map.len() != before;
     }
 
     /// Replaces the file durably if anything is new.
