@@ -78,8 +78,8 @@ pub use trace::Trace;
 /// Bodies of requests and answers, as the protocol has them.
 pub use wire::body::{
     BrokerData, BrokerStatsData, BrokerStatsItem, ClusterInfo, Connection, ConsumeStats, ConsumeStatsList,
-    ConsumerConnection, MessageQueue, MessageStory, OffsetWrapper, ProducerConnection, QueueData,
-    QueueTimeSpan, StoryGroup, StoryPop, StoryPosition, StoryRecord, StoryRole, StoryTransaction,
-    StoryTransactionState, SubscriptionData, SubscriptionGroupConfig, TopicConfig, TopicOffset, TopicRoute,
-    TopicStatsTable,
+    ConsumerConnection, LogicQueueMappingItem, MessageQueue, MessageStory, OffsetWrapper, ProducerConnection,
+    QueueData, QueueTimeSpan, StoryGroup, StoryPop, StoryPosition, StoryRecord, StoryRole, StoryTransaction,
+    StoryTransactionState, SubscriptionData, SubscriptionGroupConfig, TopicConfig,
+    TopicConfigAndQueueMapping, TopicOffset, TopicQueueMappingDetail, TopicRoute, TopicStatsTable,
 };

@@ -37,29 +37,41 @@ use report::{Report, Side};
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// Send messages: as fast as the in-flight limit allows, or at a fixed rate.
+    #[command(after_help = "\
+Examples:
+  thrust bench send --secs 5
+  thrust bench send 127.0.0.1:10911 --rate 2000 --secs 5 --histogram send.hgrm
+  thrust bench send 127.0.0.1:10911 --compare 127.0.0.1:20911 --rounds 3 --secs 5")]
     Send(SendArgs),
     /// Pull a backlog from its start to its end, over and over; fills it first when there is too little.
+    #[command(after_help = "Examples:\n  thrust bench pull --fill 10000 --secs 5 --json")]
     Pull(PullArgs),
     /// Send one message per connection, wait until it is received, send the next: the latency of one message.
+    #[command(after_help = "Examples:\n  thrust bench roundtrip --conns 1 --secs 5")]
     Roundtrip(RoundtripArgs),
     /// Send and receive at once, over connections of their own: latency from a send to the receipt.
+    #[command(after_help = "Examples:\n  thrust bench mixed --rate 2000 --secs 5")]
     Mixed(MixedArgs),
     /// Send half messages and commit each: transactions, with both requests answered.
+    #[command(after_help = "Examples:\n  thrust bench transact --secs 5")]
     Transact(TransactArgs),
     /// Pop a backlog and acknowledge every message; fills it first when there is too little.
+    #[command(after_help = "Examples:\n  thrust bench pop --fill 10000 --batch-ack --secs 5")]
     Pop(PopArgs),
     /// Serve a bare echo that answers each frame as a send: what this machine can do at most.
+    #[command(after_help = "Examples:\n  thrust bench echo --port 10920 --secs 5")]
     Echo(EchoArgs),
 }
 
 /// What both kinds of load need to know.
 #[derive(Debug, Clone, Args)]
 struct Load {
-    /// Broker to load, host:port.
-    #[arg(value_name = "ADDR", required_unless_present = "nameserver")]
+    /// Broker to load, host:port [default: the masters of the topic, over which connections are spread].
+    #[arg(value_name = "ADDR")]
     addr: Option<String>,
-    /// Find the brokers of the topic through this nameserver instead; connections are spread over the masters.
-    #[arg(short = 'n', long, value_name = "HOST:PORT", conflicts_with_all = ["addr", "compare"])]
+    /// Name servers that know the masters [default: NAMESRV_ADDR of the environment, or those of the chosen context, or
+    /// 127.0.0.1:9876].
+    #[arg(short = 'n', long, value_name = "HOST:PORT;HOST:PORT", conflicts_with_all = ["addr", "compare"])]
     nameserver: Option<String>,
     /// Topic; created when it is missing.
     #[arg(long, default_value = DEFAULT_TOPIC)]
@@ -92,7 +104,7 @@ struct Load {
     #[arg(long)]
     binary: bool,
     /// A second server: rounds alternate between the two, and the ratio is printed.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", requires = "addr")]
     compare: Option<String>,
     /// Process of the second server.
     #[arg(long, value_name = "PID", value_delimiter = ',', requires = "compare")]
@@ -242,9 +254,22 @@ pub fn run(bench: &Bench) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("thrust bench: {error}");
+            crate::operate::say(&format!("thrust bench: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The name servers, found as all commands find theirs.
+fn name_servers(load: &Load) -> Result<String, BenchError> {
+    let found = crate::operate::destination(load.nameserver.as_deref());
+    let found = found.map_err(|failure| BenchError::Arguments(failure.to_string()))?;
+    match found.tls {
+        None => Ok(found.servers),
+        Some(_) => Err(BenchError::Arguments(
+            "the bench does not encrypt; name the address of a broker that takes plain connections"
+                .to_owned(),
+        )),
     }
 }
 
@@ -259,10 +284,9 @@ fn measure(
     if load.secs <= 0.0 {
         return Err(BenchError::Arguments("--secs must be above 0".to_owned()));
     }
-    let first = match (&load.addr, &load.nameserver) {
-        (Some(addr), _) => admin::Target::broker(addr),
-        (None, Some(nameserver)) => admin::Target::through(nameserver, &load.topic)?,
-        (None, None) => return Err(BenchError::Arguments("an address or --nameserver is needed".to_owned())),
+    let first = match &load.addr {
+        Some(addr) => admin::Target::broker(addr),
+        None => admin::Target::through(&name_servers(load)?, &load.topic)?,
     };
     let mut sides = vec![Side::new(first, load.pid.clone())];
     if let Some(second) = &load.compare {
@@ -275,7 +299,7 @@ fn measure(
             let side = &mut sides[side];
             let report = round(&side.target, &side.pids)?;
             if rounds > 1 && !load.json && load.row.is_none() {
-                println!("{} of {rounds}  {}  {}", number + 1, side.target, report.line());
+                tell!("{} of {rounds}  {}  {}", number + 1, side.target, report.line());
             }
             side.rounds.push(report);
         }

@@ -1,5 +1,8 @@
 //! The `thrust` binary: every part of the system under one name.
 
+#[macro_use]
+mod output;
+
 mod bench;
 mod logging;
 mod mqadmin;
@@ -29,16 +32,34 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a nameserver and a broker in one process: all that clients need.
+    #[command(after_help = "\
+Examples:
+  thrust serve
+  thrust serve --data ./thrust-data --set flushDiskType=SYNC_FLUSH
+  thrust serve -c broker.conf
+
+It prints one line when it is ready, and ends cleanly on SIGTERM or Ctrl-C.")]
     Serve(serve::ServeArgs),
     /// Run a nameserver.
+    #[command(after_help = "Examples:\n  thrust nameserver --port 9876")]
     Nameserver(serve::NameserverArgs),
     /// Run a broker; with config or status, ask those that run.
+    #[command(after_help = "\
+Examples:
+  thrust broker --nameserver 127.0.0.1:9876
+  thrust broker -c broker.conf --nameserver 127.0.0.1:9876")]
     Broker(operate::broker::BrokerRunOrAsk),
     /// Measure a RocketMQ-compatible broker with raw pipelined frames.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  thrust bench send --secs 5\n  thrust bench mixed --rate 2000 --secs 5"
+    )]
     Bench(bench::Bench),
     /// Look at the files of a store that no broker works on, check them, repair them.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  thrust store inspect thrust-data\n  thrust store verify thrust-data"
+    )]
     Store(store::StoreCommand),
     /// Print completions of commands for a shell, such as `thrust completions bash > ~/.bash_completion`.
     #[command(after_help = "Examples:\n  thrust completions bash")]
@@ -96,7 +117,7 @@ fn main() -> ExitCode {
     match run.and_then(serve::Plan::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("thrust: {error}");
+            operate::say(&format!("thrust: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -21,6 +21,7 @@ mod progress;
 mod refused;
 mod rehearsal;
 pub mod servers;
+mod static_topic;
 mod topic;
 
 use std::pin::Pin;
@@ -47,6 +48,7 @@ pub struct Command {
 fn commands() -> impl Iterator<Item = (&'static str, &'static Command)> {
     let families = [
         ("Topics and routes", topic::COMMANDS),
+        ("Topics and routes", static_topic::COMMANDS),
         ("Groups, producers, consumers", group::COMMANDS),
         ("Groups, producers, consumers", progress::COMMANDS),
         ("Brokers, clusters, statistics", broker::COMMANDS),

@@ -9,6 +9,7 @@ mod consume;
 mod context;
 mod contexts;
 mod doctor;
+mod encryption;
 mod explain;
 mod failure;
 mod fields;
@@ -29,9 +30,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub use encryption::Encryption;
 pub use failure::{Failure, did_you_mean};
 pub use moment::civil;
-pub use screen::print;
+pub use screen::{fitted, print, say};
+pub use words::count;
 
 /// What can be asked of running servers.
 #[derive(Debug, Subcommand)]
@@ -77,6 +80,12 @@ Examples:
   thrust consume --topic orders --group audit --filter 'paid || created' --until-end
   thrust consume --topic orders --group copy --format raw --until-end")]
     Consume(consume::ConsumeArgs),
+}
+
+/// Where a command goes that has no [`target::Target`] of its own.
+pub fn destination(nameserver: Option<&str>) -> Result<target::Destination, Failure> {
+    let nameserver = nameserver.map(str::to_owned);
+    target::Target { nameserver, context: None, json: false }.destination()
 }
 
 /// Runs a command to its exit code.

@@ -25,10 +25,21 @@ use args::Place;
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Show what is in a store: segments, queues, index, checkpoint; or one record, or the entries of a queue.
+    #[command(after_help = "\
+Examples:
+  thrust store inspect thrust-data
+  thrust store inspect thrust-data --topic orders --queue 0 --json
+  thrust store inspect thrust-data --offset 0")]
     Inspect(inspect::InspectArgs),
     /// Read everything and compare it: records, queues, index, checkpoint, configuration.
+    #[command(
+        after_help = "Examples:\n  thrust store verify thrust-data\n  thrust store verify thrust-data --json"
+    )]
     Verify(verify::VerifyArgs),
     /// Say what would make the store sound again; with --yes, do it.
+    #[command(
+        after_help = "Examples:\n  thrust store repair thrust-data\n  thrust store repair thrust-data --rebuild --yes"
+    )]
     Repair(repair::RepairArgs),
 }
 
@@ -65,7 +76,7 @@ pub fn run(command: &StoreCommand) -> ExitCode {
         Ok(Verdict::Sound) => ExitCode::SUCCESS,
         Ok(Verdict::Findings) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("thrust: {error}");
+            crate::operate::say(&format!("thrust: {error}"));
             ExitCode::from(2)
         }
     }
@@ -136,13 +147,13 @@ fn place_of(finding: &Finding, root: &Path) -> String {
 /// Prints findings with their remedies, and says how many there are that it does not print.
 fn print_findings(findings: &Findings, root: &Path) {
     for finding in findings.kept() {
-        println!("{:<10} {}: {}", finding.area.name(), place_of(finding, root), finding.what);
-        println!("{:<10}   {}", "", finding.remedy);
+        tell!("{:<10} {}: {}", finding.area.name(), place_of(finding, root), finding.what);
+        tell!("{:<10}   {}", "", finding.remedy);
     }
     for (area, count) in findings.counts() {
         let printed = findings.kept().iter().filter(|finding| finding.area == *area).count() as u64;
         if *count > printed {
-            println!("{:<10} and {} more", area.name(), count - printed);
+            tell!("{:<10} and {} more", area.name(), count - printed);
         }
     }
 }

@@ -25,7 +25,7 @@ impl Table {
     /// Prints it with an empty line behind, or nothing if it has no rows.
     pub fn print(&self) {
         if self.rows.len() > 1 {
-            println!("{}", self.text());
+            tell!("{}", self.text());
         }
     }
 

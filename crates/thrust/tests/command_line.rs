@@ -8,11 +8,13 @@ mod command_line {
     mod closed_pipes_and_interrupts;
     mod contexts;
     mod doctor_and_explanations;
+    mod encrypted_contexts;
     mod examples_run;
     mod groups;
     mod habits_of_the_official_tool;
     mod messages_are_found;
     mod messages_in_and_out;
+    mod messages_that_are_refused;
     mod outputs_are_as_they_were;
     mod page_of_commands_is_up_to_date;
     mod servers_and_arguments;
@@ -23,7 +25,7 @@ mod command_line {
 
     use serde_json::Value;
 
-    use crate::process::{Thrust, run_to_end};
+    use crate::process::{Thrust, run_to_end, run_to_end_with};
 
     /// A server, and the commands that speak to it.
     pub struct Server {
@@ -48,16 +50,27 @@ mod command_line {
 
         /// With settings of the broker, `KEY=VALUE`.
         pub fn start_with(settings: &[&str]) -> Server {
+            let set: Vec<&str> = settings.iter().flat_map(|one| ["--set", *one]).collect();
+            Server::start_as(&set)
+        }
+
+        /// With arguments of `thrust serve`.
+        pub fn start_as(args: &[&str]) -> Server {
             let dir = tempfile::tempdir().unwrap();
-            let usual = ["mappedFileSizeCommitLog=1048576", "enablePropertyFilter=true"];
-            let set: Vec<&str> = usual.iter().chain(settings).flat_map(|one| ["--set", *one]).collect();
-            let thrust = Thrust::serve(&dir.path().join("data"), &set);
+            let usual = ["--set", "mappedFileSizeCommitLog=1048576", "--set", "enablePropertyFilter=true"];
+            let thrust = Thrust::serve(&dir.path().join("data"), &[&usual[..], args].concat());
             let (names, broker) = (thrust.nameserver().to_string(), thrust.broker().to_string());
             Server { names, broker, _thrust: thrust, dir }
         }
 
         pub fn run(&self, args: &[&str]) -> Done {
             run(&[args, &["-n", &self.names]].concat())
+        }
+
+        /// A command that finds the server through contexts, which are kept in the server's directory.
+        pub fn runs_by_context(&self, args: &[&str]) -> Done {
+            let (code, out, err) = run_to_end_with(args, &[("XDG_CONFIG_HOME", &text(self.dir.path()))]);
+            Done { code, out, err: err.join("\n") }
         }
 
         /// A command that must succeed; gives what it prints.

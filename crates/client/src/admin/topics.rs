@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use wire::body::{TopicConfig, TopicConfigList, TopicConfigWrapper, TopicList, TopicStatsTable};
+use wire::body::{
+    TopicConfig, TopicConfigAndQueueMapping, TopicConfigList, TopicConfigWrapper, TopicList, TopicStatsTable,
+};
 use wire::code::{request, response};
 
 use super::{Admin, json};
@@ -65,6 +67,43 @@ impl Admin {
         }
     }
 
+    /// Settings of a topic at one broker, with its queues if it is a static topic; `None` when the broker does not have
+    /// it.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn topic_with_mapping(
+        &self,
+        address: &str,
+        topic: &str,
+    ) -> Result<Option<TopicConfigAndQueueMapping>, Error> {
+        let fields = Fields::new().text("topic", topic).flag("lo", true);
+        match self.get(address, request::GET_TOPIC_CONFIG, fields).await {
+            Err(absent) if absent.broker_code() == Some(response::TOPIC_NOT_EXIST) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Creates a static topic at one broker, or changes what it knows of its queues. `force` keeps the broker from
+    /// comparing that with what it knew.
+    ///
+    /// # Errors
+    /// When it is no static topic, or when the broker refuses.
+    pub async fn update_static_topic(
+        &self,
+        address: &str,
+        topic: &TopicConfigAndQueueMapping,
+        force: bool,
+    ) -> Result<(), Error> {
+        let TopicConfigAndQueueMapping { config, mapping_detail: Some(detail) } = topic else {
+            let name = &topic.config.topic_name;
+            return Err(Error::Illegal(format!("topic \"{name}\" is no static topic: it has no mapping")));
+        };
+        let fields = Self::settings_of(config).flag("force", force);
+        let code = request::UPDATE_AND_CREATE_STATIC_TOPIC;
+        self.shared.ask(address, code, &fields, &json(detail)?).await.map(drop)
+    }
+
     /// Settings of all topics of one broker, by name.
     ///
     /// # Errors
@@ -107,7 +146,13 @@ impl Admin {
         config: &TopicConfig,
         attributes: &str,
     ) -> Result<(), Error> {
-        let fields = Fields::new()
+        let fields =
+            Self::settings_of(config).maybe("attributes", Some(attributes).filter(|text| !text.is_empty()));
+        self.ask(address, request::UPDATE_AND_CREATE_TOPIC, fields).await
+    }
+
+    fn settings_of(config: &TopicConfig) -> Fields<'_> {
+        Fields::new()
             .text("topic", config.topic_name.as_str())
             .text("defaultTopic", wire::names::AUTO_CREATE_TOPIC)
             .number("readQueueNums", config.read_queue_nums)
@@ -116,8 +161,6 @@ impl Admin {
             .text("topicFilterType", config.topic_filter_type.as_str())
             .number("topicSysFlag", config.topic_sys_flag)
             .flag("order", config.order)
-            .maybe("attributes", Some(attributes).filter(|text| !text.is_empty()));
-        self.ask(address, request::UPDATE_AND_CREATE_TOPIC, fields).await
     }
 
     /// Creates many topics at one broker with one request, which brokers before 5.3 do not know.

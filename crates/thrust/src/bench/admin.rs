@@ -38,8 +38,20 @@ impl Target {
         Target { brokers: vec![addr.to_owned()] }
     }
 
-    /// The masters that hold `topic`, or all masters while nobody holds it.
-    pub fn through(nameserver: &str, topic: &str) -> Result<Target, BenchError> {
+    /// The masters that hold `topic`, or all masters while nobody holds it, as the first of the name servers
+    /// (`host:port;host:port`) says that answers.
+    pub fn through(nameservers: &str, topic: &str) -> Result<Target, BenchError> {
+        let mut last = BenchError::Arguments("no name server is named".to_owned());
+        for server in nameservers.split([';', ',']).map(str::trim).filter(|server| !server.is_empty()) {
+            match Target::known_at(server, topic) {
+                Ok(target) => return Ok(target),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn known_at(nameserver: &str, topic: &str) -> Result<Target, BenchError> {
         let mut client = Client::connect(nameserver, Dialect::Json)?;
         // Standard JSON is asked for, but the reader takes either form.
         let route = client

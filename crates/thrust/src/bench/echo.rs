@@ -31,7 +31,7 @@ pub fn run(args: &EchoArgs) -> Result<(), BenchError> {
     let listener = TcpListener::bind(&addr).map_err(cannot)?;
     let local = listener.local_addr().map_err(cannot)?;
     std::thread::Builder::new().spawn(move || accept(&listener)).map_err(BenchError::Thread)?;
-    println!("echo ready on {local} pid {}", std::process::id());
+    tell!("echo ready on {local} pid {}", std::process::id());
     let deadline = args.secs.map(|secs| Instant::now() + Duration::from_secs_f64(secs));
     loop {
         match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {

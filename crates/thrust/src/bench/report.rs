@@ -11,6 +11,7 @@ use super::admin::Target;
 use super::error::BenchError;
 use super::run::Outcome;
 use super::tally::{Failures, Tally};
+use crate::operate::count as of_noun;
 
 const MIB: f64 = (1u64 << 20) as f64;
 
@@ -237,15 +238,15 @@ fn rounded(value: f64) -> f64 {
 /// Prints everything in the form that was asked for.
 pub fn print(sides: &[Side], work: &'static str, load: &Load) {
     if load.json {
-        println!("{}", as_json(sides, work, load));
+        tell!("{}", as_json(sides, work, load));
     } else if let (Some(name), [first, second]) = (&load.row, sides) {
-        println!("{}", row(name, &first.median(), &second.median()));
+        tell!("{}", row(name, &first.median(), &second.median()));
     } else {
         for side in sides {
-            print!("{}", block(side, work, load));
+            tell_part!("{}", block(side, work, load));
         }
         if let [first, second] = sides {
-            print!("{}", ratios(first, second));
+            tell_part!("{}", ratios(first, second));
         }
     }
 }
@@ -304,11 +305,16 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
     let figures = side.median();
     let setting = side.rounds[0].setting;
     let mut text = format!(
-        "{work}  {}  topic {}, {} queues, {} bytes, {} connections x {} in flight",
-        side.target, load.topic, setting.queues, load.size, load.conns, setting.inflight
+        "{work}  {}  topic {}, {}, {} bytes, {} x {} in flight",
+        side.target,
+        load.topic,
+        of_noun(setting.queues, "queue"),
+        load.size,
+        of_noun(load.conns, "connection"),
+        setting.inflight
     );
     if setting.consumers > 0 {
-        let _ = write!(text, ", {} consumers", setting.consumers);
+        let _ = write!(text, ", {}", of_noun(setting.consumers, "consumer"));
     }
     if setting.topics > 1 {
         let _ = write!(text, ", {} such topics", setting.topics);
@@ -323,6 +329,7 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
     if side.rounds.len() > 1 {
         let _ = write!(text, ", median of {}", side.rounds.len());
     }
+    let mut text = crate::operate::fitted(&text);
     let of = if matches!(work, "pull" | "mixed" | "roundtrip") { "records" } else { "bodies" };
     let _ = writeln!(
         text,

@@ -201,6 +201,11 @@ async fn connect(line: &Line, timeout: Duration) -> Result<Client, Failure> {
     if let Some(credentials) = credentials()? {
         builder = builder.credentials(credentials);
     }
+    let encryption =
+        crate::operate::Encryption::of_environment().and_then(|one| one.map(|one| one.tls()).transpose());
+    if let Some(tls) = encryption.map_err(|failure| Failure::Usage(failure.to_string()))? {
+        builder = builder.tls(tls);
+    }
     Ok(builder.connect().await?)
 }
 

@@ -154,13 +154,13 @@ pub fn json_line(value: &Value) -> String {
     sorted(value).to_string()
 }
 
-/// A value with the members of its objects in order of their names and without those that are null, as Java writes
-/// those of its classes.
+/// A value with the members of its objects in order of their names, or of their numbers where they are numbers, and
+/// without those that are null, as Java writes those of its classes.
 pub fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().filter(|(_, member)| !member.is_null()).collect();
-            members.sort_by_key(|(name, _)| *name);
+            members.sort_by_key(|(name, _)| (name.parse::<i64>().ok(), *name));
             Value::Object(members.into_iter().map(|(name, member)| (name.clone(), sorted(member))).collect())
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
@@ -178,7 +178,7 @@ fn write_json(value: &Value, depth: usize, numbered: bool, text: &mut String) {
                 *text += &line(depth + 1);
                 *text +=
                     &if numbered { format!("{key}:") } else { format!("{}:", Value::from(key.as_str())) };
-                write_json(member, depth + 1, key == "brokerAddrs", text);
+                write_json(member, depth + 1, ["brokerAddrs", "currIdMap"].contains(&key.as_str()), text);
             }
             *text += &line(depth);
             text.push('}');
@@ -216,6 +216,12 @@ mod tests {
         let expected = "{\n\t\"a\":{},\n\t\"b\":[\n\t\t1,\n\t\t{\n\t\t\t\"brokerAddrs\":{\n\t\t\t\t0:\"a:1\"\n\t\t\t}\n\
             \t\t}\n\t],\n\t\"c\":[\n\t\t\n\t]\n}";
         assert_eq!(super::json(&value), expected);
+    }
+
+    #[test]
+    fn numbers_that_are_names_stand_in_their_order() {
+        let text = super::json(&json!({"currIdMap": {"10": 1, "9": 2}}));
+        assert_eq!(text, "{\n\t\"currIdMap\":{\n\t\t9:2,\n\t\t10:1\n\t}\n}");
     }
 
     #[test]

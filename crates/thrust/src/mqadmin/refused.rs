@@ -1,21 +1,17 @@
 //! Commands of the official tool that are not offered, and why. Those of them that are still wanted move to a family's
 //! file once the server does what they ask.
 
-const CONTROLLER: &str = "there is no controller here";
+const CONTROLLER: &str = "there is no controller yet";
 const CONTAINER: &str = "brokers are not kept in containers here; start a broker of its own with `mqbroker`";
-const LITE: &str = "there are no lite topics here";
-const ROCKSDB: &str = "there is no RocksDB here";
-const STATIC: &str =
-    "brokers keep static topics, and this tool does not make them yet; the official one does";
-const USERS: &str = "there are no users and permissions here";
+const LITE: &str = "there are no lite topics yet";
+const ROCKSDB: &str = "stores are files here, and no RocksDB";
+const USERS: &str = "there are no users and permissions yet";
 
 /// Names with the reason.
 pub const REFUSED: &[(&str, &str)] = &[
     ("addBroker", CONTAINER),
     ("removeBroker", CONTAINER),
     ("startMonitoring", "it never ends and prints nothing; `consumerProgress` shows what is behind"),
-    ("updateStaticTopic", STATIC),
-    ("remappingStaticTopic", STATIC),
     ("getBrokerEpoch", CONTROLLER),
     ("getSyncStateSet", CONTROLLER),
     ("getControllerMetaData", CONTROLLER),

@@ -1,4 +1,4 @@
-//! `thrust context`: names for clusters, so that commands need no addresses and no keys.
+//! `thrust context`: names for clusters, so that commands need no addresses, keys and certificates.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,9 @@ use serde_json::json;
 use thrustmq_client::Client;
 
 use super::contexts::{Context, Contexts, Keys};
+use super::encryption::{Encryption, TlsArgs};
 use super::failure::Failure;
-use super::screen::{print, print_facts, print_json, print_table};
+use super::screen::{fitted, print, print_facts, print_json, print_table};
 use super::target::{Destination, Source, Target};
 use crate::table::Table;
 
@@ -20,9 +21,12 @@ pub enum ContextCommand {
 Examples:
   thrust context add local --nameserver 127.0.0.1:9876
   thrust context add prod --nameserver 'ns1:9876;ns2:9876' --access-key-file keys.yml
+  thrust context add guarded --nameserver ns1:9876 --tls-ca ca.pem
+  thrust context add mutual --nameserver ns1:9876 --tls-ca ca.pem --tls-certificate client.pem --tls-key client.key
 
 The file of keys has the lines \"accessKey: …\" and \"secretKey: …\", like conf/tools.yml of the Java tools. Keys are
-copied into contexts.json below $XDG_CONFIG_HOME/thrust or ~/.config/thrust, which nobody else may read.")]
+copied into contexts.json below $XDG_CONFIG_HOME/thrust or ~/.config/thrust, which nobody else may read. Certificates
+and their key stay where they are, and are read by every command.")]
     Add(AddArgs),
     /// Choose the context that commands use when nothing else is said.
     #[command(after_help = "Examples:\n  thrust context use local")]
@@ -52,6 +56,8 @@ pub struct AddArgs {
     /// Take the keys from THRUST_ACCESS_KEY, THRUST_SECRET_KEY and perhaps THRUST_SECURITY_TOKEN of the environment.
     #[arg(long, conflicts_with = "access_key_file")]
     access_key_from_env: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -112,7 +118,7 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
         None => None,
     };
     let mut contexts = Contexts::load()?;
-    let context = Context { nameserver: args.nameserver.clone(), keys };
+    let context = Context { nameserver: args.nameserver.clone(), keys, tls: args.tls.encryption()? };
     let changed = contexts.contexts.insert(args.context.clone(), context.clone()).is_some();
     if contexts.chosen().is_none() {
         contexts.chosen = Some(args.context.clone());
@@ -126,7 +132,8 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
     }
     let what = if changed { "changed" } else { "added" };
     let now = if chosen { ", which commands use from now on" } else { "" };
-    print(&format!("{what} context {}{now}; it is kept in {}\n", args.context, path.display()))
+    let told = format!("{what} context {}{now}; it is kept in {}", args.context, path.display());
+    print(&format!("{}\n", fitted(&told)))
 }
 
 fn choose(args: &NameArgs) -> Result<(), Failure> {
@@ -147,7 +154,7 @@ fn list(args: &PlainArgs) -> Result<(), Failure> {
         let all = contexts.contexts.iter();
         return print_json(&all.map(|(name, one)| context_json(name, one, chosen == Some(name))).collect());
     }
-    let mut table = Table::new(&["CONTEXT", "CHOSEN", "NAME SERVERS", "ACCESS KEY"]);
+    let mut table = Table::new(&["CONTEXT", "CHOSEN", "NAME SERVERS", "ACCESS KEY", "ENCRYPTED"]);
     for (name, context) in &contexts.contexts {
         let is_chosen = if chosen == Some(name) { "yes" } else { "" };
         table.row([
@@ -155,6 +162,7 @@ fn list(args: &PlainArgs) -> Result<(), Failure> {
             is_chosen.to_owned(),
             context.nameserver.clone(),
             access_key(&context.keys),
+            if context.tls.is_some() { "yes" } else { "no" }.to_owned(),
         ]);
     }
     print_table(&table, "there are no contexts; `thrust context add NAME --nameserver HOST:PORT` makes one")
@@ -163,7 +171,7 @@ fn list(args: &PlainArgs) -> Result<(), Failure> {
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     let destination =
         Target { nameserver: None, context: args.context.clone(), json: args.json }.destination()?;
-    let Destination { servers, keys, source } = destination;
+    let Destination { servers, keys, tls, source } = destination;
     if args.json {
         let context = match &source {
             Source::Context(name) => Some(name),
@@ -174,13 +182,19 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
             "source": source.name(),
             "nameserver": servers,
             "accessKey": keys.map(|keys| keys.access_key),
+            "tls": tls,
         }));
     }
     let from = match &source {
         Source::Context(name) => format!("context {name}"),
         other => other.name().to_owned(),
     };
-    print_facts(&[("name servers", servers), ("from", from), ("access key", access_key(&keys))])
+    print_facts(&[
+        ("name servers", servers),
+        ("from", from),
+        ("access key", access_key(&keys)),
+        ("encryption", tls.as_ref().map_or("none".to_owned(), Encryption::told)),
+    ])
 }
 
 fn remove(args: &NameArgs) -> Result<(), Failure> {
@@ -207,5 +221,6 @@ fn context_json(name: &str, context: &Context, chosen: bool) -> serde_json::Valu
         "chosen": chosen,
         "nameserver": context.nameserver,
         "accessKey": context.keys.as_ref().map(|keys| &keys.access_key),
+        "tls": context.tls,
     })
 }

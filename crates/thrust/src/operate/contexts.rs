@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thrustmq_client::Credentials;
 
+use super::encryption::Encryption;
 use super::failure::{Failure, did_you_mean};
 
 /// Who may do what with the file: its owner alone.
@@ -35,12 +36,14 @@ pub struct Contexts {
     pub contexts: BTreeMap<String, Context>,
 }
 
-/// A cluster: where it is, and who asks it.
+/// A cluster: where it is, who asks it, and how nobody else can listen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
     pub nameserver: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Keys>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Encryption>,
 }
 
 /// Keys of a user of the brokers. `Debug` never shows the secret.
@@ -218,7 +221,7 @@ mod tests {
     }
 
     fn one() -> Contexts {
-        let context = Context { nameserver: "a:1".into(), keys: Some(keys()) };
+        let context = Context { nameserver: "a:1".into(), keys: Some(keys()), tls: None };
         Contexts { chosen: Some("prod".into()), contexts: [("prod".to_owned(), context)].into() }
     }
 

@@ -44,6 +44,13 @@ const TRACK: [Field; 6] = [
 
 const STORY: [Field; 2] = [("story[]", "The story, paragraph by paragraph"), ("advice[]", "What to do")];
 
+const TLS: [Field; 4] = [
+    ("tls.ca", "File of the authorities that are trusted; `tls` is null without encryption"),
+    ("tls.serverName", "Name that certificates of all servers are for, or null"),
+    ("tls.certificate", "File of the client's certificate, or null"),
+    ("tls.key", "File of its key, or null"),
+];
+
 const CONTEXT: [Field; 4] = [
     ("context", "Name of the context"),
     ("chosen", "Whether commands use it when nothing else is said"),
@@ -81,6 +88,57 @@ const RECEIPT: [Field; 5] = [
     ("broker", "Name of the broker"),
     ("queueId", "Number of the queue"),
     ("offset", "Position in the queue"),
+];
+
+const FIGURES: [Field; 11] = [
+    ("messages", "Messages that were confirmed or received"),
+    ("messages_per_second", "The same by time"),
+    ("bytes_per_second", "Bodies for what sends, records for what pulls"),
+    ("latency_p50_us", "Microseconds that half of them took at most"),
+    ("latency_p99_us", "99 % of them"),
+    ("latency_p999_us", "99.9 % of them"),
+    ("latency_max_us", "The slowest"),
+    ("server_cpu_us_per_message", "CPU time of the server; null without `--pid`"),
+    ("server_resident_bytes", "Its memory at the end; null without `--pid`"),
+    ("server_anonymous_bytes", "The part of it that is no file; null without `--pid`"),
+    ("generator_cpu_us_per_message", "CPU time of the bench itself"),
+];
+
+const BENCH: [Field; 25] = [
+    ("work", "What was done, as `send`"),
+    ("topic", "Topic, or the first letters of all topics"),
+    ("topics", "Topics"),
+    ("queues", "Queues of each"),
+    ("size_bytes", "Bytes of a body"),
+    ("connections", "Connections that send, or that do all"),
+    ("consumers", "Connections that only receive"),
+    ("in_flight", "Requests under way per connection"),
+    ("batch", "Messages per request"),
+    ("rate_asked", "Messages a second that were asked for; null in a closed loop"),
+    ("seconds", "Seconds of a round"),
+    ("warmup_seconds", "Seconds before each that do not count"),
+    ("servers[].address", "A server: the broker, or all masters of the topic"),
+    ("servers[].pids[]", "Its processes"),
+    ("servers[].rounds[].errors[].code", "Response code of requests that failed"),
+    ("servers[].rounds[].errors[].name", "Its name"),
+    ("servers[].rounds[].errors[].count", "How many"),
+    ("servers[].rounds[].errors[].first_remark", "What the server said to the first"),
+    ("servers[].rounds[].unanswered", "Requests that were not answered or not sent in time"),
+    ("ratio.messages_per_second", "The first server by the second, with `--compare`"),
+    ("ratio.latency_p50", "Likewise"),
+    ("ratio.latency_p99", "Likewise"),
+    ("ratio.latency_p999", "Likewise"),
+    ("ratio.server_cpu_per_message", "Likewise; null without `--pid` and `--pid2`"),
+    ("ratio.server_resident", "Likewise"),
+];
+
+const FINDINGS: [Field; 6] = [
+    ("counts.*", "Findings by area"),
+    ("findings[].area", "`log`, `queue`, `index`, `checkpoint` and the like"),
+    ("findings[].path", "The file"),
+    ("findings[].offset", "Where in the log, or which entry; null if it is the whole file"),
+    ("findings[].what", "What is wrong"),
+    ("findings[].remedy", "What to do"),
 ];
 
 /// Fields of a command, `topic list` for `thrust topic list`; none for commands without JSON.
@@ -199,15 +257,19 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
         .concat(),
         "broker config get" | "broker status" => own(&SETTINGS),
         "broker config set" => own(&CHANGES),
-        "context add" => [own(&CONTEXT), own(&[("file", "Where contexts are kept")])].concat(),
-        "context use" | "context remove" => own(&CONTEXT),
-        "context list" => below("[].", &CONTEXT),
-        "context show" => own(&[
-            ("context", "Name of the context that is used, or null"),
-            ("source", "What says where: `argument`, `NAMESRV_ADDR`, `context` or `default`"),
-            ("nameserver", "The name servers"),
-            ("accessKey", "The access key, or null"),
-        ]),
+        "context add" => [own(&CONTEXT), own(&TLS), own(&[("file", "Where contexts are kept")])].concat(),
+        "context use" | "context remove" => [own(&CONTEXT), own(&TLS)].concat(),
+        "context list" => [below("[].", &CONTEXT), below("[].", &TLS)].concat(),
+        "context show" => [
+            own(&[
+                ("context", "Name of the context that is used, or null"),
+                ("source", "What says where: `argument`, `NAMESRV_ADDR`, `context` or `default`"),
+                ("nameserver", "The name servers"),
+                ("accessKey", "The access key, or null"),
+            ]),
+            own(&TLS),
+        ]
+        .concat(),
         "explain message" => [
             below("message.", &MESSAGE),
             own(&[("place", "`topic`, or where it waits: `schedule`, `timer`, `half message`, `given up`")]),
@@ -233,8 +295,8 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
                 ("queues[].behind", "The difference"),
                 (
                     "queues[].cause",
-                    "Why: `paused`, `nobody online`, `not subscribed`, `no member has the queue`, `slow`, `idle` or \
-                     `unknown`; null when it is not behind",
+                    "Why: `paused`, `nobody online`, `not subscribed`, `filter`, `no member has the queue`, `slow`, \
+                     `idle` or `unknown`; null when it is not behind",
                 ),
             ]),
             own(&STORY),
@@ -272,6 +334,69 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
         ]
         .concat(),
         "consume" => own(&MESSAGE),
+        // All of its commands but the echo print the same.
+        "bench" => {
+            let medians = below("servers[].median.", &FIGURES);
+            [own(&BENCH), medians, below("servers[].rounds[].", &FIGURES)].concat()
+        }
+        "store inspect" => [
+            own(&[
+                ("storePathRootDir", "The store; `--topic` prints a list of entries instead, `--offset` a record"),
+                ("mappedFileSizeCommitLog", "Bytes of a segment"),
+                ("clean", "Whether its broker was stopped cleanly"),
+                ("segments[].*", "`base`, `bytes`, `used`, `records`, `firstStoreTimestamp`, `lastStoreTimestamp`"),
+                ("queues[].*", "`topic`, `queueId`, `minOffset`, `maxOffset`, `files`, `extFiles`"),
+                ("compactionLogs[].*", "`topic`, `queueId`, `firstOffset`, `lastOffset`, `messages`, `files`"),
+                ("index[].path", "An index file"),
+                ("index[].header.*", "What its header says; `header` is null where it cannot be read"),
+                ("checkpoint.*", "Times of the checkpoint; null without one"),
+                ("config[].*", "`name`, `bytes` and `state` of a configuration file"),
+            ]),
+            own(&FINDINGS),
+            own(&[
+                ("[].queueId", "With `--topic`: number of the queue"),
+                ("[].queueOffset", "Position in the queue"),
+                ("[].physicalOffset", "Position in the log"),
+                ("[].size", "Bytes of the record"),
+                ("[].tagsCode", "Hash of the tag"),
+                ("[].extPosition", "Place in the extension file, or null"),
+                ("[].stored", "When it was stored"),
+                ("[].keys", "Keys of the message"),
+                ("[].tags", "Its tag"),
+            ]),
+        ]
+        .concat(),
+        "store verify" => [
+            own(&[
+                ("sound", "Whether nothing is wrong"),
+                ("clean", "Whether its broker was stopped cleanly"),
+                ("notes[]", "What is not wrong and good to know"),
+                ("damage[].from", "A stretch of the log that cannot be read"),
+                ("damage[].until", "Where the log can be read again"),
+                ("logMin", "Where the log begins"),
+                ("logEnd", "Where it ends"),
+                ("records", "Records in it"),
+                ("queues", "Queues"),
+                ("queueEntries", "Entries of queues that were compared"),
+                ("compactionLogs", "Logs of compacted topics"),
+                ("compactedMessages", "Messages in them"),
+                ("extensions", "Extensions of queue entries"),
+                ("indexFiles", "Index files"),
+                ("indexEntries", "Their entries that were compared"),
+                ("seconds", "Seconds it took"),
+            ]),
+            own(&FINDINGS),
+        ]
+        .concat(),
+        "store repair" => [
+            own(&[
+                ("steps[]", "What is to be done, or was done"),
+                ("done", "Whether it was done"),
+                ("kept", "Directory of what was taken out of the log, or null"),
+            ]),
+            own(&FINDINGS),
+        ]
+        .concat(),
         _ => Vec::new(),
     }
 }

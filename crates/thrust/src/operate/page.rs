@@ -30,7 +30,9 @@ Where commands go: to the name servers of `-n`, or of the context that `--contex
 `NAMESRV_ADDR`; else to those of the context that `thrust context use` chose; else to 127.0.0.1:9876. Requests are
 signed with the keys of the context, or else with `THRUST_ACCESS_KEY` and `THRUST_SECRET_KEY` (and perhaps
 `THRUST_SECURITY_TOKEN`) of the environment; no argument takes a secret, since every user of a machine can read
-arguments. `NO_COLOR` switches colours off.
+arguments. They are encrypted if the context names authorities to trust, or else `THRUST_TLS_CA` of the environment
+does (with it perhaps `THRUST_TLS_SERVER_NAME`, `THRUST_TLS_CERTIFICATE` and `THRUST_TLS_KEY`). `NO_COLOR` switches
+colours off.
 ";
 
 /// The text of the page.

@@ -82,7 +82,7 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
         under_way: VecDeque::new(),
         tally: Tally::default(),
         started: Instant::now(),
-        bar: Bar::beside_output("messages stored", args.count.filter(|_| args.body.is_empty())),
+        bar: bar(args),
     };
     let done = tokio::select! {
         done = work.all() => done,
@@ -93,6 +93,15 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
     producer.close().await;
     done.and(settled)?;
     work.finish()
+}
+
+/// Lines of a file are sent without a word on each, so that somebody who waits at a terminal sees how far they are.
+fn bar(args: &ProduceArgs) -> Bar {
+    const WHAT: &str = "messages stored";
+    match args.body.is_empty() && !args.target.json {
+        true => args.count.map_or_else(|| Bar::new(WHAT), |count| Bar::of(WHAT, count)),
+        false => Bar::beside_output(WHAT, None),
+    }
 }
 
 /// A topic that is not there is made by the first message, if brokers do that; if not, it may be a slip of the hand.

@@ -78,6 +78,11 @@ fn columns_of(stream: impl std::os::fd::AsFd) -> usize {
     }
 }
 
+/// A line of text, wrapped where the terminal is narrower; what follows is indented.
+pub fn fitted(line: &str) -> String {
+    wrapped(line, columns(), 2)
+}
+
 /// Says something on stderr.
 pub fn say(what: &str) {
     eprintln!("{}", wrapped(what, columns_of(std::io::stderr()), 2));

@@ -4,6 +4,7 @@ use clap::Args;
 use thrustmq_client::{Admin, Client, Error};
 
 use super::contexts::{Contexts, Keys};
+use super::encryption::Encryption;
 use super::failure::{Failure, did_you_mean};
 
 /// Where a command goes when nothing says otherwise.
@@ -31,6 +32,8 @@ pub struct Destination {
     pub servers: String,
     /// What requests are signed with.
     pub keys: Option<Keys>,
+    /// How connections are encrypted; not at all without it.
+    pub tls: Option<Encryption>,
     /// What said so.
     pub source: Source,
 }
@@ -56,37 +59,44 @@ impl Source {
 }
 
 impl Target {
-    /// Where to: what arguments say goes before the environment, and that before the chosen context. The keys are those
-    /// of the context that is used, or else those of the environment.
+    /// Where to: what arguments say goes before the environment, and that before the chosen context. Keys and
+    /// encryption are those of the context that is used, or else those of the environment.
     pub fn destination(&self) -> Result<Destination, Failure> {
         if let Some(name) = &self.context {
             return of_context(&Contexts::load()?, name);
         }
-        let keys = Keys::of_environment()?;
-        if let Some(servers) = self.nameserver.clone() {
-            return Ok(Destination { servers, keys, source: Source::Argument });
+        if let Some(servers) = &self.nameserver {
+            return plain(servers, Source::Argument);
         }
         let named = std::env::var(NAMESRV_ADDR).ok().filter(|servers| !servers.trim().is_empty());
         if let Some(servers) = named {
-            return Ok(Destination { servers, keys, source: Source::Environment });
+            return plain(&servers, Source::Environment);
         }
         let contexts = Contexts::load()?;
         match contexts.chosen() {
             Some((name, _)) => of_context(&contexts, name),
-            None => Ok(Destination { servers: USUAL.to_owned(), keys, source: Source::Default }),
+            None => plain(USUAL, Source::Default),
         }
     }
 
     /// A client of the servers.
     pub async fn client(&self) -> Result<Client, Failure> {
-        let Destination { servers, keys, .. } = self.destination()?;
-        let builder = Client::builder(servers);
-        let builder = match keys {
-            Some(keys) => builder.credentials(keys.credentials()),
-            None => builder,
-        };
+        let Destination { servers, keys, tls, .. } = self.destination()?;
+        let mut builder = Client::builder(servers);
+        if let Some(keys) = keys {
+            builder = builder.credentials(keys.credentials());
+        }
+        if let Some(tls) = tls {
+            builder = builder.tls(tls.tls()?);
+        }
         Ok(builder.connect().await?)
     }
+}
+
+/// Servers that no context is of.
+fn plain(servers: &str, source: Source) -> Result<Destination, Failure> {
+    let (keys, tls) = (Keys::of_environment()?, Encryption::of_environment()?);
+    Ok(Destination { servers: servers.to_owned(), keys, tls, source })
 }
 
 fn of_context(contexts: &Contexts, name: &str) -> Result<Destination, Failure> {
@@ -95,7 +105,12 @@ fn of_context(contexts: &Contexts, name: &str) -> Result<Destination, Failure> {
         Some(keys) => Some(keys.clone()),
         None => Keys::of_environment()?,
     };
-    Ok(Destination { servers: context.nameserver.clone(), keys, source: Source::Context(name.to_owned()) })
+    let tls = match &context.tls {
+        Some(tls) => Some(tls.clone()),
+        None => Encryption::of_environment()?,
+    };
+    let source = Source::Context(name.to_owned());
+    Ok(Destination { servers: context.nameserver.clone(), keys, tls, source })
 }
 
 /// The route of a topic that must be there; if it is not, says which name may have been meant.

@@ -51,7 +51,7 @@ pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
     }
     let overview = files.overview(args.records)?;
     if args.place.json {
-        println!("{:#}", overview_json(&overview, &files));
+        tell!("{:#}", overview_json(&overview, &files));
     } else {
         print_overview(&overview, &files);
     }
@@ -61,14 +61,10 @@ pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
 fn print_overview(overview: &Overview, files: &StoreFiles) {
     let options = files.options();
     match &overview.abort {
-        None => println!("{}: stopped cleanly", options.root.display()),
-        Some(pid) => println!("{}: not stopped cleanly, abort says {pid:?}", options.root.display()),
+        None => tell!("{}: stopped cleanly", options.root.display()),
+        Some(pid) => tell!("{}: not stopped cleanly, abort says {pid:?}", options.root.display()),
     }
-    println!(
-        "segments of {} bytes in {}\n",
-        grouped(options.segment_bytes),
-        options.commit_log_dir.display()
-    );
+    tell!("segments of {} bytes in {}\n", grouped(options.segment_bytes), options.commit_log_dir.display());
     print_findings(&overview.findings, &options.root);
 
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
@@ -223,11 +219,11 @@ fn show_record(files: &StoreFiles, offset: u64, json: bool) -> Result<Verdict, C
     let bytes = match files.look_at(offset)? {
         Found::Record(bytes) => bytes,
         Found::Blank { next } => {
-            println!("at {offset} the segment ends; the log goes on at {next}");
+            tell!("at {offset} the segment ends; the log goes on at {next}");
             return Ok(Verdict::Sound);
         }
         Found::Bad(reason) => {
-            println!("at {offset} begins no record: {reason}");
+            tell!("at {offset} begins no record: {reason}");
             return Ok(Verdict::Findings);
         }
         Found::Nothing => {
@@ -238,15 +234,15 @@ fn show_record(files: &StoreFiles, offset: u64, json: bool) -> Result<Verdict, C
     let fields = record_fields(&record);
     if json {
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
-        println!("{:#}", Value::Object(fields.collect()));
+        tell!("{:#}", Value::Object(fields.collect()));
     } else {
         for (name, value) in fields {
             match value {
-                Value::String(text) => println!("{name:<26} {text}"),
+                Value::String(text) => tell!("{name:<26} {text}"),
                 Value::Object(entries) => entries.iter().for_each(|(key, value)| {
-                    println!("{name:<26} {key} = {}", value.as_str().unwrap_or_default());
+                    tell!("{name:<26} {key} = {}", value.as_str().unwrap_or_default());
                 }),
-                other => println!("{name:<26} {other}"),
+                other => tell!("{name:<26} {other}"),
             }
         }
     }
@@ -347,7 +343,7 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
         }
     }
     if args.place.json {
-        println!("{:#}", Value::Array(rows));
+        tell!("{:#}", Value::Array(rows));
     } else {
         table.print();
     }

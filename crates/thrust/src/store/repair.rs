@@ -63,25 +63,25 @@ pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
         summary["steps"] = json!(steps);
         summary["done"] = json!(repaired.is_some());
         summary["kept"] = json!(repaired.as_ref().and_then(|repaired| repaired.kept.clone()));
-        println!("{summary:#}");
+        tell!("{summary:#}");
     } else if steps.is_empty() {
-        println!("{}: nothing to repair", root.display());
+        tell!("{}: nothing to repair", root.display());
     } else {
-        println!("{}", if repaired.is_some() { "done:" } else { "would:" });
+        tell!("{}", if repaired.is_some() { "done:" } else { "would:" });
         for step in &steps {
-            println!("  {step}");
+            tell!("  {step}");
         }
         match &repaired {
             Some(repaired) => {
-                println!("the queues have {} entries now", grouped(repaired.queue_entries));
+                tell!("the queues have {} entries now", grouped(repaired.queue_entries));
                 if let Some(kept) = &repaired.kept {
-                    println!(
+                    tell!(
                         "what was taken out of the log is in {}, with a text on how to put it back",
                         kept.display()
                     );
                 }
             }
-            None => println!("nothing was changed; --yes does it"),
+            None => tell!("nothing was changed; --yes does it"),
         }
     }
     Ok(if steps.is_empty() || repaired.is_some() { Verdict::Sound } else { Verdict::Findings })

@@ -23,7 +23,7 @@ pub fn run(args: &VerifyArgs) -> Result<Verdict, CommandError> {
     let verified = files.verify(&mut |progress| bar.set(progress))?;
     let took = bar.end();
     if args.place.json {
-        println!("{:#}", summary(&verified, took));
+        tell!("{:#}", summary(&verified, took));
     } else {
         print(&verified, took, &files.options().root);
     }
@@ -33,12 +33,12 @@ pub fn run(args: &VerifyArgs) -> Result<Verdict, CommandError> {
 fn print(verified: &Verified, took: Duration, root: &std::path::Path) {
     print_findings(&verified.findings, root);
     for note in &verified.notes {
-        println!("{:<10} {note}", "note");
+        tell!("{:<10} {note}", "note");
     }
     let how = if verified.clean { "stopped cleanly" } else { "not stopped cleanly" };
     let bytes = verified.log_end - verified.log_min;
-    println!("{}: {how}", root.display());
-    println!(
+    tell!("{}: {how}", root.display());
+    tell!(
         "{} records from {} to {} of the log, {} queues, {} entries compared, {} index files, {} entries compared",
         grouped(verified.records),
         verified.log_min,
@@ -49,12 +49,12 @@ fn print(verified: &Verified, took: Duration, root: &std::path::Path) {
         grouped(verified.index_entries),
     );
     if verified.extensions > 0 {
-        println!("{} extensions of queue entries compared", grouped(verified.extensions));
+        tell!("{} extensions of queue entries compared", grouped(verified.extensions));
     }
-    println!("{} bytes in {:.2} s, {} MB/s", grouped(bytes), took.as_secs_f64(), rate(bytes, took));
+    tell!("{} bytes in {:.2} s, {} MB/s", grouped(bytes), took.as_secs_f64(), rate(bytes, took));
     match verified.findings.counts().values().sum::<u64>() {
-        0 => println!("nothing is wrong"),
-        count => println!("{} findings", grouped(count)),
+        0 => tell!("nothing is wrong"),
+        count => tell!("{} findings", grouped(count)),
     }
 }
 

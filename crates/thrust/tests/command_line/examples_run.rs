@@ -2,11 +2,24 @@
 
 use std::process::Command;
 
-use super::Server;
-use crate::process::{piped, to_end};
+use super::{Server, run};
+use crate::process::{Thrust, piped, to_end};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md");
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../remoting/tests/certificates");
+/// Ports, numbers and times of the examples, and what a test has instead.
+const SMALLER: [(&str, &str); 7] = [
+    ("--follow", "--follow --count 1"),
+    ("--port 10920 --secs 5", "--port 0 --secs 0.2"),
+    ("--secs 5", "--secs 0.2 --warmup 0 --queues 1 --conns 1"),
+    ("--conns 1 --secs 0.2 --warmup 0 --queues 1 --conns 1", "--conns 1 --secs 0.2 --warmup 0"),
+    ("--fill 10000", "--fill 300"),
+    ("--rounds 3", "--rounds 1"),
+    ("--port 9876", "--port 0"),
+];
+/// Small files instead of those that a broker of many has.
+const SMALL_LOG: [&str; 2] = ["--set", "mappedFileSizeCommitLog=1048576"];
 
 /// What the examples speak of.
 fn world() -> Server {
@@ -21,14 +34,51 @@ fn world() -> Server {
         server.prints(&["consume", "-t", "orders", "-g", group, "--count", "1"]);
     }
     server.file("keys.yml", "accessKey: me\nsecretKey: deep\n");
-    std::fs::create_dir_all(server.dir.path().join("thrust-data")).unwrap();
+    server.file("broker.conf", "flushDiskType=SYNC_FLUSH\nmappedFileSizeCommitLog=1048576\n");
+    for (name, file) in
+        [("ca.pem", "authority.pem"), ("client.pem", "client.pem"), ("client.key", "client.key")]
+    {
+        std::fs::copy(format!("{CERTIFICATES}/{file}"), server.dir.path().join(name)).unwrap();
+    }
+    let mut left = Thrust::serve(&server.dir.path().join("thrust-data"), &SMALL_LOG);
+    let names = left.nameserver().to_string();
+    for words in [["topic", "create", "orders", "--queues=1"], ["produce", "-t", "orders", "first"]] {
+        let done = run(&[&words[..], &["-n", &names]].concat());
+        assert_eq!(done.code, Some(0), "{done:?}");
+    }
+    left.stop();
     server
+}
+
+/// Starts a server as an example does, on free ports and with small files, until it is ready, and stops it.
+fn serves(server: &Server, line: &str) {
+    let mut words: Vec<&str> = line.split(' ').skip(1).collect();
+    let more: &[&str] = match words[0] {
+        "serve" => &["--nameserver-port", "0", "--broker-port", "0"],
+        "broker" => &["--set", "listenPort=0"],
+        _ => &[],
+    };
+    words.extend(more);
+    if words[0] != "nameserver" {
+        words.extend(SMALL_LOG);
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
+    command.args(words).current_dir(server.dir.path());
+    Thrust::start_with(piped(command)).stop();
 }
 
 /// Runs a line as a shell does, in a directory and with settings of its own.
 fn runs(server: &Server, line: &str) {
-    // An end is told apart from a hang by a number.
-    let line = line.replace("--follow", "--follow --count 1");
+    let mut line = line.replace("127.0.0.1:10911", &server.broker).replace("127.0.0.1:20911", &server.broker);
+    for (as_told, here) in SMALLER {
+        line = line.replace(as_told, here);
+    }
+    let is_server =
+        ["thrust serve", "thrust nameserver", "thrust broker -"].iter().any(|one| line.starts_with(one));
+    if is_server {
+        // One name server is enough for the topics of the other examples.
+        return serves(server, &line.replace("127.0.0.1:9876", "127.0.0.1:1"));
+    }
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_thrust")).parent().unwrap().to_str().unwrap();
     let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
     let mut shell = piped(Command::new("sh"));
@@ -46,7 +96,7 @@ fn of_the_help_pages() {
     let blocks = page.split("\n```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0));
     let lines: Vec<&str> =
         blocks.flat_map(str::lines).filter(|line| !line.starts_with("thrust mqadmin")).collect();
-    assert!(lines.len() > 40, "only {} examples are found", lines.len());
+    assert!(lines.len() > 60, "only {} examples are found", lines.len());
     let server = world();
     for line in lines {
         if line == "thrust context remove old" {

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::{Server, cells, run};
-use crate::process::{Thrust, run_program};
+use crate::process::{Thrust, run_program, run_to_end_with};
 
 /// A link to the binary with this name.
 fn link(directory: &tempfile::TempDir, name: &str) -> PathBuf {
@@ -46,6 +46,39 @@ fn lines_of_a_runbook_run_as_they_are() {
     assert!(printed.contains(" BODY: paid\n") && printed.contains("KEYS=7"), "{printed}");
     let deleted = server.prints(&["mqadmin", "deleteTopic", "-t", "orders", "-c", "DefaultCluster"]);
     assert_eq!(deleted.lines().count(), 2, "nobody is asked: {deleted}");
+}
+
+#[test]
+fn a_static_topic_is_made_and_made_larger() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    let temporary = server.dir.path().to_str().unwrap();
+    let mqadmin = |line: &str| {
+        let words: Vec<&str> = ["mqadmin"].into_iter().chain(line.split(' ')).collect();
+        let surroundings = [("TMPDIR", temporary), ("NAMESRV_ADDR", server.names.as_str())];
+        run_to_end_with(&words, &surroundings)
+    };
+    let (code, told, err) = mqadmin("updateStaticTopic -b broker-a -t fixed -qn 2");
+    assert_eq!((code, told.lines().count()), (Some(0), 2), "{told}{err:?}");
+    // What was and what shall be is in the files that are named.
+    let path = told.lines().last().unwrap().strip_prefix("The new mapping data is written to file ").unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert!(path.starts_with(temporary) && path.ends_with(".after"), "{path}");
+    assert_eq!(file["brokerConfigMap"]["broker-a"]["mappingDetail"]["totalQueues"], 2);
+    let (code, told, err) = mqadmin("updateStaticTopic -c DefaultCluster -t fixed -qn 12");
+    assert_eq!(code, Some(0), "{told}{err:?}");
+    let (_, route, _) = mqadmin("topicRoute -t fixed");
+    assert!(route.contains("\"totalQueues\":12") && route.contains("\t\t9:9,\n\t\t\t\t10:10"), "{route}");
+    let (code, told, err) = mqadmin("remappingStaticTopic -b broker-a -t fixed");
+    assert_eq!(code, Some(0), "{told}{err:?}");
+    server.prints(&["produce", "-t", "fixed", "a", "b"]);
+
+    let (code, _, err) = mqadmin("updateStaticTopic -b broker-a -t fixed -qn 3");
+    assert!(code == Some(3) && err[0].contains("Cannot decrease the queue num"), "{code:?} {err:?}");
+    let (code, _, err) = mqadmin("remappingStaticTopic -b broker-b -t fixed");
+    assert!(code == Some(4) && err[0].contains("Can't find addr for broker broker-b"), "{code:?} {err:?}");
+    server.prints(&["topic", "create", "plain"]);
+    let (code, _, err) = mqadmin("remappingStaticTopic -b broker-a -t plain");
+    assert!(code == Some(3) && err[0].contains("plain is no static topic"), "{code:?} {err:?}");
 }
 
 #[test]

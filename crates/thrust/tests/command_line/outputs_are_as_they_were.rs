@@ -1,7 +1,8 @@
 //! What every command prints for people and for machines, compared with `tests/snapshots`.
 
 use super::Server;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, fields_are_listed};
+use crate::process::{Thrust, run_to_end};
 
 /// A broker with a name that does not depend on the machine.
 fn server() -> Server {
@@ -124,5 +125,74 @@ fn of_brokers() {
     let mut figures = Snapshot::of(&server);
     figures.run("cluster stats --json");
     figures.run("broker status --json");
-    figures.run("doctor --json");
+    for work in ["send --rate 500", "pull --fill 300", "roundtrip", "mixed", "transact", "pop --fill 300"] {
+        figures.run(&format!("bench {work} --secs 0.2 --warmup 0 --queues 1 --conns 1 --json"));
+    }
+}
+
+#[test]
+fn of_the_doctor() {
+    // The disk of this machine may be rather full.
+    let full = ["brokerName=broker-a", "diskMaxUsedSpaceRatio=95"];
+    let server = Server::start_with(&full);
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["group", "create", "billing"]);
+    let mut snapshot = Snapshot::of(&server);
+    snapshot.run_twice("doctor");
+    server.prints(&["group", "reset", "billing", "-t", "orders", "--to", "last", "--yes"]);
+    server.prints(&["produce", "-t", "orders", "a", "b"]);
+    server.prints(&["broker", "config", "set", "brokerPermission=4"]);
+    snapshot.run("doctor --max-behind 1");
+    snapshot.compare("doctor");
+    Snapshot::of(&server).run(&format!("doctor --json --data {}", server.dir.path().display()));
+}
+
+#[test]
+fn of_contexts() {
+    let server = server();
+    let file = |name: &str| {
+        let from = concat!(env!("CARGO_MANIFEST_DIR"), "/../remoting/tests/certificates");
+        let to = server.dir.path().join(name);
+        std::fs::copy(format!("{from}/{name}"), &to).unwrap();
+        to.to_str().unwrap().to_owned()
+    };
+    let (ca, chain, key) = (file("authority.pem"), file("client.pem"), file("client.key"));
+    let keys = server.file("keys.yml", "accessKey: me\nsecretKey: deep\n");
+    let (names, guarded) =
+        (&server.names, format!("--tls-ca {ca} --tls-certificate {chain} --tls-key {key}"));
+    let mut snapshot = Snapshot::by_context(&server);
+    snapshot.run("context list");
+    snapshot.run("context show");
+    snapshot.run(&format!("context add here -n {names} --access-key-file {keys}"));
+    snapshot
+        .run(&format!("context add guarded -n {names} --tls-server-name brokers.example {guarded} --json"));
+    snapshot.run(&format!("context add broken -n {names} --tls-ca {keys}"));
+    snapshot.run_twice("context list");
+    snapshot.run_twice("context show");
+    snapshot.run_twice("context show guarded");
+    snapshot.run("context use gaurded");
+    snapshot.run("context use guarded");
+    snapshot.run("context use here --json");
+    snapshot.run("topic list");
+    snapshot.run("context remove guarded --json");
+    snapshot.run("context remove here");
+    snapshot.compare("contexts");
+}
+
+#[test]
+fn of_stores_for_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut left = Thrust::serve(&data, &["--set", "mappedFileSizeCommitLog=1048576"]);
+    let names = left.nameserver().to_string();
+    let sent = run_to_end(&["produce", "-t", "orders", "-k", "7", "a", "b", "-n", &names]);
+    assert_eq!(sent.0, Some(0), "{sent:?}");
+    left.stop();
+    for what in ["inspect", "inspect --topic orders", "verify", "repair"] {
+        let line = format!("store {what} --json");
+        let (words, data) = (line.split(' '), data.to_str().unwrap());
+        let (code, out, err) = run_to_end(&words.chain([data]).collect::<Vec<_>>());
+        assert_eq!(code, Some(0), "{line}: {out}{err:?}");
+        fields_are_listed(&line, &serde_json::from_str(&out).unwrap());
+    }
 }

@@ -15,19 +15,29 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md"
 /// What a row of commands prints.
 pub struct Snapshot<'a> {
     server: &'a Server,
+    /// Commands find the server through contexts of the server's own directory, and not through an argument.
+    by_context: bool,
     text: String,
 }
 
 impl<'a> Snapshot<'a> {
     pub fn of(server: &'a Server) -> Snapshot<'a> {
-        Snapshot { server, text: String::new() }
+        Snapshot { server, by_context: false, text: String::new() }
+    }
+
+    /// The same for commands that find their server themselves.
+    pub fn by_context(server: &'a Server) -> Snapshot<'a> {
+        Snapshot { by_context: true, ..Snapshot::of(server) }
     }
 
     /// Runs a command, written as in a shell without quotes, and notes what it prints. What `--json` prints must have
     /// the fields that the page of commands lists.
     pub fn run(&mut self, line: &str) -> Done {
         let args: Vec<&str> = line.split(' ').collect();
-        let done = self.server.run(&args);
+        let done = match self.by_context {
+            false => self.server.run(&args),
+            true => self.server.runs_by_context(&args),
+        };
         if args.contains(&"--json") {
             let values: Vec<Value> = match serde_json::from_str(&done.out) {
                 Ok(value) => vec![value],
@@ -37,7 +47,7 @@ impl<'a> Snapshot<'a> {
             values.iter().for_each(|value| fields_are_listed(line, value));
         }
         // Writing to a text cannot fail.
-        let _ = writeln!(self.text, "$ thrust {line}");
+        let _ = writeln!(self.text, "$ thrust {}", self.without_names(line));
         if !done.out.is_empty() {
             let _ = writeln!(self.text, "{}", self.normal(&done.out));
         }
@@ -80,10 +90,14 @@ impl<'a> Snapshot<'a> {
     }
 
     fn normal(&self, text: &str) -> String {
+        normal(&self.without_names(text))
+    }
+
+    /// Without the addresses and the directory of this server.
+    fn without_names(&self, text: &str) -> String {
         let dir = self.server.dir.path().to_str().unwrap();
-        let mut text = text.replace(&self.server.names, "<nameserver>").replace(dir, "<dir>");
-        text = text.replace(&self.server.broker, "<broker>");
-        normal(&text)
+        let text = text.replace(&self.server.names, "<nameserver>").replace(dir, "<dir>");
+        text.replace(&self.server.broker, "<broker>")
     }
 }
 
@@ -169,7 +183,7 @@ enum Step {
     Each,
 }
 
-fn fields_are_listed(line: &str, value: &Value) {
+pub fn fields_are_listed(line: &str, value: &Value) {
     let listed = listed(line);
     let mut leaves = Vec::new();
     gather(value, &mut Vec::new(), &mut leaves);
@@ -203,13 +217,13 @@ fn gather(value: &Value, above: &mut Vec<Step>, leaves: &mut Vec<Vec<Step>>) {
     }
 }
 
-/// Fields of the command on the page: those of its heading that is longest.
+/// Fields of the command on the page: those of its heading that is longest, of those that list some.
 fn listed(line: &str) -> Vec<Vec<Step>> {
     let page = std::fs::read_to_string(PAGE).unwrap();
     let sections = page.split("\n## thrust ").skip(1);
     let of_line = sections.filter(|section| {
         let name = section.lines().next().unwrap_or_default();
-        line == name || line.starts_with(&format!("{name} "))
+        (line == name || line.starts_with(&format!("{name} "))) && section.contains("| JSON | |")
     });
     let section = of_line.max_by_key(|section| section.find('\n')).unwrap_or_default();
     let (_, table) =

@@ -79,7 +79,8 @@ impl Thrust {
         Thrust::start_with(piped(limited))
     }
 
-    fn start_with(mut command: Command) -> Thrust {
+    /// The same for a command that its caller has made.
+    pub fn start_with(mut command: Command) -> Thrust {
         let mut child = command.spawn().unwrap();
         let out = Lines::of(child.stdout.take().unwrap());
         let err = Lines::of(child.stderr.take().unwrap());

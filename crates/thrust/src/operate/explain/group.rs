@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use thrustmq_client::{Admin, ConsumeStats, ConsumerConnection, MessageQueue, OffsetWrapper};
+use thrustmq_client::{
+    Admin, ConsumeStats, ConsumerConnection, MessageQueue, OffsetWrapper, SubscriptionData,
+};
 use wire::names::{RETRY_PREFIX, dlq_topic};
 
 use super::{GroupArgs, Story};
 use crate::operate::cluster::members;
 use crate::operate::failure::Failure;
 use crate::operate::group::{known, lag_json, stats};
+use crate::operate::message::track::wants;
 use crate::operate::moment::{Times, span};
 use crate::operate::words::{count, list};
 
@@ -26,6 +29,10 @@ enum Cause {
     NobodyOnline,
     /// Members are online, and none of them subscribes to the topic.
     NotSubscribed,
+    /// The next message is not one that the members want.
+    Filtered {
+        filter: String,
+    },
     /// Members are online, and none of those that could be asked has the queue.
     NoHolder,
     /// A member has messages that it has not finished.
@@ -48,6 +55,7 @@ impl Cause {
             Cause::Paused => "paused",
             Cause::NobodyOnline => "nobody online",
             Cause::NotSubscribed => "not subscribed",
+            Cause::Filtered { .. } => "filter",
             Cause::NoHolder => "no member has the queue",
             Cause::Slow { .. } => "slow",
             Cause::Idle { .. } => "idle",
@@ -60,6 +68,7 @@ impl Cause {
             Cause::Paused => "the group may not consume there".to_owned(),
             Cause::NobodyOnline => "no member is online".to_owned(),
             Cause::NotSubscribed => "no member that is online subscribes to the topic".to_owned(),
+            Cause::Filtered { filter } => format!("its filter \"{filter}\" passes over the next message"),
             Cause::NoHolder => "no member has taken this queue".to_owned(),
             Cause::Slow { member, in_hand } => {
                 format!("member {member} has {} that it has not finished", count(in_hand, "message"))
@@ -83,6 +92,10 @@ impl Cause {
                                                        the same filters, and look at their logs"
                     .to_owned()
             }
+            Cause::Filtered { .. } => format!(
+                "messages that the filter passes over count until members have moved on; if that takes minutes, \
+                 compare the filters of all members: `thrust group describe {group}`"
+            ),
             Cause::Slow { .. } => {
                 "make what members do with a message faster, let each do more at a time, or start \
                                    more members, up to one for each queue"
@@ -103,6 +116,8 @@ struct Facts {
     holders: BTreeMap<MessageQueue, String>,
     /// Every member has said what it has.
     holders_are_known: bool,
+    /// Queues whose next message the members do not want, with the filter that says so.
+    passed_over: BTreeMap<MessageQueue, String>,
 }
 
 impl Facts {
@@ -113,6 +128,9 @@ impl Facts {
         let Some(online) = &self.online else { return Cause::NobodyOnline };
         if !online.subscription_table.contains_key(&queue.topic) {
             return Cause::NotSubscribed;
+        }
+        if let Some(filter) = self.passed_over.get(queue) {
+            return Cause::Filtered { filter: filter.clone() };
         }
         let Some(member) = self.holders.get(queue).cloned() else {
             return if self.holders_are_known { Cause::NoHolder } else { Cause::Unknown };
@@ -131,8 +149,8 @@ impl Facts {
 pub async fn run(args: &GroupArgs) -> Result<(), Failure> {
     let group = &args.group;
     let admin = args.target.client().await?.admin();
-    let facts = facts(&admin, group).await?;
     let stats = stats(&admin, group, None).await?;
+    let facts = facts(&admin, group, &stats).await?;
     let mut story = Story::default();
     tell_members(group, &facts, &mut story);
     let queues = tell_queues(group, &facts, &stats, &mut story);
@@ -154,7 +172,7 @@ pub async fn run(args: &GroupArgs) -> Result<(), Failure> {
     story.print(value, args.target.json)
 }
 
-async fn facts(admin: &Admin, group: &str) -> Result<Facts, Failure> {
+async fn facts(admin: &Admin, group: &str, stats: &ConsumeStats) -> Result<Facts, Failure> {
     let configs = known(admin, group).await?;
     let mut paused_at = BTreeSet::new();
     for member in members(admin).await? {
@@ -179,7 +197,39 @@ async fn facts(admin: &Admin, group: &str) -> Result<Facts, Failure> {
             holders.insert(queue, client.client_id.clone());
         }
     }
-    Ok(Facts { paused_at, online, holders, holders_are_known })
+    let passed_over = match &online {
+        Some(online) => passed_over(admin, online, stats).await,
+        None => BTreeMap::new(),
+    };
+    Ok(Facts { paused_at, online, holders, holders_are_known, passed_over })
+}
+
+/// Looks at the next message of the queues that the group is behind in, where it filters by tags. Of conditions on
+/// properties only the broker knows, and what cannot be read is not passed over.
+async fn passed_over(
+    admin: &Admin,
+    online: &ConsumerConnection,
+    stats: &ConsumeStats,
+) -> BTreeMap<MessageQueue, String> {
+    let mut found = BTreeMap::new();
+    let behind = stats.offset_table.iter().filter(|(_, at)| at.broker_offset > at.consumer_offset);
+    for (queue, at) in behind.take(TOLD_MAX) {
+        let Some(filter) = online.subscription_table.get(&queue.topic).filter(|filter| is_narrow(filter))
+        else {
+            continue;
+        };
+        if let Ok(next) = admin.message_at(queue, at.consumer_offset).await
+            && !wants(filter, next.tag())
+        {
+            found.insert(queue.clone(), filter.sub_string.clone());
+        }
+    }
+    found
+}
+
+/// Whether a filter by tags leaves anything out.
+fn is_narrow(filter: &SubscriptionData) -> bool {
+    filter.expression_type == "TAG" && !matches!(filter.sub_string.trim(), "" | "*")
 }
 
 fn tell_members(group: &str, facts: &Facts, story: &mut Story) {
@@ -296,6 +346,7 @@ mod tests {
             online: Some(ConsumerConnection { subscription_table, ..Default::default() }),
             holders: BTreeMap::from([(queue(), "me".to_owned())]),
             holders_are_known: true,
+            passed_over: BTreeMap::new(),
         }
     }
 
@@ -314,6 +365,9 @@ mod tests {
         assert_eq!(cause(&Facts { online: None, ..facts() }, 7), Cause::NobodyOnline);
         let elsewhere = Facts { online: Some(ConsumerConnection::default()), ..facts() };
         assert_eq!(cause(&elsewhere, 7), Cause::NotSubscribed);
+        let passed_over = BTreeMap::from([(queue(), "paid".to_owned())]);
+        let filtered = Facts { passed_over, ..facts() };
+        assert_eq!(cause(&filtered, 4), Cause::Filtered { filter: "paid".into() });
         let free = Facts { holders: BTreeMap::new(), ..facts() };
         assert_eq!(cause(&free, 7), Cause::NoHolder);
         assert_eq!(cause(&Facts { holders_are_known: false, ..free }, 7), Cause::Unknown);

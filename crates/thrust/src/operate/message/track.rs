@@ -118,7 +118,7 @@ fn fate(message: &Received, at: Option<i64>, online: Option<&ConsumerConnection>
 }
 
 /// Whether a filter by tags lets a tag through. Conditions on properties are for the broker to tell: yes.
-fn wants(filter: &SubscriptionData, tag: Option<&str>) -> bool {
+pub fn wants(filter: &SubscriptionData, tag: Option<&str>) -> bool {
     let expression = filter.sub_string.trim();
     if filter.expression_type != "TAG" || expression.is_empty() || expression == "*" {
         return true;

@@ -102,6 +102,12 @@ public final class Habit {
         groups(house);
         messages(house);
         brokers(house);
+        // Each run finds no such topic.
+        String fixed = "HabitStatic";
+        last("updateStaticTopic", "-b", BROKER, "-t", fixed, "-qn", 4).after(() -> Console.run("deleteTopic", "-t", fixed, "-c", CLUSTER));
+        last("updateStaticTopic", "-c", CLUSTER, "-t", fixed, "-qn", 3).refused("Cannot decrease the queue num for static topic 3 < 4");
+        last("remappingStaticTopic", "-c", CLUSTER, "-t", fixed);
+        last("topicRoute", "-t", fixed);
         last("updateNamesrvConfig", "-k", "scanNotActiveBrokerInterval", "-v", "4600");
         last("wipeWritePerm", "-b", BROKER);
         last("addWritePerm", "-b", BROKER);
@@ -281,7 +287,9 @@ public final class Habit {
         for (Object argument : one.arguments) line.add(String.valueOf(argument));
         line.addAll(List.of("-n", Lab.NAMESRV));
         File out = File.createTempFile("habit", ".out");
-        Process process = new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(out).start();
+        ProcessBuilder builder = new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(out);
+        builder.environment().put("TMPDIR", System.getProperty("java.io.tmpdir"));
+        Process process = builder.start();
         Ours ours = new Ours();
         if (!process.waitFor(SECONDS_MAX, TimeUnit.SECONDS)) process.destroyForcibly();
         ours.code = process.waitFor();
