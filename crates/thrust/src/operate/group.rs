@@ -146,7 +146,13 @@ pub async fn known(admin: &Admin, group: &str) -> Result<BTreeMap<String, Subscr
 /// Offsets of a group; none when it has not finished anything yet.
 pub async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<ConsumeStats, Failure> {
     match admin.consume_stats(group, topic).await {
-        Ok(stats) => Ok(stats),
+        Ok(mut stats) => {
+            // Of a static topic's queue that the group has never read, brokers say -1.
+            for offsets in stats.offset_table.values_mut() {
+                offsets.consumer_offset = offsets.consumer_offset.max(0);
+            }
+            Ok(stats)
+        }
         // Brokers refuse what they have no offsets for.
         Err(error) if error.broker_code().is_some() => Ok(ConsumeStats::default()),
         Err(error) => Err(error.into()),
