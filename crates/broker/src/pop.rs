@@ -200,10 +200,12 @@ impl Broker {
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let (topic, group) = self.check_reader(exchange, "pop message")?;
-        if topic.kind == QueueKind::Batch {
-            // A receipt names one message; Java's clients do not unwrap what they pop either.
+        let is_orderly = exchange.flag("order");
+        if topic.kind == QueueKind::Batch && is_orderly {
+            // A batch is acknowledged by its first offset, and an orderly group would go on at the second, which leads
+            // to the same batch again, for ever, as it does at a Java broker.
             let remark = format!(
-                "the topic[{}] has queue.type=BatchCQ, which can be pulled and not popped",
+                "the topic[{}] has queue.type=BatchCQ, whose batches cannot be popped in order",
                 topic.config.topic_name
             );
             return Err(Refusal::new(response::NO_PERMISSION, remark));
@@ -225,7 +227,7 @@ impl Broker {
             invisible_ms,
             from_end: exchange.number_or("initMode", 0) == 1,
             filter,
-            is_orderly: exchange.flag("order"),
+            is_orderly,
             attempt: exchange.request.field("attemptId").filter(|id| !id.is_empty()).map(str::to_owned),
         })
     }

@@ -2,7 +2,7 @@
 //! clients unwrap.
 
 use crate::support::peer::topic_fields;
-use crate::support::{Ask, World, body, number, queue_key};
+use crate::support::{Ask, World, body, eventually, number, queue_key, records, remark};
 use remoting::Answer;
 use wire::batch::{self, Entry};
 use wire::code::{request, response};
@@ -189,4 +189,80 @@ async fn a_deleted_batch_topic_may_come_back_as_another_kind() {
     let world = world.restart().await;
     let single = |number: usize| vec![format!("new-{number}")];
     assert_eq!(pull(&world, 0).await, (vec![(0, single(0)), (1, single(1))], 2));
+}
+
+async fn pop(world: &World, order: &str) -> Answer {
+    let fields = [
+        ("consumerGroup", "readers"),
+        ("topic", "Letters"),
+        ("queueId", "-1"),
+        ("maxMsgNums", "32"),
+        ("invisibleTime", "60000"),
+        ("pollTime", "0"),
+        ("bornTime", "0"),
+        ("initMode", "0"),
+        ("order", order),
+    ];
+    world.me.ask(request::POP_MESSAGE, &fields).await
+}
+
+/// An acknowledgement, or with `invisible` a request to hide, of what the first pop got at an offset.
+async fn settle(world: &World, code: i32, popped: &Answer, offset: &str, invisible: &str) {
+    let (time, revive) = (number(popped, "popTime"), number(popped, "reviveQid"));
+    let handle = format!("0 {time} 60000 {revive} 0 broker-a 0 {offset}");
+    let fields = [
+        ("consumerGroup", "readers"),
+        ("topic", "Letters"),
+        ("queueId", "0"),
+        ("extraInfo", handle.as_str()),
+        ("offset", offset),
+        ("invisibleTime", invisible),
+    ];
+    world.me.ok(code, &fields).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_popped_batch_is_one_delivery_and_comes_back_message_by_message() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    world.create_group("readers").await;
+    let (lost, done) = (bodies("lost", 4), bodies("done", 2));
+    for (batch, key) in [(&lost, BATCH_KEY), (&done, "another")] {
+        let sent = send_batch(
+            &world,
+            request::SEND_BATCH_MESSAGE,
+            &messages(batch),
+            &[(props::UNIQ_KEY, key), (props::KEYS, "k")],
+        )
+        .await;
+        assert_eq!(sent.code, response::SUCCESS, "{sent:?}");
+    }
+    let refused = pop(&world, "true").await;
+    assert!(refused.code == response::NO_PERMISSION && remark(&refused).contains("in order"), "{refused:?}");
+
+    let popped = pop(&world, "false").await;
+    assert_eq!(popped.code, response::SUCCESS, "{popped:?}");
+    assert_eq!(popped.field("msgOffsetInfo"), Some("0 0 0,4"), "by the first offset of each");
+    let (first, second) =
+        popped.body.split_at(u32::from_be_bytes(*popped.body.first_chunk().unwrap()) as usize);
+    assert_eq!(unwrapped(&Record::parse(first).unwrap()), lost);
+    assert_eq!(unwrapped(&Record::parse(second).unwrap()), done);
+    assert_eq!(pop(&world, "false").await.code, response::POLLING_TIMEOUT);
+    settle(&world, request::ACK_MESSAGE, &popped, "4", "").await;
+    settle(&world, request::CHANGE_MESSAGE_INVISIBLETIME, &popped, "0", "1").await;
+
+    let world = world.restart().await;
+    let mut again = Vec::new();
+    eventually("all of the batch", async || {
+        let popped = pop(&world, "false").await;
+        again.extend(if popped.code == response::SUCCESS { records(&popped.body) } else { Vec::new() });
+        again.len() >= lost.len()
+    })
+    .await;
+    for (got, body) in again.iter().zip(&lost) {
+        assert_eq!((&got.body, got.reconsume_times), (body, 1));
+        assert_eq!(got.property(props::UNIQ_KEY), Some(&*format!("key-of-{body}")));
+        assert_eq!((got.topic.as_str(), got.property(props::INNER_NUM)), ("Letters", None));
+    }
+    assert_eq!(again.len(), lost.len());
 }

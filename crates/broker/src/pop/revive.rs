@@ -12,6 +12,7 @@ use wire::hash;
 use wire::pop::{Origin, normal_topic};
 use wire::properties as props;
 use wire::record::{Message, Record};
+use wire::sys_flag;
 
 use super::outstanding::Checkpoint;
 use super::revive_log::{Acks, REVIVE_GROUP};
@@ -166,37 +167,72 @@ impl Broker {
             return Ok(());
         };
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
+        if record.sys_flag & sys_flag::INNER_BATCH == 0 {
+            retry.put.add(1, bytes.len() as u64);
+            return self.push_copy(checkpoint, &record.message(), retry, batch);
+        }
+        // Retry topics have a place for each message, so an inner batch comes back unwrapped.
+        for entry in wire::batch::entries(record.body) {
+            let Ok(entry) = entry else {
+                let topic = &*checkpoint.topic;
+                tracing::warn!(
+                    topic,
+                    offset,
+                    "what follows in a batch cannot be read and does not come back"
+                );
+                break;
+            };
+            let message = Message {
+                flag: entry.flag,
+                sys_flag: record.sys_flag & !(sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP),
+                body: entry.body,
+                properties: entry.properties,
+                ..record.message()
+            };
+            retry.put.add(1, entry.body.len() as u64);
+            self.push_copy(checkpoint, &message, retry, batch)?;
+        }
+        Ok(())
+    }
+
+    fn push_copy(
+        &self,
+        checkpoint: &Checkpoint,
+        message: &Message<'_>,
+        retry: &crate::topics::Topic,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
         let queue = retry
             .queue(&self.store, 0)
             .ok_or_else(|| Refusal::system(format!("topic {} has no queue 0", retry.config.topic_name)))?;
-        let mut properties = Vec::with_capacity(record.properties.len() + 96);
-        let is_first = record.reconsume_times == 0 || record.property(FIRST_POP_TIME).is_none();
+        let mut properties = Vec::with_capacity(message.properties.len() + 96);
+        let is_first =
+            message.reconsume_times == 0 || props::find(message.properties, FIRST_POP_TIME).is_none();
         let removed: &[&str] = if is_first {
             &[props::POP_CK, ORIGIN_GROUP, props::CRC32, FIRST_POP_TIME]
         } else {
             &[props::POP_CK, ORIGIN_GROUP, props::CRC32]
         };
-        props::copy_without(record.properties, removed, &mut properties);
+        props::copy_without(message.properties, removed, &mut properties);
         if is_first {
             props::push(&mut properties, FIRST_POP_TIME, itoa::Buffer::new().format(checkpoint.pop_time));
         }
         props::push(&mut properties, ORIGIN_GROUP, &checkpoint.group);
-        let message = Message {
+        let copy = Message {
             topic: &retry.config.topic_name,
             queue_id: 0,
             born_host: self.address,
             store_host: self.address,
-            reconsume_times: record.reconsume_times.saturating_add(i32::from(!checkpoint.suspended)),
+            reconsume_times: message.reconsume_times.saturating_add(i32::from(!checkpoint.suspended)),
             properties: &properties,
-            ..record.message()
+            ..*message
         };
-        let tags_code = hash::tags_code(record.property(props::TAGS));
-        if batch.push(queue, &message, tags_code).is_err() {
+        let tags_code = hash::tags_code(props::find(message.properties, props::TAGS));
+        if batch.push(queue, &copy, tags_code).is_err() {
             // Properties that leave no room for ours: better without them than never again.
-            let message = Message { properties: record.properties, ..message };
-            batch.push(queue, &message, tags_code).map_err(Refusal::system)?;
+            let copy = Message { properties: message.properties, ..copy };
+            batch.push(queue, &copy, tags_code).map_err(Refusal::system)?;
         }
-        retry.put.add(1, bytes.len() as u64);
         Ok(())
     }
 

@@ -22,6 +22,7 @@ public final class Dialect {
         new PushConsumersPop(),
         new PopAndAcknowledgeByHand(),
         new PopInOrder(),
+        new PoppedBatchIsOneMessage(),
         new CompactedTopicKeepsTheLastOfEachKey(),
         new UrgentMessagesArePoppedFirst());
 
