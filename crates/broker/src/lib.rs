@@ -23,6 +23,7 @@ mod locks;
 mod notification;
 mod offset_requests;
 mod offsets;
+mod owed;
 mod peek;
 mod pop;
 mod pull;

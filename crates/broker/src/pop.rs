@@ -439,7 +439,7 @@ impl Broker {
         wanted: usize,
     ) -> Result<Option<(i64, ReadResult)>, Refusal> {
         let limits = ReadLimits { max_count: wanted as u32, max_bytes: u64::MAX };
-        let read = |start| self.store.read_within(reach, queue, start, limits, &request.filter);
+        let read = |start| self.read_within(reach, queue, start, limits, &request.filter);
         let Some(result) = read(start)? else { return Ok(None) };
         if !matches!(
             result.status,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remoting::{Channel, Held, ReplyTo};
-use store::{Queue, Reach, ReadLimits, ReadResult, ReadStatus};
+use store::{Queue, Reach, ReadLimits, ReadResult, ReadStatus, StoreError};
 use tokio::time::Instant;
 use wire::body::SubscriptionGroupConfig;
 use wire::code::{request as code, response};
@@ -36,6 +36,9 @@ const COUNT_MAX: i32 = 65_536;
 
 /// A consumer that is no more than this behind the end of the log keeps pace with it.
 const NEAR_BYTES: u64 = 64 << 20;
+
+/// Answers for one connection are written when they are this many bytes, if more are to follow.
+const WRITTEN_AT_ONCE: usize = 256 << 10;
 
 /// What a pull wants, independent of its connection.
 struct Pull {
@@ -69,6 +72,13 @@ pub(crate) struct Waiter {
     asked: i64,
     reply_to: ReplyTo,
     held: Held,
+}
+
+impl Waiter {
+    /// Number of its connection.
+    fn connection(&self) -> u64 {
+        self.held.channel().id()
+    }
 }
 
 impl Broker {
@@ -331,17 +341,34 @@ impl Broker {
     }
 
     fn read(&self, pull: &Pull, reach: Reach) -> Result<Option<ReadResult>, Refusal> {
-        let read = self.store.read_within(reach, &pull.queue, pull.offset, pull.limits, &pull.filter);
+        let read = self.read_within(reach, &pull.queue, pull.offset, pull.limits, &pull.filter);
         read.map_err(|error| {
             tracing::error!(topic = %pull.queue.topic(), queue = pull.queue.id(), "a pull is refused: {error}");
             error.into()
         })
     }
 
+    /// Reads from a queue for whoever consumes, and notes what those far behind get.
+    pub(crate) fn read_within(
+        &self,
+        reach: Reach,
+        queue: &Queue,
+        offset: i64,
+        limits: ReadLimits,
+        filter: &Filter,
+    ) -> Result<Option<ReadResult>, StoreError> {
+        let read = self.store.read_within(reach, queue, offset, limits, filter)?;
+        if let Some(result) = read.as_ref().filter(|result| result.behind_bytes > NEAR_BYTES) {
+            self.readers.note_far_read(result.records.byte_len() as u64);
+        }
+        Ok(read)
+    }
+
     /// How far the threads that serve connections go for messages. While somebody sends they leave those who are far
-    /// behind to the readers, even for what is in memory: the two would wait for each other.
+    /// behind to the readers, even for what is in memory: the two would wait for each other. But not so that those
+    /// behind never come closer.
     pub(crate) fn reach(&self) -> Reach {
-        if self.readers.sends_go_on() { Reach::Memory { behind_max: NEAR_BYTES } } else { Reach::MEMORY }
+        if self.readers.step_back() { Reach::Memory { behind_max: NEAR_BYTES } } else { Reach::MEMORY }
     }
 
     /// How long a pull that finds nothing waits.
@@ -360,47 +387,59 @@ impl Broker {
         let deadline = Instant::now() + suspend.unwrap_or_default();
         let asked = pull.offset;
         if let Some(waiter) = self.park(Waiter { deadline, pull, asked, reply_to, held }) {
-            self.resume_pull(waiter);
+            self.resume_pulls(vec![waiter]);
         }
     }
 
-    /// Answers a waiter whose queue has something new or whose time is over. Arrivals that its filter does not want
-    /// move its offset and let it wait on.
-    pub(crate) fn resume_pull(&self, waiter: Waiter) {
-        self.resume_within(self.reach(), waiter);
+    /// Answers waiters whose queues have something new or whose time is over; those of one connection with one write.
+    pub(crate) fn resume_pulls(&self, mut waiters: Vec<Waiter>) {
+        waiters.sort_by_key(Waiter::connection);
+        let mut waiters = waiters.into_iter().peekable();
+        let (mut out, mut answered) = (Vec::new(), Vec::new());
+        while let Some(waiter) = waiters.next() {
+            let channel = Arc::clone(waiter.held.channel());
+            answered.extend(self.resume_within(self.reach(), waiter, &mut out));
+            let is_last = waiters.peek().is_none_or(|next| next.connection() != channel.id());
+            if is_last || out.len() >= WRITTEN_AT_ONCE {
+                channel.send_directly(&out);
+                out.clear();
+                // Not before: a connection that is to end waits for what it owes.
+                answered.clear();
+            }
+        }
     }
 
-    fn resume_within(&self, reach: Reach, mut waiter: Waiter) {
-        let channel = Arc::clone(waiter.held.channel());
-        let mut out = Vec::new();
-        while channel.is_open() {
+    /// Writes the answer to a waiter, whose place is given back once that is sent. Arrivals that its filter does not
+    /// want move its offset and let it wait on, and what is out of reach comes later; then there is no answer.
+    fn resume_within(&self, reach: Reach, mut waiter: Waiter, out: &mut Vec<u8>) -> Option<Held> {
+        while waiter.held.channel().is_open() {
             if self.has_moved(&waiter.pull) {
-                self.write_again(&waiter, &mut out);
+                self.write_again(&waiter, out);
                 break;
             }
             let result = match self.read(&waiter.pull, reach) {
                 Ok(Some(result)) => result,
-                Ok(None) => return self.resume_later(waiter),
+                Ok(None) => {
+                    self.resume_later(waiter);
+                    return None;
+                }
                 Err(refusal) => {
-                    waiter.reply_to.write(&mut out, refusal.code, Some(&refusal.remark));
+                    waiter.reply_to.write(out, refusal.code, Some(&refusal.remark));
                     break;
                 }
             };
             let unwanted = result.status == ReadStatus::NoMatchedMessage;
             let over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
             if over || !(unwanted || waiter.pull.is_held(&result)) {
-                self.write_last(&waiter, result, &mut out);
+                self.write_last(&waiter, result, out);
                 break;
             }
             if unwanted {
                 waiter.pull.offset = result.next_offset;
             }
-            match self.park(waiter) {
-                Some(again) => waiter = again,
-                None => return,
-            }
+            waiter = self.park(waiter)?;
         }
-        channel.send(&out);
+        Some(waiter.held)
     }
 
     /// Whether what the pull's logical queue stands for has changed since it came.
@@ -424,7 +463,12 @@ impl Broker {
 
     fn resume_later(&self, waiter: Waiter) {
         let (channel, reply_to) = (Arc::clone(waiter.held.channel()), waiter.reply_to);
-        let work = |broker: &Arc<Broker>| broker.resume_within(Reach::Disk, waiter);
+        let work = |broker: &Arc<Broker>| {
+            let mut out = Vec::new();
+            if let Some(held) = broker.resume_within(Reach::Disk, waiter, &mut out) {
+                held.channel().send_directly(&out);
+            }
+        };
         if let Err(refusal) = self.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
             send_refusal(&channel, reply_to, &refusal);
         }

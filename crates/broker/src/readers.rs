@@ -10,6 +10,10 @@
 //! leaving that to the threads that serve everybody. With four at work on two processors the p99 of a producer was
 //! twice what it is with one.
 //!
+//! This has a floor, or who falls behind senders without pause would never catch up: those far behind are owed twice
+//! the bytes that are sent ([`Owed`]). While they get less, what is in memory is served to them as to everybody, and
+//! the threads do not rest.
+//!
 //! Everything is bounded: threads, jobs that wait, and answers that nobody takes, since a job whose peer leaves too
 //! much unread stands aside until it reads. Past the bound of jobs a read is refused with SYSTEM_BUSY, at which clients
 //! wait some seconds and ask again.
@@ -30,6 +34,7 @@ use wire::code::response;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, Reply, send_refusal};
+use crate::owed::Owed;
 
 /// Most reads that wait for a thread.
 const WAITING_MAX: usize = 16_384;
@@ -54,6 +59,8 @@ pub(crate) struct Readers {
     started: Instant,
     /// When nobody will have sent for a while, unless somebody does; milliseconds after `started`.
     quiet_from_ms: AtomicU64,
+    /// What those far behind have coming.
+    owed: Owed,
     /// Most jobs at once while somebody sends.
     restrained: usize,
 }
@@ -102,19 +109,31 @@ impl Readers {
             threads: Mutex::default(),
             started: Instant::now(),
             quiet_from_ms: AtomicU64::new(0),
+            owed: Owed::default(),
             restrained: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
         }
     }
 
-    /// Notes that something was sent.
-    pub fn note_send(&self) {
+    /// Notes that so many bytes were sent.
+    pub fn note_send(&self, bytes: u64) {
+        self.owed.sent(bytes);
         let quiet_from = self.started.elapsed() + SENDS_GO_ON;
         self.quiet_from_ms.store(quiet_from.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Whether somebody has sent a moment ago.
-    pub fn sends_go_on(&self) -> bool {
+    fn sends_go_on(&self) -> bool {
         (self.started.elapsed().as_millis() as u64) < self.quiet_from_ms.load(Ordering::Relaxed)
+    }
+
+    /// Notes that somebody far behind was given so many bytes.
+    pub fn note_far_read(&self, bytes: u64) {
+        self.owed.given(bytes);
+    }
+
+    /// Whether the threads step back at this moment, and who is far behind is left to them.
+    pub fn step_back(&self) -> bool {
+        self.sends_go_on() && !self.owed.is_due()
     }
 
     /// Starts the threads. They hold the broker only while they work for it.
@@ -198,7 +217,7 @@ impl Readers {
                 work_for(job, &broker);
             }
             let mut jobs = self.jobs.lock();
-            if self.sends_go_on() && !jobs.closed {
+            if self.step_back() && !jobs.closed {
                 self.rest.wait_for(&mut jobs, (begun.elapsed() * REST).min(ASIDE));
             }
             jobs.running -= 1;
@@ -306,4 +325,28 @@ pub(crate) fn hold(channel: &Arc<Channel>) -> Result<Held, Refusal> {
 
 fn stopping() -> Refusal {
     Refusal::new(response::SYSTEM_BUSY, "the broker is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_step_back_for_senders_unless_those_far_behind_get_too_little() {
+        let readers = Readers::new();
+        assert!(!readers.step_back(), "nobody sends");
+        // Whatever the clock does between two of these lines: only while sends go on is there anything to see.
+        let stepped_back = |readers: &Readers| readers.sends_go_on().then(|| readers.step_back());
+        let eventually = |bytes: u64, given: u64| loop {
+            readers.note_far_read(u64::MAX);
+            readers.note_send(bytes);
+            readers.note_far_read(given);
+            if let Some(answer) = stepped_back(&readers) {
+                return answer;
+            }
+        };
+        assert!(eventually(1_200, 0), "little was sent, nothing is missed");
+        assert!(!eventually(16 << 20, 0), "much was sent, and nothing given");
+        assert!(eventually(16 << 20, 16 << 20), "and as much given");
+    }
 }

@@ -169,7 +169,7 @@ impl Broker {
     pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
         with_outgoing(|outgoing| {
             if !outgoing.answers.is_empty() || !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
-                self.readers.note_send();
+                self.readers.note_send(outgoing.batch.bytes_len() as u64);
                 self.append_outgoing(channel, outgoing, out);
             } else if outgoing.repeats.holds_windows() {
                 // Every send of the turn was refused, one of them after its look for a repeat.

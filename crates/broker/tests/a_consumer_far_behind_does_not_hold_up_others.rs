@@ -314,3 +314,71 @@ async fn a_consumer_that_asks_for_more_than_it_reads_keeps_its_connection() {
         answered += 1;
     }
 }
+
+/// Sends to another topic until it is dropped, one message after the other.
+async fn send_without_pause(house: &House, body: &str) -> ! {
+    let sender = house.peer();
+    loop {
+        stored(sender.send("other", 0, body).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_is_far_behind_gets_what_is_in_memory_while_somebody_sends_without_pause() {
+    /// Two of these fill a file of the log, and all of them are more than a consumer may be behind to be near.
+    const LARGE: usize = 3 << 20;
+    const COUNT: i64 = 32;
+    let situation = Situation::new(&[("thrust.diskReadThreads", "1")])
+        .with("mappedFileSizeCommitLog", &(8 << 20).to_string());
+    let disk = SlowDisk::over(&situation.disk);
+    let house = situation.start_on(disk.seen(), Limits::default()).await;
+    backlog(&house).await;
+    let sender = house.peer();
+    let large = "x".repeat(LARGE);
+    for number in 0..COUNT {
+        assert_eq!(sender.store("bulk", 0, &large).await, number);
+    }
+    // The only thread that reads from disk waits for it, so it is no help.
+    disk.stick(FIRST_SEGMENT);
+    let mut other = Wire::connect(house.address()).await;
+    other.ask(1, &Ask::new("orders", 0, 0)).await;
+    reads_wait(&disk, 1).await;
+    let body = &large[..LARGE / 2];
+    let behind = async {
+        let peer = house.peer();
+        for number in 4..8 {
+            let answer = peer.pull(&Ask::new("bulk", 0, number)).await;
+            assert_eq!(bodies(&records(&answer.body)), [large.as_str()]);
+        }
+    };
+    tokio::select! {
+        () = behind => (),
+        never = send_without_pause(&house, body) => never,
+    }
+    assert_eq!(disk.waiting(), 1, "the thread still waits");
+    disk.let_go();
+    assert_eq!(other.next().await.unwrap().answer.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_waits_for_the_disk_comes_to_the_end_while_somebody_sends_without_pause() {
+    let (_situation, disk, house) = start(&[("thrust.diskReadThreads", "1")]).await;
+    backlog(&house).await;
+    // None of it is in memory any more.
+    disk.stick(FIRST_SEGMENT);
+    disk.let_go();
+    let behind = async {
+        let peer = house.peer();
+        let mut next = 0;
+        while next < MESSAGES {
+            let messages = records(&peer.pull(&Ask::new("orders", 0, next)).await.body);
+            assert_eq!(messages[0].body, body(next));
+            next += messages.len() as i64;
+        }
+    };
+    tokio::select! {
+        () = behind => (),
+        never = send_without_pause(&house, "new") => never,
+    }
+    assert!(disk.reads() > 0);
+}

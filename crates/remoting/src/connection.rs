@@ -18,8 +18,8 @@ use crate::outbox::{self, write_some};
 use crate::stream::Stream;
 use crate::turn::Turn;
 
-/// Reads of one connection before others get their turn.
-const READS_IN_A_ROW_MAX: usize = 8;
+/// Reads of one connection's large frame before others get their turn.
+const PARTS_IN_A_ROW_MAX: usize = 8;
 /// How long a closing connection may take to write what is queued.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -43,6 +43,8 @@ struct Connection {
     /// The peer takes no more answers, but what it sent before is still read: a Go client commits its offsets and
     /// closes at once, and the unread answers turn its close into a reset.
     deaf: bool,
+    /// The last read took as much as a turn may, so that there is probably more.
+    full: bool,
     last_activity: Instant,
 }
 
@@ -68,6 +70,7 @@ pub(crate) async fn run(stream: Stream, channel: Arc<Channel>, service: Arc<dyn 
         sent: 0,
         starved: false,
         deaf: false,
+        full: false,
         last_activity: Instant::now(),
     };
     if let End::Loud(reason) = connection.serve().await {
@@ -99,6 +102,10 @@ impl Connection {
                 self.turn_again();
                 tokio::task::yield_now().await;
                 continue;
+            }
+            if std::mem::take(&mut self.full) {
+                // Its turn is over: who has less to say comes next, and those whose bytes have just come.
+                tokio::task::yield_now().await;
             }
             let interest = match (may_read, self.is_writing() || self.stream.is_behind()) {
                 (true, true) => Interest::READABLE | Interest::WRITABLE,
@@ -132,7 +139,7 @@ impl Connection {
     }
 
     fn read_some(&mut self) -> Result<(), End> {
-        for _ in 0..READS_IN_A_ROW_MAX {
+        for _ in 0..PARTS_IN_A_ROW_MAX {
             let mut outcome = (false, None);
             let read = OUT.with_borrow_mut(|out| {
                 // A service that panicked may have left its answers to somebody else here.
@@ -165,11 +172,16 @@ impl Connection {
                     return Ok(());
                 }
                 Ok(Read::Nothing) => return Ok(()),
-                Ok(Read::Some(more)) => {
+                Ok(Read::Part) => {
                     self.last_activity = Instant::now();
-                    if !more || starved || self.is_writing() {
+                    if starved || self.is_writing() {
                         return Ok(());
                     }
+                }
+                Ok(Read::Some(more)) => {
+                    self.last_activity = Instant::now();
+                    self.full = more;
+                    return Ok(());
                 }
                 Err(error) => return Err(quiet_reset(error)),
             }

@@ -27,6 +27,33 @@ async fn many_requests_in_one_write_are_served_in_one_turn() {
     assert!(turns.len() <= 6, "{turns:?}");
 }
 
+/// Everything runs on one thread: nothing is served before both have written.
+#[tokio::test]
+async fn others_are_served_between_the_requests_of_one_who_sends_without_pause() {
+    let (server, lab) = start(Limits::default());
+    let mut busy = Peer::connect(&server).await;
+    let mut other = Peer::connect(&server).await;
+    assert!(busy.works().await && other.works().await);
+    lab.turns.lock().clear();
+    let burst: Vec<u8> = (0..20_000).flat_map(|opaque| oneway_of(ECHO, opaque)).collect();
+    let mut written = 0;
+    while let Ok(count) = busy.stream.try_write(&burst[written..]) {
+        written += count;
+        if written == burst.len() {
+            break;
+        }
+    }
+    assert!(written > 300 << 10, "the sockets hold {written} bytes only");
+    other.send(&frame_of(ECHO, 1, &[], b"one")).await;
+    assert_eq!(other.answer().await.body, b"one");
+    let turns = lab.turns.lock().clone();
+    let place = turns.iter().position(|requests| *requests == 1).unwrap();
+    assert!(place <= 2, "the other one comes in the first round, or the second: {turns:?}");
+    busy.send(&burst[written..]).await;
+    assert!(busy.works().await);
+    assert_eq!(lab.turns.lock().iter().sum::<usize>(), 20_000 + 1 + 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_in_many_pieces_is_one_frame() {
     let (server, _) = start(Limits::default());

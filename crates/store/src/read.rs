@@ -79,6 +79,8 @@ pub struct ReadResult {
     pub max_offset: i64,
     /// The messages.
     pub records: Records,
+    /// How far before the end of the log the last message that was looked at begins, in bytes; 0 if none was.
+    pub behind_bytes: u64,
     /// The reader is so far behind that its data is probably not in memory.
     pub suggest_slave: bool,
 }
@@ -92,6 +94,7 @@ impl ReadResult {
             min_offset: min,
             max_offset: max,
             records: Records::default(),
+            behind_bytes: 0,
             suggest_slave: false,
         }
     }
@@ -229,7 +232,8 @@ impl Store {
             return Ok(None);
         }
         self.drop_unsound(queue, &mut records)?;
-        result.suggest_slave = log_end.saturating_sub(farthest) > live.in_memory_bytes;
+        result.behind_bytes = log_end.saturating_sub(farthest);
+        result.suggest_slave = result.behind_bytes > live.in_memory_bytes;
         let status = if next == offset {
             ReadStatus::OffsetFoundNull
         } else if !records.is_empty() {
