@@ -223,8 +223,8 @@ impl Broker {
         }
     }
 
-    /// The route of a topic, from the first nameserver that knows it; `None` if none of those that answer does. One that
-    /// has just started may know nothing yet. Each may take as long as `limit`.
+    /// The route of a topic, from the first nameserver that knows it; `None` if none of those that answer does. One
+    /// that has just started may know nothing yet. Each may take as long as `limit`.
     pub(crate) async fn route_of(&self, topic: &str, limit: Duration) -> Result<Option<TopicRoute>, Silence> {
         let settings = self.settings();
         let nameservers = &settings.namesrv_addr;

@@ -70,8 +70,8 @@ settings! {
         /// Longest wait for the answer to one registration.
         register_broker_timeout_mills: Duration as Millis = ms(24_000),
             "registerBrokerTimeoutMills", live, within ms(1), DAY;
-        /// Time between two questions for the queues that topics have on other brokers, which are assigned to clients that
-        /// leave it to brokers.
+        /// Time between two questions for the queues that topics have on other brokers, which are assigned to clients
+        /// that leave it to brokers.
         load_balance_poll_name_server_interval: Duration as Millis = ms(30_000),
             "loadBalancePollNameServerInterval", live, clamped ms(1000), DAY;
         /// How long another broker may take to answer for a logical queue of a static topic that it held before.
