@@ -27,7 +27,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
  * A static topic on two brokers, moved from one to the other and back while a producer sends to it and a consumer reads. Run by
- * {@code interop/static-topics}; the brokers are called as its arguments say.
+ * {@code interop/cluster}; the brokers are called as its arguments say.
  */
 public final class StaticTopicMoves {
     private static final int QUEUES = 4;
@@ -61,7 +61,6 @@ public final class StaticTopicMoves {
         StaticTopicMoves moves = new StaticTopicMoves(brokers[0], brokers[1]);
         try {
             moves.run();
-            Console.say("ok  StaticTopicMoves");
         } catch (Throwable failure) {
             Console.say("FAIL StaticTopicMoves: " + failure);
             failure.printStackTrace();

@@ -239,10 +239,20 @@ public final class Lab {
 
     /** {@code interop/server start|stop|kill}, with our environment. */
     public static void server(String action) throws Exception {
-        Process process = new ProcessBuilder(new File("../server").getPath(), action).redirectErrorStream(true)
-            .redirectOutput(new File(System.getProperty("user.home"), "server-" + action + ".log")).start();
-        check(process.waitFor(100, TimeUnit.SECONDS), "interop/server %s did not return within 100 s", action);
-        equal(0, process.exitValue(), "exit code of interop/server " + action);
+        script("../server", action);
+    }
+
+    /** {@code interop/cluster start|stop 0|1}, with our environment. */
+    public static void cluster(String action, int number) throws Exception {
+        script("../cluster", action, String.valueOf(number));
+    }
+
+    private static void script(String... line) throws Exception {
+        String name = String.join(" ", line);
+        Process process = new ProcessBuilder(line).redirectErrorStream(true)
+            .redirectOutput(new File(System.getProperty("user.home"), name.replaceAll("[^a-z0-9]+", "-") + ".log")).start();
+        check(process.waitFor(100, TimeUnit.SECONDS), "%s did not return within 100 s", name);
+        equal(0, process.exitValue(), "exit code of " + name);
     }
 
     // ---- checks ------------------------------------------------------------------------------------------------
