@@ -23,7 +23,7 @@ pub const COMMANDS: &[Command] = &[
             flag("s", "showClientIP", "which member reads a queue: true or false"),
             flag("c", "cluster", "a topic whose brokers are asked, for light queues"),
         ],
-        differs: "groups are sorted",
+        differs: "groups are sorted; of a static topic the physical queues are shown, not the logical ones",
         run: |call| Box::pin(progress(call)),
     },
     Command {

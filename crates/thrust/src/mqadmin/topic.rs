@@ -84,7 +84,8 @@ pub const COMMANDS: &[Command] = &[
             required("t", "topic", "name of the topic"),
             flag("c", "cluster", "a topic whose brokers are asked, for light queues"),
         ],
-        differs: "the rate of messages is the brokers', where the official tool always prints 0.0",
+        differs: "the rate of messages is the brokers', where the official tool always prints 0.0; of a static topic the \
+                  logical queues are not shown beside the physical ones",
         run: |call| Box::pin(status(call)),
     },
     Command {

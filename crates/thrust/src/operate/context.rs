@@ -9,7 +9,7 @@ use thrustmq_client::Client;
 use super::contexts::{Context, Contexts, Keys};
 use super::encryption::{Encryption, TlsArgs};
 use super::failure::Failure;
-use super::screen::{fitted, print, print_facts, print_json, print_table};
+use super::screen::{consent, fitted, print, print_facts, print_json, print_table};
 use super::target::{Destination, Source, Target};
 use crate::table::Table;
 
@@ -39,7 +39,7 @@ and their key stay where they are, and are read by every command.")]
     Show(ShowArgs),
     /// Remove a context with its keys.
     #[command(after_help = "Examples:\n  thrust context remove old")]
-    Remove(NameArgs),
+    Remove(RemoveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +67,18 @@ pub struct AddArgs {
 pub struct NameArgs {
     /// Name of the context.
     context: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Name of the context.
+    context: String,
+    /// Do not ask whether its keys may be lost.
+    #[arg(short, long)]
+    yes: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -197,9 +209,14 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     ])
 }
 
-fn remove(args: &NameArgs) -> Result<(), Failure> {
+fn remove(args: &RemoveArgs) -> Result<(), Failure> {
     let mut contexts = Contexts::load()?;
     let context = contexts.named(&args.context)?.clone();
+    if let Some(keys) = &context.keys {
+        let lost =
+            format!("context \"{}\" goes with its copy of the keys of {}", args.context, keys.access_key);
+        consent(&lost, args.yes)?;
+    }
     let was_chosen = contexts.chosen.as_deref() == Some(&args.context);
     contexts.contexts.remove(&args.context);
     contexts.chosen = contexts.chosen.filter(|_| !was_chosen);

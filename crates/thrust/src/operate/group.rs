@@ -11,6 +11,7 @@ use wire::names::{dlq_topic, is_system_group, retry_topic};
 
 use super::failure::{Failure, did_you_mean};
 use super::moment::Times;
+use super::progress::Bar;
 use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_table};
 use super::target::{Target, route};
 use super::words::count;
@@ -161,13 +162,18 @@ pub async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<Co
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
+    let mut names: Vec<String> = groups(&admin).await?.into_keys().collect();
+    names.retain(|name| args.all || !is_system_group(name));
     let mut rows = Vec::new();
-    for name in groups(&admin).await?.into_keys().filter(|name| args.all || !is_system_group(name)) {
+    let mut bar = Bar::of("groups asked about", names.len() as u64);
+    for name in names {
+        bar.step();
         let members = admin.consumers(&name).await?.map_or(0, |members| members.connection_set.len());
         let stats = stats(&admin, &name, None).await?;
         let topics: BTreeSet<String> = stats.offset_table.keys().map(|queue| queue.topic.clone()).collect();
         rows.push((retry_topic(&name), name, members, topics, stats.behind()));
     }
+    bar.end();
     if args.target.json {
         let all = rows.iter().map(|(_, name, members, topics, behind)| {
             json!({ "group": name, "members": members, "topics": topics, "behind": behind })

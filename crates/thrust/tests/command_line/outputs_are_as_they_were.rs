@@ -176,6 +176,7 @@ fn of_contexts() {
     snapshot.run("topic list");
     snapshot.run("context remove guarded --json");
     snapshot.run("context remove here");
+    snapshot.run("context remove here --yes");
     snapshot.compare("contexts");
 }
 
