@@ -3,8 +3,9 @@
 //! Which of the two it is stands in a tag beside the socket: a plain connection pays a branch that always goes the
 //! same way before each system call, and nothing else.
 
-use std::io;
+use std::io::{self, Read};
 
+use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 
@@ -29,7 +30,7 @@ impl Stream {
     /// Reads what is there; 0 at the end, `WouldBlock` when nothing is there yet.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Plain(socket) => socket.try_read(buffer),
+            Stream::Plain(socket) => read_plain(socket, buffer),
             #[cfg(feature = "tls")]
             Stream::Tls(session) => session.try_read(buffer),
         }
@@ -60,5 +61,22 @@ impl Stream {
             #[cfg(feature = "tls")]
             Stream::Tls(session) => session.say_goodbye(),
         }
+    }
+}
+
+/// Reads what is there. What leaves room in the buffer has emptied the socket: the next wait is for more then, and not
+/// for a read that finds nothing.
+fn read_plain(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    let outcome = socket.try_io(Interest::READABLE, || {
+        let reference = SockRef::from(socket);
+        let mut raw: &socket2::Socket = &reference;
+        count = raw.read(buffer)?;
+        let emptied = 0 < count && count < buffer.len();
+        if emptied { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => Ok(count),
+        other => other.map(|()| count),
     }
 }
