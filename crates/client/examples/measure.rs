@@ -2,9 +2,10 @@
 //! `scripts/client-side-by-side` runs both in turn:
 //! cargo run --release -p thrustmq-client --example measure -- 127.0.0.1:9876 send bench 5
 //!
-//! Work is `send` (1 KiB, 1,024 under way), `sync` (1 KiB, one after the other), `consume` (a new group reads the topic
-//! from its beginning to its end) or `fill` (sends as many messages as the last argument says). It prints messages per
-//! second, microseconds of this process's CPU for each, and the median of the time of a send in microseconds.
+//! Work is `send` (1 KiB, 1,024 under way), `sync` (1 KiB, one after the other), `awake` (the same with a producer that
+//! stays awake until it is answered), `consume` (a new group reads the topic from its beginning to its end) or `fill`
+//! (sends as many messages as the last argument says). It prints messages per second, microseconds of this process's
+//! CPU for each, and the median of the time of a send in microseconds.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -20,6 +21,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const BODY_BYTES: usize = 1_024;
 /// Sends under way, which is the usual limit of the producer.
 const UNDER_WAY: usize = 1_024;
+/// How long a producer stays awake that does.
+const AWAKE: Duration = Duration::from_micros(500);
 /// Time before the window, in which a virtual machine would compile.
 const WARM_UP: Duration = Duration::from_secs(5);
 /// The part of what is consumed that is not measured.
@@ -37,15 +40,16 @@ async fn main() -> Outcome<()> {
 async fn measure() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [servers, work, topic, last] = &arguments[..] else {
-        return Err("usage: measure NAME-SERVER send|sync|consume|fill TOPIC SECONDS|COUNT".into());
+        return Err("usage: measure NAME-SERVER send|sync|awake|consume|fill TOPIC SECONDS|COUNT".into());
     };
     let number: u64 = last.parse()?;
     let client = Client::connect(servers).await?;
     create(&client, topic).await?;
-    let producer = client.producer("measure").build()?;
+    let awake = if work == "awake" { AWAKE } else { Duration::ZERO };
+    let producer = client.producer("measure").stay_awake(awake).build()?;
     let measured = match work.as_str() {
         "send" => send(&producer, topic, Duration::from_secs(number)).await?,
-        "sync" => sync(&producer, topic, Duration::from_secs(number)).await?,
+        "sync" | "awake" => sync(&producer, topic, Duration::from_secs(number)).await?,
         "consume" => consume(&client, topic).await?,
         "fill" => fill(&producer, topic, number).await?,
         other => return Err(format!("no such work: {other}").into()),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Answer, Channel, Limits};
+use remoting::{Answer, Channel, Limits, Patience};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 use wire::code::response;
@@ -141,21 +141,22 @@ impl Shared {
         code: i32,
         fields: &Fields<'_>,
         body: &[u8],
-        timeout: Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Answer, Error> {
         if self.is_closed() {
             return Err(Error::Stopped("the client"));
         }
+        let patience = patience.into();
         let besides = self.besides(fields, body);
         let write = |writer: &mut FrameWriter<'_>| write(writer, fields, &besides);
-        let answer = self.remoting.call_with(address, code, write, body, timeout).await?;
+        let answer = self.remoting.call_with(address, code, write, body, patience).await?;
         if answer.code != response::GO_AWAY {
             return Ok(answer);
         }
         // The server is about to stop, or wants its connections elsewhere: it has not looked at the request. Boxed,
         // since it is rare and would make the future of every call large.
         self.remoting.abandon(address);
-        Ok(Box::pin(self.remoting.call_with(address, code, write, body, timeout)).await?)
+        Ok(Box::pin(self.remoting.call_with(address, code, write, body, patience)).await?)
     }
 
     /// Sends a request that must succeed, within the client's usual time.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
 use wire::header::{Dialect, FrameWriter, Head, Header};
 
@@ -37,6 +38,22 @@ pub struct Channel {
 /// Calls under way up to which another one is written by its caller at once, rather than by the connection's task
 /// together with others.
 const FEW_CALLS: usize = 8;
+
+/// How long a caller waits for its answer, and in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// In all.
+    pub timeout: Duration,
+    /// For so long it looks for the answer again and again: a thread that sleeps is woken in a time in which some
+    /// servers have answered. Other tasks run meanwhile, but the thread does not rest.
+    pub awake: Duration,
+}
+
+impl From<Duration> for Patience {
+    fn from(timeout: Duration) -> Patience {
+        Patience { timeout, awake: Duration::ZERO }
+    }
+}
 
 /// An answer to one of our requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,10 +294,11 @@ impl Channel {
         code: i32,
         write: impl FnOnce(&mut FrameWriter<'_>),
         body: &[u8],
-        timeout: Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Answer, CallError> {
+        let Patience { timeout, awake } = patience.into();
         let opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot::channel();
         let few = {
             let mut calls = self.calls.lock();
             calls.insert(opaque, sender);
@@ -299,7 +317,13 @@ impl Channel {
         } else {
             self.queue_frame(|out| encode(out, &head, write, body));
         }
-        match tokio::time::timeout(timeout, receiver).await {
+        let awake = awake.min(timeout);
+        if !awake.is_zero()
+            && let Some(answer) = soon(&mut receiver, awake).await
+        {
+            return Ok(answer);
+        }
+        match tokio::time::timeout(timeout - awake, receiver).await {
             Ok(answer) => answer.map_err(|_| closed()),
             Err(_) => Err(CallError::Timeout { address: self.peer.to_string(), after: timeout }),
         }
@@ -351,6 +375,19 @@ impl Channel {
         let unread = self.unread.swap(0, Ordering::AcqRel);
         self.budget.outbound_shrank(unread);
     }
+}
+
+/// What comes within a time in which the thread does not sleep.
+async fn soon(receiver: &mut oneshot::Receiver<Answer>, awake: Duration) -> Option<Answer> {
+    let begun = Instant::now();
+    while begun.elapsed() < awake {
+        match receiver.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(TryRecvError::Closed) => return None,
+            Err(TryRecvError::Empty) => tokio::task::yield_now().await,
+        }
+    }
+    None
 }
 
 /// A call in flight; gone when its caller has the answer, gave up or was cancelled.

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use wire::header::FrameWriter;
 
 use crate::budget::{Budget, Limits};
-use crate::channel::{Answer, CallError, Channel};
+use crate::channel::{Answer, CallError, Channel, Patience};
 use crate::server::next_channel_id;
 use crate::stream::Stream;
 use crate::{Service, connection};
@@ -74,10 +74,11 @@ impl Client {
         code: i32,
         write: impl FnOnce(&mut FrameWriter<'_>),
         body: &[u8],
-        timeout: Duration,
+        patience: impl Into<Patience>,
     ) -> Result<Answer, CallError> {
-        let channel = self.channel(address, timeout.min(CONNECT_TIMEOUT)).await?;
-        channel.call_with(code, write, body, timeout).await
+        let patience = patience.into();
+        let channel = self.channel(address, patience.timeout.min(CONNECT_TIMEOUT)).await?;
+        channel.call_with(code, write, body, patience).await
     }
 
     /// The open connection to `address`, made if there is none.

@@ -22,7 +22,7 @@ mod tls;
 mod turn;
 
 pub use budget::Limits;
-pub use channel::{Answer, CallError, Channel, Held};
+pub use channel::{Answer, CallError, Channel, Held, Patience};
 pub use client::Client;
 pub use server::{Listener, Server, ServerError};
 #[cfg(feature = "tls")]

@@ -5,7 +5,7 @@ mod peer;
 use std::time::{Duration, Instant};
 
 use peer::*;
-use remoting::{CallError, Client, Limits, Server};
+use remoting::{CallError, Client, Limits, Patience, Server};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use wire::header::{Dialect, Head};
@@ -107,6 +107,19 @@ async fn a_server_asks_its_client_and_waits_no_longer_than_it_said() {
     let late = peer.answer().await;
     peer.send(&written(&Head::response(Dialect::Json, 0, late.opaque), &[], b"")).await;
     assert!(peer.works().await);
+
+    // Nor is it waited for any longer by a caller that stays awake at first, and the next answer is its own.
+    let awake = Patience { timeout: Duration::from_millis(50), awake: Duration::from_millis(20) };
+    let started = Instant::now();
+    let error = channel.call_with(224, |_| (), b"", awake).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout { .. }) && started.elapsed() >= awake.timeout, "{error}");
+    peer.answer().await;
+    let caller = Arc::clone(&channel);
+    let awake = Patience { timeout: PATIENCE, awake: PATIENCE };
+    let call = tokio::spawn(async move { caller.call_with(225, |_| (), b"", awake).await });
+    let asked = peer.answer().await;
+    peer.send(&written(&Head::response(Dialect::Json, 0, asked.opaque), &[], b"soon")).await;
+    assert_eq!(call.await.unwrap().unwrap().body, b"soon");
 
     let caller = Arc::clone(&channel);
     let call = tokio::spawn(async move { caller.call(222, &[], b"", PATIENCE).await });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use remoting::Answer;
+use remoting::{Answer, Patience};
 use wire::body::MessageQueue;
 use wire::code::request;
 use wire::names::AUTO_CREATE_TOPIC;
@@ -277,7 +277,8 @@ impl Inner {
         let address: &str = asked.insert(self.shared.master_of(queue).await?);
         let fields = fields(&self.wire_group, outgoing, queue);
         let begun = Instant::now();
-        let answer = self.shared.call(address, outgoing.code, &fields, &outgoing.body, timeout).await;
+        let patience = Patience { timeout, awake: self.options.awake };
+        let answer = self.shared.call(address, outgoing.code, &fields, &outgoing.body, patience).await;
         let sent = answer.and_then(|answer| self.stored(address, &answer, outgoing, queue));
         let mut faults = self.choice.faults.lock();
         match &sent {
@@ -411,6 +412,7 @@ impl Options {
             in_flight: 1_024,
             in_flight_bytes: 100 << 20,
             avoid_slow: false,
+            awake: Duration::ZERO,
         }
     }
 }
