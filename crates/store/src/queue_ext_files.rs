@@ -133,8 +133,9 @@ impl ExtFiles {
     /// First bytes of the segments of a queue, in order. An error if they are of another size than the options say:
     /// nothing may be written there.
     ///
-    /// A power cut may have kept the name of a segment and not its length, or that of a later one and not its own. So
-    /// there may be gaps: behind all that matters, as extensions of entries that count are synced.
+    /// A power cut may have kept the name of a new segment and not its length, and brought back some of those that had
+    /// expired. So there may be short ones and gaps, but not where extensions of entries that count are, which are
+    /// synced.
     fn segments(&self, queue: &Queue) -> io::Result<Vec<u64>> {
         let dir = self.dir(queue);
         let files = self.disk.list(&dir)?.into_iter().filter(|entry| !entry.is_dir);

@@ -192,6 +192,38 @@ fn extensions_outlive_a_kill_and_the_power_cut_behind_it() {
 }
 
 #[test]
+fn files_that_had_expired_and_that_a_power_cut_brings_back_are_no_hindrance() {
+    let mut world = World::new(extended());
+    let store = open(&world);
+    let body = "x".repeat(900);
+    for number in 0..120 {
+        send(&store, &letter("t", 0, &format!("{number}{body}")).tagged("a")).unwrap();
+    }
+    store.flush_step().unwrap();
+    store.queue_step(true).unwrap();
+    world.clock.advance(std::time::Duration::from_secs(80 * 3600));
+    store.clean_soon();
+    assert!(store.clean_step().unwrap() > 3);
+    drop(store);
+    let cut = world.disk.copy();
+    let mut with_gaps = 0;
+    for seed in 0..60 {
+        world.disk = cut.crash(&mut Random::new(seed));
+        let there = |base| file(&world, base).is_some();
+        let later_came_back = (400..2800).step_by(400).any(|base| there(base - 400) && !there(base));
+        with_gaps += u32::from(later_came_back && there(2800));
+        let store = open(&world);
+        send(&store, &letter("t", 0, "later").tagged("a")).unwrap();
+        let queue = store.queue("t", 0);
+        let last = queue.max_offset() - 1;
+        let entry = store.entries(&queue, last, 1)[0];
+        assert!(entry.extension_position().is_some(), "seed {seed}: extensions cannot be used");
+        assert_eq!(read_tagged(&store, &queue, "a").len(), read_queue(&store, &queue).len());
+    }
+    assert!(with_gaps > 0, "no power cut left a gap: this says nothing");
+}
+
+#[test]
 fn the_switch_may_be_turned_at_any_start() {
     let mut world = World::new(extended());
     let mut sent = 0;
