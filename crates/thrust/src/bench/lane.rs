@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -142,7 +142,8 @@ impl Moment {
     }
 }
 
-/// Drives the lanes of one thread until the window is over and the last answers are in.
+/// Drives the lanes of one thread until the window is over and the last answers are in. For `gather` after each look at
+/// all of them, what becomes due and what is answered waits for the next.
 pub fn drive<T: Traffic>(
     streams: &[TcpStream],
     lanes: &mut [Lane<T>],
@@ -150,6 +151,7 @@ pub fn drive<T: Traffic>(
     window: Window,
     stop: &AtomicBool,
     live: Option<&Live>,
+    gather: Duration,
 ) -> Result<Tally, BenchError> {
     let mut tally = Tally::new(window);
     let mut told = Told::new();
@@ -160,9 +162,16 @@ pub fn drive<T: Traffic>(
     for at in 0..lanes.len() {
         polled[at] = pump(&streams[at], &mut lanes[at], &moment)?;
     }
+    let gather_ns = gather.as_nanos() as u64;
+    let mut looked_ns = 0;
     let mut asked_ns = None;
     loop {
         moment.update();
+        if moment.now_ns < looked_ns + gather_ns {
+            std::thread::sleep(Duration::from_nanos(looked_ns + gather_ns - moment.now_ns));
+            moment.update();
+        }
+        looked_ns = moment.now_ns;
         if let Some(live) = live {
             live.tell(&mut told, moment.now_ns, &mut tally);
         }

@@ -42,7 +42,8 @@ pub fn run(args: &MixedArgs, target: &Target, pids: &[u32]) -> Result<Report, Be
     let shape = send::shape(load, queues);
     let producers = load.conns as usize;
     let flow = Arc::new(Flow { producing: AtomicUsize::new(producers), ..Flow::default() });
-    let plan = Plan::of(&Load { conns: load.conns + consumers, ..load.clone() });
+    let plan = Plan::of(&Load { conns: load.conns + consumers, ..load.clone() })
+        .at_rate(args.rate.map(|rate| rate as f64));
     let mut shares = shares.into_iter();
     let outcome = run::run(target, plan, pids, |conn, window| {
         if conn < producers {

@@ -13,6 +13,11 @@ use super::process::{self, Usage};
 use super::tally::{Tally, Window};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// By the clock, a thread that has more requests a second than this to send lets them gather. Each by itself would cost
+/// both sides their system calls, and the generator the processor that the server needs.
+const REQUESTS_APART_MAX: f64 = 20_000.0;
+/// For so long. Latency counts from when a request was due, so what this adds is in it.
+const GATHER: Duration = Duration::from_micros(500);
 const THREAD_STACK_BYTES: usize = 256 << 10;
 
 /// How long, and with how much.
@@ -22,6 +27,8 @@ pub struct Plan {
     pub threads: usize,
     pub warmup: Duration,
     pub length: Duration,
+    /// How long requests and answers gather before a thread looks at them.
+    pub gather: Duration,
     /// Whether a person is shown what goes on, if one watches.
     pub live: bool,
 }
@@ -35,8 +42,16 @@ impl Plan {
             threads: threads.min(load.conns as usize),
             warmup: Duration::from_secs_f64(load.warmup),
             length: Duration::from_secs_f64(load.secs),
+            gather: Duration::ZERO,
             live: !load.json && load.row.is_none(),
         }
+    }
+
+    /// With so many requests a second by the clock, of all threads.
+    pub fn at_rate(self, requests_per_second: Option<f64>) -> Plan {
+        let of_thread = requests_per_second.unwrap_or_default() / self.threads as f64;
+        let gather = if of_thread > REQUESTS_APART_MAX { GATHER } else { Duration::ZERO };
+        Plan { gather, ..self }
     }
 }
 
@@ -109,7 +124,7 @@ pub fn run<T: Traffic>(
             let (stop, ended, watcher) = (&stop, &ended, watcher.clone());
             let body = move || {
                 precise_timers();
-                let result = lane::drive(&streams, &mut lanes, start, window, stop, live);
+                let result = lane::drive(&streams, &mut lanes, start, window, stop, live, plan.gather);
                 if result.is_err() {
                     stop.store(true, Ordering::Relaxed);
                 }

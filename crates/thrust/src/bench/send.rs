@@ -41,8 +41,8 @@ pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
     if shape.size * shape.batch > frame::FRAME_MAX / 2 {
         return Err(BenchError::Arguments("--size times --batch may be 8 MiB at most".to_owned()));
     }
-    let plan = Plan::of(load);
     let requests_per_second = args.rate.map(|rate| rate as f64 / f64::from(args.batch));
+    let plan = Plan::of(load).at_rate(requests_per_second);
     let outcome = run::run(target, plan, pids, |conn, window| {
         SendTraffic::new(&shape, inflight, conn, plan.conns, window).paced(
             requests_per_second,
