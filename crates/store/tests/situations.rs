@@ -24,6 +24,7 @@ mod fsync_failure_makes_store_read_only;
 mod histories;
 mod inner_batches_take_many_offsets;
 mod java_batch_store_opens;
+mod java_compaction_store_opens;
 mod java_store_opens;
 mod java_timer_store_opens;
 mod light_queues_name_messages_of_topics;
