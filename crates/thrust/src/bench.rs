@@ -144,6 +144,9 @@ pub struct SendArgs {
     /// Ask that the answer does not wait for flush and replication (property WAIT=false).
     #[arg(long)]
     no_wait: bool,
+    /// Give each message one of ten keys in turn, without which topics with cleanup.policy=COMPACTION take none.
+    #[arg(long, conflicts_with = "batch")]
+    keyed: bool,
 }
 
 /// `thrust bench pull`

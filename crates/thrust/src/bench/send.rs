@@ -36,6 +36,7 @@ pub fn run(args: &SendArgs, target: &Target, pids: &[u32]) -> Result<Report, Ben
         batch: args.batch as usize,
         unique_key: !args.no_unique_key,
         wait: !args.no_wait,
+        keyed: args.keyed,
         ..shape(load, queues)
     };
     if shape.size * shape.batch > frame::FRAME_MAX / 2 {
@@ -88,6 +89,7 @@ pub fn shape(load: &Load, queues: u32) -> Shape {
         wait: true,
         half: false,
         marked: false,
+        keyed: false,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Shape {
     pub half: bool,
     /// The tag `bench` and a property `n`, which is 0 to 9 in turn, for readers that filter. Not in batches.
     pub marked: bool,
+    /// One of ten keys in turn, for compacted topics. Neither in batches nor marked.
+    pub keyed: bool,
 }
 
 /// Name of the topic with that number among `topics`: the plain name if there is but one.
@@ -75,7 +77,7 @@ pub struct Template {
     queue: Range<usize>,
     born: Range<usize>,
     keys: Vec<Range<usize>>,
-    /// Empty unless messages are marked.
+    /// Empty unless messages are marked or keyed.
     mark: Range<usize>,
 }
 
@@ -112,8 +114,10 @@ impl Template {
         let queue = single(place(&Sample { queue: &ones, ..plain }));
         let born = single(place(&Sample { born: "1111111111111", ..plain }));
         let keys = place(&Sample { key_tail: "FFFFFFFFFFFF", ..plain });
-        let mark =
-            if shape.marked { single(place(&Sample { mark: "1", ..plain })) } else { Range::default() };
+        let mark = match shape.marked || shape.keyed {
+            true => single(place(&Sample { mark: "1", ..plain })),
+            false => Range::default(),
+        };
         assert_eq!(
             keys.len(),
             if shape.unique_key { shape.batch } else { 0 },
@@ -221,6 +225,9 @@ fn message_properties(shape: &Shape, sample: &Sample<'_>) -> Vec<u8> {
         properties::push(&mut text, "n", sample.mark);
         properties::push(&mut text, "TAGS", "bench");
     }
+    if shape.keyed {
+        properties::push(&mut text, "KEYS", sample.mark);
+    }
     text
 }
 
@@ -325,6 +332,7 @@ mod tests {
             wait: true,
             half: false,
             marked: false,
+            keyed: false,
         }
     }
 
@@ -342,6 +350,22 @@ mod tests {
             let text = header.fields.get("i").unwrap();
             assert_eq!(properties::find(text.as_bytes(), "n"), Some((n % 10).to_string().as_str()));
             assert_eq!(properties::find(text.as_bytes(), "TAGS"), Some("bench"));
+        }
+    }
+
+    #[test]
+    fn keys_are_ten_in_turn() {
+        let mut ring = Ring::new(Template::new(&Shape { keyed: true, ..shape(Dialect::Binary, 1) }), 12);
+        for n in 0..12 {
+            ring.stage(n, (0, 0), b"1700000000000", || 1);
+        }
+        let mut rest = ring.outgoing();
+        for n in 0..12 {
+            let frame = frame::split(rest, FRAME_MAX).unwrap().unwrap();
+            rest = &rest[frame.size..];
+            let header = header::parse(frame.dialect, frame.header).unwrap();
+            let text = header.fields.get("i").unwrap();
+            assert_eq!(properties::find(text.as_bytes(), "KEYS"), Some((n % 10).to_string().as_str()));
         }
     }
 
