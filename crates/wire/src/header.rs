@@ -1,14 +1,16 @@
 //! Frame headers in both dialects, JSON and ROCKETMQ binary (wire.md §3, §4, §5).
 //!
-//! Reading borrows from the frame and allocates only for text that had to be unescaped. Writing appends to the
+//! Reading borrows from the frame and copies only text that had to be unescaped. Writing appends to the
 //! buffer of outgoing bytes. A server answers in the dialect that asked.
 
 mod binary;
+mod fields;
 mod json;
 mod writer;
 
 use std::borrow::Cow;
 
+pub use fields::{FIELDS_MAX, Fields};
 pub(crate) use writer::push_json_string;
 pub use writer::{FrameWriter, Head};
 
@@ -112,10 +114,6 @@ impl Header<'_> {
     }
 }
 
-/// Ext fields of one header beyond which it is refused. The longest request has 18; without a limit one frame of
-/// 16 MiB would become two million fields, ten times its size in memory.
-pub const FIELDS_MAX: usize = 1024;
-
 /// Reads a header of the given dialect.
 pub fn parse(dialect: Dialect, bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
     match dialect {
@@ -146,63 +144,6 @@ pub enum HeaderError {
     /// More ext fields than anybody sends.
     #[error("header has more than {FIELDS_MAX} ext fields")]
     Fields,
-}
-
-type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
-
-/// Room for the fields of a send, so that most headers take one allocation.
-const FIELDS_USUAL: usize = 18;
-
-/// Ext fields in the order they came.
-///
-/// On the heap: a header is handed on by value several times, and measured, copying the fields along cost more than
-/// the one allocation.
-#[derive(Debug, Clone, Default)]
-pub struct Fields<'a> {
-    pairs: Vec<Pair<'a>>,
-}
-
-impl<'a> Fields<'a> {
-    /// Value of `name`; the last of equal names wins (wire.md §4).
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| &**value)
-    }
-
-    /// All fields in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(key, value)| (&**key, &**value))
-    }
-
-    /// How many fields came.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
-    /// Whether no field came.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-
-    /// A number; a missing or malformed one is `None`, which Java treats as the default of the type (§6.1).
-    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        self.get(name).and_then(|text| text.parse().ok())
-    }
-
-    /// A boolean: `true` in any case is true, all else false.
-    pub fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|text| text.eq_ignore_ascii_case("true"))
-    }
-
-    fn push(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), HeaderError> {
-        if self.pairs.len() == FIELDS_MAX {
-            return Err(HeaderError::Fields);
-        }
-        if self.pairs.is_empty() {
-            self.pairs.reserve_exact(FIELDS_USUAL);
-        }
-        self.pairs.push((key, value));
-        Ok(())
-    }
 }
 
 #[cfg(test)]

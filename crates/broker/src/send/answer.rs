@@ -66,19 +66,13 @@ impl Answer {
 
 /// Writes answers of sends that were stored.
 pub(super) struct AnswerWriter {
-    region: String,
-    trace_on: &'static str,
+    settings: Arc<settings::Broker>,
     address: SocketAddr,
 }
 
 impl AnswerWriter {
     pub fn of(broker: &Broker) -> AnswerWriter {
-        let settings = broker.settings.load();
-        AnswerWriter {
-            region: settings.region_id.clone(),
-            trace_on: if settings.trace_on { "true" } else { "false" },
-            address: broker.address,
-        }
+        AnswerWriter { settings: broker.settings.load_full(), address: broker.address }
     }
 
     /// Writes the answer; `keys` is what its ranges speak of.
@@ -99,8 +93,8 @@ impl AnswerWriter {
             return;
         }
         let mut writer = FrameWriter::new(out, &answer.reply_to.head(code, None));
-        writer.field("MSG_REGION", &self.region);
-        writer.field("TRACE_ON", self.trace_on);
+        writer.field("MSG_REGION", &self.settings.region_id);
+        writer.field("TRACE_ON", if self.settings.trace_on { "true" } else { "false" });
         writer.field_with("msgId", |out| {
             for (number, offset) in offsets.clone().enumerate() {
                 if number > 0 {

@@ -27,9 +27,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
 }
 
 /// A zero-length key or value means "absent" in this dialect.
-fn parse_fields(bytes: &[u8]) -> Result<Fields<'_>, HeaderError> {
+fn parse_fields(bytes: &[u8]) -> Result<Fields<'static>, HeaderError> {
     let mut reader = Reader { bytes, at: 0 };
-    let mut fields = Fields::default();
+    let mut fields = Fields::of("");
     while reader.at < bytes.len() {
         let key_length = usize::try_from(i16::from_be_bytes(reader.array()?))
             .map_err(|_| reader.error("a key has a negative length"))?;
@@ -37,7 +37,8 @@ fn parse_fields(bytes: &[u8]) -> Result<Fields<'_>, HeaderError> {
         let value_length = reader.length32()?;
         let value = reader.text(value_length)?;
         if !key.is_empty() && !value.is_empty() {
-            fields.push(key, value)?;
+            // No part of this header is known to be text as a whole.
+            fields.push_copy(&key, &value)?;
         }
     }
     Ok(fields)

@@ -1,7 +1,9 @@
 //! The JSON header (wire.md §3): one pass, no tree, unknown members skipped.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
+use super::fields::Span;
 use super::{Fields, Header, HeaderError, Language};
 use crate::cursor::Cursor;
 
@@ -19,7 +21,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
         opaque: 0,
         flag: 0,
         remark: None,
-        fields: Fields::default(),
+        fields: Fields::of(text),
     };
     reader.members(|reader, name| {
         match name {
@@ -89,9 +91,9 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.expect(b'"', "a field name")?;
-            let name = self.string_tail()?;
+            let name = self.string_span(fields.unescaped())?;
             self.expect(b':', "a colon")?;
-            if let Some(value) = self.scalar()? {
+            if let Some(value) = self.scalar_span(fields.unescaped())? {
                 fields.push(name, value)?;
             }
             if self.cursor.eat(b'}') {
@@ -128,6 +130,20 @@ impl<'a> Reader<'a> {
         if self.cursor.eat(b'"') {
             return self.string_tail().map(Some);
         }
+        let text = self.text;
+        Ok(self.word()?.map(|range| Cow::Borrowed(&text[range])))
+    }
+
+    /// The same as a place, which is in `unescaped` if it had to be.
+    fn scalar_span(&mut self, unescaped: &mut String) -> Result<Option<Span>, HeaderError> {
+        if self.cursor.eat(b'"') {
+            return self.string_span(unescaped).map(Some);
+        }
+        Ok(self.word()?.map(Span::of_header))
+    }
+
+    /// Where a number or boolean is; `None` for null.
+    fn word(&mut self) -> Result<Option<Range<usize>>, HeaderError> {
         if self.eat_word("null") {
             return Ok(None);
         }
@@ -139,24 +155,44 @@ impl<'a> Reader<'a> {
         if start == self.cursor.at {
             return Err(self.error("a string, a number or a boolean"));
         }
-        Ok(Some(Cow::Borrowed(&self.text[start..self.cursor.at])))
+        Ok(Some(start..self.cursor.at))
     }
 
     /// The rest of a string whose opening quote has been taken.
     fn string_tail(&mut self) -> Result<Cow<'a, str>, HeaderError> {
         let text = self.text;
-        let start = self.cursor.at;
-        let plain = text.as_bytes()[start..].iter().position(|&byte| byte == b'"' || byte == b'\\');
-        let Some(length) = plain else { return Err(self.error("the end of a string")) };
-        self.cursor.at = start + length;
+        let plain = self.plain_part()?;
         if self.cursor.peek() == Some(b'"') {
             self.cursor.at += 1;
-            return Ok(Cow::Borrowed(&text[start..start + length]));
+            return Ok(Cow::Borrowed(&text[plain]));
         }
-        let mut owned = String::with_capacity(length + 128);
-        owned.push_str(&text[start..self.cursor.at]);
+        let mut owned = text[plain].to_owned();
         self.unescape_into(&mut owned)?;
         Ok(Cow::Owned(owned))
+    }
+
+    /// The same as a place, which is in `unescaped` if it had to be.
+    fn string_span(&mut self, unescaped: &mut String) -> Result<Span, HeaderError> {
+        let plain = self.plain_part()?;
+        if self.cursor.peek() == Some(b'"') {
+            self.cursor.at += 1;
+            return Ok(Span::of_header(plain));
+        }
+        let from = unescaped.len();
+        unescaped.push_str(&self.text[plain]);
+        self.unescape_into(unescaped)?;
+        Ok(Span::unescaped(from..unescaped.len()))
+    }
+
+    /// The part of a string before its end or its first escape, which is next.
+    fn plain_part(&mut self) -> Result<Range<usize>, HeaderError> {
+        let start = self.cursor.at;
+        let rest = &self.text.as_bytes()[start..];
+        let Some(length) = rest.iter().position(|&byte| byte == b'"' || byte == b'\\') else {
+            return Err(self.error("the end of a string"));
+        };
+        self.cursor.at = start + length;
+        Ok(start..self.cursor.at)
     }
 
     fn unescape_into(&mut self, owned: &mut String) -> Result<(), HeaderError> {
