@@ -4,10 +4,14 @@
 //! Whom the sends of a moment wake is answered together, by a task that lets everybody go first who is ready to be
 //! served: what these send goes into the same answers. On an idle broker that takes no time; on a busy one it is the
 //! difference between an answer for a message and one for many.
+//!
+//! Most pulls of most consumers end by their deadline. So those that end at about the same time end together, at one
+//! tick of a clock that is the coarser the longer a pull waits. What one of them costs is a place in a queue's list,
+//! one among the deadlines, and its own bytes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use store::{Queue, Watcher};
@@ -18,6 +22,9 @@ use tokio::time::Instant;
 use crate::Broker;
 use crate::pull::Waiter;
 
+/// A pull is answered later than it asks for by one part in so many at most.
+const LATE_SHARE: u128 = 64;
+
 /// A queue by name: it may be deleted and come back while somebody waits.
 type QueueKey = (Arc<str>, u32);
 
@@ -25,7 +32,8 @@ type QueueKey = (Arc<str>, u32);
 pub(crate) struct Hold {
     waiting: Mutex<Waiting>,
     woken: Mutex<Woken>,
-    next_id: AtomicU64,
+    /// Deadlines are counted from here.
+    began: Instant,
     /// Tells the deadline task that an earlier deadline has come in.
     earlier: Notify,
     broker: OnceLock<Weak<Broker>>,
@@ -34,16 +42,23 @@ pub(crate) struct Hold {
 
 #[derive(Default)]
 struct Waiting {
-    queues: HashMap<QueueKey, Vec<(Instant, u64, Waiter)>>,
+    next_id: u64,
+    /// Those who wait for each queue, by rising id: the first to come is mostly the first whose time is over.
+    queues: HashMap<QueueKey, VecDeque<Parked>>,
     /// Which queue to look in for the waiter of a deadline.
     deadlines: BTreeMap<(Instant, u64), QueueKey>,
     closed: bool,
 }
 
+struct Parked {
+    id: u64,
+    waiter: Box<Waiter>,
+}
+
 /// Those that were woken and are not answered yet.
 #[derive(Default)]
 struct Woken {
-    waiters: Vec<Waiter>,
+    waiters: Vec<Box<Waiter>>,
     /// A task is going to take them.
     has_task: bool,
 }
@@ -56,7 +71,7 @@ impl Hold {
         Hold {
             waiting: Mutex::default(),
             woken: Mutex::default(),
-            next_id: AtomicU64::new(0),
+            began: Instant::now(),
             earlier: Notify::new(),
             broker: OnceLock::new(),
             runtime,
@@ -68,21 +83,31 @@ impl Hold {
         let _ = self.broker.set(broker);
     }
 
+    /// When a pull that comes now and may wait for `suspend` is answered at the latest: at a tick behind that.
+    pub fn deadline(&self, suspend: Duration) -> Instant {
+        let until = Instant::now() + suspend;
+        let tick_ms = tick_ms(suspend);
+        let elapsed_ms = until.duration_since(self.began).as_millis() as u64;
+        self.began + Duration::from_millis((elapsed_ms / tick_ms + 1) * tick_ms)
+    }
+
     /// Lets `waiter` wait for messages of `queue` from `offset` on. Gives it back if there are some already, or if
     /// the broker is stopping.
-    pub fn park(&self, queue: &Arc<Queue>, offset: u64, waiter: Waiter) -> Option<Waiter> {
+    pub fn park(&self, queue: &Arc<Queue>, offset: u64, waiter: Box<Waiter>) -> Option<Box<Waiter>> {
         let deadline = waiter.deadline;
         let key = (Arc::clone(queue.topic()), queue.id());
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let first = {
+        let (id, first) = {
             let mut waiting = self.waiting.lock();
             if waiting.closed {
                 return Some(waiter);
             }
-            waiting.queues.entry(key.clone()).or_default().push((deadline, id, waiter));
+            let id = waiting.next_id;
+            waiting.next_id += 1;
+            waiting.queues.entry(key.clone()).or_default().push_back(Parked { id, waiter });
             waiting.deadlines.insert((deadline, id), key.clone());
             queue.watchers.watch(Watcher::Pull);
-            waiting.deadlines.first_key_value().is_some_and(|((_, first), _)| *first == id)
+            let first = waiting.deadlines.first_key_value();
+            (id, first.is_some_and(|((_, first), _)| *first == id))
         };
         if first {
             self.earlier.notify_one();
@@ -103,7 +128,7 @@ impl Hold {
             let mut waiting = self.waiting.lock();
             waiting.closed = true;
             waiting.deadlines.clear();
-            std::mem::take(&mut waiting.queues).into_values().flatten().map(|(_, _, waiter)| waiter).collect()
+            std::mem::take(&mut waiting.queues).into_values().flatten().map(|parked| parked.waiter).collect()
         };
         self.answer(woken);
     }
@@ -138,7 +163,7 @@ impl Hold {
         self.answer(expired);
     }
 
-    fn answer(&self, waiters: Vec<Waiter>) {
+    fn answer(&self, waiters: Vec<Box<Waiter>>) {
         if waiters.is_empty() {
             return;
         }
@@ -151,7 +176,7 @@ impl Hold {
     }
 
     /// Some of those that were woken; a further task takes the others.
-    fn take_woken(&self, broker: &Arc<Broker>) -> Vec<Waiter> {
+    fn take_woken(&self, broker: &Arc<Broker>) -> Vec<Box<Waiter>> {
         let mut woken = self.woken.lock();
         let count = woken.waiters.len().min(ANSWERED_AT_ONCE);
         let taken = woken.waiters.drain(..count).collect();
@@ -169,23 +194,50 @@ async fn answer_woken(broker: Arc<Broker>) {
     broker.resume_pulls(waiters);
 }
 
+/// The time between two ticks for pulls that wait for `suspend`. A power of two: so the ticks of long waits are ticks
+/// of short ones too.
+fn tick_ms(suspend: Duration) -> u64 {
+    let late_ms = u64::try_from(suspend.as_millis() / LATE_SHARE).unwrap_or(u64::MAX);
+    1 << late_ms.max(1).ilog2()
+}
+
 impl Waiting {
-    fn remove(&mut self, key: &QueueKey, id: u64) -> Option<Waiter> {
+    fn remove(&mut self, key: &QueueKey, id: u64) -> Option<Box<Waiter>> {
         let waiters = self.queues.get_mut(key)?;
-        let at = waiters.iter().position(|(_, candidate, _)| *candidate == id)?;
-        let (deadline, _, waiter) = waiters.swap_remove(at);
+        let at = waiters.binary_search_by_key(&id, |parked| parked.id).ok()?;
+        let Parked { waiter, .. } = waiters.remove(at)?;
         if waiters.is_empty() {
             self.queues.remove(key);
         }
-        self.deadlines.remove(&(deadline, id));
+        self.deadlines.remove(&(waiter.deadline, id));
         Some(waiter)
     }
 
-    fn take(&mut self, key: &QueueKey) -> Vec<Waiter> {
+    fn take(&mut self, key: &QueueKey) -> Vec<Box<Waiter>> {
         let waiters = self.queues.remove(key).unwrap_or_default();
-        for (deadline, id, _) in &waiters {
-            self.deadlines.remove(&(*deadline, *id));
+        for Parked { id, waiter } in &waiters {
+            self.deadlines.remove(&(waiter.deadline, *id));
         }
-        waiters.into_iter().map(|(_, _, waiter)| waiter).collect()
+        waiters.into_iter().map(|parked| parked.waiter).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pulls_that_end_at_about_the_same_time_end_together_and_never_early() {
+        let hold = Hold::new(Handle::current());
+        for (suspend_ms, late_ms) in [(1, 1), (60, 1), (128, 2), (1_000, 8), (15_000, 128), (30_000, 256)] {
+            let suspend = Duration::from_millis(suspend_ms);
+            assert_eq!(tick_ms(suspend), late_ms, "{suspend:?}");
+            let before = Instant::now();
+            let deadline = hold.deadline(suspend);
+            assert!(deadline >= before + suspend, "{suspend:?}");
+            let tick_ns = Duration::from_millis(late_ms).as_nanos();
+            assert_eq!(deadline.duration_since(hold.began).as_nanos() % tick_ns, 0, "{suspend:?}");
+            assert!(deadline <= Instant::now() + suspend + Duration::from_millis(late_ms), "{suspend:?}");
+        }
     }
 }

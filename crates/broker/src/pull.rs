@@ -384,16 +384,16 @@ impl Broker {
     fn suspend(&self, asked: Asked, held: Held) {
         let Asked { pull, reply_to, suspend } = asked;
         self.note_broadcast(&pull, pull.offset);
-        let deadline = Instant::now() + suspend.unwrap_or_default();
+        let deadline = self.hold.deadline(suspend.unwrap_or_default());
         let asked = pull.offset;
-        if let Some(waiter) = self.park(Waiter { deadline, pull, asked, reply_to, held }) {
+        if let Some(waiter) = self.park(Box::new(Waiter { deadline, pull, asked, reply_to, held })) {
             self.resume_pulls(vec![waiter]);
         }
     }
 
     /// Answers waiters whose queues have something new or whose time is over; those of one connection with one write.
-    pub(crate) fn resume_pulls(&self, mut waiters: Vec<Waiter>) {
-        waiters.sort_by_key(Waiter::connection);
+    pub(crate) fn resume_pulls(&self, mut waiters: Vec<Box<Waiter>>) {
+        waiters.sort_by_key(|waiter| waiter.connection());
         let mut waiters = waiters.into_iter().peekable();
         let (mut out, mut answered) = (Vec::new(), Vec::new());
         while let Some(waiter) = waiters.next() {
@@ -411,7 +411,7 @@ impl Broker {
 
     /// Writes the answer to a waiter, whose place is given back once that is sent. Arrivals that its filter does not
     /// want move its offset and let it wait on, and what is out of reach comes later; then there is no answer.
-    fn resume_within(&self, reach: Reach, mut waiter: Waiter, out: &mut Vec<u8>) -> Option<Held> {
+    fn resume_within(&self, reach: Reach, mut waiter: Box<Waiter>, out: &mut Vec<u8>) -> Option<Held> {
         while waiter.held.channel().is_open() {
             if self.has_moved(&waiter.pull) {
                 self.write_again(&waiter, out);
@@ -461,7 +461,7 @@ impl Broker {
         });
     }
 
-    fn resume_later(&self, waiter: Waiter) {
+    fn resume_later(&self, waiter: Box<Waiter>) {
         let (channel, reply_to) = (Arc::clone(waiter.held.channel()), waiter.reply_to);
         let work = |broker: &Arc<Broker>| {
             let mut out = Vec::new();
@@ -475,7 +475,7 @@ impl Broker {
     }
 
     /// Gives the waiter back if there is something to read already.
-    fn park(&self, waiter: Waiter) -> Option<Waiter> {
+    fn park(&self, waiter: Box<Waiter>) -> Option<Box<Waiter>> {
         let queue = Arc::clone(&waiter.pull.queue);
         let offset = waiter.pull.offset.max(0) as u64;
         self.hold.park(&queue, offset, waiter)

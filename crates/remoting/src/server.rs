@@ -16,8 +16,9 @@ use crate::channel::Channel;
 use crate::stream::Stream;
 use crate::{Service, connection};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait to be accepted, if the system allows so many: all clients of a broker that has restarted
+/// come back at once.
+const BACKLOG: i32 = 4096;
 /// Pause after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -224,6 +224,14 @@ impl Outstanding {
         due.filter_map(|(_, at)| Some((*at, self.checkpoints.get(at)?.clone()))).collect()
     }
 
+    /// When there is something to do about what is waited for, Unix milliseconds: a checkpoint is due, or the oldest
+    /// acknowledgement without one can be forgotten. `None` when nothing is waited for.
+    pub fn next_ms(&self) -> Option<i64> {
+        let due = self.due.first().map(|(due_ms, _)| *due_ms);
+        let early = self.early.first_key_value().map(|(_, early)| early.until_ms);
+        due.into_iter().chain(early).min()
+    }
+
     /// Puts a checkpoint off.
     pub fn put_off(&mut self, at: u64, due_ms: i64) {
         if let Some(checkpoint) = self.checkpoints.get_mut(&at) {
@@ -306,11 +314,6 @@ impl Outstanding {
         self.checkpoints.len()
     }
 
-    /// Whether nothing is waited for.
-    pub fn is_empty(&self) -> bool {
-        self.checkpoints.is_empty() && self.early.is_empty()
-    }
-
     fn left_flight(&mut self, key: Key, count: i64) {
         if let Some(in_flight) = self.in_flight.get_mut(&(key.subject, key.queue)) {
             *in_flight -= count;
@@ -382,7 +385,7 @@ mod tests {
         let (at, left) = table.due(100, 9).remove(0);
         assert_eq!((at, left.open_offsets().collect::<Vec<_>>()), (0, vec![11]));
         table.ack(2, &named(10), &[11], None, 60);
-        assert!(table.is_empty() && table.due(1000, 9).is_empty());
+        assert!(table.next_ms().is_none() && table.due(1000, 9).is_empty());
         assert_eq!((table.done_until(), table.in_flight("orders", "readers", 1)), (3, 0));
     }
 
@@ -403,19 +406,19 @@ mod tests {
     fn an_acknowledgement_waits_for_a_checkpoint_that_comes_later() {
         let mut table = Outstanding::from(0);
         table.ack(0, &named(10), &[10], Some(100), 60);
-        assert_eq!((table.is_empty(), table.done_until()), (false, 0));
+        assert_eq!((table.next_ms().is_none(), table.done_until()), (false, 0));
         table.open(1, checkpoint(10, 2, 100));
         assert_eq!(table.due(100, 9)[0].1.open_offsets().collect::<Vec<_>>(), [11]);
         table.ack(2, &named(10), &[11], Some(100), 60);
-        assert_eq!((table.is_empty(), table.done_until()), (true, 3));
+        assert_eq!((table.next_ms().is_none(), table.done_until()), (true, 3));
         // One that nothing comes for does not hold up the rest for ever.
         table.ack(3, &named(30), &[30], Some(100), 60);
         table.expire(100 + EARLY_SLACK_MS);
-        assert_eq!((table.is_empty(), table.done_until()), (true, 4));
+        assert_eq!((table.next_ms().is_none(), table.done_until()), (true, 4));
         // Too late, or of unknown time: nothing can come of it.
         table.ack(4, &named(30), &[30], Some(100), 100 + EARLY_SLACK_MS);
         table.ack(5, &named(30), &[30], None, 60);
-        assert!(table.is_empty());
+        assert!(table.next_ms().is_none());
     }
 
     #[test]

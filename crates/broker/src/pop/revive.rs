@@ -19,10 +19,10 @@ use super::revive_log::{Acks, REVIVE_GROUP};
 use crate::Broker;
 use crate::exchange::Refusal;
 
-/// How often the times are looked at while anything is outstanding: what a message may be late by.
+/// Shortest time between two looks at what is due, which come together therefore: what a message may be late by.
 const TICK: Duration = Duration::from_millis(100);
-/// Ticks after which it is noted up to where the log is done with.
-const TICKS_PER_NOTE: u32 = 10;
+/// Longest time between two looks while anything is outstanding: the machine's clock may be set.
+const REST_MAX: Duration = Duration::from_secs(10);
 /// Checkpoints handled before others have their turn.
 const AT_ONCE: usize = 64;
 /// Pause of a checkpoint whose messages the store did not take.
@@ -34,13 +34,18 @@ const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 
 impl Broker {
-    /// Brings back what is due, for ever. Sleeps while nothing is outstanding.
+    /// Brings back what is due, for ever. Sleeps until something is, or until something comes.
     pub(crate) async fn run_revive(self: &Arc<Self>) {
-        let mut ticks = 0;
         loop {
-            if self.pop.log.is_idle() {
-                self.note_revived();
-                self.pop.log.arrived.notified().await;
+            let now_ms = self.now_ms();
+            let next_ms = self.pop.log.next_ms(now_ms);
+            self.note_revived();
+            match next_ms.map(|next_ms| u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0)) {
+                None => self.pop.log.arrived.notified().await,
+                Some(left_ms) => tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(left_ms).min(REST_MAX)) => (),
+                    () = self.pop.log.arrived.notified() => (),
+                },
             }
             while self.is_anything_due() {
                 // Messages that were given away long ago are read from the disk: not on a thread that others wait for.
@@ -49,11 +54,6 @@ impl Broker {
                 if !revived.unwrap_or(false) {
                     break;
                 }
-            }
-            ticks += 1;
-            if ticks >= TICKS_PER_NOTE {
-                ticks = 0;
-                self.note_revived();
             }
             tokio::time::sleep(TICK).await;
         }

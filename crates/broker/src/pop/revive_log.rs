@@ -115,9 +115,10 @@ pub struct ReviveLog {
     held_max: usize,
     broker_name: String,
     address: SocketAddr,
-    /// There is something to wait for again.
+    /// Something has come into the log.
     pub arrived: Arc<Notify>,
-    idle: AtomicBool,
+    /// Whoever brings back what is due counts on being told.
+    resting: AtomicBool,
     written: AtomicBool,
 }
 
@@ -147,7 +148,7 @@ impl ReviveLog {
             broker_name: settings.broker_name.clone(),
             address,
             arrived,
-            idle: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             written: AtomicBool::new(written),
             topic,
         }
@@ -387,7 +388,7 @@ impl ReviveLog {
             }
         }
         self.written.store(true, Ordering::Release);
-        if self.idle.swap(false, Ordering::AcqRel) {
+        if self.resting.swap(false, Ordering::AcqRel) {
             self.arrived.notify_one();
         }
     }
@@ -500,21 +501,21 @@ impl ReviveLog {
         self.queues.iter().map(|revive| revive.outstanding.lock().in_flight(topic, group, queue)).sum()
     }
 
-    /// Whether there is nothing to wait for. If so, [`ReviveLog::arrived`] tells when that ends.
-    pub fn is_idle(&self) -> bool {
-        self.idle.store(true, Ordering::SeqCst);
+    /// When there is something to do, Unix milliseconds; `None` while nothing is outstanding. Whatever comes from here
+    /// on, [`ReviveLog::arrived`] tells of it once.
+    pub fn next_ms(&self, now_ms: i64) -> Option<i64> {
+        self.resting.store(true, Ordering::SeqCst);
         for revive in &self.queues {
             revive.queue.watchers.watch(store::Watcher::Revive);
         }
         // In this order: what comes in from here on clears the mark or is told of.
-        let idle = self.queues.iter().all(|revive| {
+        let next_of = |revive: &ReviveQueue| {
             let outstanding = revive.outstanding.lock();
-            outstanding.is_empty() && outstanding.next() >= revive.queue.max_offset()
-        });
-        if !idle {
-            self.idle.store(false, Ordering::SeqCst);
-        }
-        idle
+            let is_entered = outstanding.next() >= revive.queue.max_offset();
+            // Whoever appends is about to enter it; or nobody does, and it is to be read.
+            if is_entered { outstanding.next_ms() } else { Some(now_ms) }
+        };
+        self.queues.iter().filter_map(next_of).min()
     }
 
     /// Checkpoints held in memory.

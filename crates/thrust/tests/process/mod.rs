@@ -96,6 +96,10 @@ impl Thrust {
         thrust
     }
 
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     pub fn broker(&self) -> SocketAddr {
         self.ready.broker.unwrap()
     }
