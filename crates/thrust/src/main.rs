@@ -29,8 +29,20 @@ struct Cli {
     command: Command,
 }
 
+/// The same for a line that begins with a command of [`ServerCommand`]: what is to run for months, and to be there at
+/// once, does not begin with the definitions of all other commands, which take more memory than the server.
+#[derive(Debug, Parser)]
+#[command(name = "thrust", version, propagate_version = true)]
+struct ServerCli {
+    /// Form of the log on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: ServerCommand,
+}
+
 #[derive(Debug, Subcommand)]
-enum Command {
+enum ServerCommand {
     /// Run a nameserver and a broker in one process: all that clients need.
     #[command(after_help = "\
 Examples:
@@ -49,6 +61,12 @@ Examples:
   thrust broker --nameserver 127.0.0.1:9876
   thrust broker -c broker.conf --nameserver 127.0.0.1:9876")]
     Broker(operate::broker::BrokerRunOrAsk),
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Server(ServerCommand),
     /// Measure a RocketMQ-compatible broker with raw pipelined frames.
     #[command(
         subcommand,
@@ -97,24 +115,36 @@ fn main() -> ExitCode {
             std::env::args_os().skip(1).map(|word| word.to_string_lossy().into()).collect();
         return run(&words);
     }
+    let first = std::env::args_os().nth(1);
+    if first.is_some_and(|word| word == "serve" || word == "nameserver" || word == "broker") {
+        let ServerCli { log_format, command } = ServerCli::parse();
+        return serve(log_format, &command);
+    }
     let cli = Cli::parse();
-    let run = match &cli.command {
-        Command::Bench(bench) => return bench::run(bench),
-        Command::Store(command) => return store::run(command),
-        Command::Operate(command) => return operate::run(command),
-        Command::Serve(args) => serve::Plan::serve(args),
-        Command::Nameserver(args) => serve::Plan::nameserver(args),
-        Command::Completions { shell } => return operate::print_completions(*shell, Cli::command()),
-        Command::Man { dir } => return operate::print_manual(dir.as_deref(), Cli::command()),
-        Command::Mqadmin { line } => return mqadmin::run(line),
-        Command::Commands => return operate::print_page(Cli::command()),
-        Command::Broker(args) => match &args.ask {
+    match &cli.command {
+        Command::Server(command) => serve(cli.log_format, command),
+        Command::Bench(bench) => bench::run(bench),
+        Command::Store(command) => store::run(command),
+        Command::Operate(command) => operate::run(command),
+        Command::Completions { shell } => operate::print_completions(*shell, Cli::command()),
+        Command::Man { dir } => operate::print_manual(dir.as_deref(), Cli::command()),
+        Command::Mqadmin { line } => mqadmin::run(line),
+        Command::Commands => operate::print_page(Cli::command()),
+    }
+}
+
+/// Runs a server, or asks one.
+fn serve(log_format: LogFormat, command: &ServerCommand) -> ExitCode {
+    let plan = match command {
+        ServerCommand::Serve(args) => serve::Plan::serve(args),
+        ServerCommand::Nameserver(args) => serve::Plan::nameserver(args),
+        ServerCommand::Broker(args) => match &args.ask {
             Some(ask) => return operate::ask_brokers(ask),
             None => serve::Plan::broker(&args.run),
         },
     };
-    logging::start(cli.log_format);
-    match run.and_then(serve::Plan::run) {
+    logging::start(log_format);
+    match plan.and_then(serve::Plan::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             operate::say(&format!("thrust: {error}"));
