@@ -5,9 +5,11 @@
 
 mod admin;
 mod answer;
+mod draw;
 mod echo;
 mod error;
 mod histogram;
+mod idle;
 mod lane;
 mod live;
 mod mixed;
@@ -58,9 +60,15 @@ Examples:
     /// Pop a backlog and acknowledge every message; fills it first when there is too little.
     #[command(after_help = "Examples:\n  thrust bench pop --fill 10000 --batch-ack --secs 5")]
     Pop(PopArgs),
+    /// Hold thousands of consumers that have nothing to consume: what each costs the server while nothing happens.
+    #[command(after_help = "Examples:\n  thrust bench idle 127.0.0.1:10911 --conns 1 --secs 5")]
+    Idle(IdleArgs),
     /// Serve a bare echo that answers each frame as a send: what this machine can do at most.
     #[command(after_help = "Examples:\n  thrust bench echo --port 10920 --secs 5")]
     Echo(EchoArgs),
+    /// Draw the curves that `scripts/curves` has measured.
+    #[command(after_help = "Examples:\n  thrust bench draw curves.csv --dir pictures")]
+    Draw(DrawArgs),
 }
 
 /// What both kinds of load need to know.
@@ -218,6 +226,41 @@ pub struct PopArgs {
     fill: u64,
 }
 
+/// `thrust bench idle`
+#[derive(Debug, Clone, Args)]
+pub struct IdleArgs {
+    /// Broker to load, host:port.
+    #[arg(value_name = "ADDR")]
+    addr: String,
+    /// Consumers, each with a connection of its own; ten make a group.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=28_000))]
+    conns: u32,
+    /// Topic; created when it is missing. Nobody may send to it meanwhile.
+    #[arg(long, default_value = "BenchIdle")]
+    topic: String,
+    /// Queues to spread the consumers over.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    queues: u32,
+    /// Seconds that each pull waits at the broker.
+    #[arg(long, default_value_t = 15.0, value_parser = seconds)]
+    suspend: f64,
+    /// Seconds between two heartbeats of a consumer; 0 for none.
+    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    heartbeat: f64,
+    /// Seconds measured.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    secs: f64,
+    /// Seconds before that, in which all consumers connect and have had answers.
+    #[arg(long, default_value_t = 45.0, value_parser = seconds)]
+    warmup: f64,
+    /// Process of the server, for its CPU time and memory; several are added up.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 /// `thrust bench echo`
 #[derive(Debug, Clone, Args)]
 pub struct EchoArgs {
@@ -227,6 +270,17 @@ pub struct EchoArgs {
     /// End after this many seconds; runs until it is stopped when not given.
     #[arg(long, value_parser = seconds)]
     secs: Option<f64>,
+}
+
+/// `thrust bench draw`
+#[derive(Debug, Clone, Args)]
+pub struct DrawArgs {
+    /// Table of points, as the script writes it: comma-separated, with names of columns.
+    #[arg(value_name = "CSV")]
+    file: PathBuf,
+    /// Directory of the pictures, which are named after their curves.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
 }
 
 /// The topic that belongs to the bench, whose queues it may therefore add to.
@@ -252,7 +306,9 @@ pub fn run(bench: &Bench) -> ExitCode {
             measure(&args.load, "transact", |target, pids| transact::run(args, target, pids))
         }
         Bench::Pop(args) => measure(&args.load, "pop", |target, pids| pop::run(args, target, pids)),
+        Bench::Idle(args) => idle::run(args),
         Bench::Echo(args) => echo::run(args),
+        Bench::Draw(args) => draw::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -436,7 +436,7 @@ fn announce_as_java(nameserver: Option<&Server>, broker: Option<&RunningBroker>)
 }
 
 /// As many open files as the system grants: connections and segments both take them.
-fn raise_open_file_limit() {
+pub fn raise_open_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {

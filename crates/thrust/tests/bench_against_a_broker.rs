@@ -73,3 +73,33 @@ fn pulls_by_the_clock_take_as_much_as_was_asked_for() {
     // The last pull of a queue may give less than it asks for.
     assert!((1500..=2010).contains(&pulled), "{report}");
 }
+
+#[test]
+fn pops_that_are_counted_were_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let thrust = Thrust::serve(dir.path(), &[]);
+    let address = thrust.broker().to_string();
+    let fixed =
+        ["pop", &address, "--secs", "1", "--warmup", "0.2", "--size", "100", "--json", "--fill", "2000"];
+    for more in [&["--batch", "8"][..], &["--batch-ack", "--conns", "2"]] {
+        report(&fixed, more);
+    }
+}
+
+#[test]
+fn consumers_with_nothing_to_consume_are_answered_at_their_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let thrust = Thrust::serve(dir.path(), &[]);
+    let (address, pid) = (thrust.broker().to_string(), thrust.pid().to_string());
+    let output = Command::new(env!("CARGO_BIN_EXE_thrust"))
+        .args(["bench", "idle", &address, "--conns", "30", "--suspend", "0.5", "--heartbeat", "1"])
+        .args(["--warmup", "0.5", "--secs", "1.5", "--json", "--pid", &pid])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("no {name} in {report}"));
+    assert!(number("pulls") > 0.0 && number("heartbeats") > 0.0, "{report}");
+    assert_eq!((number("unexpected"), number("consumers")), (0.0, 30.0), "{report}");
+    assert!(number("server_resident_bytes_per_consumer") > 0.0, "{report}");
+}

@@ -83,6 +83,25 @@ fn batches_count_their_messages_and_two_servers_make_a_row() {
 }
 
 #[test]
+fn measured_points_become_a_picture_of_each_curve() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("curves.csv");
+    let head = "curve,x,server,messages_per_second,bytes_per_second,p50_us,p99_us,p999_us,cpu_us";
+    let rows = [
+        "size,64,thrust,200000,12800000,500,900,1500,4.5",
+        "topics,1,thrust,180000,184320000,550,990,1600,5",
+    ];
+    std::fs::write(&table, [&[head], &rows[..]].concat().join("\n")).unwrap();
+    let (table, pictures) = (table.to_str().unwrap(), dir.path().join("pictures"));
+    let text = printed(&thrust(&["draw", table, "--dir", pictures.to_str().unwrap()]).output().unwrap());
+    assert_eq!(text.lines().count(), 2, "{text}");
+    for curve in ["size", "topics"] {
+        let svg = std::fs::read_to_string(pictures.join(format!("{curve}.svg"))).unwrap();
+        assert!(svg.starts_with("<svg"), "{svg}");
+    }
+}
+
+#[test]
 fn nobody_listening_is_said_with_a_remedy() {
     let output = send("127.0.0.1:1", &[]);
     assert_eq!(output.status.code(), Some(1));

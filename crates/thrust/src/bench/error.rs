@@ -42,6 +42,12 @@ pub enum BenchError {
     Process { pid: u32, cause: io::Error },
     #[error("cannot write the latencies to {}: {cause}; `--histogram` names the file", path.display())]
     File { path: PathBuf, cause: io::Error },
+    #[error("cannot draw what is in {}: {cause}; `scripts/curves` writes such a file", path.display())]
+    Table { path: PathBuf, cause: String },
+    #[error("cannot write {}: {cause}; `--dir` names another directory", path.display())]
+    Picture { path: PathBuf, cause: io::Error },
+    #[error("a consumer has ended: {0}")]
+    Consumer(remoting::CallError),
     #[error("cannot start a thread of the generator: {0}")]
     Thread(io::Error),
 }

@@ -35,6 +35,9 @@ fn world() -> Server {
     }
     server.file("keys.yml", "accessKey: me\nsecretKey: deep\n");
     server.file("broker.conf", "flushDiskType=SYNC_FLUSH\nmappedFileSizeCommitLog=1048576\n");
+    let points =
+        "curve,x,server,messages_per_second,p50_us,p99_us,cpu_us\nsize,64,thrust,200000,500,900,4.5\n";
+    server.file("curves.csv", points);
     for (name, file) in
         [("ca.pem", "authority.pem"), ("client.pem", "client.pem"), ("client.key", "client.key")]
     {
