@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Broker;
-use crate::pull::Waiter;
+use crate::pull::{BoxedWaiter, Waiter};
 
 /// A pull is answered later than it asks for by one part in so many at most.
 const LATE_SHARE: u128 = 64;
@@ -58,7 +58,7 @@ struct Parked {
 /// Those that were woken and are not answered yet.
 #[derive(Default)]
 struct Woken {
-    waiters: Vec<Box<Waiter>>,
+    waiters: Vec<BoxedWaiter>,
     /// A task is going to take them.
     has_task: bool,
 }
@@ -163,7 +163,7 @@ impl Hold {
         self.answer(expired);
     }
 
-    fn answer(&self, waiters: Vec<Box<Waiter>>) {
+    fn answer(&self, waiters: Vec<BoxedWaiter>) {
         if waiters.is_empty() {
             return;
         }
@@ -176,7 +176,7 @@ impl Hold {
     }
 
     /// Some of those that were woken; a further task takes the others.
-    fn take_woken(&self, broker: &Arc<Broker>) -> Vec<Box<Waiter>> {
+    fn take_woken(&self, broker: &Arc<Broker>) -> Vec<BoxedWaiter> {
         let mut woken = self.woken.lock();
         let count = woken.waiters.len().min(ANSWERED_AT_ONCE);
         let taken = woken.waiters.drain(..count).collect();
@@ -213,7 +213,7 @@ impl Waiting {
         Some(waiter)
     }
 
-    fn take(&mut self, key: &QueueKey) -> Vec<Box<Waiter>> {
+    fn take(&mut self, key: &QueueKey) -> Vec<BoxedWaiter> {
         let waiters = self.queues.remove(key).unwrap_or_default();
         for Parked { id, waiter } in &waiters {
             self.deadlines.remove(&(waiter.deadline, *id));

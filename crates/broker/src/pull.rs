@@ -63,6 +63,9 @@ struct Asked {
     suspend: Option<Duration>,
 }
 
+/// A pull that waits, where it stays while lists of such are rearranged.
+pub(crate) type BoxedWaiter = Box<Waiter>;
+
 /// A pull that waits.
 pub(crate) struct Waiter {
     /// When it is answered at the latest.
@@ -392,7 +395,7 @@ impl Broker {
     }
 
     /// Answers waiters whose queues have something new or whose time is over; those of one connection with one write.
-    pub(crate) fn resume_pulls(&self, mut waiters: Vec<Box<Waiter>>) {
+    pub(crate) fn resume_pulls(&self, mut waiters: Vec<BoxedWaiter>) {
         waiters.sort_by_key(|waiter| waiter.connection());
         let mut waiters = waiters.into_iter().peekable();
         let (mut out, mut answered) = (Vec::new(), Vec::new());
