@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn limits_of_administrators_count_before_the_common_one_and_all_together_have_one() {
-        let mut table = Table::default();
-        table.limits = BTreeMap::from([("g".to_owned(), 10), ("h".to_owned(), 1000)]);
+        let limits = BTreeMap::from([("g".to_owned(), 10), ("h".to_owned(), 1000)]);
+        let mut table = Table { limits, ..Table::default() };
         table.note("g", 10, 0);
         table.note("h", 200, 0);
         assert!(table.is_at_limit("g", LIMITS, 1) && !table.is_at_limit("h", LIMITS, 1));

@@ -168,6 +168,10 @@ pub fn drive<T: Traffic>(
     loop {
         moment.update();
         if moment.now_ns < looked_ns + gather_ns {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread of the generator, which serves nobody else"
+            )]
             std::thread::sleep(Duration::from_nanos(looked_ns + gather_ns - moment.now_ns));
             moment.update();
         }

@@ -10,7 +10,7 @@ impl Broker {
     pub(super) fn tell_transaction(&self, found: &[Found]) -> Option<StoryTransaction> {
         let halves = || found.iter().filter(|found| found.told.role == StoryRole::Half);
         // Checks and restarts may have copied it to the end of its queue; the last copy is the one that counts.
-        let half = halves().last()?;
+        let half = halves().next_back()?;
         let half_offset = half.told.queue_offset;
         let transaction = StoryTransaction {
             half_offset,
