@@ -90,6 +90,9 @@ impl<S> PopConsumerBuilder<S> {
     }
 
     /// Handlers of [`serve`](PopConsumerBuilder::serve) that run at a time; 20 by default.
+    ///
+    /// One that blocks its thread instead of awaiting holds up the others of that thread: such work belongs into
+    /// `tokio::task::spawn_blocking`.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.options.concurrency = handlers.max(1);
         self
