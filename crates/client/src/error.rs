@@ -13,7 +13,7 @@ pub enum Error {
     #[error("{0}")]
     Illegal(String),
     /// No name server gave an answer.
-    #[error("none of {tried} name servers answered, the last because {last}")]
+    #[error("no name server answered ({tried} tried), the last because {last}")]
     NoNameServer {
         /// Name servers that were tried.
         tried: usize,
