@@ -13,6 +13,7 @@ mod find;
 mod group;
 mod java;
 mod line;
+mod logical;
 mod message;
 mod names;
 mod offsets;

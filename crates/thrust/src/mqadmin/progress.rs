@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use thrustmq_client::{ConsumeStats, ConsumeStatsList, ConsumerConnection, MessageQueue};
+use thrustmq_client::{ConsumeStats, ConsumeStatsList, ConsumerConnection, Error, MessageQueue};
 use wire::loose_json;
 use wire::names::{RETRY_PREFIX, retry_topic};
 
@@ -12,6 +12,7 @@ use super::call::{Call, Failure};
 use super::group::members;
 use super::java::{self, Times, front};
 use super::line::{bare, flag, required};
+use super::logical::Logical;
 
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -23,7 +24,8 @@ pub const COMMANDS: &[Command] = &[
             flag("s", "showClientIP", "which member reads a queue: true or false"),
             flag("c", "cluster", "a topic whose brokers are asked, for light queues"),
         ],
-        differs: "groups are sorted; of a static topic the physical queues are shown, not the logical ones",
+        differs: "groups are sorted; of a queue of a static topic that has moved the group's offset is the logical \
+                  one, as the broker's is, and what is in flight is told of all queues",
         run: |call| Box::pin(progress(call)),
     },
     Command {
@@ -80,7 +82,28 @@ async fn stats(call: &Call, group: &str, topic: Option<&str>) -> Result<ConsumeS
         all.offset_table.extend(one.offset_table);
         all.consume_tps += one.consume_tps;
     }
+    if topic.is_none() || !call.line.has("c") {
+        join_static_topics(call, &mut all).await?;
+    }
     Ok(all)
+}
+
+/// Puts the logical queues of static topics in the place of the physical ones.
+async fn join_static_topics(call: &Call, stats: &mut ConsumeStats) -> Result<(), Failure> {
+    let topics: BTreeSet<String> = stats.offset_table.keys().map(|queue| queue.topic.clone()).collect();
+    for topic in topics {
+        match call.admin.topic_route(&topic).await {
+            Ok(route) => {
+                if let Some(logical) = Logical::of(call, &route).await? {
+                    logical.replace_in(stats);
+                }
+            }
+            // What is left of a topic that is gone has no logical queues.
+            Err(Error::NoRoute { .. }) => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Which member reads which queue, as the members say. Who does not answer has none.

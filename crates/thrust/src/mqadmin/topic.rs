@@ -11,6 +11,7 @@ use super::Command;
 use super::call::{Call, Cluster, Failure, MASTER};
 use super::java::{self, Times, front};
 use super::line::{bare, flag, one_of, required};
+use super::logical::Logical;
 
 /// Namespace of the name servers' table that order topics stand in.
 const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
@@ -84,8 +85,7 @@ pub const COMMANDS: &[Command] = &[
             required("t", "topic", "name of the topic"),
             flag("c", "cluster", "a topic whose brokers are asked, for light queues"),
         ],
-        differs: "the rate of messages is the brokers', where the official tool always prints 0.0; of a static topic the \
-                  logical queues are not shown beside the physical ones",
+        differs: "the rate of messages is the brokers', where the official tool always prints 0.0",
         run: |call| Box::pin(status(call)),
     },
     Command {
@@ -325,6 +325,11 @@ async fn status(call: &Call) -> Result<(), Failure> {
         let one = call.admin.topic_stats_at(address, topic).await?;
         all.offset_table.extend(one.offset_table);
         all.topic_put_tps += one.topic_put_tps;
+    }
+    if !call.line.has("c")
+        && let Some(logical) = Logical::of(call, &route).await?
+    {
+        logical.add_to(&mut all);
     }
     if all.offset_table.is_empty() {
         return Err(Failure::NotThere("Not found the topic stats info".to_owned()));
