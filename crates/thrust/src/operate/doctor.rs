@@ -1,5 +1,5 @@
 //! `thrust doctor`: looks at a cluster as its clients see it, and at this machine, and says what to do about what it
-//! finds. It changes nothing but for a small file of its own in the directory given with `--data`.
+//! finds. It changes nothing but for a small file of its own, for a moment, beside the data of a broker that runs here.
 
 mod groups;
 mod machine;
@@ -20,9 +20,13 @@ use super::words::{count, wrapped};
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Look at the disk below this data directory and at the limits of this machine too.
+    /// Look at the disk below this data directory and at the limits of this machine [default: where brokers that run on
+    /// this machine keep their data].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Look only at what can be seen from any machine, not at disks and limits of this one.
+    #[arg(long, conflicts_with = "data")]
+    remote: bool,
     /// Messages that a group may be behind without a warning.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(0..))]
     max_behind: i64,
@@ -110,8 +114,14 @@ pub async fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         routes::look(&admin, &brokers, &mut bar, &mut report).await;
         groups::look(&admin, args.max_behind, &mut bar, &mut report).await;
     }
-    if let Some(data) = &args.data {
-        machine::look(data, &mut report);
+    match &args.data {
+        Some(data) => machine::look(data, &mut report),
+        None if args.remote => (),
+        None => {
+            for data in machine::stores_here(&brokers) {
+                machine::look(&data, &mut report);
+            }
+        }
     }
     bar.end();
     match args.target.json {

@@ -137,8 +137,32 @@ async fn look_at_broker(
         }
     };
     let broker = Broker { config, ..broker };
+    look_at_fast_port(admin, &broker, report).await;
     look_at_store(&broker, &stats, times.now_ms(), report);
     Some(broker)
+}
+
+/// Clients that are told to (`sendMessageWithVIPChannel`) send to a port of their own, so that pulls do not delay them.
+async fn look_at_fast_port(admin: &Admin, broker: &Broker, report: &mut Report) {
+    let Some(fast) = fast_address(broker) else { return };
+    let Broker { name, id, .. } = broker;
+    match admin.runtime_stats(&fast).await {
+        Ok(_) => report.ok("broker", format!("{name}/{id} answers at its fast port too, {fast}")),
+        Err(error) => report.warning(
+            "broker",
+            format!("{name}/{id} does not answer at its fast port {fast}: {error}"),
+            "open that port, or see to it that no client sets sendMessageWithVIPChannel, which goes there",
+        ),
+    }
+}
+
+/// The port two below, where the broker listens at the port that clients are told. If something stands between, nothing
+/// is known of other ports.
+fn fast_address(broker: &Broker) -> Option<String> {
+    let (host, port) = broker.address.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let fast = port.checked_sub(2).filter(|fast| *fast > 0)?;
+    (broker.number("listenPort") == Some(port)).then(|| format!("{host}:{fast}"))
 }
 
 /// Compares clocks: the broker's read the moment of its start plus its time since, which it tells in whole seconds.
@@ -288,6 +312,20 @@ mod tests {
         assert_eq!(store_levels(&[("brokerPermission", "0")], &[]), [Level::Warning; 2]);
         assert_eq!(store_levels(&[], &[("startAcceptSendRequestTimeStamp", "2000")]), [Level::Warning]);
         assert_eq!(store_levels(&[], &[("dispatchBehindBytes", "99999999")]), [Level::Warning]);
+    }
+
+    #[test]
+    fn the_fast_port_is_two_below_where_the_broker_itself_listens() {
+        let at = |address: &str, listens: &str| {
+            let broker = Broker { address: address.to_owned(), ..broker(&[("listenPort", listens)]) };
+            fast_address(&broker)
+        };
+        assert_eq!(at("h:10911", "10911").as_deref(), Some("h:10909"));
+        assert_eq!(at("h:31000", "10911"), None, "another port is told to clients");
+        assert_eq!(
+            [at("h:2", "2"), at("h:1", "1"), at("h", "10911"), at("h:10911", "")],
+            [const { None }; 4]
+        );
     }
 
     #[test]
