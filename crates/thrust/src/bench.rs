@@ -49,7 +49,10 @@ Examples:
     #[command(after_help = "Examples:\n  thrust bench pull --fill 10000 --secs 5 --json")]
     Pull(PullArgs),
     /// Send one message per connection, wait until it is received, send the next: the latency of one message.
-    #[command(after_help = "Examples:\n  thrust bench roundtrip --conns 1 --secs 5")]
+    #[command(after_help = "\
+Examples:
+  thrust bench roundtrip --conns 1 --secs 5
+  thrust bench roundtrip --rate 100 --secs 5")]
     Roundtrip(RoundtripArgs),
     /// Send and receive at once, over connections of their own: latency from a send to the receipt.
     #[command(after_help = "Examples:\n  thrust bench mixed --rate 2000 --secs 5")]
@@ -78,7 +81,7 @@ struct Load {
     #[arg(value_name = "ADDR")]
     addr: Option<String>,
     /// Name servers that know the masters [default: NAMESRV_ADDR of the environment, or those of the chosen context, or
-    /// 127.0.0.1:9876].
+    /// 127.0.0.1:9876]. A context that encrypts is refused: the bench speaks plain connections.
     #[arg(short = 'n', long, value_name = "HOST:PORT;HOST:PORT", conflicts_with_all = ["addr", "compare"])]
     nameserver: Option<String>,
     /// Topic; created when it is missing.
@@ -185,6 +188,10 @@ pub struct PullArgs {
 pub struct RoundtripArgs {
     #[command(flatten)]
     load: Load,
+    /// Messages a second in all, sent when due unless the one before has not come back; latency counts from the due
+    /// time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    rate: Option<u64>,
 }
 
 /// `thrust bench mixed`
@@ -323,13 +330,15 @@ pub fn run(bench: &Bench) -> ExitCode {
 fn name_servers(load: &Load) -> Result<String, BenchError> {
     let found = crate::operate::destination(load.nameserver.as_deref());
     let found = found.map_err(|failure| BenchError::Arguments(failure.to_string()))?;
-    match found.tls {
-        None => Ok(found.servers),
-        Some(_) => Err(BenchError::Arguments(
-            "the bench does not encrypt; name the address of a broker that takes plain connections"
-                .to_owned(),
-        )),
+    if found.tls.is_some() {
+        let why = "the bench does not encrypt, as the context or THRUST_TLS_CA asks for; name the address of a broker \
+                   that takes plain connections";
+        return Err(BenchError::Arguments(why.to_owned()));
     }
+    if found.keys.is_some() {
+        eprintln!("note: the bench signs nothing; brokers that ask for it refuse its requests");
+    }
+    Ok(found.servers)
 }
 
 /// All rounds of one kind of load, alternating when there are two servers.

@@ -33,7 +33,7 @@ pub fn run(args: &DrawArgs) -> Result<(), BenchError> {
     for (curve, servers) in &curves {
         let path = args.dir.join(format!("{curve}.svg"));
         write(&path, &picture::draw(curve, servers))?;
-        println!("{}", path.display());
+        tell!("{}", path.display());
     }
     Ok(())
 }

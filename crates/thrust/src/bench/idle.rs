@@ -267,9 +267,9 @@ impl Figures {
 
     fn print(&self, args: &IdleArgs) {
         if args.json {
-            println!("{}", self.json(args));
+            tell!("{}", self.json(args));
         } else {
-            print!("{}", self.block(args));
+            tell_part!("{}", self.block(args));
         }
     }
 

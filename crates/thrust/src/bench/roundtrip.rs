@@ -8,6 +8,7 @@ use super::admin::Target;
 use super::answer;
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
+use super::pace::Start;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
 use super::send;
@@ -36,16 +37,20 @@ pub fn run(args: &RoundtripArgs, target: &Target, pids: &[u32]) -> Result<Report
     }
     let shape = send::shape(load, queues);
     let mut tails = tail::tails(target, &load.topic, load.conns, dialect, 1)?.into_iter();
-    let outcome = run::run(target, Plan::of(load), pids, |_, window| RoundtripTraffic {
+    let rate = args.rate.map(|rate| rate as f64);
+    let plan = Plan::of(load).at_rate(rate);
+    let outcome = run::run(target, plan, pids, |conn, window| RoundtripTraffic {
         template: Template::new(&shape),
         tail: tails.next().expect("there is one for each connection"),
         slots: Slots::new(REQUESTS),
         out: Outbox::default(),
         polling: None,
         waiting: None,
+        start: Start::new(rate, conn, plan.conns, window.until_ns),
         until_ns: window.until_ns,
     })?;
-    let setting = Setting { topics: 1, queues, inflight: 1, batch: 1, rate: None, consumers: load.conns };
+    let setting =
+        Setting { topics: 1, queues, inflight: 1, batch: 1, rate: args.rate, consumers: load.conns };
     Report::new(target, setting, &outcome)
 }
 
@@ -57,9 +62,17 @@ struct RoundtripTraffic {
     out: Outbox,
     /// Slot of the long poll.
     polling: Option<usize>,
-    /// When the message was sent that has not come back.
+    /// From when the message counts that has not come back: when it was sent, or by the clock when it was due.
     waiting: Option<u64>,
+    start: Start,
     until_ns: u64,
+}
+
+impl RoundtripTraffic {
+    /// Whether the next message may go: the one before has come back.
+    fn has_room(&self) -> bool {
+        self.waiting.is_none() && self.slots.has_free()
+    }
 }
 
 impl Traffic for RoundtripTraffic {
@@ -70,13 +83,13 @@ impl Traffic for RoundtripTraffic {
             self.tail.ask(self.out.end(), opaque);
             self.polling = Some(slot);
         }
-        if self.waiting.is_none()
-            && moment.now_ns < self.until_ns
-            && let Some((_, opaque)) = self.slots.take(moment.now_ns)
+        if self.has_room()
+            && let Some(since_ns) = self.start.take(moment.now_ns)
+            && let Some((_, opaque)) = self.slots.take(since_ns)
         {
             let place = (0, self.tail.queue());
-            self.template.append(self.out.end(), opaque, place, &moment.born, || moment.now_ns);
-            self.waiting = Some(moment.now_ns);
+            self.template.append(self.out.end(), opaque, place, &moment.born, || since_ns);
+            self.waiting = Some(since_ns);
         }
     }
 
@@ -89,10 +102,11 @@ impl Traffic for RoundtripTraffic {
         let (slot, since_ns) = self.slots.answered(header.opaque)?;
         let expected = if self.polling == Some(slot) {
             self.polling = None;
-            let waiting = &mut self.waiting;
+            let (waiting, start) = (&mut self.waiting, &self.start);
             self.tail.take(&header, frame.body, |sent_ns, bytes| {
                 if waiting.take_if(|waiting| *waiting == sent_ns).is_some() {
-                    tally.success(now_ns, now_ns.saturating_sub(sent_ns), 1, bytes);
+                    let at_ns = start.moment_of(sent_ns, now_ns);
+                    tally.success(at_ns, now_ns.saturating_sub(sent_ns), 1, bytes);
                 }
             })?
         } else {
@@ -116,11 +130,19 @@ impl Traffic for RoundtripTraffic {
         self.until_ns
     }
 
+    fn due_ns(&self) -> Option<u64> {
+        (self.has_room() && self.out.outgoing().is_empty()).then(|| self.start.due_ns()).flatten()
+    }
+
     fn is_done(&mut self, now_ns: u64) -> bool {
-        now_ns >= self.until_ns && self.waiting.is_none()
+        self.start.is_over(now_ns) && self.waiting.is_none()
+    }
+
+    fn unsent(&self) -> u64 {
+        self.start.left()
     }
 
     fn unanswered(&self) -> u64 {
-        u64::from(self.waiting.is_some())
+        u64::from(self.waiting.is_some()) + self.unsent()
     }
 }
