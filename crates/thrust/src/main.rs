@@ -70,7 +70,13 @@ enum Command {
     /// Measure a RocketMQ-compatible broker with raw pipelined frames.
     #[command(
         subcommand,
-        after_help = "Examples:\n  thrust bench send --secs 5\n  thrust bench mixed --rate 2000 --secs 5"
+        after_help = "\
+Examples:
+  thrust bench send --secs 5
+  thrust bench mixed --rate 2000 --secs 5
+
+The bench speaks plain connections and signs nothing. With a context or an environment that says to encrypt, it refuses
+to start unless the address of a broker is given."
     )]
     Bench(bench::Bench),
     /// Look at the files of a store that no broker works on, check them, repair them.
@@ -150,6 +156,27 @@ fn serve(log_format: LogFormat, command: &ServerCommand) -> ExitCode {
             operate::say(&format!("thrust: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &clap::Command, name: &str) {
+        let takes_json = command.get_arguments().any(|arg| arg.get_id() == "json");
+        let listed = |name: &str| !operate::fields_of(name).is_empty();
+        // Works of the bench share a list.
+        let family = name.split(' ').next().unwrap_or_default();
+        assert!(!takes_json || listed(name) || listed(family), "what `{name} --json` prints is not listed");
+        for inner in command.get_subcommands() {
+            check(inner, format!("{name} {}", inner.get_name()).trim_start());
+        }
+    }
+
+    #[test]
+    fn every_command_that_prints_json_has_its_fields_listed() {
+        check(&Cli::command(), "");
     }
 }
 

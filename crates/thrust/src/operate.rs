@@ -30,8 +30,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub use consume::body_text;
 pub use encryption::Encryption;
 pub use failure::{Failure, did_you_mean};
+#[cfg(test)]
+pub use fields::of as fields_of;
 pub use moment::civil;
 pub use screen::{fitted, print, say};
 pub use words::count;
@@ -63,6 +66,7 @@ Examples:
   thrust doctor
   thrust doctor --json
   thrust doctor --max-behind 100000 --data ./thrust-data
+  thrust doctor --remote
 
 Exit codes are those that monitoring expects: 0 nothing is wrong, 1 there are warnings, 2 there are errors.")]
     Doctor(doctor::DoctorArgs),

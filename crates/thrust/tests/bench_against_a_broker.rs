@@ -2,17 +2,20 @@
 
 mod process;
 
-use std::process::Command;
-
-use process::Thrust;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
+use process::{Thrust, thrust};
 use serde_json::Value;
+
+/// What a run prints that must succeed.
+fn json(args: &[&str], more: &[&str]) -> Value {
+    let done = thrust(&[&["bench"], args, more].concat()).assert().success();
+    serde_json::from_slice(&done.get_output().stdout).unwrap()
+}
 
 /// The report of one round in which nothing failed.
 fn report(args: &[&str], more: &[&str]) -> Value {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_thrust")).arg("bench").args(args).args(more).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json(args, more);
     assert_eq!(report["work"], args[0]);
     let round = &report["servers"][0]["rounds"][0];
     assert!(round["messages"].as_f64().unwrap() > 0.0, "{report}");
@@ -63,6 +66,57 @@ fn a_roundtrip_ends_with_the_receipt() {
 }
 
 #[test]
+fn roundtrips_by_the_clock_are_as_many_as_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let thrust = Thrust::serve(dir.path(), &[]);
+    let address = thrust.broker().to_string();
+    let fixed = ["roundtrip", &address, "--secs", "1", "--warmup", "0.2", "--size", "100", "--json"];
+    // What was due in the window comes back within it or after it: it counts all the same.
+    let report = report(&fixed, &["--conns", "2", "--rate", "100"]);
+    let messages = report["servers"][0]["median"]["messages"].as_u64().unwrap();
+    assert!((99..=101).contains(&messages), "{report}");
+    assert_eq!(report["rate_asked"], 100);
+}
+
+#[test]
+fn every_work_tells_people_what_it_has_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Thrust::serve(dir.path(), &[]);
+    let address = server.broker().to_string();
+    let short = ["--secs", "0.3", "--warmup", "0.1", "--queues", "1", "--conns", "1", "--size", "100"];
+    for work in ["send", "pull --fill 300", "roundtrip", "mixed", "transact", "pop --fill 300"] {
+        let words: Vec<&str> = work.split(' ').collect();
+        let args = [&["bench"], &words[..], &[&address], &short].concat();
+        let told = contains("msg/s").and(contains("p99.9")).and(contains("errors     none"));
+        thrust(&args).assert().success().stdout(starts_with(format!("{}  {address}", words[0])).and(told));
+    }
+    let idle =
+        ["bench", "idle", &address, "--secs", "0.3", "--warmup", "0.1", "--conns", "1", "--suspend", "0.1"];
+    thrust(&idle).assert().success().stdout(starts_with(format!("idle  {address}")));
+}
+
+#[test]
+fn two_servers_take_turns_and_their_ratio_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Thrust::serve(dir.path(), &[]);
+    let address = server.broker().to_string();
+    let file = dir.path().join("latency.hgrm");
+    let fixed =
+        ["send", &address, "--compare", &address, "--rounds", "2", "--secs", "0.3", "--warmup", "0.1"];
+    let rounds = contains(format!("1 of 2  {address}")).count(2).and(contains("2 of 2").count(2));
+    let ratio = contains(format!("{address} / {address}\n  rate ")).and(contains("p99.9"));
+    let histogram = ["--histogram", file.to_str().unwrap()];
+    thrust(&[&["bench"], &fixed[..], &histogram].concat()).assert().success().stdout(rounds.and(ratio));
+    for name in ["latency.hgrm", "latency-2.hgrm"] {
+        let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert!(text.contains("#[Max"), "{name}: {text}");
+    }
+    let report = json(&fixed, &["--json"]);
+    assert_eq!(report["servers"].as_array().unwrap().len(), 2, "{report}");
+    assert!(report["ratio"]["messages_per_second"].as_f64().is_some_and(|ratio| ratio > 0.0), "{report}");
+}
+
+#[test]
 fn pulls_by_the_clock_take_as_much_as_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let thrust = Thrust::serve(dir.path(), &[]);
@@ -91,13 +145,8 @@ fn consumers_with_nothing_to_consume_are_answered_at_their_time() {
     let dir = tempfile::tempdir().unwrap();
     let thrust = Thrust::serve(dir.path(), &[]);
     let (address, pid) = (thrust.broker().to_string(), thrust.pid().to_string());
-    let output = Command::new(env!("CARGO_BIN_EXE_thrust"))
-        .args(["bench", "idle", &address, "--conns", "30", "--suspend", "0.5", "--heartbeat", "1"])
-        .args(["--warmup", "0.5", "--secs", "1.5", "--json", "--pid", &pid])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let crowd = ["idle", &address, "--conns", "30", "--suspend", "0.5", "--heartbeat", "1"];
+    let report = json(&crowd, &["--warmup", "0.5", "--secs", "1.5", "--json", "--pid", &pid]);
     let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("no {name} in {report}"));
     assert!(number("pulls") > 0.0 && number("heartbeats") > 0.0, "{report}");
     assert_eq!((number("unexpected"), number("consumers")), (0.0, 30.0), "{report}");

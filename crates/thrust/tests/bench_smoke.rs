@@ -1,67 +1,50 @@
 //! The load generator against its own echo: that it runs and prints, never how fast it is.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+mod process;
 
+use assert_cmd::assert::Assert;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
+use process::{Thrust, printed, thrust};
 use serde_json::Value;
 
 struct Echo {
-    child: Child,
+    process: Thrust,
     addr: String,
 }
 
 impl Echo {
     fn start() -> Echo {
         // It ends by itself should this test die before it can end it.
-        let mut child =
-            thrust(&["echo", "--port", "0", "--secs", "60"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let process = Thrust::start(&["bench", "echo", "--port", "0", "--secs", "60"]);
+        let line = &process.ready.line;
         let addr =
             line.split_whitespace().nth(3).unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
-        Echo { child, addr }
+        Echo { process, addr }
     }
 }
 
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn thrust(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
-    command.arg("bench").args(args);
-    command
-}
-
-fn send(addr: &str, more: &[&str]) -> Output {
-    thrust(&["send", addr, "--secs", "1", "--warmup", "0.2"]).args(more).output().unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
+fn send(addr: &str, more: &[&str]) -> Assert {
+    thrust(&["bench", "send", addr, "--secs", "1", "--warmup", "0.2"]).args(more).assert()
 }
 
 #[test]
 fn a_block_tells_rate_latency_and_cost() {
     let echo = Echo::start();
-    let pid = echo.child.id().to_string();
+    let pid = echo.process.pid().to_string();
     let pids: &[&str] = if cfg!(target_os = "linux") { &["--pid", &pid] } else { &[] };
-    let text = printed(&send(&echo.addr, pids));
+    let mut told = send(&echo.addr, pids).success();
     for part in ["msg/s", "p50", "p99.9", "max", "generator", "errors     none"] {
-        assert!(text.contains(part), "{part} is missing in:\n{text}");
+        told = told.stdout(contains(part));
     }
-    assert_eq!(text.contains("CPU per message   "), cfg!(target_os = "linux"), "{text}");
+    told.stdout(contains("CPU per message   ").count(usize::from(cfg!(target_os = "linux"))));
 }
 
 #[test]
 fn json_counts_what_was_asked_for() {
     let echo = Echo::start();
-    let text = printed(&send(&echo.addr, &["--rate", "2000", "--json", "--binary", "--conns", "3"]));
+    let done = send(&echo.addr, &["--rate", "2000", "--json", "--binary", "--conns", "3"]).success();
+    let text = printed(&done);
     let report: Value = serde_json::from_str(&text).unwrap();
     let server = &report["servers"][0];
     assert_eq!(report["rate_asked"], 2000);
@@ -75,11 +58,9 @@ fn json_counts_what_was_asked_for() {
 #[test]
 fn batches_count_their_messages_and_two_servers_make_a_row() {
     let echo = Echo::start();
-    let text = printed(&send(
-        &echo.addr,
-        &["--batch", "8", "--compare", &echo.addr, "--rounds", "1", "--row", "name"],
-    ));
-    assert!(text.starts_with("| name | ") && text.lines().count() == 1, "{text}");
+    let two = ["--batch", "8", "--compare", &echo.addr, "--rounds", "1", "--row", "name"];
+    let row = starts_with("| name | ").and(contains("\n").count(1));
+    send(&echo.addr, &two).success().stdout(row);
 }
 
 #[test]
@@ -93,8 +74,8 @@ fn measured_points_become_a_picture_of_each_curve() {
     ];
     std::fs::write(&table, [&[head], &rows[..]].concat().join("\n")).unwrap();
     let (table, pictures) = (table.to_str().unwrap(), dir.path().join("pictures"));
-    let text = printed(&thrust(&["draw", table, "--dir", pictures.to_str().unwrap()]).output().unwrap());
-    assert_eq!(text.lines().count(), 2, "{text}");
+    let drawn = thrust(&["bench", "draw", table, "--dir", pictures.to_str().unwrap()]).assert().success();
+    drawn.stdout(contains("\n").count(2));
     for curve in ["size", "topics"] {
         let svg = std::fs::read_to_string(pictures.join(format!("{curve}.svg"))).unwrap();
         assert!(svg.starts_with("<svg"), "{svg}");
@@ -103,8 +84,6 @@ fn measured_points_become_a_picture_of_each_curve() {
 
 #[test]
 fn nobody_listening_is_said_with_a_remedy() {
-    let output = send("127.0.0.1:1", &[]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("cannot connect to 127.0.0.1:1") && text.contains("thrust serve"), "{text}");
+    let told = contains("cannot connect to 127.0.0.1:1").and(contains("thrust serve"));
+    send("127.0.0.1:1", &[]).code(1).stderr(told);
 }

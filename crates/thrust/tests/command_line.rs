@@ -23,9 +23,10 @@ mod command_line {
 
     use std::path::Path;
 
+    use assert_cmd::assert::Assert;
     use serde_json::Value;
 
-    use crate::process::{Thrust, run_to_end, run_to_end_with};
+    use crate::process::{Thrust, printed, thrust};
 
     /// A server, and the commands that speak to it.
     pub struct Server {
@@ -33,14 +34,6 @@ mod command_line {
         pub names: String,
         pub broker: String,
         pub dir: tempfile::TempDir,
-    }
-
-    /// What a command did.
-    #[derive(Debug)]
-    pub struct Done {
-        pub code: Option<i32>,
-        pub out: String,
-        pub err: String,
     }
 
     impl Server {
@@ -63,21 +56,19 @@ mod command_line {
             Server { names, broker, _thrust: thrust, dir }
         }
 
-        pub fn run(&self, args: &[&str]) -> Done {
+        /// A command on this server, run to its end.
+        pub fn run(&self, args: &[&str]) -> Assert {
             run(&[args, &["-n", &self.names]].concat())
         }
 
         /// A command that finds the server through contexts, which are kept in the server's directory.
-        pub fn runs_by_context(&self, args: &[&str]) -> Done {
-            let (code, out, err) = run_to_end_with(args, &[("XDG_CONFIG_HOME", &text(self.dir.path()))]);
-            Done { code, out, err: err.join("\n") }
+        pub fn runs_by_context(&self, args: &[&str]) -> Assert {
+            thrust(args).env("XDG_CONFIG_HOME", self.dir.path()).assert()
         }
 
         /// A command that must succeed; gives what it prints.
         pub fn prints(&self, args: &[&str]) -> String {
-            let done = self.run(args);
-            assert_eq!(done.code, Some(0), "{done:?}");
-            done.out
+            printed(&self.run(args).success())
         }
 
         /// The same with `--json`.
@@ -94,9 +85,9 @@ mod command_line {
         }
     }
 
-    pub fn run(args: &[&str]) -> Done {
-        let (code, out, err) = run_to_end(args);
-        Done { code, out, err: err.join("\n") }
+    /// A command that needs no server, or names one, run to its end.
+    pub fn run(args: &[&str]) -> Assert {
+        thrust(args).assert()
     }
 
     fn text(path: &Path) -> String {

@@ -5,13 +5,13 @@ mod process;
 use std::net::TcpListener;
 use std::path::Path;
 
-use process::{Socket, Thrust, run_to_end};
+use process::{Socket, Thrust, said, thrust};
 
 /// Runs into a refusal: exit code 1, nothing on stdout, one line of ours on stderr, which has all of `words`.
 fn refuses(args: &[&str], words: &[&str]) {
-    let (code, out, err) = run_to_end(args);
+    let done = thrust(args).assert().code(1).stdout("");
+    let err: Vec<String> = said(&done).lines().map(str::to_owned).collect();
     let ours: Vec<_> = err.iter().filter(|line| line.starts_with("thrust: ")).collect();
-    assert_eq!((code, out.as_str()), (Some(1), ""), "{args:?}: {err:?}");
     assert_eq!(ours.len(), 1, "{args:?}: {err:?}");
     assert_eq!(err.last(), Some(ours[0]), "the reason comes last: {err:?}");
     // What is not ours is the log, each line with its time.

@@ -5,7 +5,8 @@ mod process;
 use std::fs;
 use std::path::Path;
 
-use process::{Socket, Thrust, run_to_end};
+use predicates::str::contains;
+use process::{Socket, Thrust, printed, said, thrust};
 use serde_json::Value;
 
 /// Small files, so that tests are quick.
@@ -33,8 +34,8 @@ fn data(dir: &tempfile::TempDir) -> std::path::PathBuf {
 
 fn store(command: &str, data: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let args = [&["store", command, data.to_str().unwrap()][..], &SIZES, more].concat();
-    let (code, out, err) = run_to_end(&args);
-    (code, out, err.join("\n"))
+    let done = thrust(&args).assert();
+    (done.get_output().status.code(), printed(&done), said(&done))
 }
 
 /// Runs a command that prints JSON.
@@ -91,14 +92,10 @@ fn sizes_come_from_the_files_or_from_a_broker_conf() {
         ),
     )
     .unwrap();
-    let (code, out, err) = run_to_end(&["store", "verify", "-c", conf.to_str().unwrap()]);
-    assert_eq!(code, Some(0), "{out} {err:?}");
+    thrust(&["store", "verify", "-c", conf.to_str().unwrap()]).assert().success();
     // Without any word on sizes those of the index stay unknown, and only those.
-    let (code, out, _) = run_to_end(&["store", "verify", path]);
-    assert!(
-        code == Some(1) && out.contains("give the right maxHashSlotNum") && out.contains("1 findings"),
-        "{out}"
-    );
+    let verified = thrust(&["store", "verify", path]).assert().code(1);
+    verified.stdout(contains("give the right maxHashSlotNum")).stdout(contains("1 findings"));
 }
 
 #[test]
@@ -175,8 +172,7 @@ fn what_is_no_store_or_in_use_is_refused() {
         assert!(err.contains("in use by another broker") && err.contains("stop that one"), "{err}");
         let (code, _, err) = store(command, &dir.path().join("nowhere"), &[]);
         assert!(code == Some(2) && err.contains("is no store"), "{err}");
-        let (code, _, err) = run_to_end(&["store", command]);
-        assert!(code == Some(2) && err.join(" ").contains("give its directory"), "{err:?}");
+        thrust(&["store", command]).assert().code(2).stderr(contains("give its directory"));
     }
     broker.stop();
 }

@@ -239,12 +239,17 @@ fn printed(message: &Received, form: Form, times: &Times) -> Vec<u8> {
     }
 }
 
-/// A message for machines. A body that is no text is given as hexadecimal digits.
-pub fn message_json(message: &Received) -> Value {
-    let (body, encoding) = match std::str::from_utf8(&message.body) {
+/// A body for machines, and how it is written: text, or hexadecimal digits where it is none.
+pub fn body_text(body: &[u8]) -> (String, &'static str) {
+    match std::str::from_utf8(body) {
         Ok(text) => (text.to_owned(), "utf-8"),
-        Err(_) => (message.body.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
-    };
+        Err(_) => (body.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
+    }
+}
+
+/// A message for machines.
+pub fn message_json(message: &Received) -> Value {
+    let (body, encoding) = body_text(&message.body);
     let properties = message.properties().map(|(name, value)| (name.to_owned(), Value::from(value)));
     json!({
         "topic": message.topic(),

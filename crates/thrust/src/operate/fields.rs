@@ -132,6 +132,51 @@ const BENCH: [Field; 25] = [
     ("ratio.server_resident", "Likewise"),
 ];
 
+const IDLE: [Field; 14] = [
+    ("work", "`idle`"),
+    ("topic", "The topic that nobody sends to"),
+    ("queues", "Its queues"),
+    ("consumers", "Consumers that wait"),
+    ("suspend_seconds", "Seconds that each pull waits at the broker"),
+    ("heartbeat_seconds", "Seconds between two heartbeats of a consumer"),
+    ("seconds", "Seconds that were measured"),
+    ("warmup_seconds", "Seconds before that"),
+    ("pulls", "Pulls that were answered at their time"),
+    ("heartbeats", "Heartbeats that were answered"),
+    ("unexpected", "Answers with an error, or before their time"),
+    ("server_cpu_percent", "CPU time of the server, percent of a core; null without `--pid`"),
+    ("server_resident_bytes_per_consumer", "Its memory at the end, shared out; null without `--pid`"),
+    ("server_anonymous_bytes_per_consumer", "The part of it that is no file; null without `--pid`"),
+];
+
+/// What `store inspect --offset` prints.
+const RECORD: [Field; 24] = [
+    ("physicalOffset", "With `--offset`: position in the log"),
+    ("next", "Where the log goes on if the segment ends here; then nothing else is printed"),
+    ("error", "Why no record begins here; then nothing else is printed"),
+    ("totalSize", "Bytes of the record"),
+    ("magic", "What marks a record, hexadecimal"),
+    ("bodyCrc", "CRC of the body as it is written, hexadecimal"),
+    ("bodyCrcError", "What the body gives instead; null where it agrees"),
+    ("recordCrc", "CRC of the whole record: `agrees`, `none`, or what is wrong"),
+    ("queueId", "Number of its queue"),
+    ("queueOffset", "Position in the queue"),
+    ("flag", "The application's number"),
+    ("sysFlag", "Bits of the protocol"),
+    ("bornMs", "Producer's clock, Unix milliseconds"),
+    ("bornHost", "Address of the producer"),
+    ("storedMs", "Broker's clock, Unix milliseconds"),
+    ("storeHost", "Address of the broker"),
+    ("reconsumeTimes", "Failures so far"),
+    ("preparedTransactionOffset", "Where its half message is, in the log or in its queue"),
+    ("topic", "Topic it is stored in"),
+    ("properties.*", "Properties of the application and of the protocol"),
+    ("offsetId", "Its offset id"),
+    ("bodyLength", "Bytes of the body"),
+    ("body", "The body: text, or hexadecimal digits"),
+    ("bodyEncoding", "`utf-8` or `hex`"),
+];
+
 const FINDINGS: [Field; 6] = [
     ("counts.*", "Findings by area"),
     ("findings[].area", "`log`, `queue`, `index`, `checkpoint` and the like"),
@@ -242,6 +287,12 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
         "message resend" => [
             own(&[("resent", "Unique key of the message that was sent again"), ("topic", "Topic of the copy")]),
             own(&RECEIPT),
+            own(&[
+                ("group", "With `--group`, which makes no copy: the group that was handed the message"),
+                ("result", "What the group made of it, as `CR_SUCCESS`"),
+                ("remark", "What it said, or null"),
+                ("spentMs", "Milliseconds it took"),
+            ]),
         ]
         .concat(),
         "cluster list" => below("[].", &MEMBER),
@@ -334,14 +385,15 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
         ]
         .concat(),
         "consume" => own(&MESSAGE),
-        // All of its commands but the echo print the same.
+        "bench idle" => own(&IDLE),
+        // The other works print the same.
         "bench" => {
             let medians = below("servers[].median.", &FIGURES);
             [own(&BENCH), medians, below("servers[].rounds[].", &FIGURES)].concat()
         }
         "store inspect" => [
             own(&[
-                ("storePathRootDir", "The store; `--topic` prints a list of entries instead, `--offset` a record"),
+                ("storePathRootDir", "The store; `--topic` prints a list of entries instead, `--offset` a record: below"),
                 ("mappedFileSizeCommitLog", "Bytes of a segment"),
                 ("clean", "Whether its broker was stopped cleanly"),
                 ("segments[].*", "`base`, `bytes`, `used`, `records`, `firstStoreTimestamp`, `lastStoreTimestamp`"),
@@ -360,10 +412,12 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
                 ("[].size", "Bytes of the record"),
                 ("[].tagsCode", "Hash of the tag"),
                 ("[].extPosition", "Place in the extension file, or null"),
-                ("[].stored", "When it was stored"),
+                ("[].stored", "When it was stored, or why that is not known"),
+                ("[].storedMs", "The same in Unix milliseconds, or null"),
                 ("[].keys", "Keys of the message"),
                 ("[].tags", "Its tag"),
             ]),
+            own(&RECORD),
         ]
         .concat(),
         "store verify" => [

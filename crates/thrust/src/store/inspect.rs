@@ -219,11 +219,17 @@ fn show_record(files: &StoreFiles, offset: u64, json: bool) -> Result<Verdict, C
     let bytes = match files.look_at(offset)? {
         Found::Record(bytes) => bytes,
         Found::Blank { next } => {
-            tell!("at {offset} the segment ends; the log goes on at {next}");
+            match json {
+                true => tell!("{:#}", json!({ "physicalOffset": offset, "next": next })),
+                false => tell!("at {offset} the segment ends; the log goes on at {next}"),
+            }
             return Ok(Verdict::Sound);
         }
         Found::Bad(reason) => {
-            tell!("at {offset} begins no record: {reason}");
+            match json {
+                true => tell!("{:#}", json!({ "physicalOffset": offset, "error": reason })),
+                false => tell!("at {offset} begins no record: {reason}"),
+            }
             return Ok(Verdict::Findings);
         }
         Found::Nothing => {
@@ -231,12 +237,10 @@ fn show_record(files: &StoreFiles, offset: u64, json: bool) -> Result<Verdict, C
         }
     };
     let record = Record::parse(&bytes).map_err(|error| CommandError::Arguments(error.to_string()))?;
-    let fields = record_fields(&record);
     if json {
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
-        tell!("{:#}", Value::Object(fields.collect()));
+        tell!("{:#}", record_json(&record));
     } else {
-        for (name, value) in fields {
+        for (name, value) in record_fields(&record) {
             match value {
                 Value::String(text) => tell!("{name:<26} {text}"),
                 Value::Object(entries) => entries.iter().for_each(|(key, value)| {
@@ -251,20 +255,60 @@ fn show_record(files: &StoreFiles, offset: u64, json: bool) -> Result<Verdict, C
     Ok(if sound { Verdict::Sound } else { Verdict::Findings })
 }
 
-/// All fields with Java's names, in the order in which they stand in the record.
-fn record_fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
+fn offset_id(record: &Record<'_>) -> String {
     let mut id = Vec::new();
     OffsetId { store_host: record.store_host, offset: record.physical_offset as u64 }.write(&mut id);
-    let state = |result: Result<(), wire::record::RecordError>| match result {
-        Ok(()) => "agrees".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let prop_crc = if prop_crc::is_sealed(record.bytes) {
-        state(prop_crc::verify(record.bytes))
-    } else {
-        "none".to_owned()
-    };
-    let properties = properties::iter(record.properties).map(|(name, value)| (name.to_owned(), json!(value)));
+    String::from_utf8_lossy(&id).into_owned()
+}
+
+fn state(result: Result<(), wire::record::RecordError>) -> String {
+    result.map_or_else(|error| error.to_string(), |()| "agrees".to_owned())
+}
+
+/// Whether the CRC of the whole record agrees, if it has one.
+fn record_crc(record: &Record<'_>) -> String {
+    match prop_crc::is_sealed(record.bytes) {
+        true => state(prop_crc::verify(record.bytes)),
+        false => "none".to_owned(),
+    }
+}
+
+fn record_properties(record: &Record<'_>) -> Value {
+    let all = properties::iter(record.properties).map(|(name, value)| (name.to_owned(), json!(value)));
+    Value::Object(all.collect())
+}
+
+/// A record for machines.
+fn record_json(record: &Record<'_>) -> Value {
+    let (body, encoding) = crate::operate::body_text(record.body);
+    json!({
+        "physicalOffset": record.physical_offset,
+        "totalSize": record.bytes.len(),
+        "magic": format!("{:08x}", record.magic),
+        "bodyCrc": format!("{:08x}", record.body_crc),
+        "bodyCrcError": record.verify_crc().err().map(|error| error.to_string()),
+        "recordCrc": record_crc(record),
+        "queueId": record.queue_id,
+        "queueOffset": record.queue_offset,
+        "flag": record.flag,
+        "sysFlag": record.sys_flag,
+        "bornMs": record.born_timestamp,
+        "bornHost": record.born_host.to_string(),
+        "storedMs": record.store_timestamp,
+        "storeHost": record.store_host.to_string(),
+        "reconsumeTimes": record.reconsume_times,
+        "preparedTransactionOffset": record.prepared_transaction_offset,
+        "topic": record.topic,
+        "properties": record_properties(record),
+        "offsetId": offset_id(record),
+        "bodyLength": record.body.len(),
+        "body": body,
+        "bodyEncoding": encoding,
+    })
+}
+
+/// All fields with Java's names, in the order in which they stand in the record.
+fn record_fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
     let shown = &record.body[..record.body.len().min(SHOWN_BYTES)];
     vec![
         ("totalSize", json!(record.bytes.len())),
@@ -282,9 +326,9 @@ fn record_fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
         ("reconsumeTimes", json!(record.reconsume_times)),
         ("preparedTransactionOffset", json!(record.prepared_transaction_offset)),
         ("topic", json!(record.topic)),
-        ("properties", Value::Object(properties.collect())),
-        ("CRC of the whole record", json!(prop_crc)),
-        ("offsetMsgId", json!(String::from_utf8_lossy(&id))),
+        ("properties", record_properties(record)),
+        ("CRC of the whole record", json!(record_crc(record))),
+        ("offsetMsgId", json!(offset_id(record))),
         ("bodyLength", json!(record.body.len())),
         ("body", json!(printable(shown))),
     ]
@@ -321,14 +365,15 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
     for id in ids {
         for (number, entry) in files.entries(topic, id, args.from, args.count)?.unwrap_or_default() {
             let described = entry.map(|entry| describe(files, &entry)).transpose()?;
-            let [stored, keys, tags] =
-                described.unwrap_or_else(|| ["empty".into(), String::new(), String::new()]);
+            let Described { stored_ms, stored, keys, tags } =
+                described.unwrap_or_else(|| Described::nothing("empty"));
             let QueueEntry { physical_offset, size, tags_code } =
                 entry.unwrap_or(QueueEntry { physical_offset: 0, size: 0, tags_code: 0 });
             let extension = entry.and_then(|entry| entry.extension_position());
             rows.push(json!({
                 "queueId": id, "queueOffset": number, "physicalOffset": physical_offset, "size": size,
-                "tagsCode": tags_code, "extPosition": extension, "stored": stored, "keys": keys, "tags": tags,
+                "tagsCode": tags_code, "extPosition": extension, "stored": stored, "storedMs": stored_ms,
+                "keys": keys, "tags": tags,
             }));
             table.row([
                 id.to_string(),
@@ -350,19 +395,36 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
     Ok(Verdict::Sound)
 }
 
-/// Store time, keys and tags of the record that an entry leads to.
-fn describe(files: &StoreFiles, entry: &QueueEntry) -> Result<[String; 3], CommandError> {
+/// The record that an entry leads to.
+struct Described {
+    stored_ms: Option<i64>,
+    /// When it was stored, or why that is not known.
+    stored: String,
+    keys: String,
+    tags: String,
+}
+
+impl Described {
+    fn nothing(why: &str) -> Described {
+        Described { stored_ms: None, stored: why.to_owned(), keys: String::new(), tags: String::new() }
+    }
+}
+
+fn describe(files: &StoreFiles, entry: &QueueEntry) -> Result<Described, CommandError> {
     if entry.physical_offset == 0 && entry.size == i32::MAX as u32 {
-        return Ok(["filler".into(), String::new(), String::new()]);
+        return Ok(Described::nothing("filler"));
     }
     let Found::Record(bytes) = files.look_at(entry.physical_offset)? else {
-        return Ok(["no record".into(), String::new(), String::new()]);
+        return Ok(Described::nothing("no record"));
     };
-    let Ok(record) = Record::parse(&bytes) else {
-        return Ok(["no record".into(), String::new(), String::new()]);
-    };
+    let Ok(record) = Record::parse(&bytes) else { return Ok(Described::nothing("no record")) };
     let property = |name| record.property(name).unwrap_or_default().to_owned();
-    Ok([time(record.store_timestamp), property(properties::KEYS), property(properties::TAGS)])
+    Ok(Described {
+        stored_ms: Some(record.store_timestamp),
+        stored: time(record.store_timestamp),
+        keys: property(properties::KEYS),
+        tags: property(properties::TAGS),
+    })
 }
 
 #[cfg(test)]

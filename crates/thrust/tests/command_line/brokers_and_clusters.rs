@@ -1,5 +1,7 @@
 //! `thrust cluster`, `thrust broker config` and `thrust broker status`.
 
+use predicates::str::contains;
+
 use super::{Server, cells};
 
 #[test]
@@ -31,10 +33,6 @@ fn a_setting_of_a_running_broker_is_changed_and_the_change_is_shown() {
     assert!(same.contains("nothing changes"), "{same}");
 
     let unknown = server.run(&["broker", "config", "set", "fileReservedTme=1"]);
-    assert!(
-        unknown.code == Some(2) && unknown.err.contains("did you mean \"fileReservedTime\"?"),
-        "{unknown:?}"
-    );
-    let nobody = server.run(&["broker", "config", "get", "-b", "nobody"]);
-    assert_eq!(nobody.code, Some(3), "{nobody:?}");
+    unknown.code(2).stderr(contains("did you mean \"fileReservedTime\"?"));
+    server.run(&["broker", "config", "get", "-b", "nobody"]).code(3);
 }

@@ -1,8 +1,12 @@
 //! `thrust doctor` and `thrust explain`, `thrust message track` and `resend`: what is wrong, why, and what to do.
 
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use predicates::str::contains;
 use serde_json::Value;
 
 use super::{Server, run};
+use crate::process::printed;
 
 /// Findings of a check that are no `ok`: what and remedy.
 fn findings(report: &Value, check: &str) -> Vec<(String, String)> {
@@ -14,7 +18,8 @@ fn findings(report: &Value, check: &str) -> Vec<(String, String)> {
 
 fn doctor(server: &Server, more: &[&str]) -> (i32, Value) {
     let done = server.run(&[&["doctor", "--json"][..], more].concat());
-    (done.code.unwrap(), serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}")))
+    let report = serde_json::from_str(&printed(&done)).unwrap_or_else(|error| panic!("{error}: {done}"));
+    (done.get_output().status.code().unwrap(), report)
 }
 
 fn billing_is_behind(server: &Server) {
@@ -36,8 +41,14 @@ fn a_healthy_cluster_has_no_findings_but_perhaps_of_its_disk() {
             "{check}"
         );
     }
-    let told = server.run(&["doctor"]);
-    assert!(told.out.contains("ok       clock       "), "{}", told.out);
+    server.run(&["doctor"]).stdout(contains("ok       clock       "));
+    // The broker runs here: its disk and limits are looked at without being named.
+    let checks = |more: &[&str]| {
+        let (_, report) = doctor(&server, more);
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().filter(|finding| matches!(finding["check"].as_str(), Some("disk" | "files"))).count()
+    };
+    assert_eq!([checks(&[]), checks(&["--remote"])], [3, 0]);
 }
 
 #[test]
@@ -62,12 +73,63 @@ fn what_is_wrong_is_told_with_a_remedy_and_an_exit_code_for_monitoring() {
     assert!(findings(&report, "group")[0].1.contains("--consume allow"));
 
     let names = format!("{};127.0.0.1:1", server.names);
-    let half = run(&["doctor", "-n", &names, "--json"]);
-    assert_eq!(half.code, Some(2), "{half:?}");
-    let report: Value = serde_json::from_str(&half.out).unwrap();
+    let half = run(&["doctor", "-n", &names, "--json"]).code(2);
+    let report: Value = serde_json::from_str(&printed(&half)).unwrap();
     assert!(findings(&report, "nameserver")[0].0.starts_with("127.0.0.1:1 does not answer"));
     assert_eq!(report["level"], "error");
-    assert_eq!(run(&["doctor", "-n", "127.0.0.1:1"]).code, Some(2));
+    run(&["doctor", "-n", "127.0.0.1:1"]).code(2);
+}
+
+#[test]
+fn a_broker_is_asked_at_its_fast_port_too() {
+    let (server, port) = with_ports(&[]);
+    let (_, report) = doctor(&server, &["--remote"]);
+    assert_eq!(findings(&report, "broker"), []);
+    let fast = format!("answers at its fast port too, 127.0.0.1:{}", port - 2);
+    assert!(report.to_string().contains(&fast), "{report}");
+}
+
+#[test]
+fn a_fast_port_that_is_closed_is_told() {
+    // Clients are told an address at which a door is open for the main port alone.
+    let (server, port) = with_ports(&["--advertise", "127.0.0.2"]);
+    open_door(port);
+    let (code, report) = doctor(&server, &["--remote"]);
+    let (what, remedy) = findings(&report, "broker").remove(0);
+    assert!(what.contains(&format!("does not answer at its fast port 127.0.0.2:{}", port - 2)), "{what}");
+    assert!(remedy.contains("sendMessageWithVIPChannel") && code >= 1, "{remedy}");
+}
+
+/// A broker whose port is named, as those of people are, so that it has its fast port too.
+fn with_ports(more: &[&str]) -> (Server, u16) {
+    // Tests of other processes take ports that the system gives, which are higher.
+    for port in (20_000..30_000).step_by(7).skip(std::process::id() as usize % 1_000) {
+        let is_free = |ip, port| TcpListener::bind((ip, port)).is_ok();
+        if is_free("127.0.0.1", port) && is_free("127.0.0.1", port - 2) && is_free("127.0.0.2", port) {
+            let named = ["--broker-port", &port.to_string()];
+            return (Server::start_as(&[&named[..], more].concat()), port);
+        }
+    }
+    panic!("no port is free");
+}
+
+/// Lets connections to another loopback address through to the first.
+fn open_door(port: u16) {
+    let door = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    let copy = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            // It ends with an error when one of them is gone, which is as good an end.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        })
+    };
+    std::thread::spawn(move || {
+        for outside in door.incoming().map_while(Result::ok) {
+            let inside = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            copy(outside.try_clone().unwrap(), inside.try_clone().unwrap());
+            copy(inside, outside);
+        }
+    });
 }
 
 #[test]
@@ -88,8 +150,7 @@ fn a_group_that_is_behind_is_explained() {
             .prints(&["explain", "group", "billing"])
             .contains("thrust group update billing --consume allow")
     );
-    let wrong = server.run(&["explain", "group", "biling"]);
-    assert!(wrong.code == Some(3) && wrong.err.contains("did you mean \"billing\""), "{wrong:?}");
+    server.run(&["explain", "group", "biling"]).code(3).stderr(contains("did you mean \"billing\""));
     let topic = server.prints(&["explain", "topic", "orders"]);
     assert!(topic.contains("It is read by 1 group: billing (nobody online, 2 messages behind)."), "{topic}");
 }
@@ -117,7 +178,7 @@ fn a_message_is_followed_through_its_groups() {
     let story = server.prints(&["explain", "message", last]);
     assert!(story.contains("Group billing (nobody online) has not come to it: it stands at 1."), "{story}");
     assert!(server.prints(&["explain", "message", id]).contains("has read past it"));
-    assert_eq!(server.run(&["explain", "message", "nothing"]).code, Some(3));
+    server.run(&["explain", "message", "nothing"]).code(3);
 }
 
 #[test]
@@ -140,11 +201,10 @@ fn a_message_is_sent_once_more() {
     server.prints(&["produce", "-t", "orders", "-k", "twice", "d", "e"]);
     let last = server.json(&["message", "show", "-t", "orders", "-q", "0", "-o", "2"]);
     let id = last["offsetId"].as_str().unwrap();
-    let asked = server.run(&["message", "resend", id]);
-    assert!(asked.code == Some(2) && asked.err.contains("add --yes"), "{asked:?}");
+    server.run(&["message", "resend", id]).code(2).stderr(contains("add --yes"));
     let two = server.json(&["message", "find", "twice"])["messages"].as_array().unwrap().len();
-    let which = server.run(&["message", "resend", "twice"]);
-    assert!(two == 2 && which.code == Some(2) && which.err.contains("that of 2 messages"), "{which:?}");
+    assert_eq!(two, 2);
+    server.run(&["message", "resend", "twice"]).code(2).stderr(contains("that of 2 messages"));
     let sent = server.json(&["message", "resend", id, "--to", "copies", "--yes"]);
     assert_eq!((&sent["topic"], &sent["resent"]), (&"copies".into(), &last["messageId"]));
     let copy = server.json(&["message", "show", sent["messageId"].as_str().unwrap()]);
@@ -152,6 +212,6 @@ fn a_message_is_sent_once_more() {
         assert_eq!(copy[same], last[same], "{same}");
     }
     assert_ne!(copy["messageId"], last["messageId"]);
-    let nobody = server.run(&["message", "resend", id, "--group", "billing"]);
-    assert_eq!(nobody.code, Some(1), "nobody of the group is online: {nobody:?}");
+    // Nobody of the group is online.
+    server.run(&["message", "resend", id, "--group", "billing"]).code(3);
 }

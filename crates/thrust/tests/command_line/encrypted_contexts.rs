@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use assert_cmd::assert::Assert;
+use predicates::str::contains;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -13,8 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Done, Server};
-use crate::process::run_to_end_with;
+use super::Server;
+use crate::process::{printed, thrust};
 
 /// Where the doors are: another loopback address than the servers', with the same ports.
 const DOORS: &str = "127.0.0.2";
@@ -52,20 +54,16 @@ impl Guarded {
     }
 
     /// Commands find the server with contexts, or with what the environment says.
-    fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Done {
-        let home = self.server.dir.path().to_str().unwrap();
-        let (code, out, err) = run_to_end_with(args, &[&[("XDG_CONFIG_HOME", home)], more].concat());
-        Done { code, out, err: err.join("\n") }
+    fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Assert {
+        thrust(args).env("XDG_CONFIG_HOME", self.server.dir.path()).envs(more.iter().copied()).assert()
     }
 
-    fn run(&self, args: &[&str]) -> Done {
+    fn run(&self, args: &[&str]) -> Assert {
         self.run_with(args, &[])
     }
 
     fn prints(&self, args: &[&str]) -> String {
-        let done = self.run(args);
-        assert_eq!(done.code, Some(0), "{done:?}");
-        done.out
+        printed(&self.run(args).success())
     }
 
     /// Adds a context of this name with these arguments.
@@ -118,18 +116,16 @@ fn commands_of_a_context_with_authorities_are_encrypted() {
     guarded.prints(&["produce", "-t", "orders", "order 7"]);
     let read = guarded.prints(&["consume", "-t", "orders", "-g", "g", "--until-end", "--format", "raw"]);
     assert_eq!(read, "order 7");
-    let shown = guarded.prints(&["context", "show"]);
-    assert!(shown.contains("authority.pem, servers are brokers.example"), "{shown}");
+    guarded.run(&["context", "show"]).stdout(contains("authority.pem, servers are brokers.example"));
 
     guarded.add("strangers", &["--tls-ca", &path("stranger.pem"), "--tls-server-name", "brokers.example"]);
     let stranger = guarded.run(&["topic", "list", "--context", "strangers"]);
-    assert!(stranger.code == Some(4) && stranger.err.contains("UnknownIssuer"), "{stranger:?}");
+    stranger.code(4).stderr(contains("UnknownIssuer"));
     // The certificate is for another address than that of the door.
     guarded.add("nameless", &["--tls-ca", &path("authority.pem")]);
-    let nameless = guarded.run(&["topic", "list", "--context", "nameless"]);
-    assert!(nameless.code == Some(4) && nameless.err.contains(DOORS), "{nameless:?}");
-    let bench = guarded.run(&["bench", "send", "--secs", "1"]);
-    assert!(bench.code == Some(1) && bench.err.contains("does not encrypt"), "{bench:?}");
+    guarded.run(&["topic", "list", "--context", "nameless"]).code(4).stderr(contains(DOORS));
+    // The bench never speaks in plain to servers of a context that is to be encrypted.
+    guarded.run(&["bench", "send", "--secs", "1"]).code(1).stderr(contains("does not encrypt"));
 }
 
 #[test]
@@ -138,12 +134,10 @@ fn the_environment_can_say_whom_to_trust() {
     let (ca, name) = (path("authority.pem"), "brokers.example");
     let names = guarded.names.as_str();
     let trust = [("THRUST_TLS_CA", ca.as_str()), ("THRUST_TLS_SERVER_NAME", name), ("NAMESRV_ADDR", names)];
-    let list = guarded.run_with(&["cluster", "list"], &trust);
-    assert!(list.code == Some(0) && list.out.contains(DOORS), "{list:?}");
-    let habit = guarded.run_with(&["mqadmin", "clusterList"], &trust);
-    assert!(habit.code == Some(0) && habit.out.contains(DOORS), "{habit:?}");
+    guarded.run_with(&["cluster", "list"], &trust).success().stdout(contains(DOORS));
+    guarded.run_with(&["mqadmin", "clusterList"], &trust).success().stdout(contains(DOORS));
     let half = guarded.run_with(&["cluster", "list"], &[("THRUST_TLS_KEY", "client.key")]);
-    assert!(half.code == Some(2) && half.err.contains("without THRUST_TLS_CA"), "{half:?}");
+    half.code(2).stderr(contains("without THRUST_TLS_CA"));
 }
 
 #[test]
@@ -154,9 +148,8 @@ fn a_server_that_asks_who_its_clients_are_is_told() {
     guarded.add("known", &[&trust[..], &["--tls-certificate", &chain, "--tls-key", &key]].concat());
     guarded.prints(&["topic", "list", "--context", "known"]);
     guarded.add("unknown", &trust);
-    assert_eq!(guarded.run(&["topic", "list", "--context", "unknown"]).code, Some(4));
+    guarded.run(&["topic", "list", "--context", "unknown"]).code(4);
     let missing = guarded.run(&["context", "add", "x", "-n", "a:1", "--tls-ca", "nowhere.pem"]);
-    assert!(missing.code == Some(2) && missing.err.contains("nowhere.pem"), "{missing:?}");
-    let half = guarded.run(&["context", "add", "x", "-n", "a:1", "--tls-certificate", &chain]);
-    assert_eq!(half.code, Some(2), "{half:?}");
+    missing.code(2).stderr(contains("nowhere.pem"));
+    guarded.run(&["context", "add", "x", "-n", "a:1", "--tls-certificate", &chain]).code(2);
 }

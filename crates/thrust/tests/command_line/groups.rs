@@ -1,5 +1,7 @@
 //! `thrust group`.
 
+use predicates::str::contains;
+
 use super::{Server, cells};
 
 fn behind(server: &Server) -> i64 {
@@ -22,8 +24,7 @@ fn a_group_is_listed_measured_moved_and_deleted() {
     assert!(server.prints(&["group", "describe", "billing"]).contains("no member is online"));
 
     let reset = ["group", "reset", "billing", "-t", "orders", "--to", "first"];
-    let refused = server.run(&reset);
-    assert!(refused.code == Some(2) && refused.err.contains("from its first message"), "{refused:?}");
+    server.run(&reset).code(2).stderr(contains("from its first message"));
     assert_eq!(behind(&server), 1, "nothing was done");
     let moved = server.json(&[&reset[..], &["--yes"]].concat());
     assert_eq!(moved["queues"][0]["offset"], 0);
@@ -32,8 +33,7 @@ fn a_group_is_listed_measured_moved_and_deleted() {
     assert_eq!(behind(&server), 0);
 
     server.prints(&["group", "delete", "billing", "--yes"]);
-    let gone = server.run(&["group", "describe", "billing"]);
-    assert_eq!(gone.code, Some(3), "{gone:?}");
+    server.run(&["group", "describe", "billing"]).code(3);
 }
 
 #[test]
@@ -42,8 +42,7 @@ fn a_wrong_name_of_a_group_is_answered_with_the_right_one() {
     server.prints(&["topic", "create", "orders", "-q", "1"]);
     server.prints(&["produce", "-t", "orders", "a"]);
     server.prints(&["consume", "-t", "orders", "-g", "billing", "--count", "1"]);
-    let wrong = server.run(&["group", "lag", "biling"]);
-    assert!(wrong.code == Some(3) && wrong.err.contains("(did you mean \"billing\"?)"), "{wrong:?}");
+    server.run(&["group", "lag", "biling"]).code(3).stderr(contains("(did you mean \"billing\"?)"));
 }
 
 #[test]
@@ -51,8 +50,7 @@ fn a_group_is_created_paused_and_let_go_on() {
     let server = Server::start();
     let created = server.json(&["group", "create", "audit", "--retries", "3"]);
     assert_eq!((&created["created"], &created["group"]["retries"]), (&true.into(), &3.into()));
-    let again = server.run(&["group", "create", "audit"]);
-    assert!(again.code == Some(2) && again.err.contains("`thrust group update audit`"), "{again:?}");
+    server.run(&["group", "create", "audit"]).code(2).stderr(contains("`thrust group update audit`"));
 
     let changed = server.prints(&["group", "update", "audit", "--consume", "forbid", "--retries", "5"]);
     let rows: Vec<Vec<&str>> = changed.lines().skip(1).map(|line| cells(line)[1..].to_vec()).collect();
@@ -65,5 +63,5 @@ fn a_group_is_created_paused_and_let_go_on() {
         "{described}"
     );
     let wrong = server.run(&["group", "update", "adit", "--retries", "1"]);
-    assert!(wrong.code == Some(3) && wrong.err.contains("(did you mean \"audit\"?)"), "{wrong:?}");
+    wrong.code(3).stderr(contains("(did you mean \"audit\"?)"));
 }

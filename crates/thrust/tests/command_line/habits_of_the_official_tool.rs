@@ -3,8 +3,11 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
+
 use super::{Server, cells, run};
-use crate::process::{Thrust, run_program, run_to_end_with};
+use crate::process::{Thrust, printed, program, thrust};
 
 /// A link to the binary with this name.
 fn link(directory: &tempfile::TempDir, name: &str) -> PathBuf {
@@ -18,7 +21,7 @@ fn the_page_of_mqadmin_is_what_the_table_gives() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mqadmin.md");
     let page = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
-        page.trim_end() == run(&["mqadmin", "page"]).out.trim_end(),
+        page.trim_end() == printed(&run(&["mqadmin", "page"])),
         "docs/mqadmin.md is not up to date; run `cargo run -p thrust -- mqadmin page > docs/mqadmin.md`"
     );
 }
@@ -54,67 +57,61 @@ fn a_static_topic_is_made_and_made_larger() {
     let temporary = server.dir.path().to_str().unwrap();
     let mqadmin = |line: &str| {
         let words: Vec<&str> = ["mqadmin"].into_iter().chain(line.split(' ')).collect();
-        let surroundings = [("TMPDIR", temporary), ("NAMESRV_ADDR", server.names.as_str())];
-        run_to_end_with(&words, &surroundings)
+        thrust(&words).env("TMPDIR", temporary).env("NAMESRV_ADDR", &server.names).assert()
     };
-    let (code, told, err) = mqadmin("updateStaticTopic -b broker-a -t fixed -qn 2");
-    assert_eq!((code, told.lines().count()), (Some(0), 2), "{told}{err:?}");
+    let told = printed(&mqadmin("updateStaticTopic -b broker-a -t fixed -qn 2").success());
+    assert_eq!(told.lines().count(), 2, "{told}");
     // What was and what shall be is in the files that are named.
     let path = told.lines().last().unwrap().strip_prefix("The new mapping data is written to file ").unwrap();
     let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert!(path.starts_with(temporary) && path.ends_with(".after"), "{path}");
     assert_eq!(file["brokerConfigMap"]["broker-a"]["mappingDetail"]["totalQueues"], 2);
-    let (code, told, err) = mqadmin("updateStaticTopic -c DefaultCluster -t fixed -qn 12");
-    assert_eq!(code, Some(0), "{told}{err:?}");
-    let (_, route, _) = mqadmin("topicRoute -t fixed");
-    assert!(route.contains("\"totalQueues\":12") && route.contains("\t\t9:9,\n\t\t\t\t10:10"), "{route}");
-    let (code, told, err) = mqadmin("remappingStaticTopic -b broker-a -t fixed");
-    assert_eq!(code, Some(0), "{told}{err:?}");
+    mqadmin("updateStaticTopic -c DefaultCluster -t fixed -qn 12").success();
+    let whole = contains("\"totalQueues\":12").and(contains("\t\t9:9,\n\t\t\t\t10:10"));
+    mqadmin("topicRoute -t fixed").stdout(whole);
+    mqadmin("remappingStaticTopic -b broker-a -t fixed").success();
     server.prints(&["produce", "-t", "fixed", "a", "b"]);
 
-    let (code, _, err) = mqadmin("updateStaticTopic -b broker-a -t fixed -qn 3");
-    assert!(code == Some(3) && err[0].contains("Cannot decrease the queue num"), "{code:?} {err:?}");
-    let (code, _, err) = mqadmin("remappingStaticTopic -b broker-b -t fixed");
-    assert!(code == Some(4) && err[0].contains("Can't find addr for broker broker-b"), "{code:?} {err:?}");
+    let fewer = mqadmin("updateStaticTopic -b broker-a -t fixed -qn 3");
+    fewer.code(3).stderr(contains("Cannot decrease the queue num"));
+    let nowhere = mqadmin("remappingStaticTopic -b broker-b -t fixed");
+    nowhere.code(4).stderr(contains("Can't find addr for broker broker-b"));
     server.prints(&["topic", "create", "plain"]);
-    let (code, _, err) = mqadmin("remappingStaticTopic -b broker-a -t plain");
-    assert!(code == Some(3) && err[0].contains("plain is no static topic"), "{code:?} {err:?}");
+    let plain = mqadmin("remappingStaticTopic -b broker-a -t plain");
+    plain.code(3).stderr(contains("plain is no static topic"));
 }
 
 #[test]
 fn what_fails_says_so_with_its_exit_code() {
     let server = Server::start();
-    let absent = server.run(&["mqadmin", "topicRoute", "-t", "nowhere"]);
-    assert_eq!((absent.code, absent.err.lines().count()), (Some(4), 1), "{absent:?}");
-    assert!(absent.err.contains("CODE: 17  DESC: No topic route info in name server for the topic: nowhere"));
-    let cluster = server.run(&["mqadmin", "brokerStatus", "-c", "nowhere"]);
-    assert_eq!(cluster.code, Some(4), "{cluster:?}");
-    let wrong = run(&["mqadmin", "updateTopic", "-t", "x"]);
-    assert_eq!(wrong.code, Some(1));
-    assert!(wrong.err.starts_with("Missing required option: [-b "), "{}", wrong.err);
-    assert!(wrong.out.starts_with("usage: mqadmin updateTopic "), "{}", wrong.out);
-    let refused = run(&["mqadmin", "createUser", "-u", "u"]);
-    assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.err.contains("createUser is not offered: "), "{}", refused.err);
-    let unknown = run(&["mqadmin", "topicRoutes"]);
-    assert_eq!(unknown.code, Some(3));
-    assert!(unknown.err.contains("The sub command topicRoutes not exist."), "{}", unknown.err);
-    assert!(unknown.err.contains("did you mean \"topicRoute\""), "{}", unknown.err);
+    let absent = server.run(&["mqadmin", "topicRoute", "-t", "nowhere"]).code(4);
+    absent
+        .stderr(contains("CODE: 17  DESC: No topic route info in name server for the topic: nowhere"))
+        .stderr(contains("\n").count(1));
+    server.run(&["mqadmin", "brokerStatus", "-c", "nowhere"]).code(4);
+    let wrong = run(&["mqadmin", "updateTopic", "-t", "x"]).code(1);
+    wrong
+        .stderr(starts_with("Missing required option: [-b "))
+        .stdout(starts_with("usage: mqadmin updateTopic "));
+    let refused = run(&["mqadmin", "electMaster", "-a", "a:1"]);
+    refused.code(3).stderr(contains("electMaster is not offered: "));
+    let unknown = run(&["mqadmin", "topicRoutes"]).code(3);
+    unknown
+        .stderr(contains("The sub command topicRoutes not exist."))
+        .stderr(contains("did you mean \"topicRoute\""));
 }
 
 #[test]
 fn a_link_named_mqadmin_is_the_tool() {
     let directory = tempfile::tempdir().unwrap();
     let mqadmin = link(&directory, "mqadmin");
-    let (code, list, _) = run_program(&mqadmin, &[]);
-    assert_eq!(code, Some(0));
-    assert!(list.starts_with("The most commonly used mqadmin commands are:\n   updateTopic "), "{list}");
-    assert!(list.contains("\nNot offered, and why:\n   addBroker "), "{list}");
-    let (code, usage, _) = run_program(&mqadmin, &["help", "topicroute"]);
-    assert_eq!(code, Some(0));
-    assert!(usage.starts_with("usage: mqadmin topicRoute [-h] [-l] [-n <arg>] -t <arg>\n"), "{usage}");
-    let (code, same, _) = run_program(&mqadmin, &["topicRoute", "-h"]);
-    assert_eq!((code, same), (Some(0), usage));
+    let list = program(&mqadmin, &[]).assert().success();
+    list.stdout(starts_with("The most commonly used mqadmin commands are:\n   updateTopic "))
+        .stdout(contains("\nNot offered, and why:\n   addBroker "));
+    let usage = program(&mqadmin, &["help", "topicroute"]).assert().success();
+    let usage = usage.stdout(starts_with("usage: mqadmin topicRoute [-h] [-l] [-n <arg>] -t <arg>\n"));
+    let same = usage.get_output().stdout.clone();
+    program(&mqadmin, &["topicRoute", "-h"]).assert().success().stdout(same);
 }
 
 #[test]
@@ -147,8 +144,7 @@ fn links_named_as_the_servers_run_them() {
         ready.ends_with(&format!("] boot success. serializeType=JSON and name server is {address}")),
         "{ready}"
     );
-    let list = run(&["mqadmin", "clusterList", "-n", address]).out;
-    assert!(list.contains(" broker-x "), "{list}");
+    run(&["mqadmin", "clusterList", "-n", address]).stdout(contains(" broker-x "));
     broker.stop();
     nameserver.stop();
 }
@@ -157,16 +153,13 @@ fn links_named_as_the_servers_run_them() {
 fn the_servers_print_their_settings_and_refuse_what_is_not_there() {
     let directory = tempfile::tempdir().unwrap();
     let mqbroker = link(&directory, "mqbroker");
-    let (code, all, _) = run_program(&mqbroker, &["-p", "fileReservedTime=12"]);
-    assert_eq!(code, Some(0));
+    let mqbroker = |args: &[&str]| program(&mqbroker, args).assert();
+    let all = printed(&mqbroker(&["-p", "fileReservedTime=12"]).success());
     assert!(all.lines().any(|line| line == "fileReservedTime=12") && all.lines().count() > 50, "{all}");
-    let (code, given, _) = run_program(&mqbroker, &["-m", "fileReservedTime=12"]);
-    assert_eq!((code, given.trim_end()), (Some(0), "fileReservedTime=12"));
-    let (code, _, err) = run_program(&mqbroker, &["--enable-proxy"]);
-    assert!(code == Some(1) && err.join("").contains("there is no proxy"), "{err:?}");
-    let (code, _, err) = run_program(&mqbroker, &["nonsense"]);
-    assert!(code == Some(1) && err.join("").contains("\"nonsense\" is not KEY=VALUE"), "{err:?}");
-    let (code, usage, _) = run_program(&link(&directory, "mqnamesrv"), &["-h"]);
-    assert_eq!(code, Some(0));
-    assert!(usage.starts_with("usage: mqnamesrv [-c <arg>] [-h] [-n <arg>] [-p]\n"), "{usage}");
+    let given = printed(&mqbroker(&["-m", "fileReservedTime=12"]).success());
+    assert_eq!(given.trim_end(), "fileReservedTime=12");
+    mqbroker(&["--enable-proxy"]).code(1).stderr(contains("there is no proxy"));
+    mqbroker(&["nonsense"]).code(1).stderr(contains("\"nonsense\" is not KEY=VALUE"));
+    let usage = program(&link(&directory, "mqnamesrv"), &["-h"]).assert().success();
+    usage.stdout(starts_with("usage: mqnamesrv [-c <arg>] [-h] [-n <arg>] [-p]\n"));
 }

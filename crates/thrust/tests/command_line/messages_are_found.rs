@@ -1,5 +1,7 @@
 //! `thrust message`.
 
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, starts_with};
 use serde_json::Value;
 
 use super::Server;
@@ -30,9 +32,9 @@ fn a_message_is_found_by_whatever_is_known_of_it() {
         );
         assert_eq!((&message["body"], &message["tag"]), (&"seven".into(), &"paid".into()));
     }
-    let told = server.prints(&["message", "find", "order-7"]);
-    assert!(told.starts_with("order-7 is the key of 1 message\n"), "{told}");
-    assert!(told.contains(text("messageId")) && told.contains(text("offsetId")), "{told}");
+    let told = server.run(&["message", "find", "order-7"]).success();
+    let both_ids = contains(text("messageId")).and(contains(text("offsetId")));
+    told.stdout(starts_with("order-7 is the key of 1 message\n")).stdout(both_ids);
 }
 
 #[test]
@@ -40,14 +42,12 @@ fn what_is_not_there_is_said_to_be_missing() {
     let server = Server::start();
     server.prints(&["topic", "create", "orders", "-q", "1"]);
     server.prints(&["produce", "-t", "orders", "seven"]);
-    let missing = server.run(&["message", "find", "order-8"]);
-    assert_eq!((missing.code, missing.out.as_str()), (Some(3), ""), "{missing:?}");
+    server.run(&["message", "find", "order-8"]).code(3).stdout("");
     // The address in this id is none of the cluster's, and is not asked.
-    let foreign = server.run(&["message", "find", "C000020100002A9F0000000000000000"]);
-    assert_eq!(foreign.code, Some(3), "{foreign:?}");
+    server.run(&["message", "find", "C000020100002A9F0000000000000000"]).code(3);
 
     let show =
         |offset: &str| server.run(&["message", "show", "-t", "orders", "-q", "0", "-o", offset, "--json"]);
-    assert!(show("0").out.contains("\"body\": \"seven\""));
-    assert_eq!(show("5").code, Some(3));
+    show("0").success().stdout(contains("\"body\": \"seven\""));
+    show("5").code(3);
 }

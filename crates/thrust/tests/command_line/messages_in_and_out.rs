@@ -1,41 +1,31 @@
 //! `thrust produce` and `thrust consume`.
 
+use assert_cmd::assert::Assert;
+use predicates::str::{contains, starts_with};
 use serde_json::Value;
 
-use super::{Done, Server};
+use super::Server;
+use crate::process::printed;
 
 /// Time after which a reader gives up, for those whose number of messages is not known.
 const WAIT: [&str; 2] = ["--wait", "2s"];
 
-fn lines(done: &Done) -> Vec<Value> {
-    done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn lines(done: &Assert) -> Vec<Value> {
+    printed(done).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn what_is_produced_is_consumed_once_by_a_group() {
     let server = Server::start();
     server.prints(&["topic", "create", "orders"]);
-    let sent = server.run(&[
-        "produce",
-        "-t",
-        "orders",
-        "--tag",
-        "paid",
-        "-k",
-        "7",
-        "-p",
-        "amount=120",
-        "order 7",
-        "order 8",
-        "--json",
-    ]);
-    assert_eq!(sent.code, Some(0), "{sent:?}");
-    assert!(sent.err.starts_with("2 of 2 messages stored in "), "{}", sent.err);
+    let two =
+        ["produce", "-t", "orders", "--tag", "paid", "-k", "7", "-p", "amount=120", "order 7", "order 8"];
+    let sent = server.run(&[&two[..], &["--json"]].concat()).success();
+    let sent = sent.stderr(starts_with("2 of 2 messages stored in "));
     let receipts = lines(&sent);
     assert_eq!((receipts.len(), receipts[0]["status"].as_str()), (2, Some("Stored")));
 
-    let read = server.run(&["consume", "-t", "orders", "-g", "billing", "--count", "2", "--json"]);
-    assert_eq!(read.code, Some(0), "{read:?}");
+    let read = server.run(&["consume", "-t", "orders", "-g", "billing", "--count", "2", "--json"]).success();
     let mut messages = lines(&read);
     messages.sort_by_key(|message| message["body"].as_str().unwrap().to_owned());
     assert_eq!(messages[0]["body"], "order 7");
@@ -57,7 +47,7 @@ fn a_file_of_lines_is_sent_and_filters_select() {
     let lines: String = (0..50).map(|i| format!("line {i}\n")).collect();
     let file = server.file("lines", &lines);
     let sent = server.run(&["produce", "-t", "orders", "--from", &file, "--tag", "plain", "--count", "40"]);
-    assert!(sent.code == Some(0) && sent.err.starts_with("40 of 40 messages stored"), "{sent:?}");
+    sent.success().stderr(starts_with("40 of 40 messages stored"));
     let objects = "{\"body\":\"a\",\"tag\":\"json\",\"keys\":[\"k1\",\"k2\"],\"properties\":{\"n\":\"5\"}}\n\
                    {\"body\":{\"x\":1},\"tag\":\"json\",\"properties\":{\"n\":\"50\"}}\n";
     let file = server.file("objects", objects);
@@ -75,7 +65,7 @@ fn a_file_of_lines_is_sent_and_filters_select() {
 
     let file = server.file("wrong", "{\"text\":1}\n");
     let wrong = server.run(&["produce", "-t", "orders", "--from", &file, "--format", "json"]);
-    assert!(wrong.code == Some(2) && wrong.err.contains("\"body\" is missing"), "{wrong:?}");
+    wrong.code(2).stderr(contains("\"body\" is missing"));
 }
 
 #[test]

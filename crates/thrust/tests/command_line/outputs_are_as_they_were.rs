@@ -1,8 +1,18 @@
 //! What every command prints for people and for machines, compared with `tests/snapshots`.
 
 use super::Server;
-use super::snapshot::{Snapshot, fields_are_listed};
-use crate::process::{Thrust, run_to_end};
+use super::snapshot::{Fields, Snapshot};
+use crate::process::{Thrust, printed, thrust};
+
+/// What the bench prints of two servers.
+const RATIOS: [&str; 6] = [
+    "ratio.messages_per_second",
+    "ratio.latency_p50",
+    "ratio.latency_p99",
+    "ratio.latency_p999",
+    "ratio.server_cpu_per_message",
+    "ratio.server_resident",
+];
 
 /// A broker with a name that does not depend on the machine.
 fn server() -> Server {
@@ -94,6 +104,11 @@ fn of_resending_for_machines() {
     server.prints(&["topic", "create", "copies", "-q", "1"]);
     let mut snapshot = Snapshot::of(&server);
     snapshot.run("message resend 7 --to copies --yes --json");
+    let names = &server.names;
+    let reader = ["consume", "-t", "copies", "-g", "copy", "--follow", "--format", "raw", "-n", names];
+    let reader = Thrust::start(&reader);
+    assert_eq!(reader.ready.line, "order 7 is paid");
+    snapshot.run("message resend 7 -t copies --group copy --json");
     snapshot.run("message resend 7 -t orders --group billing");
     snapshot.compare("resending");
 }
@@ -128,6 +143,13 @@ fn of_brokers() {
     for work in ["send --rate 500", "pull --fill 300", "roundtrip", "mixed", "transact", "pop --fill 300"] {
         figures.run(&format!("bench {work} --secs 0.2 --warmup 0 --queues 1 --conns 1 --json"));
     }
+    figures.fields.are_complete(&RATIOS);
+    let broker = &server.broker;
+    let mut figures = Snapshot::by_context(&server);
+    let short = format!("{broker} --secs 0.2 --warmup 0.1 --queues 1 --conns 1 --json");
+    figures.run(&format!("bench idle {short} --suspend 0.1 --heartbeat 0.1"));
+    figures.run(&format!("bench send {short} --compare {broker} --rounds 1"));
+    figures.fields.are_complete(&[]);
 }
 
 #[test]
@@ -138,11 +160,11 @@ fn of_the_doctor() {
     server.prints(&["topic", "create", "orders", "-q", "1"]);
     server.prints(&["group", "create", "billing"]);
     let mut snapshot = Snapshot::of(&server);
-    snapshot.run_twice("doctor");
+    snapshot.run_twice("doctor --remote");
     server.prints(&["group", "reset", "billing", "-t", "orders", "--to", "last", "--yes"]);
     server.prints(&["produce", "-t", "orders", "a", "b"]);
     server.prints(&["broker", "config", "set", "brokerPermission=4"]);
-    snapshot.run("doctor --max-behind 1");
+    snapshot.run("doctor --remote --max-behind 1");
     snapshot.compare("doctor");
     Snapshot::of(&server).run(&format!("doctor --json --data {}", server.dir.path().display()));
 }
@@ -186,14 +208,22 @@ fn of_stores_for_machines() {
     let data = dir.path().join("data");
     let mut left = Thrust::serve(&data, &["--set", "mappedFileSizeCommitLog=1048576"]);
     let names = left.nameserver().to_string();
-    let sent = run_to_end(&["produce", "-t", "orders", "-k", "7", "a", "b", "-n", &names]);
-    assert_eq!(sent.0, Some(0), "{sent:?}");
+    thrust(&["produce", "-t", "orders", "-k", "7", "a", "b", "-n", &names]).assert().success();
     left.stop();
-    for what in ["inspect", "inspect --topic orders", "verify", "repair"] {
+    let mut fields = Fields::default();
+    // Offset 1 begins no record, and at the end of the only segment nothing is told of the next.
+    for (what, code) in [
+        ("inspect", 0),
+        ("inspect --topic orders", 0),
+        ("inspect --offset 0", 0),
+        ("inspect --offset 1", 1),
+        ("verify", 0),
+        ("repair", 0),
+    ] {
         let line = format!("store {what} --json");
         let (words, data) = (line.split(' '), data.to_str().unwrap());
-        let (code, out, err) = run_to_end(&words.chain([data]).collect::<Vec<_>>());
-        assert_eq!(code, Some(0), "{line}: {out}{err:?}");
-        fields_are_listed(&line, &serde_json::from_str(&out).unwrap());
+        let done = thrust(&words.chain([data]).collect::<Vec<_>>()).assert().code(code);
+        fields.see(&line, &serde_json::from_str(&printed(&done)).unwrap());
     }
+    fields.are_complete(&["next"]);
 }

@@ -2,12 +2,14 @@
 //!
 //! `THRUST_SNAPSHOTS=write` writes the files anew; what changed is then seen in the difference of the versions.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Done, Server};
+use super::Server;
+use crate::process::{printed, said};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md");
@@ -18,11 +20,12 @@ pub struct Snapshot<'a> {
     /// Commands find the server through contexts of the server's own directory, and not through an argument.
     by_context: bool,
     text: String,
+    pub fields: Fields,
 }
 
 impl<'a> Snapshot<'a> {
     pub fn of(server: &'a Server) -> Snapshot<'a> {
-        Snapshot { server, by_context: false, text: String::new() }
+        Snapshot { server, by_context: false, text: String::new(), fields: Fields::default() }
     }
 
     /// The same for commands that find their server themselves.
@@ -32,33 +35,33 @@ impl<'a> Snapshot<'a> {
 
     /// Runs a command, written as in a shell without quotes, and notes what it prints. What `--json` prints must have
     /// the fields that the page of commands lists.
-    pub fn run(&mut self, line: &str) -> Done {
+    pub fn run(&mut self, line: &str) {
         let args: Vec<&str> = line.split(' ').collect();
         let done = match self.by_context {
             false => self.server.run(&args),
             true => self.server.runs_by_context(&args),
         };
+        let (out, err, code) = (printed(&done), said(&done), done.get_output().status.code());
         if args.contains(&"--json") {
-            let values: Vec<Value> = match serde_json::from_str(&done.out) {
+            let values: Vec<Value> = match serde_json::from_str(&out) {
                 Ok(value) => vec![value],
                 // A line each.
-                Err(_) => done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+                Err(_) => out.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
             };
-            values.iter().for_each(|value| fields_are_listed(line, value));
+            values.iter().for_each(|value| self.fields.see(line, value));
         }
         // Writing to a text cannot fail.
         let _ = writeln!(self.text, "$ thrust {}", self.without_names(line));
-        if !done.out.is_empty() {
-            let _ = writeln!(self.text, "{}", self.normal(&done.out));
+        if !out.is_empty() {
+            let _ = writeln!(self.text, "{}", self.normal(&out));
         }
-        if !done.err.is_empty() {
-            let _ = writeln!(self.text, "stderr: {}", self.normal(&done.err));
+        if !err.is_empty() {
+            let _ = writeln!(self.text, "stderr: {}", self.normal(&err));
         }
-        if done.code != Some(0) {
-            let _ = writeln!(self.text, "exit code {}", done.code.unwrap_or(-1));
+        if code != Some(0) {
+            let _ = writeln!(self.text, "exit code {}", code.unwrap_or(-1));
         }
         self.text.push('\n');
-        done
     }
 
     /// Both for people and for machines.
@@ -69,6 +72,7 @@ impl<'a> Snapshot<'a> {
 
     /// Compares with the file.
     pub fn compare(self, name: &str) {
+        self.fields.are_complete(&[]);
         let path = Path::new(FOLDER).join(format!("{name}.txt"));
         if std::env::var_os("THRUST_SNAPSHOTS").is_some_and(|what| what == "write") {
             std::fs::write(&path, &self.text).unwrap();
@@ -106,7 +110,10 @@ fn normal(text: &str) -> String {
     let mut out = String::new();
     // Rates are told when there are some, which depends on how long the test takes.
     for line in text.lines().filter(|line| !line.contains("messages come in per second")) {
-        let line = without_times(line);
+        let line = match line.split_once("\"spentMs\": ") {
+            Some((before, _)) => format!("{before}\"spentMs\": <number>"),
+            None => without_times(line),
+        };
         let indent = line.len() - line.trim_start().len();
         let words: Vec<&str> = line.trim().split(' ').filter(|word| !word.is_empty()).collect();
         let mut told: Vec<String> = Vec::with_capacity(words.len());
@@ -178,23 +185,48 @@ fn is_id(word: &str) -> bool {
 
 /// A step into a document.
 #[derive(Debug, Clone, PartialEq)]
-enum Step {
+pub enum Step {
     Name(String),
     Each,
 }
 
-pub fn fields_are_listed(line: &str, value: &Value) {
-    let listed = listed(line);
-    let mut leaves = Vec::new();
-    gather(value, &mut Vec::new(), &mut leaves);
-    for leaf in leaves {
-        // A field stands for everything below it; a list or table that is empty for those above it.
-        let is_listed = |field: &Vec<Step>| field.iter().zip(&leaf).all(|(field, leaf)| matches(field, leaf));
-        assert!(
-            listed.iter().any(is_listed),
-            "`thrust {line}` prints {leaf:?}, which docs/commands.md does not list"
-        );
+/// Fields that commands have printed, below the heading of the page that lists those of the command.
+#[derive(Default)]
+pub struct Fields(BTreeMap<String, Vec<Vec<Step>>>);
+
+impl Fields {
+    /// Notes what a command has printed, all of which the page must list.
+    pub fn see(&mut self, line: &str, value: &Value) {
+        let (heading, listed) = listed(line);
+        let mut leaves = Vec::new();
+        gather(value, &mut Vec::new(), &mut leaves);
+        for leaf in &leaves {
+            assert!(
+                listed.iter().any(|field| fits(field, leaf)),
+                "`thrust {line}` prints {leaf:?}, which docs/commands.md does not list"
+            );
+        }
+        self.0.entry(heading).or_default().append(&mut leaves);
     }
+
+    /// Whatever the page lists of these commands was printed, but for what is excepted.
+    pub fn are_complete(&self, except: &[&str]) {
+        let except: Vec<Vec<Step>> = except.iter().map(|path| steps(path)).collect();
+        for (heading, leaves) in &self.0 {
+            let (_, listed) = listed(heading);
+            for field in listed.iter().filter(|field| !except.contains(field)) {
+                assert!(
+                    leaves.iter().any(|leaf| fits(field, leaf)),
+                    "docs/commands.md lists {field:?} of `thrust {heading}`, which never prints it"
+                );
+            }
+        }
+    }
+}
+
+/// A field stands for everything below it; a list or table that is empty for those above it.
+fn fits(field: &[Step], leaf: &[Step]) -> bool {
+    field.iter().zip(leaf).all(|(field, leaf)| matches(field, leaf))
 }
 
 fn matches(field: &Step, leaf: &Step) -> bool {
@@ -218,7 +250,7 @@ fn gather(value: &Value, above: &mut Vec<Step>, leaves: &mut Vec<Vec<Step>>) {
 }
 
 /// Fields of the command on the page: those of its heading that is longest, of those that list some.
-fn listed(line: &str) -> Vec<Vec<Step>> {
+fn listed(line: &str) -> (String, Vec<Vec<Step>>) {
     let page = std::fs::read_to_string(PAGE).unwrap();
     let sections = page.split("\n## thrust ").skip(1);
     let of_line = sections.filter(|section| {
@@ -226,10 +258,11 @@ fn listed(line: &str) -> Vec<Vec<Step>> {
         (line == name || line.starts_with(&format!("{name} "))) && section.contains("| JSON | |")
     });
     let section = of_line.max_by_key(|section| section.find('\n')).unwrap_or_default();
+    let heading = section.lines().next().unwrap_or_default().to_owned();
     let (_, table) =
         section.split_once("| JSON | |").unwrap_or_else(|| panic!("`{line}` has no fields listed"));
     let paths = table.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` |"));
-    paths.map(|(path, _)| steps(path)).collect()
+    (heading, paths.map(|(path, _)| steps(path)).collect())
 }
 
 fn steps(path: &str) -> Vec<Step> {

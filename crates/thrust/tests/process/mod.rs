@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use assert_cmd::assert::Assert;
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -56,8 +57,8 @@ impl Thrust {
     /// `thrust serve` on any free ports, with `data` and `more` arguments; ready when this returns.
     pub fn serve(data: &Path, more: &[&str]) -> Thrust {
         let data = data.to_str().unwrap();
-        let free = ["serve", "--data", data, "--nameserver-port", "0", "--broker-port", "0"];
-        Thrust::start(&[&free[..], more].concat())
+        let free: &[&str] = if more.contains(&"--broker-port") { &[] } else { &["--broker-port", "0"] };
+        Thrust::start(&[&["serve", "--data", data, "--nameserver-port", "0"], free, more].concat())
     }
 
     /// Runs the binary and waits for its line.
@@ -149,36 +150,36 @@ impl Drop for Thrust {
     }
 }
 
-/// A process that must end by itself: exit code, stdout, stderr.
-pub fn run_to_end(args: &[&str]) -> (Option<i32>, String, Vec<String>) {
-    run_to_end_with(args, &[])
-}
-
-/// The same with variables of the environment.
-pub fn run_to_end_with(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, Vec<String>) {
-    let mut command = command(args);
-    command.envs(variables.iter().copied());
-    to_end(command)
+/// The binary with these arguments, which must end by itself.
+pub fn thrust(args: &[&str]) -> assert_cmd::Command {
+    ending(command(args))
 }
 
 /// The same for a link to the binary, whose name counts.
-pub fn run_program(program: &Path, args: &[&str]) -> (Option<i32>, String, Vec<String>) {
-    to_end(of_program(program, args))
+pub fn program(program: &Path, args: &[&str]) -> assert_cmd::Command {
+    ending(of_program(program, args))
 }
 
-/// A command of any kind that must end by itself, in the same surroundings.
-pub fn to_end(mut command: Command) -> (Option<i32>, String, Vec<String>) {
-    let mut child = command.spawn().unwrap();
-    let out = Lines::of(child.stdout.take().unwrap());
-    let err = Lines::of(child.stderr.take().unwrap());
-    let pid = Pid::from_child(&child);
-    let exit = wait(child);
-    let Ok(status) = exit.recv_timeout(PATIENCE) else {
-        let _ = kill_process(pid, Signal::KILL);
-        panic!("it runs, although it should have refused:\n{}{}", out.text(), err.text());
-    };
-    let lines = |lines: &Lines| lines.wait_for(|lines, ended| ended.then(|| lines.to_vec()));
-    (status.code(), lines(&out).join("\n"), lines(&err))
+/// A command of any kind that must end by itself, and is killed if it does not.
+pub fn ending(command: Command) -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::from_std(command);
+    command.timeout(PATIENCE);
+    command
+}
+
+/// What a command has printed, without the last end of line.
+pub fn printed(done: &Assert) -> String {
+    text_of(&done.get_output().stdout)
+}
+
+/// What it has said on stderr, likewise.
+pub fn said(done: &Assert) -> String {
+    text_of(&done.get_output().stderr)
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.strip_suffix('\n').unwrap_or(&text).to_owned()
 }
 
 fn command(args: &[&str]) -> Command {

@@ -75,11 +75,25 @@ pub async fn run(args: &ResendArgs) -> Result<(), Failure> {
     ))
 }
 
+/// Client id of a member that is online; Java's brokers do not choose one themselves.
+async fn any_member(admin: &Admin, group: &str) -> Result<String, Failure> {
+    let online = admin.consumers(group).await?.map(|online| online.connection_set).unwrap_or_default();
+    let first = online.into_iter().map(|member| member.client_id).min();
+    first.ok_or_else(|| {
+        Failure::NotFound(format!(
+            "no member of group \"{group}\" is online; start one, or leave --group out to store the message again"
+        ))
+    })
+}
+
 /// Lets a member consume the message outside of its queue.
 async fn hand_over(args: &ResendArgs, admin: &Admin, group: &str, message: &Received) -> Result<(), Failure> {
-    let member = args.member.as_deref().unwrap_or_default();
+    let member = match &args.member {
+        Some(member) => member.clone(),
+        None => any_member(admin, group).await?,
+    };
     let topic = &message.queue.topic;
-    let result = admin.consume_directly(group, member, topic, &message.offset_id()).await?;
+    let result = admin.consume_directly(group, &member, topic, &message.offset_id()).await?;
     let is_done = result.consume_result == "CR_SUCCESS";
     if args.target.json {
         print_json(&json!({
