@@ -65,7 +65,7 @@ pub use hooks::{
 };
 pub use message::{Delivery, Later, Message, Now, Ordered};
 pub use producer::{
-    BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError, SendError,
+    AutoBatch, BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError, SendError,
     SendFailed, SendStatus, Transaction, TransactionProducer,
 };
 pub use reader::{Pulled, QueueReader};

@@ -81,10 +81,19 @@ pub enum Ordered {}
 pub trait Delivery: sealed::Sealed + Send + Sync + 'static {}
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Now {}
-    impl Sealed for super::Later {}
-    impl Sealed for super::Ordered {}
+    pub trait Sealed {
+        /// Whether it may go in one request with others.
+        const GATHERED: bool;
+    }
+    impl Sealed for super::Now {
+        const GATHERED: bool = true;
+    }
+    impl Sealed for super::Later {
+        const GATHERED: bool = false;
+    }
+    impl Sealed for super::Ordered {
+        const GATHERED: bool = true;
+    }
 }
 
 impl Delivery for Now {}

@@ -12,7 +12,7 @@ use super::receipt::Receipt;
 use super::send::{Failure, Outgoing, Stored, Target, told};
 use crate::error::Error;
 use crate::hooks::{SendOutcome, Sent};
-use crate::message::Message;
+use crate::message::{Delivery, Message};
 
 /// Sends of many messages of which not all were confirmed.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,8 @@ pub struct BatchError {
 }
 
 /// What a message of a batch goes under.
-struct Mark {
-    key: String,
+pub(super) struct Mark {
+    pub key: String,
     /// Properties that hooks added.
     added: Vec<(String, String)>,
 }
@@ -60,7 +60,8 @@ impl Inner {
             match sent {
                 Ok(whole) => {
                     let part = at..at + count;
-                    let some = divided(&whole.receipt, &marks[part.clone()]);
+                    let keys = marks[part.clone()].iter().map(|mark| mark.key.as_str());
+                    let some = divided(&whole.receipt, keys);
                     for (index, receipt) in part.zip(&some) {
                         let outcome = SendOutcome::Stored(receipt);
                         let sent = Sent { outcome, ..told(&Ok(&whole), begun.elapsed(), 0) };
@@ -83,7 +84,8 @@ impl Inner {
         Ok(receipts)
     }
 
-    fn mark(&self, message: &Message) -> Mark {
+    /// Shows a message to the hooks before it is sent.
+    pub(super) fn mark<D: Delivery>(&self, message: &Message<D>) -> Mark {
         let key = self.key_of(message);
         let mut sending = self.sending(message, &key, 0);
         self.shared.hooks.sending(&mut sending);
@@ -91,7 +93,8 @@ impl Inner {
         Mark { key, added }
     }
 
-    fn tell_hooks(&self, message: &Message, mark: &Mark, sent: &Sent<'_>) {
+    /// Tells the hooks what came of a message.
+    pub(super) fn tell_hooks<D: Delivery>(&self, message: &Message<D>, mark: &Mark, sent: &Sent<'_>) {
         let sending = self.sending(message, &mark.key, 0);
         self.shared.hooks.sent(&sending, &Sent { body_bytes: message.body.len(), ..*sent });
     }
@@ -122,16 +125,7 @@ impl Inner {
             if message.topic != first.topic || message.get(props::WAIT) != first.get(props::WAIT) {
                 break;
             }
-            message.check(self.options.body_max)?;
-            let mut properties = message.encoded_properties(&[]);
-            self.push_marks(&mut properties, &mark.added);
-            props::push(&mut properties, props::UNIQ_KEY, &mark.key);
-            if properties.len() > wire::record::PROPERTIES_MAX {
-                return Err(Error::Illegal(format!(
-                    "a message has {} bytes of properties",
-                    properties.len()
-                )));
-            }
+            let properties = self.properties_in_batch(message, mark)?;
             let before = part.body.len();
             let entry = Entry { flag: message.flag, body: &message.body, properties: &properties };
             batch::push(&mut part.body, &entry);
@@ -150,6 +144,23 @@ impl Inner {
         Ok(part)
     }
 
+    /// Checks a message and gives the properties that it has inside of a batch.
+    pub(super) fn properties_in_batch<D: Delivery>(
+        &self,
+        message: &Message<D>,
+        mark: &Mark,
+    ) -> Result<Vec<u8>, Error> {
+        message.check(self.options.body_max)?;
+        let mut properties = message.encoded_properties(&[]);
+        self.push_marks(&mut properties, &mark.added);
+        props::push(&mut properties, props::UNIQ_KEY, &mark.key);
+        if properties.len() > wire::record::PROPERTIES_MAX {
+            let length = properties.len();
+            return Err(Error::Illegal(format!("a message has {length} bytes of properties")));
+        }
+        Ok(properties)
+    }
+
     async fn send_part(&self, first: &Message, part: Part) -> Result<Stored, Failure> {
         let mut properties = Vec::new();
         props::push(&mut properties, props::WAIT, first.get(props::WAIT).unwrap_or("true"));
@@ -166,15 +177,15 @@ impl Inner {
     }
 }
 
-/// What the receipt of a request says of each message in it.
-fn divided(whole: &Receipt, marks: &[Mark]) -> Vec<Receipt> {
+/// What the receipt of a request says of each message in it, given their keys.
+pub(super) fn divided<'a>(whole: &Receipt, keys: impl Iterator<Item = &'a str>) -> Vec<Receipt> {
     let offset_ids: Vec<&str> = whole.offset_id.split(',').collect();
-    let receipt = |(at, mark): (usize, &Mark)| Receipt {
-        message_id: mark.key.clone(),
+    let receipt = |(at, key): (usize, &str)| Receipt {
+        message_id: key.to_owned(),
         // A broker that keeps batches whole names one place for all.
         offset_id: (*offset_ids.get(at).or(offset_ids.last()).unwrap_or(&"")).to_owned(),
         offset: whole.offset + at as i64,
         ..whole.clone()
     };
-    marks.iter().enumerate().map(receipt).collect()
+    keys.enumerate().map(receipt).collect()
 }

@@ -57,6 +57,7 @@ pub(super) struct Outgoing<'a> {
 }
 
 /// A message that was stored, and what the broker said besides.
+#[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub receipt: Receipt,
     pub broker: String,
@@ -65,6 +66,7 @@ pub(super) struct Stored {
 }
 
 /// Why a send failed, without the message.
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub error: Error,
     pub attempts: u32,
@@ -248,7 +250,8 @@ impl Inner {
         }
     }
 
-    fn choose(
+    /// The queue for an attempt.
+    pub(super) fn choose(
         &self,
         route: &Route,
         target: Target<'_>,
@@ -413,6 +416,7 @@ impl Options {
             in_flight_bytes: 100 << 20,
             avoid_slow: false,
             awake: Duration::ZERO,
+            auto_batch: None,
         }
     }
 }
