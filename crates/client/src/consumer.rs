@@ -21,7 +21,7 @@ mod strategy;
 mod window;
 
 pub use builder::{ConsumerBuilder, Subscribed, Unsubscribed};
-pub use delivery::{Consumer, Delivered};
+pub use delivery::{Consumer, Delivered, Unfinished};
 pub use lite_pull::{ByHand, LitePullConsumer, LitePullConsumerBuilder};
 pub(crate) use member::Member;
 pub use options::StartFrom;

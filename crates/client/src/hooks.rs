@@ -199,6 +199,8 @@ pub enum ConsumeOutcome {
     Failed,
     /// It failed for good and becomes a dead letter.
     Dead,
+    /// Its handler took too long; it comes again.
+    TimedOut,
     /// It was dropped without a word, as by a handler that panics, and comes again.
     Dropped,
 }

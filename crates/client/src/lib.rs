@@ -55,7 +55,8 @@ pub use body::Compression;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
     ByHand, Consumer, ConsumerBuilder, Delivered, LitePullConsumer, LitePullConsumerBuilder, PopConsumer,
-    PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy, Subscribed, Unsubscribed,
+    PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy, Subscribed, Unfinished,
+    Unsubscribed,
 };
 pub use credentials::Credentials;
 pub use error::Error;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::Consumer;
+use super::delivery::{Consumer, Unfinished};
 use super::intake::Intake;
 use super::member::Member;
 use super::options::{Allocation, Options, Role, StartFrom};
@@ -102,6 +102,14 @@ impl<S> ConsumerBuilder<S> {
         self
     }
 
+    /// The same for all queues of a topic that this member has: they divide it evenly, and then have no bound of their
+    /// own. Without this a member that gets more queues holds more.
+    pub fn prefetch_max_of_topic(mut self, messages: usize, bytes: usize) -> Self {
+        self.options.topic_messages_max = Some(messages.max(1));
+        self.options.topic_bytes_max = Some(bytes.max(1));
+        self
+    }
+
     /// How far apart the oldest and the newest message of one queue may be that are not settled; 2,000 by default.
     pub fn span_max(mut self, offsets: u32) -> Self {
         self.options.span_max = i64::from(offsets.max(1));
@@ -133,6 +141,16 @@ impl<S> ConsumerBuilder<S> {
     /// `tokio::task::spawn_blocking`.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.options.concurrency = handlers.max(1);
+        self
+    }
+
+    /// How long a handler of [`serve`](ConsumerBuilder::serve) may take before its message comes again, here or at
+    /// another member, and holds its queue back no longer; 15 minutes by default. The handler is not interrupted, but
+    /// what it says then means nothing. Orderly queues wait for as long as it takes.
+    ///
+    /// One that blocks its thread does not get to hear of it: such work belongs into `tokio::task::spawn_blocking`.
+    pub fn consume_timeout(mut self, limit: Duration) -> Self {
+        self.options.consume_timeout = limit;
         self
     }
 
@@ -192,7 +210,32 @@ impl ConsumerBuilder<Subscribed> {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        let concurrency = self.options.concurrency;
-        Ok(self.stream().await?.serve(concurrency, handler))
+        Ok(self.stream().await?.serve(handler))
+    }
+
+    /// Joins the group and hands messages to `handler`, up to so many of one queue at a time. A handler that has done
+    /// only the first of them says so with [`Unfinished`]; the others come again later, as does everything when it
+    /// panics. It gets what is there and waits for no more.
+    ///
+    /// ```no_run
+    /// # async fn write(orders: &[thrustmq_client::Received]) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::Filter;
+    ///
+    /// let consumer = client.consumer("order-service").subscribe("orders", Filter::all());
+    /// let serving = consumer.serve_batches(100, |orders| async move { Ok(write(&orders).await?) }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`stream`](ConsumerBuilder::stream).
+    pub async fn serve_batches<H, F, E>(mut self, messages_max: usize, handler: H) -> Result<Serving, Error>
+    where
+        H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Unfinished<E>>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        self.options.together = messages_max.max(1);
+        Ok(self.stream().await?.serve_batches(handler))
     }
 }

@@ -1,7 +1,10 @@
 //! Messages in the application's hands, and what becomes of them.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use wire::body::MessageQueue;
@@ -22,6 +25,8 @@ const LOCAL_PAUSE: Duration = Duration::from_secs(5);
 pub(super) const DEAD: i32 = -1;
 /// The broker chooses the delay by how often the message failed.
 const USUAL: i32 = 0;
+/// Delay level of a message whose handler took too long.
+const LATE: i32 = 3;
 
 /// A message to be settled: with [`ack`](Delivered::ack), [`retry`](Delivered::retry) or
 /// [`dead_letter`](Delivered::dead_letter). It can be read as a [`Received`].
@@ -147,8 +152,41 @@ impl Delivered {
         self.failed(DEAD).await;
     }
 
-    async fn failed(mut self, level: i32) {
+    async fn failed(self, level: i32) {
         let outcome = if level == DEAD { ConsumeOutcome::Dead } else { ConsumeOutcome::Failed };
+        self.failed_as(outcome, level).await;
+    }
+
+    /// How long a handler may have it: an orderly queue waits for as long as it takes, and what was popped has a time
+    /// of its own.
+    pub(super) fn time_limit(&self) -> Option<Duration> {
+        match self.place.as_ref()? {
+            Place::Pulled(seat) => {
+                let options = &seat.source.member.options;
+                (!options.orderly).then_some(options.consume_timeout)
+            }
+            Place::Popped(_) => None,
+        }
+    }
+
+    /// Its handler has taken too long: it holds its queue back no longer, and comes again.
+    pub(super) async fn late(self) {
+        tracing::warn!(id = %self.message.message_id(), "a handler takes too long; the message comes again");
+        self.failed_as(ConsumeOutcome::TimedOut, LATE).await;
+    }
+
+    /// Whether a handler may take it together with another: they were read from one queue, for the same reason.
+    pub(super) fn goes_with(&self, other: &Delivered) -> bool {
+        match (&self.place, &other.place) {
+            (Some(Place::Pulled(one)), Some(Place::Pulled(two))) => {
+                Arc::ptr_eq(&one.source.assigned, &two.source.assigned)
+            }
+            (Some(Place::Popped(_)), Some(Place::Popped(_))) => self.message.queue == other.message.queue,
+            _ => false,
+        }
+    }
+
+    async fn failed_as(mut self, outcome: ConsumeOutcome, level: i32) {
         if let Some(place) = self.settle(outcome) {
             // Boxed, as it is the exception and would make every handler's future large.
             Box::pin(place.failed(self.message.clone(), level)).await;
@@ -207,9 +245,9 @@ impl Seat {
 
     fn done(self, offset: i64) {
         let Source { member, assigned, generation } = &*self.source;
-        let settled = assigned.settle(*generation, [offset], &member.options.bounds());
+        let settled = assigned.settle(*generation, [offset], &member.bounds(assigned));
         if settled && member.options.orderly && !assigned.direct {
-            assigned.line.lock().busy = false;
+            assigned.line.lock().settled();
             member.next_in_line(assigned);
         }
     }
@@ -256,10 +294,7 @@ impl Seat {
                 return;
             }
             if member.options.orderly {
-                let mut line = assigned.line.lock();
-                line.waiting.push_front((generation, message));
-                line.busy = false;
-                drop(line);
+                assigned.line.lock().again(generation, message);
                 member.next_in_line(assigned);
             } else if member.reads(assigned) {
                 member.offer(assigned, generation, vec![message]);
@@ -358,23 +393,110 @@ impl Consumer {
     }
 
     /// Hands every message to `handler`.
-    pub(super) fn serve<H, F, E>(self, concurrency: usize, handler: H) -> Serving
+    pub(super) fn serve<H, F, E>(self, handler: H) -> Serving
     where
         H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        Serving::start(self.intake, concurrency, move |delivered: Delivered| {
+        Serving::start(self.intake, move |delivered: Delivered| {
             let handling = handler(delivered.message());
             async move {
-                match handling.await {
-                    Ok(()) => delivered.ack(),
-                    Err(error) => {
+                let mut handling = pin!(handling);
+                match in_time(handling.as_mut(), delivered.time_limit()).await {
+                    Some(Ok(())) => delivered.ack(),
+                    Some(Err(error)) => {
                         tracing::info!(id = %delivered.message_id(), "a handler failed: {error}");
+                        delivered.retry().await;
+                    }
+                    None => {
+                        delivered.late().await;
+                        // It goes on to its end; what it says then means nothing.
+                        let _ = handling.await;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Hands several messages of a queue at a time to `handler`.
+    pub(super) fn serve_batches<H, F, E>(self, handler: H) -> Serving
+    where
+        H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Unfinished<E>>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        Serving::start(self.intake, move |some: Vec<Delivered>| {
+            let handling = handler(some.iter().map(Delivered::message).collect());
+            async move {
+                let mut handling = pin!(handling);
+                let limit = some.first().and_then(Delivered::time_limit);
+                let Some(handled) = in_time(handling.as_mut(), limit).await else {
+                    for delivered in some {
+                        delivered.late().await;
+                    }
+                    let _ = handling.await;
+                    return;
+                };
+                let done = match handled {
+                    Ok(()) => some.len(),
+                    Err(Unfinished { done, cause }) => {
+                        let failed = some.len().saturating_sub(done);
+                        tracing::info!(done, failed, "a handler failed: {cause}");
+                        done
+                    }
+                };
+                for (at, delivered) in some.into_iter().enumerate() {
+                    if at < done {
+                        delivered.ack();
+                    } else {
                         delivered.retry().await;
                     }
                 }
             }
         })
+    }
+}
+
+/// What a handler of several messages says when it has not done all of them: the first are done, and the others come
+/// again later. An error by itself becomes one where none is done, so that `?` can be used.
+///
+/// ```no_run
+/// # async fn book(order: &thrustmq_client::Received) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+/// use thrustmq_client::{Filter, Unfinished};
+///
+/// let consumer = client.consumer("order-service").subscribe("orders", Filter::all());
+/// let serving = consumer
+///     .serve_batches(16, |orders| async move {
+///         for (done, order) in orders.iter().enumerate() {
+///             book(order).await.map_err(|cause| Unfinished { done, cause })?;
+///         }
+///         Ok(())
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished<E> {
+    /// How many of the first messages are done.
+    pub done: usize,
+    /// Why the others are not.
+    pub cause: E,
+}
+
+impl<E> From<E> for Unfinished<E> {
+    fn from(cause: E) -> Unfinished<E> {
+        Unfinished { done: 0, cause }
+    }
+}
+
+/// What a handler comes to; `None` when its time is over first. A timer is set only for one that has to wait.
+async fn in_time<F: Future>(mut handling: Pin<&mut F>, limit: Option<Duration>) -> Option<F::Output> {
+    let looked = poll_fn(|context| Poll::Ready(handling.as_mut().poll(context))).await;
+    match (looked, limit) {
+        (Poll::Ready(handled), _) => Some(handled),
+        (Poll::Pending, Some(limit)) => tokio::time::timeout(limit, handling).await.ok(),
+        (Poll::Pending, None) => Some(handling.await),
     }
 }

@@ -271,7 +271,7 @@ impl<S> LitePullConsumer<S> {
     /// What was polled last is done.
     fn settle(&mut self) {
         let Some(Polled { assigned, generation, offsets }) = self.polled.take() else { return };
-        assigned.settle(generation, offsets, &self.member().options.bounds());
+        assigned.settle(generation, offsets, &self.member().bounds(&assigned));
     }
 
     fn member(&self) -> &Arc<Member> {

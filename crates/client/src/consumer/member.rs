@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -75,6 +75,8 @@ pub(super) struct Assigned {
     pub window: Mutex<Window>,
     /// That of the window, for those who would take its lock for nothing else.
     generation: AtomicU64,
+    /// How many queues of its topic this member has, itself among them.
+    pub of_topic: AtomicUsize,
     /// Pulled and not given out yet, which only orderly consumers have.
     pub line: Mutex<Line>,
     /// The queue went to another member.
@@ -95,12 +97,46 @@ pub(super) struct Assigned {
     pub direct: bool,
 }
 
-/// Messages of a queue that are given out one after the other.
+/// Messages of a queue that are given out one after the other, or as many together as a handler takes.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    pub waiting: VecDeque<(u64, Received)>,
-    /// One is given out and not settled.
-    pub busy: bool,
+    /// In the order of their offsets, each with the generation that it was pulled in.
+    waiting: VecDeque<(u64, Received)>,
+    /// Given out and not settled; none is given out before there are none.
+    out: usize,
+}
+
+impl Line {
+    /// Nothing of it means anything any more.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.out = 0;
+    }
+
+    /// One that was given out is settled.
+    pub fn settled(&mut self) {
+        self.out = self.out.saturating_sub(1);
+    }
+
+    /// One that was given out stands in line again, before all that come after it.
+    pub fn again(&mut self, generation: u64, message: Received) {
+        let at = self.waiting.partition_point(|(_, later)| later.offset < message.offset);
+        self.waiting.insert(at, (generation, message));
+        self.settled();
+    }
+
+    /// Takes up to so many of this generation, unless some are out. Those of earlier ones mean nothing any more.
+    fn next(&mut self, generation: u64, most: usize) -> Vec<Received> {
+        if self.out > 0 {
+            return Vec::new();
+        }
+        while self.waiting.front().is_some_and(|(of, _)| *of != generation) {
+            self.waiting.pop_front();
+        }
+        let current = self.waiting.iter().take(most).take_while(|(of, _)| *of == generation);
+        self.out = current.count();
+        self.waiting.drain(..self.out).map(|(_, message)| message).collect()
+    }
 }
 
 impl Assigned {
@@ -109,6 +145,7 @@ impl Assigned {
             queue,
             window: Mutex::new(Window::at(offset)),
             generation: AtomicU64::new(0),
+            of_topic: AtomicUsize::new(1),
             line: Mutex::default(),
             revoked: AtomicBool::new(false),
             room: Notify::new(),
@@ -171,10 +208,7 @@ impl Assigned {
         window.restart(offset);
         self.generation.store(window.generation(), Ordering::Release);
         drop(window);
-        let mut line = self.line.lock();
-        line.waiting.clear();
-        line.busy = false;
-        drop(line);
+        self.line.lock().clear();
         self.interrupt.notify_one();
         self.room.notify_one();
     }
@@ -283,6 +317,11 @@ impl Member {
         self.options.retries.map_or(usual, |retries| i32::try_from(retries).unwrap_or(i32::MAX))
     }
 
+    /// What may be pulled of a queue and not settled.
+    pub(super) fn bounds(&self, assigned: &Assigned) -> Bounds {
+        self.options.bounds(assigned.of_topic.load(Ordering::Relaxed))
+    }
+
     pub(super) fn assigned(&self) -> Vec<Arc<Assigned>> {
         self.queues.lock().values().cloned().collect()
     }
@@ -336,20 +375,17 @@ impl Member {
         self.offer(assigned, generation, messages);
     }
 
-    /// Gives out the next message of a queue, unless one is in hands or the queue is not locked.
+    /// Gives out the next messages of a queue, unless some are in hands or the queue is not locked.
     pub(super) fn next_in_line(self: &Arc<Self>, assigned: &Arc<Assigned>) {
         if !self.may_go_on(assigned) {
             return;
         }
         let mut line = assigned.line.lock();
-        if line.busy {
-            return;
-        }
-        if let Some((generation, message)) = line.waiting.pop_front() {
-            line.busy = true;
-            drop(line);
-            self.offer(assigned, generation, vec![message]);
-        }
+        // Under the lock, which a restart takes after it has changed the generation.
+        let generation = assigned.generation();
+        let next = line.next(generation, self.options.together);
+        drop(line);
+        self.offer(assigned, generation, next);
     }
 
     pub(super) fn may_go_on(&self, assigned: &Assigned) -> bool {
@@ -366,5 +402,44 @@ impl Member {
     pub(super) fn give(&self, given: Given) {
         // Who receives is gone when this fails, and the messages are not settled then.
         let _ = self.intake.send(given);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::received::tests::message;
+
+    fn at(offset: i64) -> Received {
+        let mut message = message("T", "id");
+        message.offset = offset;
+        message
+    }
+
+    fn offsets(messages: Vec<Received>) -> Vec<i64> {
+        messages.iter().map(|message| message.offset).collect()
+    }
+
+    #[test]
+    fn what_failed_stands_in_line_before_all_that_come_after_it() {
+        let mut line = Line::default();
+        line.waiting.extend((0..6).map(|offset| (0, at(offset))));
+        assert_eq!(offsets(line.next(0, 4)), [0, 1, 2, 3]);
+        assert!(line.next(0, 4).is_empty(), "they are in hands");
+        line.settled();
+        line.again(0, at(3));
+        line.again(0, at(1));
+        assert!(line.next(0, 4).is_empty(), "one still is");
+        line.again(0, at(2));
+        assert_eq!(offsets(line.next(0, 4)), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_was_pulled_before_a_restart_holds_nothing_up() {
+        let mut line = Line::default();
+        line.waiting.extend([(0, at(0)), (0, at(1)), (1, at(7)), (0, at(8)), (1, at(9))]);
+        assert_eq!(offsets(line.next(1, 9)), [7]);
+        line.settled();
+        assert_eq!(offsets(line.next(1, 9)), [9]);
     }
 }

@@ -84,11 +84,18 @@ pub(super) struct Options {
     pub messages_max: usize,
     pub bytes_max: usize,
     pub span_max: i64,
+    /// The same of all queues of a topic that a member has, which divide it and then know no bound of their own.
+    pub topic_messages_max: Option<usize>,
+    pub topic_bytes_max: Option<usize>,
     /// Messages that a pull asks for.
     pub batch: u32,
     pub retries: Option<u32>,
     pub pause: Duration,
     pub concurrency: usize,
+    /// Messages that a handler takes at a time.
+    pub together: usize,
+    /// How long a handler may take.
+    pub consume_timeout: Duration,
     pub rebalance: Duration,
     pub commit: Duration,
     /// Offsets are written down by themselves.
@@ -113,11 +120,16 @@ pub(super) struct PopOptions {
 pub(super) const POP_BATCH_MAX: u32 = 32;
 
 impl Options {
-    /// What may be pulled of one queue and not settled.
-    pub fn bounds(&self) -> Bounds {
+    /// What may be pulled and not settled of one queue, of a topic that a member has so many of.
+    pub fn bounds(&self, queues: usize) -> Bounds {
         // In order, nothing is settled before what is older.
         let span = if self.orderly { i64::MAX } else { self.span_max };
-        Bounds { messages: self.messages_max, bytes: self.bytes_max, span }
+        let part = |all: usize| (all / queues.max(1)).max(1);
+        Bounds {
+            messages: self.topic_messages_max.map_or(self.messages_max, part),
+            bytes: self.topic_bytes_max.map_or(self.bytes_max, part),
+            span,
+        }
     }
 
     /// As the official clients have them.
@@ -132,10 +144,14 @@ impl Options {
             messages_max: 1_000,
             bytes_max: 100 << 20,
             span_max: 2_000,
+            topic_messages_max: None,
+            topic_bytes_max: None,
             batch: 32,
             retries: None,
             pause: Duration::from_secs(1),
             concurrency: 20,
+            together: 1,
+            consume_timeout: Duration::from_secs(15 * 60),
             rebalance: Duration::from_secs(20),
             commit: Duration::from_secs(5),
             auto_commit: true,
@@ -146,5 +162,20 @@ impl Options {
                 renew: false,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_of_a_topic_divide_what_it_may_have() {
+        let usual = Options::usual(Role::Push);
+        assert_eq!(usual.bounds(7), Bounds { messages: 1_000, bytes: 100 << 20, span: 2_000 });
+        let of_topic =
+            Options { topic_messages_max: Some(10), topic_bytes_max: Some(2), orderly: true, ..usual };
+        assert_eq!(of_topic.bounds(3), Bounds { messages: 3, bytes: 1, span: i64::MAX });
+        assert_eq!(of_topic.bounds(0), Bounds { messages: 10, bytes: 2, span: i64::MAX });
     }
 }

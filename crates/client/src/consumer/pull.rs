@@ -51,7 +51,7 @@ impl Member {
     }
 
     fn has_room(&self, assigned: &Assigned) -> bool {
-        assigned.window.lock().has_room(&self.options.bounds())
+        assigned.window.lock().has_room(&self.bounds(assigned))
     }
 
     async fn pull(&self, assigned: &Assigned, offset: i64, broker_id: i64) -> Result<Pulled, Error> {

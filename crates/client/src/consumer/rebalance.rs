@@ -153,6 +153,8 @@ impl Member {
     /// and whether something changed.
     async fn take_over(self: &Arc<Self>, topic: &str, share: Share) -> (bool, bool) {
         let Share { pulled: mine, popped } = share;
+        // How many they are decides on how much each may hold.
+        let of_topic = mine.len();
         let pops_changed = self.take_over_pops(topic, popped);
         let mut revoked = Vec::new();
         let mut new = Vec::new();
@@ -162,18 +164,21 @@ impl Member {
             for queue in gone.cloned().collect::<Vec<_>>() {
                 revoked.extend(queues.remove(&queue));
             }
+            for assigned in queues.values().filter(|assigned| assigned.queue.topic == topic) {
+                assigned.of_topic.store(of_topic, Ordering::Relaxed);
+            }
             new.extend(mine.into_iter().filter(|queue| !queues.contains_key(queue)));
         }
         let changed = pops_changed || !revoked.is_empty() || !new.is_empty();
         for assigned in revoked {
             assigned.revoked.store(true, Ordering::Release);
             assigned.interrupt.notify_one();
-            assigned.line.lock().waiting.clear();
+            assigned.line.lock().clear();
             self.spawn(|member| async move { member.give_up(assigned).await });
         }
         let mut all = true;
         for queue in new {
-            if let Err(error) = self.begin(&queue).await {
+            if let Err(error) = self.begin(&queue, of_topic).await {
                 tracing::debug!(group = self.group, ?queue, "a queue is not started yet: {error}");
                 all = false;
             }
@@ -214,7 +219,8 @@ impl Member {
         }
     }
 
-    async fn begin(self: &Arc<Self>, queue: &MessageQueue) -> Result<(), Error> {
+    /// Starts with a queue, one of so many of its topic.
+    async fn begin(self: &Arc<Self>, queue: &MessageQueue, of_topic: usize) -> Result<(), Error> {
         let locks = self.options.orderly && !self.is_broadcast();
         if locks && !self.lock_one(queue).await? {
             return Err(Error::Illegal("another member still has its lock".to_owned()));
@@ -226,6 +232,7 @@ impl Member {
         };
         // -1: the broker knows of no offset, and shall soon.
         let assigned = Arc::new(Assigned::new(Arc::new(queue.clone()), offset, stored.unwrap_or(-1)));
+        assigned.of_topic.store(of_topic, Ordering::Relaxed);
         if locks {
             assigned.locked();
         }

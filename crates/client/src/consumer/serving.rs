@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -28,6 +29,38 @@ const GIVING_BACK: Duration = Duration::from_secs(1);
 /// How long a worker goes on before it lets other tasks of its thread run.
 const STINT: Duration = Duration::from_micros(200);
 
+/// What a handler takes at a time: a message, or several.
+pub(super) trait Portion: Send + Sized + 'static {
+    /// Takes up to so many messages from the front of what is ready; `None` when nothing is.
+    fn take(ready: &mut VecDeque<Delivered>, most: usize) -> Option<Self>;
+
+    /// Counts it as in the application's hands; false when nothing of it is this member's any more.
+    fn hand_over(&mut self) -> bool;
+}
+
+impl Portion for Delivered {
+    fn take(ready: &mut VecDeque<Delivered>, _: usize) -> Option<Delivered> {
+        ready.pop_front()
+    }
+
+    fn hand_over(&mut self) -> bool {
+        Delivered::hand_over(self)
+    }
+}
+
+impl Portion for Vec<Delivered> {
+    fn take(ready: &mut VecDeque<Delivered>, most: usize) -> Option<Vec<Delivered>> {
+        let first = ready.front()?;
+        let count = ready.iter().take(most).take_while(|next| next.goes_with(first)).count();
+        Some(ready.drain(..count).collect())
+    }
+
+    fn hand_over(&mut self) -> bool {
+        self.retain_mut(Delivered::hand_over);
+        !self.is_empty()
+    }
+}
+
 /// A member of a group whose messages go to a handler.
 #[derive(Debug)]
 #[must_use = "dropping it stops the consumer without waiting for handlers"]
@@ -38,13 +71,15 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Runs `handle` for every message, so many at a time.
-    pub(super) fn start<H, F>(intake: Intake, concurrency: usize, handle: H) -> Serving
+    /// Runs `handle` for all messages, as many at a time as the member's options say.
+    pub(super) fn start<P, H, F>(intake: Intake, handle: H) -> Serving
     where
-        H: Fn(Delivered) -> F + Send + Sync + 'static,
+        P: Portion,
+        H: Fn(P) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let member = Arc::clone(&intake.member);
+        let concurrency = member.options.concurrency;
         let turns = Handle::current().metrics().num_workers().clamp(1, concurrency);
         let crew = Arc::new(Crew {
             member: Arc::clone(&member),
@@ -54,6 +89,7 @@ impl Serving {
             turns: Semaphore::new(turns),
             hired: AtomicUsize::new(0),
             concurrency,
+            portion: PhantomData,
         });
         let (working, workers) = mpsc::channel(1);
         for _ in 0..turns {
@@ -85,7 +121,7 @@ impl Drop for Serving {
 }
 
 /// Workers, and the messages that wait for them.
-struct Crew<H> {
+struct Crew<P, H> {
     member: Arc<Member>,
     handle: H,
     intake: tokio::sync::Mutex<Intake>,
@@ -95,11 +131,13 @@ struct Crew<H> {
     /// Workers so far. None is dismissed before the end.
     hired: AtomicUsize,
     concurrency: usize,
+    portion: PhantomData<fn() -> P>,
 }
 
-impl<H, F> Crew<H>
+impl<P, H, F> Crew<P, H>
 where
-    H: Fn(Delivered) -> F + Send + Sync + 'static,
+    P: Portion,
+    H: Fn(P) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     /// One worker more, unless there are as many as may be.
@@ -114,8 +152,8 @@ where
         // It fails when turns are no more, which is never.
         let Ok(mut turn) = self.turns.acquire().await else { return };
         let mut since = Instant::now();
-        while let Some(delivered) = self.next().await {
-            let mut handling = pin!(unwound(async { (self.handle)(delivered).await }));
+        while let Some(portion) = self.next().await {
+            let mut handling = pin!(unwound(async { (self.handle)(portion).await }));
             if is_pending(handling.as_mut()).await {
                 drop(turn);
                 if self.turns.available_permits() > 0 {
@@ -135,16 +173,16 @@ where
         self.intake.lock().await.give_back(unread, GIVING_BACK).await;
     }
 
-    /// The next message, in hands now; `None` when the consumer was closed.
-    async fn next(&self) -> Option<Delivered> {
+    /// The next messages, in hands now; `None` when the consumer was closed.
+    async fn next(&self) -> Option<P> {
         loop {
             if self.member.is_stopping() {
                 return None;
             }
-            let next = self.ready.lock().pop_front();
-            if let Some(mut delivered) = next {
-                if delivered.hand_over() {
-                    return Some(delivered);
+            let next = P::take(&mut self.ready.lock(), self.member.options.together);
+            if let Some(mut portion) = next {
+                if portion.hand_over() {
+                    return Some(portion);
                 }
                 continue;
             }

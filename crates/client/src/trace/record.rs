@@ -82,9 +82,10 @@ impl Record {
     pub fn consumed(consuming: &Consuming<'_>, consumed: &Consumed) -> Record {
         let message = consuming.message;
         let (id, keys) = (message.message_id(), message.property(props::KEYS));
-        // SUCCESS, EXCEPTION and FAILED of Java's return types.
+        // SUCCESS, TIME_OUT, EXCEPTION and FAILED of Java's return types.
         let code = match consumed.outcome {
             ConsumeOutcome::Done => 0,
+            ConsumeOutcome::TimedOut => 1,
             ConsumeOutcome::Dropped => 2,
             ConsumeOutcome::Failed | ConsumeOutcome::Dead => 4,
         };

@@ -70,10 +70,9 @@ impl PopConsumer {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        let options = &self.intake.member.options;
-        let (concurrency, renewed) =
-            (options.concurrency, options.pop.renew.then_some(options.pop.invisible));
-        Serving::start(self.intake, concurrency, move |delivered: Delivered| {
+        let options = &self.intake.member.options.pop;
+        let renewed = options.renew.then_some(options.invisible);
+        Serving::start(self.intake, move |delivered: Delivered| {
             let handling = handler(delivered.message());
             async move {
                 let Some(mut popped) = delivered.into_popped() else { return };
