@@ -17,6 +17,7 @@ mod pull;
 mod questions;
 mod rebalance;
 mod serving;
+mod status;
 mod strategy;
 mod window;
 

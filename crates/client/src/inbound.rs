@@ -61,7 +61,7 @@ impl Inbound {
                 None => nobody(),
             },
             request::GET_CONSUMER_RUNNING_INFO => match member(&shared, asked, "consumerGroup") {
-                Some(member) => json(member.running_info()),
+                Some(member) => json(member.running_info(asked.field("jstackEnable") == Some("true"))),
                 None => nobody(),
             },
             request::CONSUME_MESSAGE_DIRECTLY => consume_directly(&shared, channel, asked),

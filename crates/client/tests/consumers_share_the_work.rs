@@ -258,6 +258,14 @@ async fn members_answer_administrators() {
     assert!(members.subscription_table.contains_key("T"));
     let info = admin.running_info("G", client.id(), false).await.unwrap();
     assert_eq!(info["properties"]["PROP_CONSUME_TYPE"], "CONSUME_PASSIVELY");
+    assert!(info["statusTable"]["T"]["pullTPS"].as_f64() > Some(0.0), "{info}");
+    assert!(info["statusTable"]["T"]["consumeOKTPS"].as_f64() > Some(0.0), "{info}");
+    assert_eq!(info["statusTable"]["%RETRY%G"]["consumeFailedMsgs"], 0);
+    let queue = info["mqTable"].as_object().unwrap().iter().find(|(name, _)| !name.contains("RETRY")).unwrap();
+    assert!(queue.1["lastConsumeTimestamp"].as_i64() > Some(1_600_000_000_000), "milliseconds of our days");
+    assert!(info.get("jstack").is_none(), "nobody asked for it");
+    let info = admin.running_info("G", client.id(), true).await.unwrap();
+    assert!(info["jstack"].as_str().is_some_and(|text| text.contains("Rust")));
     let result = admin.consume_directly("G", client.id(), "T", &receipt.offset_id).await.unwrap();
     assert_eq!(result.consume_result, "CR_SUCCESS");
     assert_eq!(seen.bodies().await.len(), 2);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::body::MessageQueue;
 use wire::code::request;
@@ -52,8 +53,8 @@ enum Place {
 #[derive(Debug)]
 struct Seat {
     source: Arc<Source>,
-    /// The application has it; before that nobody needs to settle it.
-    handed: bool,
+    /// Since when the application has it; before that nobody needs to settle it.
+    handed: Option<Instant>,
 }
 
 /// Where the messages of one pull came from.
@@ -85,7 +86,7 @@ impl Delivered {
         let Batch { assigned, generation, messages } = batch;
         let source = Arc::new(Source { member: Arc::clone(member), assigned, generation });
         messages.into_iter().map(move |message| {
-            let seat = Seat { source: Arc::clone(&source), handed: false };
+            let seat = Seat { source: Arc::clone(&source), handed: None };
             Delivered { message, place: Some(Place::Pulled(seat)), watched: None }
         })
     }
@@ -117,6 +118,7 @@ impl Delivered {
     /// Ends the application's part; `None` when that has ended already.
     fn settle(&mut self, outcome: ConsumeOutcome) -> Option<Place> {
         let place = self.place.take()?;
+        place.count(outcome == ConsumeOutcome::Done);
         place.member().consumed(self.watched.take(), &self.message, outcome);
         Some(place)
     }
@@ -214,8 +216,16 @@ impl Place {
 
     fn is_handed(&self) -> bool {
         match self {
-            Place::Pulled(seat) => seat.handed,
+            Place::Pulled(seat) => seat.handed.is_some(),
             Place::Popped(receipt) => receipt.is_handed(),
+        }
+    }
+
+    /// Counts how long the application had it, if it did, and whether it is done.
+    fn count(&self, done: bool) {
+        match self {
+            Place::Pulled(seat) => seat.count(done),
+            Place::Popped(receipt) => receipt.count(done),
         }
     }
 
@@ -238,9 +248,17 @@ impl Seat {
         if assigned.generation() != *generation || !member.reads(assigned) {
             return false;
         }
-        self.handed = true;
+        self.handed = Some(Instant::now());
         assigned.hands.take();
         true
+    }
+
+    fn count(&self, done: bool) {
+        let Some(since) = self.handed else { return };
+        let Source { member, assigned, .. } = &*self.source;
+        let now = Instant::now();
+        assigned.status.consumed(now.saturating_duration_since(since), done);
+        assigned.last_consume_ms.store(member.unix_ms(now), Ordering::Relaxed);
     }
 
     fn done(self, offset: i64) {
@@ -305,7 +323,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.handed {
+        if self.handed.is_some() {
             self.source.assigned.hands.give();
         }
     }

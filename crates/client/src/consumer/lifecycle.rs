@@ -8,6 +8,7 @@ use wire::code::request;
 
 use super::member::Member;
 use super::options::{Allocation, Role};
+use super::status::SAMPLED;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::filter::Filter;
@@ -33,6 +34,7 @@ impl Member {
             self.divide().await;
         }
         self.spawn(|member| async move { member.rebalance_for_ever().await });
+        self.spawn(|member| async move { member.note_status_for_ever().await });
         if self.options.auto_commit && self.options.role != Role::Pop {
             self.spawn(|member| async move { member.commit_for_ever().await });
         }
@@ -78,6 +80,14 @@ impl Member {
         loop {
             tokio::time::sleep(self.options.commit).await;
             self.commit_all().await;
+        }
+    }
+
+    async fn note_status_for_ever(&self) {
+        loop {
+            tokio::time::sleep(SAMPLED).await;
+            let age = self.age();
+            self.status.lock().values().for_each(|status| status.sample(age));
         }
     }
 

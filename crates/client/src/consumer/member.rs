@@ -15,6 +15,7 @@ use super::intake::{Batch, Given};
 use super::local::OffsetFile;
 use super::options::{Options, Role};
 use super::pop::PopQueue;
+use super::status::TopicStatus;
 use super::window::{Bounds, Window};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -43,6 +44,8 @@ pub(crate) struct Member {
     pub(super) popped: Mutex<BTreeMap<MessageQueue, Arc<PopQueue>>>,
     /// Queues that the application has chosen, where it chooses.
     pub(super) chosen: Mutex<BTreeSet<MessageQueue>>,
+    /// How it does with each topic.
+    pub(super) status: Mutex<BTreeMap<String, Arc<TopicStatus>>>,
     pub(super) file: Option<OffsetFile>,
     /// What the file says, and then what it will say.
     pub(super) in_file: Mutex<BTreeMap<MessageQueue, i64>>,
@@ -60,6 +63,7 @@ pub(crate) struct Member {
     stopping: watch::Sender<bool>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) started_ms: i64,
+    started: Instant,
 }
 
 impl std::fmt::Debug for Member {
@@ -90,7 +94,10 @@ pub(super) struct Assigned {
     /// What the broker knows of the group's offset.
     pub committed: AtomicI64,
     pub locked_until: Mutex<Option<Instant>>,
+    pub last_lock_ms: AtomicI64,
     pub last_pull_ms: AtomicI64,
+    pub last_consume_ms: AtomicI64,
+    pub status: Arc<TopicStatus>,
     /// The application wants nothing of it for now.
     pub paused: AtomicBool,
     /// It stands for one message that an administrator wants consumed; nothing of it is sent back.
@@ -153,7 +160,10 @@ impl Assigned {
             hands: Hands::default(),
             committed: AtomicI64::new(committed),
             locked_until: Mutex::new(None),
+            last_lock_ms: AtomicI64::new(0),
             last_pull_ms: AtomicI64::new(now_ms()),
+            last_consume_ms: AtomicI64::new(0),
+            status: Arc::default(),
             paused: AtomicBool::new(false),
             direct: false,
         }
@@ -176,6 +186,7 @@ impl Assigned {
 
     pub fn locked(&self) {
         *self.locked_until.lock() = Some(Instant::now() + LOCK_LIFE);
+        self.last_lock_ms.store(now_ms(), Ordering::Relaxed);
     }
 
     pub fn is_locked(&self) -> bool {
@@ -246,6 +257,7 @@ impl Member {
             queues: Mutex::default(),
             popped: Mutex::default(),
             chosen: Mutex::default(),
+            status: Mutex::default(),
             file,
             in_file: Mutex::new(in_file),
             intake,
@@ -257,12 +269,35 @@ impl Member {
             stopping: watch::Sender::new(false),
             runtime: tokio::runtime::Handle::current(),
             started_ms: now_ms(),
+            started: Instant::now(),
         });
         Ok((member, outlet))
     }
 
     pub fn group(&self) -> &str {
         &self.group
+    }
+
+    /// How long it is there.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How it does with a topic.
+    pub(super) fn status_of(&self, topic: &str) -> Arc<TopicStatus> {
+        let mut status = self.status.lock();
+        if let Some(known) = status.get(topic) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(TopicStatus::since(self.age()));
+        status.insert(topic.to_owned(), Arc::clone(&new));
+        new
+    }
+
+    /// A moment in Unix milliseconds, without a look at the clock.
+    pub(super) fn unix_ms(&self, at: Instant) -> i64 {
+        let since = at.saturating_duration_since(self.started).as_millis();
+        self.started_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }
 
     /// A message comes into the application's hands, and hooks hear of it.

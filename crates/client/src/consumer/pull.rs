@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wire::code::{request, response};
 
@@ -36,6 +36,7 @@ impl Member {
                 let window = assigned.window.lock();
                 (window.generation(), window.next_pull())
             };
+            let begun = Instant::now();
             let pulled = tokio::select! {
                 pulled = self.pull(&assigned, offset, broker_id) => pulled,
                 () = assigned.interrupt.notified() => continue,
@@ -43,6 +44,9 @@ impl Member {
             match pulled {
                 Ok(pulled) => {
                     broker_id = pulled.suggested_broker_id;
+                    if !pulled.messages.is_empty() {
+                        assigned.status.pulled(begun.elapsed(), pulled.messages.len());
+                    }
                     self.took(&assigned, generation, pulled);
                 }
                 Err(error) => self.rest(&assigned, &error).await,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::loose_json::write_object_keyed;
 
 use super::member::{Assigned, Member};
@@ -17,6 +17,8 @@ use crate::received::read_all;
 
 /// How long the application may take for a message that an administrator sends it; brokers wait 10 s.
 const DIRECT: Duration = Duration::from_secs(9);
+/// What is said to who asks for stacks of threads.
+const NO_STACKS: &str = "This consumer is written in Rust: its handlers are tasks, which have no stacks to show.";
 /// How often its fate is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -31,31 +33,61 @@ impl Member {
         Ok(format!("{{\"messageQueueTable\":{table}}}"))
     }
 
-    /// What this member is, and how it does (307).
-    pub fn running_info(&self) -> Result<String, serde_json::Error> {
-        let queues = self.assigned();
+    /// What this member is, and how it does (307); `stacks` of threads are asked for too.
+    pub fn running_info(&self, stacks: bool) -> Result<String, serde_json::Error> {
+        let (queues, popping) = (self.assigned(), self.popping());
         let table =
             write_object_keyed(queues.iter().map(|assigned| (&*assigned.queue, queue_info(assigned))))?;
-        let properties: BTreeMap<&str, String> = BTreeMap::from([
-            ("PROP_CLIENT_VERSION", "V5_5_0".to_owned()),
-            ("PROP_CONSUMEORDERLY", self.options.orderly.to_string()),
-            ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
-            ("PROP_CONSUME_TYPE", self.options.role.consume_type().to_owned()),
-            ("PROP_NAMESERVER_ADDR", self.shared.names.in_order().join(";")),
-            ("PROP_THREADPOOL_CORE_SIZE", self.options.concurrency.to_string()),
-            ("consumerGroup", self.group.clone()),
-            ("pullBatchSize", self.options.batch.to_string()),
-            ("pullThresholdForQueue", self.options.messages_max.to_string()),
-        ]);
-        let subscriptions = self.heartbeat().subscription_data_set;
-        let (properties, subscriptions) = (json!(properties), json!(subscriptions));
-        let popping = self.popping();
         let pop_table =
             write_object_keyed(popping.iter().map(|queue| (&queue.queue, pop_queue_info(queue))))?;
+        let (properties, status) = (json!(self.properties()), json!(self.status_table()));
+        let subscriptions = json!(self.heartbeat().subscription_data_set);
+        let stacks = if stacks { format!("\"jstack\":{},", json!(NO_STACKS)) } else { String::new() };
         Ok(format!(
-            "{{\"mqPopTable\":{pop_table},\"mqTable\":{table},\"properties\":{properties},\"statusTable\":{{}},\
-             \"subscriptionSet\":{subscriptions},\"userConsumerInfo\":{{}}}}"
+            "{{{stacks}\"mqPopTable\":{pop_table},\"mqTable\":{table},\"properties\":{properties},\
+             \"statusTable\":{status},\"subscriptionSet\":{subscriptions},\"userConsumerInfo\":{{}}}}"
         ))
+    }
+
+    /// Settings, under the names that Java's consumers have for them.
+    fn properties(&self) -> BTreeMap<&'static str, String> {
+        let options = &self.options;
+        let of_topic = |bound: Option<usize>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
+        BTreeMap::from([
+            ("PROP_CLIENT_VERSION", "V5_5_0".to_owned()),
+            ("PROP_CONSUMEORDERLY", options.orderly.to_string()),
+            ("PROP_CONSUMER_START_TIMESTAMP", self.started_ms.to_string()),
+            ("PROP_CONSUME_TYPE", options.role.consume_type().to_owned()),
+            ("PROP_NAMESERVER_ADDR", self.shared.names.in_order().join(";")),
+            ("PROP_THREADPOOL_CORE_SIZE", options.concurrency.to_string()),
+            ("allocateMessageQueueStrategy", options.strategy.name().into_owned()),
+            ("consumeConcurrentlyMaxSpan", options.span_max.to_string()),
+            ("consumeFromWhere", options.start.name().to_owned()),
+            ("consumeMessageBatchMaxSize", options.together.to_string()),
+            ("consumeTimeout", (options.consume_timeout.as_secs() / 60).to_string()),
+            ("consumerGroup", self.group.clone()),
+            ("maxReconsumeTimes", options.retries.map_or(-1, i64::from).to_string()),
+            ("messageModel", if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }.to_owned()),
+            ("popBatchNums", options.pop.batch.to_string()),
+            ("popInvisibleTime", options.pop.invisible.as_millis().to_string()),
+            ("popThresholdForQueue", options.pop.messages_max.to_string()),
+            ("pullBatchSize", options.batch.to_string()),
+            ("pullThresholdForQueue", options.messages_max.to_string()),
+            ("pullThresholdForTopic", of_topic(options.topic_messages_max)),
+            ("pullThresholdSizeForQueue", (options.bytes_max >> 20).to_string()),
+            ("pullThresholdSizeForTopic", of_topic(options.topic_bytes_max.map(|bytes| bytes >> 20))),
+            ("suspendCurrentQueueTimeMillis", options.pause.as_millis().to_string()),
+        ])
+    }
+
+    fn status_table(&self) -> BTreeMap<String, Value> {
+        for topic in self.subscriptions.keys() {
+            // Also of those that no queue was had of yet.
+            self.status_of(topic);
+        }
+        let age = self.age();
+        let status = self.status.lock();
+        status.iter().map(|(topic, status)| (topic.clone(), status.describe(age))).collect()
     }
 
     /// Gives one message to the application, outside of any queue, and says what became of it (309).
@@ -92,7 +124,7 @@ impl Member {
     }
 }
 
-fn pop_queue_info(popping: &PopQueue) -> serde_json::Value {
+fn pop_queue_info(popping: &PopQueue) -> Value {
     json!({
         "droped": popping.is_revoked(),
         "lastPopTimestamp": popping.last_pop_ms.load(Ordering::Relaxed),
@@ -100,7 +132,7 @@ fn pop_queue_info(popping: &PopQueue) -> serde_json::Value {
     })
 }
 
-fn queue_info(assigned: &Assigned) -> serde_json::Value {
+fn queue_info(assigned: &Assigned) -> Value {
     let window = assigned.window.lock();
     let (messages, bytes) = window.held();
     let (oldest, next) = (window.committable(), window.next_pull());
@@ -111,8 +143,8 @@ fn queue_info(assigned: &Assigned) -> serde_json::Value {
         "cachedMsgSizeInMiB": bytes >> 20,
         "commitOffset": assigned.committed.load(Ordering::Relaxed).max(0),
         "droped": assigned.is_revoked(),
-        "lastConsumeTimestamp": 0,
-        "lastLockTimestamp": 0,
+        "lastConsumeTimestamp": assigned.last_consume_ms.load(Ordering::Relaxed),
+        "lastLockTimestamp": assigned.last_lock_ms.load(Ordering::Relaxed),
         "lastPullTimestamp": assigned.last_pull_ms.load(Ordering::Relaxed),
         "locked": assigned.is_locked(),
         "transactionMsgCount": 0,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -231,8 +231,10 @@ impl Member {
             None => self.first_offset(queue).await?,
         };
         // -1: the broker knows of no offset, and shall soon.
-        let assigned = Arc::new(Assigned::new(Arc::new(queue.clone()), offset, stored.unwrap_or(-1)));
-        assigned.of_topic.store(of_topic, Ordering::Relaxed);
+        let mut assigned = Assigned::new(Arc::new(queue.clone()), offset, stored.unwrap_or(-1));
+        assigned.status = self.status_of(&queue.topic);
+        assigned.of_topic = AtomicUsize::new(of_topic);
+        let assigned = Arc::new(assigned);
         if locks {
             assigned.locked();
         }

@@ -34,6 +34,7 @@ impl std::ops::Deref for Popped {
 impl Popped {
     /// Ends the application's part.
     fn settle(&mut self, outcome: ConsumeOutcome) {
+        self.receipt.count(outcome == ConsumeOutcome::Done);
         self.receipt.member().consumed(self.watched.take(), &self.message, outcome);
     }
 

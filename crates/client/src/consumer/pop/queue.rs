@@ -19,6 +19,7 @@ use crate::consumer::hands::Hands;
 use crate::consumer::intake::{Given, give_back};
 use crate::consumer::member::Member;
 use crate::consumer::options::StartFrom;
+use crate::consumer::status::TopicStatus;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::identity::now_ms;
@@ -50,6 +51,7 @@ pub(in crate::consumer) struct PopQueue {
     /// Something was settled: there may be room.
     pub room: Notify,
     pub last_pop_ms: AtomicI64,
+    pub status: Arc<TopicStatus>,
     pub acks: mpsc::UnboundedSender<Ack>,
 }
 
@@ -83,6 +85,7 @@ impl Member {
             hands: Hands::default(),
             room: Notify::new(),
             last_pop_ms: AtomicI64::new(now_ms()),
+            status: self.status_of(&queue.topic),
             acks,
         });
         let to_settle =
@@ -106,6 +109,9 @@ impl Member {
             }
             let begun = Instant::now();
             let found = self.pop(&queue).await;
+            if let Ok(Found::Messages(messages)) = &found {
+                queue.status.pulled(begun.elapsed(), messages.len());
+            }
             match found {
                 Ok(Found::Messages(messages)) if self.pops(&queue) => self.give(Given::Popped(messages)),
                 Ok(Found::Messages(messages)) => give_back(messages).await,

@@ -30,14 +30,15 @@ pub(in crate::consumer) struct Receipt {
     handle: Handle<'static>,
     /// When others may get it, by our clock.
     until: Instant,
-    handed: bool,
+    /// Since when the application has it.
+    handed: Option<Instant>,
 }
 
 impl Receipt {
     pub fn new(member: Arc<Member>, popping: Arc<PopQueue>, handle: Handle<'static>) -> Receipt {
         popping.unsettled.fetch_add(1, Ordering::AcqRel);
         let until = Instant::now() + hidden_for(&handle);
-        Receipt { member, popping, handle, until, handed: false }
+        Receipt { member, popping, handle, until, handed: None }
     }
 
     pub fn member(&self) -> &Arc<Member> {
@@ -45,17 +46,25 @@ impl Receipt {
     }
 
     pub fn is_handed(&self) -> bool {
-        self.handed
+        self.handed.is_some()
     }
 
     /// Counts the message as in the application's hands; false when others may have it already.
     pub fn hand_over(&mut self) -> bool {
-        if self.left().is_zero() || self.member.is_stopping() {
+        let now = Instant::now();
+        if now >= self.until || self.member.is_stopping() {
             return false;
         }
         self.popping.hands.take();
-        self.handed = true;
+        self.handed = Some(now);
         true
+    }
+
+    /// Counts how long the application had it, and whether it is done.
+    pub fn count(&self, done: bool) {
+        if let Some(since) = self.handed {
+            self.popping.status.consumed(since.elapsed(), done);
+        }
     }
 
     /// For how long nobody else gets it.
@@ -132,7 +141,7 @@ impl Drop for Receipt {
         if before == self.member.options.pop.messages_max {
             self.popping.room.notify_one();
         }
-        if self.handed {
+        if self.handed.is_some() {
             self.popping.hands.give();
         }
     }
