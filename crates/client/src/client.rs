@@ -10,7 +10,7 @@ use crate::consumer::{ConsumerBuilder, LitePullConsumerBuilder, PopConsumerBuild
 use crate::credentials::Credentials;
 use crate::discovery::Page;
 use crate::error::Error;
-use crate::hooks::{ConsumeHook, Hooks, SendHook};
+use crate::hooks::{ConsumeHook, Hooks, RpcHook, SendHook};
 use crate::identity::{UniqueKeys, address_towards, client_id};
 use crate::names::{self, NameServers};
 use crate::namespace::{self, Namespace};
@@ -158,6 +158,12 @@ impl ClientBuilder {
     /// Watches everything that consumers of this client hand out; may be called several times.
     pub fn consume_hook(mut self, hook: impl ConsumeHook) -> Self {
         self.hooks.consume.push(Arc::new(hook));
+        self
+    }
+
+    /// Watches all requests of this client; may be called several times.
+    pub fn rpc_hook(mut self, hook: impl RpcHook) -> Self {
+        self.hooks.rpc.push(Arc::new(hook));
         self
     }
 

@@ -12,6 +12,9 @@ pub enum Error {
     /// What was asked for makes no sense; nothing was sent.
     #[error("{0}")]
     Illegal(String),
+    /// A hook did not let it happen; nothing was sent.
+    #[error("a hook of this client forbids it: {0}")]
+    Forbidden(String),
     /// No name server gave an answer.
     #[error("no name server answered ({tried} tried), the last because {last}")]
     NoNameServer {
@@ -133,7 +136,11 @@ impl Error {
                     | response::FLOW_CONTROL
                     | response::NOT_LEADER_FOR_QUEUE
             ),
-            Error::Illegal(_) | Error::Stopped(_) | Error::Malformed { .. } | Error::File { .. } => false,
+            Error::Illegal(_)
+            | Error::Forbidden(_)
+            | Error::Stopped(_)
+            | Error::Malformed { .. }
+            | Error::File { .. } => false,
             _ => true,
         }
     }

@@ -1,12 +1,15 @@
 //! Who watches sends and consumption: traces of messages, measurements, contexts of other tracing systems
 //! (client.md §3.10).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use remoting::Answer;
 
 use crate::error::Error;
+use crate::fields::Fields;
 use crate::producer::{Decision, Receipt};
 use crate::received::Received;
 
@@ -33,6 +36,16 @@ use crate::received::Received;
 /// }
 /// ```
 pub trait SendHook: Send + Sync + 'static {
+    /// Whether a message may be sent. One that may not fails with [`Error::Forbidden`] and the text that is given here;
+    /// hooks hear of it as of any other failure.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self, sending: &Sending<'_>) -> Result<(), String> {
+        let _ = sending;
+        Ok(())
+    }
+
     /// A message is about to be sent, for the first time if there are several attempts. Properties can be added to it.
     fn before(&self, sending: &mut Sending<'_>) {
         let _ = sending;
@@ -54,6 +67,13 @@ pub trait SendHook: Send + Sync + 'static {
 ///
 /// Hooks run on the task that consumes: they must not block.
 pub trait ConsumeHook: Send + Sync + 'static {
+    /// Whether the application wants a message, beyond what its filter says. One that it does not want counts as read.
+    /// Names are those that the application uses.
+    fn wants(&self, group: &str, message: &Received) -> bool {
+        let _ = (group, message);
+        true
+    }
+
     /// A message is handed to the application.
     fn before(&self, consuming: &Consuming<'_>) {
         let _ = consuming;
@@ -205,21 +225,139 @@ pub enum ConsumeOutcome {
     Dropped,
 }
 
+/// Watches the requests of a client and their answers, whatever they are about; see
+/// [`ClientBuilder::rpc_hook`](crate::ClientBuilder::rpc_hook).
+///
+/// Hooks run on the task that asks, which waits for them: they must not block.
+///
+/// ```
+/// use thrustmq_client::{Error, RpcHook, RpcRequest, RpcResponse};
+///
+/// struct Zone;
+///
+/// impl RpcHook for Zone {
+///     fn before(&self, request: &mut RpcRequest<'_>) {
+///         request.add_field("__ZONE_NAME", "zone-3");
+///     }
+///
+///     fn after(&self, request: &RpcRequest<'_>, response: Result<&RpcResponse<'_>, &Error>) {
+///         if let Ok(response) = response {
+///             println!("{} answered {} with {}", request.address, request.code, response.code);
+///         }
+///     }
+/// }
+/// ```
+pub trait RpcHook: Send + Sync + 'static {
+    /// A request is about to be sent. Header fields can be added to it, which are signed as all others are.
+    fn before(&self, request: &mut RpcRequest<'_>) {
+        let _ = request;
+    }
+
+    /// It was answered, or it is known that it was not. Of one that wants no answer nothing more is heard.
+    fn after(&self, request: &RpcRequest<'_>, response: Result<&RpcResponse<'_>, &Error>) {
+        let _ = (request, response);
+    }
+}
+
+/// A request to a server.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RpcRequest<'a> {
+    /// Address of the server.
+    pub address: &'a str,
+    /// What is asked for; names are in [`wire::code::request`].
+    pub code: i32,
+    /// The body; empty when there is none.
+    pub body: &'a [u8],
+    /// No answer is wanted.
+    pub oneway: bool,
+    pub(crate) fields: &'a Fields<'a>,
+    pub(crate) added: Vec<(String, String)>,
+}
+
+impl RpcRequest<'_> {
+    /// Its header fields, also those that were added. The namespace and the signature come later.
+    pub fn fields(&self) -> Vec<(&str, Cow<'_, str>)> {
+        let added = self.added.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_str())));
+        self.fields.texts().into_iter().chain(added).collect()
+    }
+
+    /// Adds a header field. One that the request has already is left as it is.
+    pub fn add_field(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let name = name.into();
+        if !self.fields().iter().any(|(known, _)| *known == name) {
+            self.added.push((name, value.into()));
+        }
+    }
+}
+
+/// An answer of a server.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct RpcResponse<'a> {
+    /// Its response code; names are in [`wire::code::response`].
+    pub code: i32,
+    /// Text for people.
+    pub remark: Option<&'a str>,
+    /// The body; empty when there is none.
+    pub body: &'a [u8],
+    answer: &'a Answer,
+}
+
+impl RpcResponse<'_> {
+    /// Value of a header field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.answer.field(name)
+    }
+}
+
 /// All who watch a client.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
+    pub rpc: Vec<Arc<dyn RpcHook>>,
     pub send: Vec<Arc<dyn SendHook>>,
     pub consume: Vec<Arc<dyn ConsumeHook>>,
 }
 
 impl std::fmt::Debug for Hooks {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (send, consume) = (self.send.len(), self.consume.len());
-        formatter.debug_struct("Hooks").field("send", &send).field("consume", &consume).finish()
+        let (send, consume, rpc) = (self.send.len(), self.consume.len(), self.rpc.len());
+        let mut hooks = formatter.debug_struct("Hooks");
+        hooks.field("send", &send).field("consume", &consume).field("rpc", &rpc).finish()
     }
 }
 
 impl Hooks {
+    /// Before a request.
+    pub fn asking(&self, request: &mut RpcRequest<'_>) {
+        for hook in &self.rpc {
+            hook.before(request);
+        }
+    }
+
+    /// After a request.
+    pub fn asked(&self, request: &RpcRequest<'_>, answer: &Result<Answer, Error>) {
+        let response = answer.as_ref().map(|answer| RpcResponse {
+            code: answer.code,
+            remark: answer.remark.as_deref(),
+            body: &answer.body,
+            answer,
+        });
+        for hook in &self.rpc {
+            hook.after(request, response.as_ref().map_err(|error| *error));
+        }
+    }
+
+    /// Whether a message may be sent.
+    pub fn check(&self, sending: &Sending<'_>) -> Result<(), Error> {
+        self.send.iter().try_for_each(|hook| hook.check(sending).map_err(Error::Forbidden))
+    }
+
+    /// Whether a message that was read is wanted.
+    pub fn want(&self, group: &str, message: &Received) -> bool {
+        self.consume.iter().all(|hook| hook.wants(group, message))
+    }
+
     /// Before a send.
     pub fn sending(&self, sending: &mut Sending<'_>) {
         for hook in &self.send {

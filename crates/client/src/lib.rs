@@ -62,7 +62,8 @@ pub use credentials::Credentials;
 pub use error::Error;
 pub use filter::Filter;
 pub use hooks::{
-    ConsumeHook, ConsumeOutcome, Consumed, Consuming, Ended, SendHook, SendKind, SendOutcome, Sending, Sent,
+    ConsumeHook, ConsumeOutcome, Consumed, Consuming, Ended, RpcHook, RpcRequest, RpcResponse, SendHook,
+    SendKind, SendOutcome, Sending, Sent,
 };
 pub use message::{Delivery, Later, Message, Now, Ordered};
 pub use producer::{

@@ -16,7 +16,7 @@ use crate::credentials::Credentials;
 use crate::discovery::Page;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, RpcRequest};
 use crate::identity::UniqueKeys;
 use crate::inbound::Inbound;
 use crate::names::NameServers;
@@ -105,10 +105,11 @@ impl Shared {
         Ok(shared)
     }
 
-    /// What the header of a request has besides its own fields: the namespace, and the signature, which covers
-    /// everything else and so is made last.
-    fn besides(&self, fields: &Fields<'_>, body: &[u8]) -> Vec<(String, String)> {
-        let mut besides = Vec::new();
+    /// What the header of a request has besides its own fields: what hooks have added, the namespace, and the
+    /// signature, which covers everything else and so is made last.
+    fn besides(&self, request: &RpcRequest<'_>) -> Vec<(String, String)> {
+        let RpcRequest { fields, body, .. } = *request;
+        let mut besides = request.added.clone();
         if let Some(namespace) = &self.namespace.named {
             besides.push((NAMESPACED.to_owned(), "true".to_owned()));
             besides.push((NAMESPACE.to_owned(), namespace.clone()));
@@ -146,8 +147,16 @@ impl Shared {
         if self.is_closed() {
             return Err(Error::Stopped("the client"));
         }
-        let patience = patience.into();
-        let besides = self.besides(fields, body);
+        let mut request = RpcRequest { address, code, body, oneway: false, fields, added: Vec::new() };
+        self.hooks.asking(&mut request);
+        let answer = self.exchange(&request, patience.into()).await;
+        self.hooks.asked(&request, &answer);
+        answer
+    }
+
+    async fn exchange(&self, request: &RpcRequest<'_>, patience: Patience) -> Result<Answer, Error> {
+        let RpcRequest { address, code, body, fields, .. } = *request;
+        let besides = self.besides(request);
         let write = |writer: &mut FrameWriter<'_>| write(writer, fields, &besides);
         let answer = self.remoting.call_with(address, code, write, body, patience).await?;
         if answer.code != response::GO_AWAY {
@@ -189,7 +198,11 @@ impl Shared {
 
     /// Sends a request that wants no answer over a connection that is there.
     pub fn tell_over(&self, channel: &Channel, code: i32, fields: &Fields<'_>, body: &[u8]) {
-        let besides = self.besides(fields, body);
+        let address = channel.peer().to_string();
+        let mut request =
+            RpcRequest { address: &address, code, body, oneway: true, fields, added: Vec::new() };
+        self.hooks.asking(&mut request);
+        let besides = self.besides(&request);
         channel.oneway_with(code, |writer| write(writer, fields, &besides), body);
     }
 

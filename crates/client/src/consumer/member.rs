@@ -300,6 +300,11 @@ impl Member {
         self.started_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }
 
+    /// Whether no hook sorts a message out.
+    pub(super) fn wants(&self, message: &Received) -> bool {
+        self.shared.hooks.want(&self.named, message)
+    }
+
     /// A message comes into the application's hands, and hooks hear of it.
     pub(super) fn consuming(&self, message: &Received) -> Option<Watched> {
         self.shared.hooks.consuming(&self.named, message, || self.shared.keys.next(now_ms()))

@@ -106,6 +106,7 @@ impl Member {
             message.set_topic_before_pops_of(&self.group);
         }
         self.shared.namespace.unwrap_messages(&mut pulled.messages);
+        pulled.messages.retain(|message| self.wants(message));
         let sizes = pulled.messages.iter().map(|message| (message.offset, message.weight()));
         // A lock of its own, since giving out what came takes it too.
         let current = assigned.window.lock().pulled(generation, sizes, pulled.next_offset);

@@ -151,6 +151,7 @@ impl Inner {
         mark: &Mark,
     ) -> Result<Vec<u8>, Error> {
         message.check(self.options.body_max)?;
+        self.shared.hooks.check(&self.sending(message, &mark.key, 0))?;
         let mut properties = message.encoded_properties(&[]);
         self.push_marks(&mut properties, &mark.added);
         props::push(&mut properties, props::UNIQ_KEY, &mark.key);

@@ -160,6 +160,7 @@ impl Inner {
         added: &[(String, String)],
     ) -> Result<Outgoing<'a>, Error> {
         message.check(self.options.body_max)?;
+        self.shared.hooks.check(&self.sending(message, key, sys_flag))?;
         let mut properties = message.encoded_properties(more);
         self.push_marks(&mut properties, added);
         props::push(&mut properties, props::UNIQ_KEY, key);

@@ -176,7 +176,7 @@ impl Member {
         let mut wanted = Vec::with_capacity(messages.len());
         for (message, handle) in messages.into_iter().zip(handles) {
             let receipt = Receipt::new(Arc::clone(self), Arc::clone(popping), handle);
-            if filter.selects(&message) {
+            if filter.selects(&message) && self.wants(&message) {
                 wanted.push(Popped { message, receipt, watched: None });
             } else {
                 receipt.acknowledge_later();
