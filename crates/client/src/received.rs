@@ -19,7 +19,9 @@ use wire::{batch, sys_flag};
 use crate::body::Room;
 use crate::error::Error;
 
-/// A message as a broker stored it. Clones share what they are made of, which is the whole answer that it came in.
+/// A message as a broker stored it. Clones share what they are made of, which is the whole answer that it came in: up to
+/// some megabytes stay in memory for as long as one of its messages does. What is kept for long should be
+/// [detached](Received::detached).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
@@ -96,6 +98,25 @@ impl Received {
         let mut own = Vec::with_capacity(name.len() + value.len() + 2);
         props::push(&mut own, name, value);
         self.properties = joined(&self.properties, &own);
+    }
+
+    /// A copy with bytes of its own, which keeps nothing alive but itself.
+    ///
+    /// ```no_run
+    /// # async fn example(mut consumer: thrustmq_client::Consumer) {
+    /// let mut latest = std::collections::HashMap::new();
+    /// while let Some(price) = consumer.next().await {
+    ///     if let Some(share) = price.property("share") {
+    ///         latest.insert(share.to_owned(), price.detached());
+    ///     }
+    ///     price.ack();
+    /// }
+    /// # }
+    /// ```
+    pub fn detached(&self) -> Received {
+        let (body, properties) =
+            (Bytes::copy_from_slice(&self.body), Bytes::copy_from_slice(&self.properties));
+        Received { body, properties, ..self.clone() }
     }
 
     /// The word that consumers can select by.
@@ -346,6 +367,16 @@ pub(crate) mod tests {
         let queue = MessageQueue { topic: "T".to_owned(), broker_name: "b".to_owned(), queue_id: 9 };
         let read = read_queue(&Bytes::from(record("T", 1, b"")), &Arc::new(queue), "b:1").unwrap();
         assert_eq!(read[0].queue.queue_id, 9, "the number that a static topic has for it");
+    }
+
+    #[test]
+    fn a_detached_message_is_the_same_and_keeps_the_answer_of_the_others_no_longer() {
+        let bytes = Bytes::from([record("T", 1, b"a\x011"), record("T", 1, b"a\x012")].concat());
+        let read = read_all(&bytes, "b", "b:1").unwrap();
+        let kept = read[0].detached();
+        assert_eq!(kept, read[0]);
+        drop(read);
+        assert!(bytes.is_unique(), "nothing else of the answer is in use");
     }
 
     #[test]
