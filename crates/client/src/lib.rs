@@ -46,6 +46,7 @@ mod route;
 mod routes;
 mod shared;
 mod trace;
+mod watch;
 
 pub use admin::{
     Admin, ConsumeResult, HaMaster, HaSlave, HaStatus, Index, Moment, ProducerInfo, QueueEntries, QueueEntry,
@@ -55,8 +56,7 @@ pub use body::Compression;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
     ByHand, Consumer, ConsumerBuilder, Delivered, LitePullConsumer, LitePullConsumerBuilder, PopConsumer,
-    PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy, Subscribed, Unfinished,
-    Unsubscribed,
+    PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy, Subscribed, Unfinished, Unsubscribed,
 };
 pub use credentials::Credentials;
 pub use error::Error;
@@ -67,8 +67,8 @@ pub use hooks::{
 };
 pub use message::{Delivery, Later, Message, Now, Ordered};
 pub use producer::{
-    AutoBatch, BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError, SendError,
-    SendFailed, SendStatus, Transaction, TransactionProducer,
+    AutoBatch, BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError,
+    SendError, SendFailed, SendStatus, Transaction, TransactionProducer,
 };
 pub use reader::{Pulled, QueueReader};
 pub use received::Received;
@@ -76,6 +76,7 @@ pub use received::Received;
 pub use remoting::{Tls, TlsError};
 pub use route::Route;
 pub use trace::Trace;
+pub use watch::QueueWatch;
 
 /// Bodies of requests and answers, as the protocol has them.
 pub use wire::body::{

@@ -15,6 +15,7 @@ use crate::namespace::Namespace;
 use crate::received::{Received, read_queue};
 use crate::route::MASTER_ID;
 use crate::shared::{Shared, number};
+use crate::watch::{QueueWatch, watch_topic};
 
 /// Flag bits of a pull.
 pub(crate) const SUSPEND: i32 = 2;
@@ -90,6 +91,16 @@ impl QueueReader {
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>, Error> {
         let route = self.shared.route(&self.namespace.wrap(topic)).await?;
         Ok(route.queues_to_read().into_iter().map(|queue| self.namespace.unwrap_queue(queue)).collect())
+    }
+
+    /// Watches which queues of a topic can be read: they change when an administrator changes the topic, or brokers
+    /// come and go. The client looks as often as it asks for [routes](crate::ClientBuilder::route_refresh).
+    ///
+    /// # Errors
+    /// When the topic's route cannot be had.
+    pub async fn watch_queues(&self, topic: &str) -> Result<QueueWatch, Error> {
+        let complete = self.namespace.wrap(topic).into_owned();
+        watch_topic(&self.shared, self.namespace.clone(), complete).await
     }
 
     /// Pulls up to `max` messages from `offset` on, or none at once when none are there. The broker may give fewer.

@@ -19,8 +19,8 @@ use wire::{batch, sys_flag};
 use crate::body::Room;
 use crate::error::Error;
 
-/// A message as a broker stored it. Clones share what they are made of, which is the whole answer that it came in: up to
-/// some megabytes stay in memory for as long as one of its messages does. What is kept for long should be
+/// A message as a broker stored it. Clones share what they are made of, which is the whole answer that it came in: up
+/// to some megabytes stay in memory for as long as one of its messages does. What is kept for long should be
 /// [detached](Received::detached).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

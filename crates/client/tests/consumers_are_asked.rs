@@ -141,3 +141,54 @@ async fn a_poll_that_is_given_up_loses_nothing() {
     sending.await.unwrap();
     consumer.close().await;
 }
+
+#[tokio::test]
+async fn all_queues_together_hold_no_more_than_they_may() {
+    let world = World::start().await;
+    world.create_topic("T", 4).await;
+    let client = world.client().await;
+    send(&client.producer("P").build().unwrap(), 0..40).await;
+    let consumer = client.lite_pull_consumer("G").subscribe("T", Filter::all());
+    let consumer = consumer.start_from(StartFrom::Earliest).rebalance_every(SOON).batch(1);
+    let mut consumer = consumer.prefetch_max_of_all(6).build().await.unwrap();
+    let admin = client.admin();
+    let held = async || -> i64 {
+        let info = admin.running_info("G", client.id(), false).await.unwrap();
+        let queues = info["mqTable"].as_object().unwrap().values();
+        queues.map(|queue| queue["cachedMsgCount"].as_i64().unwrap()).sum()
+    };
+    eventually("it is full", async || held().await >= 6).await;
+    tokio::time::sleep(SOON).await;
+    // Each queue may have asked for one more before it saw what the others got.
+    assert!((6..10).contains(&held().await), "{}", held().await);
+    assert_eq!(polled(&mut consumer, 40).await.len(), 40);
+    consumer.close().await;
+}
+
+#[tokio::test]
+async fn who_watches_queues_hears_of_new_ones_and_of_new_members() {
+    let world = World::start().await;
+    world.create_topic("T", 2).await;
+    let client = Client::builder(world.names()).route_refresh(SOON).connect().await.unwrap();
+    let mut of_topic = client.reader("R").watch_queues("T").await.unwrap();
+    assert_eq!(of_topic.now().len(), 2);
+    let first = subscribed(&client).await;
+    let mut of_first = first.watch_queues();
+    eventually("it has both", async || first.assignment().len() == 2).await;
+    assert_eq!(of_first.now().len(), 2);
+    world.create_topic("T", 4).await;
+    let heard = tokio::time::timeout(PATIENCE, of_topic.changed()).await.expect("in time").unwrap();
+    assert_eq!(heard.iter().map(|queue| queue.queue_id).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(heard.len(), 4);
+    eventually("it has all", async || first.assignment().len() == 4).await;
+    let other = world.client().await;
+    let second = subscribed(&other).await;
+    let shared =
+        async { while of_first.changed().await.unwrap().len() != 2 || first.assignment().len() != 2 {} };
+    tokio::time::timeout(PATIENCE, shared).await.expect("they share in time");
+    second.close().await;
+    first.close().await;
+    assert_eq!(of_first.now(), [], "who left has none");
+    let end = tokio::time::timeout(PATIENCE, of_first.changed()).await;
+    assert_eq!(end.expect("in time"), None);
+}

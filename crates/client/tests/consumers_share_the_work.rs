@@ -261,7 +261,8 @@ async fn members_answer_administrators() {
     assert!(info["statusTable"]["T"]["pullTPS"].as_f64() > Some(0.0), "{info}");
     assert!(info["statusTable"]["T"]["consumeOKTPS"].as_f64() > Some(0.0), "{info}");
     assert_eq!(info["statusTable"]["%RETRY%G"]["consumeFailedMsgs"], 0);
-    let queue = info["mqTable"].as_object().unwrap().iter().find(|(name, _)| !name.contains("RETRY")).unwrap();
+    let queue =
+        info["mqTable"].as_object().unwrap().iter().find(|(name, _)| !name.contains("RETRY")).unwrap();
     assert!(queue.1["lastConsumeTimestamp"].as_i64() > Some(1_600_000_000_000), "milliseconds of our days");
     assert!(info.get("jstack").is_none(), "nobody asked for it");
     let info = admin.running_info("G", client.id(), true).await.unwrap();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::{PATIENCE, World, eventually};
-use thrustmq_client::{Client, ConsumerBuilder, Filter, Message, Received, StartFrom, Subscribed, Unfinished};
+use thrustmq_client::{
+    Client, ConsumerBuilder, Filter, Message, Received, StartFrom, Subscribed, Unfinished,
+};
 use tokio::sync::{Mutex, Semaphore};
 
 const SOON: Duration = Duration::from_millis(200);

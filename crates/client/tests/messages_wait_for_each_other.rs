@@ -90,7 +90,10 @@ async fn ordered_messages_go_to_the_queues_of_their_keys_and_close_waits_for_all
     for number in 0..20 {
         let key = format!("key {}", number % 5);
         let alone = plain.send(Message::new("T", "alone").order_by(&key)).await.unwrap();
-        pending.push((alone.queue, producer.enqueue(Message::new("T", "together").order_by(key)).await.unwrap()));
+        pending.push((
+            alone.queue,
+            producer.enqueue(Message::new("T", "together").order_by(key)).await.unwrap(),
+        ));
     }
     // Let them join their batches, which nothing but the end of the producer sends in time.
     tokio::time::sleep(WHILE).await;

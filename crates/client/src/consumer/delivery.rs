@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::fields::Fields;
 use crate::hooks::{ConsumeOutcome, Watched};
 use crate::received::Received;
+use crate::watch::QueueWatch;
 
 /// Pause before a message that could not be sent back is given out again here.
 const LOCAL_PAUSE: Duration = Duration::from_secs(5);
@@ -393,6 +394,11 @@ impl Consumer {
         self.intake.member.held_queues()
     }
 
+    /// Watches which queues this member has: they change when members come and go, or the topics change.
+    pub fn watch_queues(&self) -> QueueWatch {
+        self.intake.member.watch_queues()
+    }
+
     /// Queues that this member reads now, each with the offset that everything before is settled: read, or passed over
     /// by the filter. Brokers alone know this of queues that are popped.
     pub fn positions(&self) -> BTreeMap<MessageQueue, i64> {
@@ -488,7 +494,9 @@ impl Consumer {
 /// let serving = consumer
 ///     .serve_batches(16, |orders| async move {
 ///         for (done, order) in orders.iter().enumerate() {
-///             book(order).await.map_err(|cause| Unfinished { done, cause })?;
+///             if let Err(cause) = book(order).await {
+///                 return Err(Unfinished { done, cause });
+///             }
 ///         }
 ///         Ok(())
 ///     })

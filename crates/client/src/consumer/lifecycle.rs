@@ -126,6 +126,7 @@ impl Member {
         self.shared.registry.remove_consumer(self);
         self.queues.lock().clear();
         self.popped.lock().clear();
+        self.tell_watchers();
         self.shared.flush_traces().await;
     }
 }

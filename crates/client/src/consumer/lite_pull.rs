@@ -21,6 +21,7 @@ use crate::filter::Filter;
 use crate::hooks::ConsumeOutcome;
 use crate::received::Received;
 use crate::shared::Shared;
+use crate::watch::QueueWatch;
 
 /// Marks a consumer whose queues the application has chosen.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +54,7 @@ impl LitePullConsumerBuilder {
             group,
             subscriptions: BTreeMap::new(),
             chosen: BTreeSet::new(),
-            options: Options { batch: 10, ..Options::usual(Role::LitePull) },
+            options: Options { batch: 10, all_messages_max: Some(10_000), ..Options::usual(Role::LitePull) },
             state: PhantomData,
         }
     }
@@ -105,6 +106,18 @@ impl<S> LitePullConsumerBuilder<S> {
     pub fn prefetch_max(mut self, messages: usize, bytes: usize) -> Self {
         self.options.messages_max = messages.max(1);
         self.options.bytes_max = bytes.max(1);
+        self
+    }
+
+    /// Messages of all queues together that are pulled and not polled before pulling waits; 10,000 by default.
+    pub fn prefetch_max_of_all(mut self, messages: usize) -> Self {
+        self.options.all_messages_max = Some(messages.max(1));
+        self
+    }
+
+    /// How far apart the oldest and the newest message of one queue may be that are not polled; 2,000 by default.
+    pub fn span_max(mut self, offsets: u32) -> Self {
+        self.options.span_max = i64::from(offsets.max(1));
         self
     }
 
@@ -281,6 +294,11 @@ impl<S> LitePullConsumer<S> {
     /// The queues that are read now.
     pub fn assignment(&self) -> Vec<MessageQueue> {
         self.member().held_queues()
+    }
+
+    /// Watches which queues this member has: they change when members come and go, or the topics change.
+    pub fn watch_queues(&self) -> QueueWatch {
+        self.member().watch_queues()
     }
 
     fn assigned(&self, queue: &MessageQueue) -> Result<Arc<Assigned>, Error> {

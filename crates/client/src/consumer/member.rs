@@ -23,6 +23,7 @@ use crate::hooks::{ConsumeOutcome, Watched};
 use crate::identity::now_ms;
 use crate::received::Received;
 use crate::shared::Shared;
+use crate::watch::{QueueWatch, tell};
 
 /// Failures after which a message is a dead letter, unless the consumer says otherwise.
 const RETRIES: i32 = 16;
@@ -50,6 +51,8 @@ pub(crate) struct Member {
     /// What the file says, and then what it will say.
     pub(super) in_file: Mutex<BTreeMap<MessageQueue, i64>>,
     intake: mpsc::UnboundedSender<Given>,
+    /// Who watches which queues this member has.
+    held: watch::Sender<Vec<MessageQueue>>,
     /// A broker does not know the pull of lite consumers.
     pub(super) pulls_as_of_old: AtomicBool,
     /// When the subscriptions were made, which rises when queues change hands.
@@ -261,6 +264,7 @@ impl Member {
             file,
             in_file: Mutex::new(in_file),
             intake,
+            held: watch::Sender::new(Vec::new()),
             pulls_as_of_old: AtomicBool::new(false),
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
@@ -375,6 +379,16 @@ impl Member {
         let mut held: Vec<_> = self.queues.lock().keys().cloned().collect();
         held.extend(self.popped.lock().keys().cloned());
         held.into_iter().map(|queue| self.shared.namespace.unwrap_queue(queue)).collect()
+    }
+
+    /// Watches which queues this member has.
+    pub(super) fn watch_queues(&self) -> QueueWatch {
+        QueueWatch::of(&self.held)
+    }
+
+    /// Tells who watches which queues this member has now.
+    pub(super) fn tell_watchers(&self) {
+        tell(&self.held, self.held_queues());
     }
 
     /// What a heartbeat says of this member.

@@ -87,6 +87,8 @@ pub(super) struct Options {
     /// The same of all queues of a topic that a member has, which divide it and then know no bound of their own.
     pub topic_messages_max: Option<usize>,
     pub topic_bytes_max: Option<usize>,
+    /// Messages of all queues together.
+    pub all_messages_max: Option<usize>,
     /// Messages that a pull asks for.
     pub batch: u32,
     pub retries: Option<u32>,
@@ -146,6 +148,7 @@ impl Options {
             span_max: 2_000,
             topic_messages_max: None,
             topic_bytes_max: None,
+            all_messages_max: None,
             batch: 32,
             retries: None,
             pause: Duration::from_secs(1),

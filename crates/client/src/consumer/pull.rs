@@ -55,7 +55,14 @@ impl Member {
     }
 
     fn has_room(&self, assigned: &Assigned) -> bool {
-        assigned.window.lock().has_room(&self.bounds(assigned))
+        assigned.window.lock().has_room(&self.bounds(assigned)) && self.have_room()
+    }
+
+    /// Whether all queues together may hold more.
+    fn have_room(&self) -> bool {
+        let Some(most) = self.options.all_messages_max else { return true };
+        let queues = self.queues.lock();
+        queues.values().map(|assigned| assigned.window.lock().held().0).sum::<usize>() < most
     }
 
     async fn pull(&self, assigned: &Assigned, offset: i64, broker_id: i64) -> Result<Pulled, Error> {

@@ -18,7 +18,8 @@ use crate::received::read_all;
 /// How long the application may take for a message that an administrator sends it; brokers wait 10 s.
 const DIRECT: Duration = Duration::from_secs(9);
 /// What is said to who asks for stacks of threads.
-const NO_STACKS: &str = "This consumer is written in Rust: its handlers are tasks, which have no stacks to show.";
+const NO_STACKS: &str =
+    "This consumer is written in Rust: its handlers are tasks, which have no stacks to show.";
 /// How often its fate is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -52,7 +53,8 @@ impl Member {
     /// Settings, under the names that Java's consumers have for them.
     fn properties(&self) -> BTreeMap<&'static str, String> {
         let options = &self.options;
-        let of_topic = |bound: Option<usize>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
+        let of_topic =
+            |bound: Option<usize>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
         BTreeMap::from([
             ("PROP_CLIENT_VERSION", "V5_5_0".to_owned()),
             ("PROP_CONSUMEORDERLY", options.orderly.to_string()),

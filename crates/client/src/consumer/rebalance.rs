@@ -62,6 +62,7 @@ impl Member {
         if changed {
             // Brokers drop what they know of subscriptions with older versions.
             self.newer_version();
+            self.tell_watchers();
             self.shared.heartbeat_all().await;
         }
         balanced

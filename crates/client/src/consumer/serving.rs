@@ -23,6 +23,7 @@ use wire::body::MessageQueue;
 use super::delivery::Delivered;
 use super::intake::Intake;
 use super::member::Member;
+use crate::watch::QueueWatch;
 
 /// How long what was popped and not handled may take to be given back.
 const GIVING_BACK: Duration = Duration::from_secs(1);
@@ -101,6 +102,11 @@ impl Serving {
     /// Queues that this member has now. One with the number -1 stands for all of its broker, and is popped.
     pub fn queues(&self) -> Vec<MessageQueue> {
         self.member.held_queues()
+    }
+
+    /// Watches which queues this member has: they change when members come and go, or the topics change.
+    pub fn watch_queues(&self) -> QueueWatch {
+        self.member.watch_queues()
     }
 
     /// Takes no more messages, waits up to `limit` for handlers, writes offsets down and leaves the group. What is not

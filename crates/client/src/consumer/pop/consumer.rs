@@ -11,6 +11,7 @@ use crate::consumer::intake::Intake;
 use crate::consumer::serving::Serving;
 use crate::error::Error;
 use crate::received::Received;
+use crate::watch::QueueWatch;
 
 /// A member of a group that pops: brokers choose what each member gets, message by message, so that no member waits
 /// behind another's queue and a slow message holds up nothing.
@@ -55,6 +56,11 @@ impl PopConsumer {
     /// Queues that are popped now; one with the number -1 stands for all of its broker.
     pub fn queues(&self) -> Vec<MessageQueue> {
         self.intake.member.held_queues()
+    }
+
+    /// Watches which queues this member has: they change when members come and go, or the topics change.
+    pub fn watch_queues(&self) -> QueueWatch {
+        self.intake.member.watch_queues()
     }
 
     /// Takes no more messages, waits up to `limit` until those in hands are settled and their acknowledgements are
