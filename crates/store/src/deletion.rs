@@ -1,5 +1,5 @@
-//! Deleting topics: their queues go with all their files. What the disk refuses to give up goes later, with a round of
-//! the queue writer or at the stop.
+//! Files of deleted topics: all of them go. What the disk refuses to give up goes later, with a round of the queue
+//! writer or at the stop.
 //!
 //! Invariant: while files of a deleted topic are left, no queue of a new topic of that name has files. So entries of
 //! the two never stand in one file, and what is left can go as a whole. Nor is there a table of queues as long: a store
@@ -8,22 +8,24 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
 use crate::disk::{self, Disk};
-use crate::dispatch;
 use crate::error::StoreError;
 use crate::queue_files::QueueFiles;
 use crate::queue_kind::QueueKind;
-use crate::store::Store;
 
 /// Topics that were deleted and of which files are left.
 #[derive(Default)]
 pub(crate) struct Deletions(Mutex<BTreeSet<String>>);
 
 impl Deletions {
+    /// From now on files of this topic are those of a deleted one.
+    pub fn add(&self, topic: &str) {
+        self.0.lock().insert(topic.to_owned());
+    }
+
     /// Whether files of a deleted topic of this name are left.
     pub fn include(&self, topic: &str) -> bool {
         self.0.lock().contains(topic)
@@ -42,7 +44,8 @@ impl QueueFiles {
         topics.iter().map(|topic| self.finish_deletion(topic)).fold(Ok(()), Result::and)
     }
 
-    fn finish_deletion(&self, topic: &str) -> Result<(), StoreError> {
+    /// Removes what is left of a deleted topic, durably. Only for who holds the lock of the queue writer.
+    pub fn finish_deletion(&self, topic: &str) -> Result<(), StoreError> {
         for root in QueueKind::ALL.map(|kind| self.root(kind)) {
             self.remove_queues(&root, topic)?;
         }
@@ -91,37 +94,5 @@ pub(crate) fn remove_queue(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     match disk.remove_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
-}
-
-impl Store {
-    /// Removes the queues of a topic. Its messages stay in the log until they expire; a topic of this name begins
-    /// anew at offset 0.
-    ///
-    /// After an error the topic may be there as before, or gone for everybody who asks for it. In that case it comes
-    /// back if the process ends before the disk gives its files up, which is tried again.
-    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
-        if !dispatch::is_safe_topic(topic) {
-            return Ok(());
-        }
-        // First what would otherwise be all that is left of it after a crash.
-        self.delete_compacted(topic)?;
-        let mut no_writes = self.queue_writer.lock();
-        self.drop_table(&mut no_writes)?;
-        let files = &self.queues.files;
-        files.deletions.0.lock().insert(topic.to_owned());
-        {
-            let mut appender = self.appender.lock();
-            for queue in self.queues.remove_topic(topic) {
-                queue.delete();
-                files.close(&queue);
-                appender.entries -= queue.next.load(Ordering::Relaxed);
-            }
-        }
-        files.finish_deletion(topic).inspect_err(|_| files.signal.raise())?;
-        drop(no_writes);
-        // From here on recovery must not dispatch the topic's old messages again.
-        self.flush_step()?;
-        self.queue_step(true)
     }
 }

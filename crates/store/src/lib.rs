@@ -16,6 +16,7 @@ mod clock;
 mod commit_log;
 mod compaction;
 pub mod config_file;
+mod delete_topic;
 mod deletion;
 mod disk;
 mod dispatch;
