@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{self, Disk, File};
+use crate::index_file::{HEADER_BYTES, Header};
 use crate::sealed::{self, Fields};
 
 /// Java maps this many bytes.
@@ -18,6 +19,10 @@ const OWN_AT: usize = 64;
 const OWN_MAGIC: &[u8; 8] = b"ThrustM1";
 /// Bytes up to the end of our own fields and their CRC.
 const OWN_END: usize = OWN_AT + 8 + 16 + 6 * 8 + 4;
+const INDEX_MARK_AT: usize = 144;
+const INDEX_MARK_MAGIC: &[u8; 8] = b"ThrustI1";
+/// Bytes up to the end of the mark of the index and its CRC, which covers everything before: all within one sector.
+const INDEX_MARK_END: usize = INDEX_MARK_AT + 8 + 8 + HEADER_BYTES as usize + 4;
 
 /// Stands for no run of the machine, so that nothing that was only written is counted on.
 pub(crate) const NO_RUN: [u8; 16] = [0; 16];
@@ -64,6 +69,17 @@ pub struct Own {
     pub durable: Mark,
     /// Index files that speak only of records before this are complete and durable.
     pub index: u64,
+    /// What is durable of the index file that follows those.
+    pub index_mark: Option<IndexMark>,
+}
+
+/// The part of the last index file that is durable, its slots excepted: these follow from its entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexMark {
+    /// The keys of all records before this offset, which are durable too, are in the index files.
+    pub position: u64,
+    /// What the file's header says of the entries that these keys made.
+    pub(crate) header: Header,
 }
 
 impl Checkpoint {
@@ -102,6 +118,15 @@ impl Checkpoint {
             sealed::put(&mut bytes, &marks);
             sealed::put(&mut bytes, &[own.index]);
             sealed::seal(&mut bytes);
+            bytes.resize(INDEX_MARK_AT, 0);
+            if let Some(mark) = &own.index_mark {
+                bytes.extend_from_slice(INDEX_MARK_MAGIC);
+                sealed::put(&mut bytes, &[mark.position]);
+                bytes.extend_from_slice(&mark.header.encode());
+                sealed::seal(&mut bytes);
+            }
+            // Without a mark no earlier one may stay.
+            bytes.resize(INDEX_MARK_END, 0);
         }
         bytes
     }
@@ -116,7 +141,15 @@ impl Own {
             written: Mark { position: fields.u64()?, entries: fields.u64()? },
             durable: Mark { position: fields.u64()?, entries: fields.u64()? },
             index: fields.u64()?,
+            index_mark: IndexMark::decode(bytes),
         })
+    }
+}
+
+impl IndexMark {
+    fn decode(bytes: &[u8]) -> Option<IndexMark> {
+        let mut fields = Fields::unseal(bytes.get(..INDEX_MARK_END)?, INDEX_MARK_AT, INDEX_MARK_MAGIC)?;
+        Some(IndexMark { position: fields.u64()?, header: Header::decode(&fields.array()?) })
     }
 }
 
@@ -190,6 +223,10 @@ mod tests {
                 written: Mark { position: 9, entries: 10 },
                 durable: Mark { position: 11, entries: 12 },
                 index: 13,
+                index_mark: Some(IndexMark {
+                    position: 14,
+                    header: Header { count: 15, ..Header::default() },
+                }),
             }),
         }
     }
@@ -208,7 +245,21 @@ mod tests {
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert_eq!(Checkpoint::decode(&changed).own, None, "byte {at}");
+            let own = Checkpoint::decode(&changed).own;
+            assert_eq!(own.is_some(), at >= OWN_END, "byte {at}");
+            assert_eq!(own.and_then(|own| own.index_mark), None, "byte {at}");
         }
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_has_no_mark_of_the_index_and_one_without_leaves_none_behind() {
+        let bytes = sample().encode();
+        let without = |own: Own| Some(Own { index_mark: None, ..own });
+        let expected = Checkpoint { own: sample().own.and_then(without), ..sample() };
+        assert_eq!(Checkpoint::decode(&bytes[..OWN_END]), expected);
+        let mut file = bytes;
+        let new = expected.encode();
+        file[..new.len()].copy_from_slice(&new);
+        assert_eq!(Checkpoint::decode(&file), expected);
     }
 }

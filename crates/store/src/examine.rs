@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub use crate::checkpoint::{Checkpoint, Mark, Own};
+pub use crate::checkpoint::{Checkpoint, IndexMark, Mark, Own};
 pub use compaction_check::CompactedView;
 pub use finding::{Area, Finding, Findings};
 pub use overview::{ConfigView, IndexHeader, IndexView, Overview, QueueView, SegmentView};

@@ -1,10 +1,10 @@
 //! The key index: a follower of the log that reads it from its own position and remembers which record has which
 //! key, unique key or tag (store.md §6, since-5.3.md §4.5).
 //!
-//! Files that are full are complete and durable; the one being written is not, until a clean stop. After any other
-//! stop it is dropped and its part of the log is read again, in the background.
+//! Files that are full are complete and durable; of the one being written so much is as the checkpoint has a mark for
+//! (`index_mark`). After a crash that part is kept, and what the log has behind it is read again in the background.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,11 +13,12 @@ use wire::properties;
 use wire::record::Record;
 use wire::sys_flag;
 
+use crate::checkpoint::IndexMark;
 use crate::clock::LocalTime;
 use crate::commit_log::{Look, Walk};
 use crate::disk::{self, Disk};
 use crate::error::StoreError;
-use crate::index_file::{IndexFile, Shape};
+use crate::index_file::{Header, IndexFile, Shape};
 use crate::options::Options;
 use crate::recovery::Recovered;
 use crate::signal::Signal;
@@ -27,7 +28,7 @@ use crate::store::Store;
 pub(crate) struct Index {
     pub signal: Signal,
     pub state: Mutex<State>,
-    dir: PathBuf,
+    pub dir: PathBuf,
     shape: Shape,
 }
 
@@ -37,11 +38,25 @@ pub(crate) struct State {
     pub files: Vec<IndexFile>,
     pub position: u64,
     /// A record before this is in the index already.
-    skip_until: u64,
+    pub skip_until: u64,
     /// The checkpoint still says that all of the last file is durable.
-    last_is_trusted: bool,
+    pub last_is_trusted: bool,
+    /// Of the last file only the entries are right; its slots are to be made from them.
+    pub unlinked: bool,
+    /// How far the log had been read when the checkpoint was told last.
+    pub marked: u64,
     /// A file whose making failed: a part of it may be there.
     half_made: Option<PathBuf>,
+}
+
+/// The files that can be gone on with, and the others.
+struct Found {
+    files: Vec<IndexFile>,
+    /// The checkpoint's mark, if it is of the last of these files.
+    mark: Option<IndexMark>,
+    /// The last file is what it was at that mark, but for its slots.
+    unlinked: bool,
+    dropped: Vec<PathBuf>,
 }
 
 /// Log bytes that one step indexes at most, so that queries come in between.
@@ -64,66 +79,109 @@ impl Index {
         }
         let dir = options.root.join("index");
         let shape = Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) };
-        let own = recovered.checkpoint.content.own;
-        let index_timestamp = recovered.checkpoint.content.index_timestamp;
-        let mut files: Vec<IndexFile> = Vec::new();
-        let mut dropped = Vec::new();
-        for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
-            let path = dir.join(&entry.name);
-            if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
-                tracing::warn!(path = %path.display(), "no index file; ignored");
-                continue;
-            }
-            if dropped.is_empty() && entry.len == shape.bytes() {
-                let file =
-                    IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
-                let trusted = match &own {
-                    Some(own) => file.header.end_offset < own.index as i64,
-                    None => recovered.clean || file.header.end_timestamp <= index_timestamp,
-                };
-                // A header that says nothing may belong to a file that was being written; and an index may have been
-                // more durable than the log that it speaks of.
-                if trusted && file.header.count > 1 && file.header.end_offset < log_end as i64 {
-                    files.push(file);
-                    continue;
-                }
-            }
-            // Later files continue this one: they go with it.
-            dropped.push(path);
-        }
-        distrust_times(recovered, &files)?;
+        let Found { files, mark, unlinked, dropped } = find_files(disk, &dir, shape, recovered, log_end)?;
+        settle_checkpoint(recovered, &files, mark)?;
         for path in &dropped {
             disk.remove(path).map_err(StoreError::io("remove", path))?;
         }
-        let indexed = files.last().map_or(0, |file| file.header.end_offset.max(0) as u64);
-        let position = match &own {
-            Some(own)
-                if recovered.clean && dropped.is_empty() && !files.is_empty() && own.index == log_end =>
-            {
-                log_end
-            }
-            _ => indexed,
+        let mut state = State {
+            last_is_trusted: !files.is_empty() && !unlinked,
+            files,
+            position: 0,
+            skip_until: 0,
+            unlinked,
+            marked: 0,
+            half_made: None,
         };
-        // The record at `indexed` is done, unless its file was full before all of its keys were in: those that were are
-        // then there twice, which queries see through.
-        let skip_until = match files.last() {
-            Some(last) if !last.is_full() => indexed + 1,
-            _ => 0,
-        };
-        let trusted = !files.is_empty();
-        let state =
-            Mutex::new(State { files, position, skip_until, last_is_trusted: trusted, half_made: None });
-        Ok(Some(Index { signal: Signal::default(), state, dir, shape }))
+        state.go_on_from(mark);
+        Ok(Some(Index { signal: Signal::default(), state: Mutex::new(state), dir, shape }))
     }
 }
 
+impl State {
+    /// Goes on from the mark of the last file, or from what that file says itself.
+    pub fn go_on_from(&mut self, mark: Option<IndexMark>) {
+        (self.position, self.skip_until) = match (mark, self.files.last()) {
+            (Some(mark), _) => (mark.position, 0),
+            (None, None) => (0, 0),
+            // The record that the file ends with is done, unless the file was full before all of its keys were in:
+            // those that were are then there twice, which queries see through.
+            (None, Some(last)) => {
+                let indexed = last.header.end_offset.max(0) as u64;
+                (indexed, if last.is_full() { 0 } else { indexed + 1 })
+            }
+        };
+        self.marked = self.position;
+    }
+}
+
+/// Looks at the files one after the other, until there is one that the index cannot go on behind.
+fn find_files(
+    disk: &dyn Disk,
+    dir: &Path,
+    shape: Shape,
+    recovered: &Recovered,
+    log_end: u64,
+) -> Result<Found, StoreError> {
+    let checkpoint = &recovered.checkpoint.content;
+    let mark = checkpoint.own.and_then(|own| own.index_mark).filter(|mark| mark.position <= log_end);
+    let mut found = Found { files: Vec::new(), mark: None, unlinked: false, dropped: Vec::new() };
+    for entry in disk.list(dir).map_err(StoreError::io("list", dir))? {
+        let path = dir.join(&entry.name);
+        if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
+            tracing::warn!(path = %path.display(), "no index file; ignored");
+            continue;
+        }
+        // Later files continue this one: they go with it.
+        if found.unlinked || !found.dropped.is_empty() || entry.len != shape.bytes() {
+            found.dropped.push(path);
+            continue;
+        }
+        let mut file = IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
+        // A header that says nothing may belong to a file that was being written; and an index may have been more
+        // durable than the log that it speaks of.
+        let speaks_of_log = |header: &Header| header.count > 1 && header.end_offset < log_end as i64;
+        let trusted = match &checkpoint.own {
+            Some(own) => file.header.end_offset < own.index as i64,
+            None => recovered.clean || file.header.end_timestamp <= checkpoint.index_timestamp,
+        };
+        if trusted && speaks_of_log(&file.header) {
+            found.mark = mark.filter(|mark| mark.header == file.header);
+            found.files.push(file);
+            continue;
+        }
+        let marked = mark.filter(|mark| speaks_of_log(&mark.header));
+        if let Some(mark) = marked
+            && file.go_back_to(mark.header).map_err(StoreError::io("read", &path))?
+        {
+            (found.mark, found.unlinked) = (Some(mark), true);
+            found.files.push(file);
+            continue;
+        }
+        found.dropped.push(path);
+    }
+    Ok(found)
+}
+
+/// Has the checkpoint say durably what holds for the files that stay, before any other goes or is made. A mark that is
+/// of none of them must not be taken for that of a later one.
+///
 /// Java's index time must not be later than the last full file: after a kill Java deletes what ends later, and with
 /// `messageIndexSafe` reads the log again from there.
-fn distrust_times(recovered: &mut Recovered, files: &[IndexFile]) -> Result<(), StoreError> {
+fn settle_checkpoint(
+    recovered: &mut Recovered,
+    files: &[IndexFile],
+    mark: Option<IndexMark>,
+) -> Result<(), StoreError> {
     let full = files.iter().rfind(|file| file.is_full()).map_or(0, |file| file.header.end_timestamp);
     let checkpoint = &mut recovered.checkpoint;
-    if checkpoint.content.index_timestamp > full {
-        checkpoint.content.index_timestamp = full;
+    let before = checkpoint.content;
+    if let Some(own) = &mut checkpoint.content.own {
+        own.index_mark = mark;
+    }
+    let content = &mut checkpoint.content;
+    content.index_timestamp = content.index_timestamp.min(full);
+    if checkpoint.content != before {
         checkpoint.save().map_err(StoreError::io("write", &checkpoint.path))?;
     }
     Ok(())
@@ -138,6 +196,7 @@ impl Store {
     }
 
     pub(crate) fn index_some(&self, index: &Index, state: &mut State) -> Result<bool, StoreError> {
+        self.index_link(state)?;
         let end = self.log.end();
         let until = end.min(state.position.max(self.log.min()) + STEP_BYTES);
         let mut walk = Walk::new(&self.log, end);
@@ -191,29 +250,19 @@ impl Store {
             .map_err(StoreError::io("write", &file.path))
     }
 
-    /// Notes durably that the last file is being written, before it is.
-    fn index_distrust(&self, state: &mut State) -> Result<(), StoreError> {
-        if let Some(file) = state.files.last() {
-            let begin = file.header.begin_offset.max(0) as u64;
-            self.move_checkpoint(true, |_, own| own.index = begin)?;
-        }
-        state.last_is_trusted = false;
-        Ok(())
-    }
-
     /// Completes the full file and begins the next.
     fn index_roll(&self, index: &Index, state: &mut State) -> Result<(), StoreError> {
         if let Some(full) = state.files.last_mut() {
             let synced =
                 full.flush().and_then(|()| full.sync()).and_then(|()| self.disk.sync_dir(&index.dir));
             if let Err(source) = synced {
-                let error = StoreError::Io { what: "sync", path: full.path.clone(), source };
-                self.sync_failed(error.to_string());
-                return Err(error);
+                let path = full.path.clone();
+                return Err(self.index_sync_failed(StoreError::Io { what: "sync", path, source }));
             }
             let (end_offset, timestamp) = (full.header.end_offset as u64, full.header.end_timestamp);
             self.move_checkpoint(false, |checkpoint, own| {
                 own.index = end_offset + 1;
+                own.index_mark = None;
                 checkpoint.index_timestamp = timestamp;
             })?;
         }
@@ -231,32 +280,17 @@ impl Store {
             Ok(file)
         });
         state.files.push(created.map_err(StoreError::io("create", &path))?);
-        state.half_made = None;
-        state.last_is_trusted = false;
+        (state.half_made, state.last_is_trusted, state.marked) = (None, false, state.position);
         Ok(())
     }
 
     /// Removes what is left of a file whose making failed; the next one may have another name.
-    fn remove_half_made(&self, state: &mut State) -> Result<(), StoreError> {
+    pub(crate) fn remove_half_made(&self, state: &mut State) -> Result<(), StoreError> {
         if let Some(path) = &state.half_made {
             self.disk.remove(path).map_err(StoreError::io("remove", path))?;
             state.half_made = None;
         }
         Ok(())
-    }
-
-    /// Brings the index to the end of the log and makes it durable, at a clean stop.
-    pub(crate) fn index_stop(&self) -> Result<(), StoreError> {
-        let Some(index) = &self.index else { return Ok(()) };
-        let mut state = index.state.lock();
-        while self.index_some(index, &mut state)? {}
-        self.remove_half_made(&mut state)?;
-        let position = state.position;
-        if let Some(file) = state.files.last_mut() {
-            file.flush().and_then(|()| file.sync()).map_err(StoreError::io("sync", &file.path))?;
-        }
-        // Java's index time stays: it speaks of full files only.
-        self.move_checkpoint(true, |_, own| own.index = position)
     }
 
     /// Bytes of the log that are not indexed yet.
@@ -304,7 +338,13 @@ impl Store {
     }
 
     fn index_all(&self, index: &Index) -> Result<(), StoreError> {
-        while !index.signal.is_stopped() && self.index_step()? {}
+        while !index.signal.is_stopped() {
+            let has_more = self.index_step()?;
+            self.index_mark_step()?;
+            if !has_more {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! One key index file in Java's layout (store.md §6): a header, a table of slots, entries chained per slot.
 //!
 //! Entries are collected in memory and written in order; changed slots are kept by page and written when the file
-//! is flushed. A crash in between loses nothing: an incomplete file is dropped and built again from the log.
+//! is flushed. After a crash in between, slots and header mean nothing. Entries, once written, never change, and each
+//! names the one before it in its slot: from the first so many that are known to be durable the file is made whole.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, File};
 
-const HEADER_BYTES: u64 = 40;
+pub(crate) const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;
-const ENTRY_BYTES: usize = 20;
+pub(crate) const ENTRY_BYTES: usize = 20;
 const PAGE_SLOTS: usize = 1024;
 /// Entries are written when this many bytes of them are waiting.
 const PENDING_BYTES: usize = 64 * 1024;
+/// Entries that are read together when slots are made from them.
+const LINKED_TOGETHER: usize = 4096;
 
 /// The first forty bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +45,7 @@ impl Header {
         }
     }
 
-    fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+    pub fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut bytes = [0; HEADER_BYTES as usize];
         let longs = [self.begin_timestamp, self.end_timestamp, self.begin_offset, self.end_offset];
         for (place, value) in bytes.chunks_exact_mut(8).zip(longs) {
@@ -51,6 +54,26 @@ impl Header {
         bytes[32..36].copy_from_slice(&self.slots_used.to_be_bytes());
         bytes[36..].copy_from_slice(&self.count.to_be_bytes());
         bytes
+    }
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub hash: u32,
+    /// Physical offset of the record.
+    pub offset: i64,
+    /// Store time of the record, seconds after the header's first.
+    pub seconds: i32,
+    /// The entry before this one in its slot, 0 for none.
+    pub previous: i32,
+}
+
+impl Entry {
+    pub fn decode(bytes: &[u8; ENTRY_BYTES]) -> Entry {
+        let int = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
+        let offset = bytes[4..].first_chunk().map_or(0, |chunk| i64::from_be_bytes(*chunk));
+        Entry { hash: int(0) as u32, offset, seconds: int(12), previous: int(16) }
     }
 }
 
@@ -209,6 +232,88 @@ impl IndexFile {
         Ok(())
     }
 
+    /// Writes the entries that wait and gives the file, whose next sync makes them durable.
+    pub fn write_entries(&mut self) -> io::Result<Arc<dyn File>> {
+        if !self.pending.is_empty() {
+            self.write_pending()?;
+        }
+        Ok(self.file.clone())
+    }
+
+    /// Goes back to when the file had this header, if the first and the last of its entries say so too. False leaves
+    /// it as it was. Queries find nothing before [`IndexFile::link`].
+    pub fn go_back_to(&mut self, header: Header) -> io::Result<bool> {
+        let count = header.count as u32;
+        if count <= 1 || count > self.shape.entries {
+            return Ok(false);
+        }
+        let fits = self.entry_in_file(1)?.offset == header.begin_offset
+            && self.entry_in_file(count - 1)?.offset == header.end_offset;
+        if fits {
+            (self.header, self.pending_from) = (header, count);
+        }
+        Ok(fits)
+    }
+
+    /// Makes all slots anew from the entries that the header counts, and clears what was written behind these. False,
+    /// and nothing is changed, if the entries do not hold together. Takes the memory of all slots meanwhile.
+    pub fn link(&mut self) -> io::Result<bool> {
+        let Some(slots) = self.slots_of_entries()? else { return Ok(false) };
+        self.write_slots(&slots)?;
+        self.file.zero(self.shape.entry_at(self.header.count as u32), self.shape.bytes())?;
+        self.file.write_at(&self.header.encode(), 0)?;
+        Ok(true)
+    }
+
+    /// The slots as the entries make them, `None` if an entry names another one before it than there is, or the header
+    /// other sums.
+    fn slots_of_entries(&self) -> io::Result<Option<Vec<u32>>> {
+        let count = self.header.count as u32;
+        let mut slots = vec![0; self.shape.slots as usize];
+        let (mut used, mut last) = (0, self.header.begin_offset);
+        let mut bytes = vec![0; LINKED_TOGETHER * ENTRY_BYTES];
+        let mut next = 1;
+        while next < count {
+            let together = (count - next).min(LINKED_TOGETHER as u32);
+            let bytes = &mut bytes[..together as usize * ENTRY_BYTES];
+            self.file.read_at(bytes, self.shape.entry_at(next))?;
+            for (index, bytes) in (next..).zip(bytes.as_chunks::<ENTRY_BYTES>().0) {
+                let entry = Entry::decode(bytes);
+                let slot = &mut slots[(entry.hash % self.shape.slots) as usize];
+                if entry.previous as u32 != *slot || entry.offset < last {
+                    return Ok(None);
+                }
+                used += i32::from(*slot == 0);
+                (*slot, last) = (index, entry.offset);
+            }
+            next += together;
+        }
+        Ok((used == self.header.slots_used && last == self.header.end_offset).then_some(slots))
+    }
+
+    /// Writes those pages of slots that are others in the file.
+    fn write_slots(&self, slots: &[u32]) -> io::Result<()> {
+        let mut new = Vec::with_capacity(PAGE_SLOTS * SLOT_BYTES as usize);
+        let mut old = Vec::new();
+        for (number, page) in slots.chunks(PAGE_SLOTS).enumerate() {
+            new.clear();
+            new.extend(page.iter().flat_map(|slot| slot.to_be_bytes()));
+            old.resize(new.len(), 0);
+            let at = HEADER_BYTES + (number * PAGE_SLOTS) as u64 * SLOT_BYTES;
+            self.file.read_at(&mut old, at)?;
+            if old != new {
+                self.file.write_at(&new, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry_in_file(&self, index: u32) -> io::Result<Entry> {
+        let mut bytes = [0; ENTRY_BYTES];
+        self.file.read_at(&mut bytes, self.shape.entry_at(index))?;
+        Ok(Entry::decode(&bytes))
+    }
+
     /// Whether memory holds what the file does not.
     pub fn has_changed(&self) -> bool {
         self.changed
@@ -227,18 +332,15 @@ impl IndexFile {
         // Chains lead to ever smaller numbers; anything else is damage and ends the walk.
         while index > 0 && index < bound {
             bound = index;
-            let bytes = self.entry(index)?;
-            let int = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
-            let offset = bytes[4..].first_chunk().map_or(0, |chunk| i64::from_be_bytes(*chunk));
-            let seconds = int(12);
-            if seconds < 0 {
+            let entry = self.entry(index)?;
+            if entry.seconds < 0 {
                 break;
             }
-            let time = self.header.begin_timestamp + i64::from(seconds) * 1000;
-            if int(0) as u32 == hash && offset >= 0 && !found(offset as u64, time) {
+            let time = self.header.begin_timestamp + i64::from(entry.seconds) * 1000;
+            if entry.hash == hash && entry.offset >= 0 && !found(entry.offset as u64, time) {
                 break;
             }
-            index = int(16).max(0) as u32;
+            index = entry.previous.max(0) as u32;
         }
         Ok(())
     }
@@ -253,16 +355,15 @@ impl IndexFile {
         Ok(i32::from_be_bytes(bytes).max(0) as u32)
     }
 
-    fn entry(&self, index: u32) -> io::Result<[u8; ENTRY_BYTES]> {
-        let mut bytes = [0; ENTRY_BYTES];
-        if index >= self.pending_from {
-            let at = (index - self.pending_from) as usize * ENTRY_BYTES;
-            if let Some(pending) = self.pending.get(at..at + ENTRY_BYTES) {
-                bytes.copy_from_slice(pending);
-            }
-        } else {
-            self.file.read_at(&mut bytes, self.shape.entry_at(index))?;
+    fn entry(&self, index: u32) -> io::Result<Entry> {
+        if index < self.pending_from {
+            return self.entry_in_file(index);
         }
-        Ok(bytes)
+        let mut bytes = [0; ENTRY_BYTES];
+        let at = (index - self.pending_from) as usize * ENTRY_BYTES;
+        if let Some(pending) = self.pending.get(at..at + ENTRY_BYTES) {
+            bytes.copy_from_slice(pending);
+        }
+        Ok(Entry::decode(&bytes))
     }
 }

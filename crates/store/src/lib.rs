@@ -28,6 +28,7 @@ mod flush;
 mod foreign;
 mod index;
 mod index_file;
+mod index_mark;
 mod map;
 mod options;
 mod progress;

@@ -51,6 +51,12 @@ pub struct Options {
     pub index_entries: u32,
     /// `messageIndexEnable`.
     pub index_enabled: bool,
+    /// Bytes of the log between two marks of the index: so much of it is read again at most for the index after a
+    /// kill.
+    pub index_mark_bytes: u64,
+    /// How long a clean stop waits for the index to come to the end of the log. If it does not, the next start goes on
+    /// where it stands.
+    pub index_stop_wait: Duration,
     /// `flushDiskType` with its time.
     pub flush: FlushMode,
     /// Longest time that queue entries stay in memory only (`flushIntervalConsumeQueue`).
@@ -192,6 +198,8 @@ impl Default for Options {
             index_slots: 5_000_000,
             index_entries: 20_000_000,
             index_enabled: true,
+            index_mark_bytes: 256 << 20,
+            index_stop_wait: Duration::from_secs(10),
             flush: FlushMode::Async { interval: Duration::from_millis(500) },
             queue_flush_interval: Duration::from_secs(1),
             queue_sync_interval: Duration::from_secs(60),

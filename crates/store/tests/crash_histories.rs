@@ -102,6 +102,11 @@ fn a_checkpoint_ahead_of_the_log_is_found() {
 }
 
 #[test]
+fn a_mark_ahead_of_the_index_is_found() {
+    println!("found with seed {}", finds(Bug::IndexMarkAhead));
+}
+
+#[test]
 fn an_entry_that_the_journal_leaves_out_is_found() {
     println!("found with seed {}", finds(Bug::JournalLeavesOut));
 }

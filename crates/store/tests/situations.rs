@@ -22,6 +22,7 @@ mod extensions_of_queue_entries;
 mod foreign_stores;
 mod fsync_failure_makes_store_read_only;
 mod histories;
+mod index_goes_on_from_its_mark;
 mod inner_batches_take_many_offsets;
 mod java_batch_store_opens;
 mod java_compaction_store_opens;

@@ -11,19 +11,17 @@ use super::finding::{Area, Findings};
 use crate::disk::{Disk, File};
 use crate::error::StoreError;
 use crate::index;
-use crate::index_file::{Header, Shape};
+use crate::index_file::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Shape};
 use crate::options::Options;
 
 const REBUILD: &str = "`thrust store repair` rebuilds the index from the log";
 const SHAPE: &str = "give the right maxHashSlotNum and maxIndexNum if they are others; otherwise `thrust store repair` rebuilds the index";
-const HEADER_BYTES: u64 = 40;
-const ENTRY_BYTES: usize = 20;
 const READ_AHEAD: u32 = 4096;
 
 /// The check of all index files, fed with the records of the log in order.
 pub(crate) struct IndexCheck {
     shape: Shape,
-    waiting: VecDeque<(PathBuf, Arc<dyn File>, Header)>,
+    waiting: VecDeque<Waiting>,
     current: Option<Walk>,
     previous_end: Option<i64>,
     /// Records from `.0` up to before `.1` must be in the index with all their keys.
@@ -33,11 +31,21 @@ pub(crate) struct IndexCheck {
     pub entries: u64,
 }
 
+/// A file whose turn has not come.
+struct Waiting {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    header: Header,
+    /// The header is a mark: the next start makes the slots anew and clears what stands behind its entries.
+    is_marked: bool,
+}
+
 /// One index file, read from its first entry to its last.
 struct Walk {
     path: PathBuf,
     file: Arc<dyn File>,
     header: Header,
+    is_marked: bool,
     /// The slots as the entries so far make them.
     slots: Vec<u32>,
     slots_used: i32,
@@ -58,21 +66,15 @@ struct Wanted {
     found: bool,
 }
 
-#[derive(Clone, Copy)]
-struct IndexEntry {
-    hash: u32,
-    offset: i64,
-    seconds: i32,
-    previous: i32,
-}
-
 impl IndexCheck {
-    /// `trusted` tells of a header whether the file counts when the store is opened next.
+    /// `trusted` tells of a header whether the file counts when the store is opened next. Of the first file that does
+    /// not, a part does if there is a `mark`.
     pub fn new(
         disk: &dyn Disk,
         options: &Options,
         clean: bool,
         trusted: &dyn Fn(&Header) -> bool,
+        mut mark: Option<Header>,
         findings: &mut Findings,
     ) -> Result<IndexCheck, StoreError> {
         let dir = options.root.join("index");
@@ -97,15 +99,18 @@ impl IndexCheck {
                     format!("says that it has {} entries, at most {} fit", header.count, shape.entries);
                 findings.add(Area::Index, &path, 36, what, REBUILD);
             } else if trusted(&header) {
-                waiting.push_back((path, file, header));
+                mark = mark.filter(|mark| *mark != header);
+                waiting.push_back(Waiting { path, file, header, is_marked: false });
+            } else if let Some(header) = mark.take().filter(|mark| mark.count as u32 <= shape.entries) {
+                waiting.push_back(Waiting { path, file, header, is_marked: true });
             } else if clean {
                 let what = format!("header ends at {}, where the index did not come to", header.end_offset);
                 findings.add(Area::Index, &path, 24, what, REBUILD);
             }
         }
         let ends = waiting.front().zip(waiting.back());
-        let covered = ends.map(|((_, _, first), (_, _, last))| {
-            (first.begin_offset.max(0) as u64, last.end_offset.max(0) as u64)
+        let covered = ends.map(|(first, last)| {
+            (first.header.begin_offset.max(0) as u64, last.header.end_offset.max(0) as u64)
         });
         let files = waiting.len();
         Ok(IndexCheck {
@@ -171,7 +176,7 @@ impl IndexCheck {
         if missing > 0 && at < until {
             let path = match (&self.current, self.waiting.front()) {
                 (Some(walk), _) => walk.path.clone(),
-                (None, Some((path, _, _))) => path.clone(),
+                (None, Some(waiting)) => waiting.path.clone(),
                 (None, None) => return Ok(()),
             };
             let what = format!("the record at {at} is not found by {missing} of its keys");
@@ -200,16 +205,12 @@ impl IndexCheck {
 
     /// The next entry, if it leads to `at` or before. One that is followed by such an entry is out of its order and
     /// comes too.
-    fn next_until(
-        &mut self,
-        at: u64,
-        findings: &mut Findings,
-    ) -> Result<Option<(IndexEntry, u32)>, StoreError> {
+    fn next_until(&mut self, at: u64, findings: &mut Findings) -> Result<Option<(Entry, u32)>, StoreError> {
         loop {
             if self.current.is_none() {
-                let Some((path, file, header)) = self.waiting.pop_front() else { return Ok(None) };
+                let Some(waiting) = self.waiting.pop_front() else { return Ok(None) };
                 let previous_end = self.previous_end;
-                self.current = Some(Walk { previous_end, ..Walk::new(path, file, header, self.shape) });
+                self.current = Some(Walk { previous_end, ..Walk::new(waiting, self.shape) });
             }
             let Some(walk) = &mut self.current else { return Ok(None) };
             if walk.next >= walk.header.count as u32 {
@@ -233,11 +234,13 @@ impl IndexCheck {
 }
 
 impl Walk {
-    fn new(path: PathBuf, file: Arc<dyn File>, header: Header, shape: Shape) -> Walk {
+    fn new(waiting: Waiting, shape: Shape) -> Walk {
+        let Waiting { path, file, header, is_marked } = waiting;
         Walk {
             path,
             file,
             header,
+            is_marked,
             slots: vec![0; shape.slots as usize],
             slots_used: 0,
             previous_end: None,
@@ -249,7 +252,7 @@ impl Walk {
         }
     }
 
-    fn entry(&mut self, shape: Shape, number: u32) -> Result<IndexEntry, StoreError> {
+    fn entry(&mut self, shape: Shape, number: u32) -> Result<Entry, StoreError> {
         let held = (self.read.len() / ENTRY_BYTES) as u32;
         if number < self.read_from || number >= self.read_from + held {
             let count = READ_AHEAD.min(shape.entries - number) as usize;
@@ -260,17 +263,12 @@ impl Walk {
             self.read_from = number;
         }
         let at = (number - self.read_from) as usize * ENTRY_BYTES;
-        let bytes = self.read.get(at..).unwrap_or_default();
-        let int = |at: usize| {
-            bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| i32::from_be_bytes(*chunk))
-        };
-        let offset =
-            bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |chunk| i64::from_be_bytes(*chunk));
-        Ok(IndexEntry { hash: int(0) as u32, offset, seconds: int(12), previous: int(16) })
+        let bytes = self.read.get(at..).and_then(|rest| rest.first_chunk());
+        Ok(Entry::decode(bytes.unwrap_or(&[0; ENTRY_BYTES])))
     }
 
     /// Whether an entry has the time of its record.
-    fn is_time_of(&self, entry: &IndexEntry, number: u32, stored: i64) -> bool {
+    fn is_time_of(&self, entry: &Entry, number: u32, stored: i64) -> bool {
         let fits =
             |begin: i64| i64::from(entry.seconds) == ((stored - begin) / 1000).clamp(0, i64::from(i32::MAX));
         // Java counts the first entry of a file from the end of the file before, which may have expired.
@@ -278,7 +276,7 @@ impl Walk {
     }
 
     /// Follows an entry: its chain must lead to the one before it in its slot.
-    fn take(&mut self, entry: IndexEntry, shape: Shape, findings: &mut Findings) {
+    fn take(&mut self, entry: Entry, shape: Shape, findings: &mut Findings) {
         let number = self.next;
         self.next += 1;
         self.last_offset = entry.offset.max(0) as u64;
@@ -320,6 +318,9 @@ impl Walk {
             let what =
                 format!("header counts {} slots in use, there are {}", header.slots_used, self.slots_used);
             findings.add(Area::Index, &self.path, 32, what, REBUILD);
+        }
+        if self.is_marked {
+            return Ok(());
         }
         if self.next < shape.entries && self.entry(shape, self.next)?.offset != 0 {
             let what = format!("header counts {} entries, and there are more", header.count - 1);

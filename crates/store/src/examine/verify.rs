@@ -93,11 +93,13 @@ impl StoreFiles {
         let topics = check_config(disk, root, &mut findings)?;
         let dispatched_from = if clean { u64::MAX } else { self.dispatched_from(&checkpoint, log.min()) };
         let mut queues = QueueCheck::new(disk, options, dispatched_from, &mut findings)?;
+        let mark = checkpoint.own.filter(|_| !clean).and_then(|own| own.index_mark);
         let mut index = IndexCheck::new(
             disk,
             options,
             clean,
             &|header| is_trusted(header, &checkpoint, clean),
+            mark.map(|mark| mark.header),
             &mut findings,
         )?;
 
@@ -188,10 +190,11 @@ impl StoreFiles {
     }
 }
 
-/// The rule by which opening keeps an index file.
+/// The rule by which opening keeps all of an index file.
 fn is_trusted(header: &Header, checkpoint: &Checkpoint, clean: bool) -> bool {
     match &checkpoint.own {
-        Some(own) => header.end_offset < own.index as i64,
+        // That of a file which was being written may say nothing yet.
+        Some(own) => header.end_offset < own.index as i64 && (clean || header.count > 1),
         None => clean || header.end_timestamp <= checkpoint.index_timestamp,
     }
 }

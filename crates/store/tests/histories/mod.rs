@@ -24,7 +24,7 @@ const TOPICS: [&str; 4] = ["orders", "payments", "%RETRY%group", "letters"];
 const BATCH_TOPIC: usize = 3;
 const CONFIG: &str = "/store/config/consumerOffset.json";
 /// Of a short write so much is written at least, or nothing: the checkpoint is one write within one sector, which no
-/// disk and no kernel cuts in half.
+/// disk and no kernel cuts in half. The mark of the index, which stands behind these bytes, has a CRC of its own.
 const WHOLE_CHECKPOINT: usize = 140;
 
 type Files = std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>;
@@ -65,6 +65,8 @@ impl History {
         // In one half it is full now and then.
         let queue_journal_bytes_max = if random.chance(50) { 3000 } else { 1 << 20 };
         let queue_ext_enabled = random.chance(50);
+        // In a third no stop waits for the index.
+        let index_stop_wait = if random.chance(33) { Duration::ZERO } else { options.index_stop_wait };
         let options = Options {
             queue_table_rows_min,
             queue_table_bytes: 3000,
@@ -73,6 +75,7 @@ impl History {
             multi_dispatch: true,
             queue_ext_enabled,
             queue_ext_segment_bytes: 700,
+            index_stop_wait,
             ..options
         };
         let clock = SimClock::default();
@@ -191,7 +194,11 @@ impl History {
             24..28 => drop(self.did("flush", store.flush_step())),
             28..32 => drop(self.did("write queues", store.queue_step(false))),
             32..34 => drop(self.did("sync queues", store.queue_step(true))),
-            34 | 35 => while self.did("index", store.index_step()) == Some(true) {},
+            34 => while self.did("index", store.index_step()) == Some(true) {},
+            35 => {
+                while self.did("index", store.index_step()) == Some(true) {}
+                let _ = self.did("mark the index", store.index_mark_step());
+            }
             36 | 37 => drop(self.did("allocate", store.allocate_step())),
             38 | 39 if store.is_sync() => drop(self.did("zero", store.zero_step())),
             40 | 41 => self.read_some(&store),
@@ -312,9 +319,10 @@ impl History {
         self.tell(format_args!("end: {end:?}, stopped {stopped}, log end {}", store.log_end()));
         self.model.sick |= self.has_failed();
         self.disk.heal();
+        let is_indexed = store.runtime().dispatch_behind_bytes == 0;
         drop(store);
         if stopped {
-            self.model.check_files(&self.disk, &end, true, self.options.index_slots);
+            self.model.check_files(&self.disk, &end, is_indexed, self.options.index_slots);
         } else if end.power_cut {
             let whole = self.disk.copy();
             for _ in 1..CUTS {

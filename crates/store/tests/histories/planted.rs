@@ -24,6 +24,8 @@ pub enum Bug {
     ForgottenConfigDirectorySync,
     /// The checkpoint calls durable what was only written.
     CheckpointAheadOfLog,
+    /// The mark of the index says that the index has come as far as the queues.
+    IndexMarkAhead,
     /// A block of the journal of queue entries lacks the last of the entries that it says it has.
     JournalLeavesOut,
 }
@@ -47,10 +49,11 @@ impl Layer for Bug {
 
     fn write_at(&self, below: &dyn File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self {
-            Bug::CheckpointAheadOfLog
-                if path.ends_with("checkpoint") && offset == 0 && bytes.len() == 140 =>
-            {
+            Bug::CheckpointAheadOfLog if path.ends_with("checkpoint") && offset == 0 && bytes.len() > 140 => {
                 below.write_at(&run_ahead(bytes), 0)
+            }
+            Bug::IndexMarkAhead if path.ends_with("checkpoint") && is_index_marked(bytes) => {
+                below.write_at(&mark_ahead(bytes), offset)
             }
             Bug::JournalLeavesOut if is_in(path, "queuejournal") => below.write_at(&leave_out(bytes), offset),
             _ => below.write_at(bytes, offset),
@@ -69,14 +72,32 @@ fn is_in(path: &Path, dir: &str) -> bool {
     path.parent().is_some_and(|parent| parent.ends_with(dir))
 }
 
-/// The checkpoint of `docs/formats.md` with `written` in the place of `flushed` and `durable`, and a CRC that fits.
+/// The checkpoint of `docs/formats.md` with `written` in the place of `flushed` and `durable`, and CRCs that fit.
 fn run_ahead(bytes: &[u8]) -> Vec<u8> {
     let mut ahead = bytes.to_vec();
     ahead.copy_within(96..104, 88);
     ahead.copy_within(96..112, 112);
-    let crc = crc32(&ahead[..136]);
-    ahead[136..].copy_from_slice(&crc.to_be_bytes());
-    ahead
+    sealed(ahead)
+}
+
+fn is_index_marked(checkpoint: &[u8]) -> bool {
+    checkpoint.get(144..).is_some_and(|mark| mark.starts_with(b"ThrustI1"))
+}
+
+/// The checkpoint with `written` in the place of the mark's position, and CRCs that fit.
+fn mark_ahead(bytes: &[u8]) -> Vec<u8> {
+    let mut ahead = bytes.to_vec();
+    ahead.copy_within(96..104, 152);
+    sealed(ahead)
+}
+
+fn sealed(mut checkpoint: Vec<u8>) -> Vec<u8> {
+    let seals: &[usize] = if is_index_marked(&checkpoint) { &[136, 200] } else { &[136] };
+    for &at in seals {
+        let crc = crc32(&checkpoint[..at]);
+        checkpoint[at..at + 4].copy_from_slice(&crc.to_be_bytes());
+    }
+    checkpoint
 }
 
 /// A block of the journal of `docs/formats.md` whose last entry is of a queue that nobody has named, so that it does

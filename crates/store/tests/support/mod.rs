@@ -23,6 +23,7 @@ pub fn small_options() -> Options {
         batch_queue_segment_entries: 30,
         index_slots: 50,
         index_entries: 150,
+        index_mark_bytes: 2000,
         in_memory_bytes: 1 << 30,
         queue_journal_queues_min: 0,
         ..Options::new(ROOT)

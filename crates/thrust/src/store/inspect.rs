@@ -161,6 +161,10 @@ fn checkpoint_fields(checkpoint: &Checkpoint) -> Vec<(&'static str, i64, String)
             ("entries", own.durable.entries as i64, "ours: so many of them".into()),
             ("index", own.index as i64, "ours: index files of records before are durable".into()),
         ]);
+        if let Some(mark) = own.index_mark {
+            let meaning = "ours: so are these records' entries in the next index file";
+            fields.push(("indexMark", mark.position as i64, meaning.into()));
+        }
     }
     fields
 }
