@@ -60,7 +60,7 @@ const OF_ONE_MESSAGE: [&str; 10] = [
     props::INNER_MULTI_DISPATCH,
     props::INNER_MULTI_QUEUE_OFFSET,
     props::BORN_TIMESTAMP,
-    "1ST_POP_TIME",
+    props::FIRST_POP_TIME,
     "DLQ_ORIGIN_TOPIC",
     "DLQ_ORIGIN_MESSAGE_ID",
 ];

@@ -42,6 +42,10 @@ pub const TRACE_ON: &str = "TRACE_ON";
 pub const CLUSTER: &str = "CLUSTER";
 /// Receipt handle of a popped message; stripped from sends.
 pub const POP_CK: &str = "POP_CK";
+/// When a popped message that comes back was delivered for the first time, Unix milliseconds.
+pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
+/// Group that a message was popped by and failed in, on the copy that comes back: who is woken for it.
+pub const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 /// Messages inside an inner batch.
 pub const INNER_NUM: &str = "INNER_NUM";
 /// First queue offset of an inner batch.

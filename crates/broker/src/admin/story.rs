@@ -36,8 +36,6 @@ const SAME_KEY_MAX: usize = 32;
 /// Where messages are that have not come to their topic yet, or never will.
 const WAITING_PLACES: [&str; 4] =
     [names::HALF_TOPIC, names::SCHEDULE_TOPIC, names::TIMER_TOPIC, names::TRANS_CHECK_MAX_TIME_TOPIC];
-/// Group that a message was popped by and failed in, on the copy that comes back.
-const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 
 /// A record of the message, with what the story needs of it beyond what is told.
 struct Found {
@@ -176,7 +174,7 @@ impl Broker {
         let role = role_of(&record);
         let real_topic = record.property(props::REAL_TOPIC).filter(|_| role.is_elsewhere());
         let parked_for = real_topic.and_then(|topic| topic.strip_prefix(names::RETRY_PREFIX));
-        let origin_group = record.property(ORIGIN_GROUP).filter(|_| role == StoryRole::Retry);
+        let origin_group = record.property(props::ORIGIN_GROUP).filter(|_| role == StoryRole::Retry);
         let group = group.or(parked_for).or(origin_group);
         let offset = OffsetId { store_host: record.store_host, offset: record.physical_offset as u64 };
         let is_committed = record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_COMMIT;

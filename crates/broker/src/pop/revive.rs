@@ -28,11 +28,6 @@ const AT_ONCE: usize = 64;
 /// Pause of a checkpoint whose messages the store did not take.
 const PUT_OFF_MS: i64 = 1_000;
 
-/// When the message was delivered for the first time.
-const FIRST_POP_TIME: &str = "1ST_POP_TIME";
-/// Group that a retry is for, which tells brokers whom to wake.
-const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
-
 impl Broker {
     /// Brings back what is due, for ever. Sleeps until something is, or until something comes.
     pub(crate) async fn run_revive(self: &Arc<Self>) {
@@ -207,17 +202,21 @@ impl Broker {
             .ok_or_else(|| Refusal::system(format!("topic {} has no queue 0", retry.config.topic_name)))?;
         let mut properties = Vec::with_capacity(message.properties.len() + 96);
         let is_first =
-            message.reconsume_times == 0 || props::find(message.properties, FIRST_POP_TIME).is_none();
+            message.reconsume_times == 0 || props::find(message.properties, props::FIRST_POP_TIME).is_none();
         let removed: &[&str] = if is_first {
-            &[props::POP_CK, ORIGIN_GROUP, props::CRC32, FIRST_POP_TIME]
+            &[props::POP_CK, props::ORIGIN_GROUP, props::CRC32, props::FIRST_POP_TIME]
         } else {
-            &[props::POP_CK, ORIGIN_GROUP, props::CRC32]
+            &[props::POP_CK, props::ORIGIN_GROUP, props::CRC32]
         };
         props::copy_without(message.properties, removed, &mut properties);
         if is_first {
-            props::push(&mut properties, FIRST_POP_TIME, itoa::Buffer::new().format(checkpoint.pop_time));
+            props::push(
+                &mut properties,
+                props::FIRST_POP_TIME,
+                itoa::Buffer::new().format(checkpoint.pop_time),
+            );
         }
-        props::push(&mut properties, ORIGIN_GROUP, &checkpoint.group);
+        props::push(&mut properties, props::ORIGIN_GROUP, &checkpoint.group);
         let copy = Message {
             topic: &retry.config.topic_name,
             queue_id: 0,
