@@ -83,21 +83,21 @@ impl Delivery {
 
     /// When the last of the messages that are not acknowledged may be delivered to others; `None` for now.
     fn blocked_until(&self, invisible_ms: i64, now_ms: i64) -> Option<i64> {
-        let hidden = self.invisible_ms.filter(|invisible_ms| *invisible_ms > 0).unwrap_or(invisible_ms);
-        let until = |offset: &i64| {
-            let own = self.visible_at.as_ref().and_then(|times| times.get(offset)).copied();
-            own.unwrap_or(self.pop_time.saturating_add(hidden))
-        };
+        let hidden_ms = self.invisible_ms.filter(|invisible_ms| *invisible_ms > 0).unwrap_or(invisible_ms);
         let open = self.offsets().enumerate().filter(|(index, _)| !self.is_acked(*index));
-        open.map(|(_, offset)| until(&offset)).filter(|until| *until > now_ms).max()
+        open.map(|(_, offset)| self.shows_at(offset, hidden_ms)).filter(|until| *until > now_ms).max()
     }
 
     /// Until when a message is in somebody's hands; `None` if it was acknowledged, or is of another delivery.
     fn held_until(&self, offset: i64) -> Option<i64> {
         let (index, _) = self.offsets().enumerate().find(|(_, candidate)| *candidate == offset)?;
+        (!self.is_acked(index)).then(|| self.shows_at(offset, self.invisible_ms.unwrap_or(0)))
+    }
+
+    /// When a message comes back: at a time of its own, or with the rest, which is hidden for `hidden_ms`.
+    fn shows_at(&self, offset: i64, hidden_ms: i64) -> i64 {
         let own = self.visible_at.as_ref().and_then(|times| times.get(&offset)).copied();
-        let until = own.unwrap_or(self.pop_time.saturating_add(self.invisible_ms.unwrap_or(0)));
-        (!self.is_acked(index)).then_some(until)
+        own.unwrap_or(self.pop_time.saturating_add(hidden_ms))
     }
 
     /// A message that was in the last delivery too has failed once more, unless this is the same attempt again.
