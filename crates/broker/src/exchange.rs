@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use remoting::{Channel, ReplyTo, Request};
+use remoting::{Channel, Held, ReplyTo, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{AppendError, StoreError};
@@ -12,8 +12,6 @@ use wire::code::response;
 use wire::header::FrameWriter;
 use wire::loose_json;
 use wire::record::EncodeError;
-
-use crate::readers;
 
 /// A request being served.
 pub(crate) struct Exchange<'t, 'r> {
@@ -193,6 +191,14 @@ impl Reply<'_> {
     }
 }
 
+/// A place for a request that waits.
+pub(crate) fn hold(channel: &Arc<Channel>) -> Result<Held, Refusal> {
+    channel.hold().ok_or_else(|| {
+        let remark = "[OVERLOAD]too many requests of this connection wait (thrust.maxInFlightPerConnection)";
+        Refusal::new(response::SYSTEM_BUSY, remark)
+    })
+}
+
 /// Answers a request from a task of its own, which has a place of its connection meanwhile.
 pub(crate) fn answer_later<A>(
     exchange: &Exchange<'_, '_>,
@@ -201,7 +207,7 @@ pub(crate) fn answer_later<A>(
 where
     A: FnOnce(Reply<'_>) -> Outcome + Send,
 {
-    let held = readers::hold(exchange.channel)?;
+    let held = hold(exchange.channel)?;
     let to = exchange.request.reply_to();
     tokio::spawn(async move {
         let done = work.await;

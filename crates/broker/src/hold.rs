@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Broker;
-use crate::pull::{BoxedWaiter, Waiter};
+use crate::pull::BoxedWaiter;
 
 /// A pull is answered later than it asks for by one part in so many at most.
 const LATE_SHARE: u128 = 64;
@@ -52,7 +52,7 @@ struct Waiting {
 
 struct Parked {
     id: u64,
-    waiter: Box<Waiter>,
+    waiter: BoxedWaiter,
 }
 
 /// Those that were woken and are not answered yet.
@@ -93,7 +93,7 @@ impl Hold {
 
     /// Lets `waiter` wait for messages of `queue` from `offset` on. Gives it back if there are some already, or if
     /// the broker is stopping.
-    pub fn park(&self, queue: &Arc<Queue>, offset: u64, waiter: Box<Waiter>) -> Option<Box<Waiter>> {
+    pub fn park(&self, queue: &Arc<Queue>, offset: u64, waiter: BoxedWaiter) -> Option<BoxedWaiter> {
         let deadline = waiter.deadline;
         let key = (Arc::clone(queue.topic()), queue.id());
         let (id, first) = {
@@ -202,7 +202,7 @@ fn tick_ms(suspend: Duration) -> u64 {
 }
 
 impl Waiting {
-    fn remove(&mut self, key: &QueueKey, id: u64) -> Option<Box<Waiter>> {
+    fn remove(&mut self, key: &QueueKey, id: u64) -> Option<BoxedWaiter> {
         let waiters = self.queues.get_mut(key)?;
         let at = waiters.binary_search_by_key(&id, |parked| parked.id).ok()?;
         let Parked { waiter, .. } = waiters.remove(at)?;

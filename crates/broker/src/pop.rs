@@ -35,11 +35,10 @@ use self::polling::{NoRoom, Place, Room};
 use self::record::CHECKPOINT_MAX;
 use self::revive_log::{REVIVE_GROUP, ReviveLog};
 use self::waits::{PopWaiter, Waits};
-use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
+use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::filter::Filter;
 use crate::offsets::OffsetsBody;
 use crate::pull::{no_group, no_topic};
-use crate::readers;
 use crate::topics::Topic;
 use crate::{Broker, BrokerError};
 
@@ -165,7 +164,7 @@ impl Broker {
         let reply_to = exchange.request.reply_to();
         let deadline = || Instant::now() + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         if popped.must_wait_for_disk() {
-            let held = readers::hold(exchange.channel)?;
+            let held = exchange::hold(exchange.channel)?;
             let deadline = if poll_ms > 0 { deadline() } else { Instant::now() };
             self.pop_later(PopWaiter { request, reply_to, deadline, held });
             return Ok(());
@@ -689,9 +688,7 @@ impl Broker {
     fn pop_later(&self, waiter: PopWaiter) {
         let (channel, reply_to) = (Arc::clone(waiter.held.channel()), waiter.reply_to);
         let work = |broker: &Arc<Broker>| broker.resume_pop_within(Reach::Disk, waiter);
-        if let Err(refusal) = self.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
-            send_refusal(&channel, reply_to, &refusal);
-        }
+        self.readers.submit_late(&channel, reply_to, Box::new(work));
     }
 
     fn resume_pop_within(&self, reach: Reach, waiter: PopWaiter) {

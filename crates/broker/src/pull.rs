@@ -17,9 +17,8 @@ use wire::names;
 use crate::Broker;
 use crate::broadcast::{Place, Reader};
 use crate::cold;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply, send_refusal};
+use crate::exchange::{self, Exchange, Outcome, Refusal, Reply};
 use crate::filter::{Filter, SQL92, is_tag_type};
-use crate::readers;
 use crate::static_topics::{LogicalRead, PullPlace, Told, is_physical};
 use crate::topics::Topic;
 
@@ -119,7 +118,7 @@ impl Broker {
         match self.read(&asked.pull, self.reach())? {
             None => self.read_later(exchange.channel, asked),
             Some(result) if asked.waits(&result) => {
-                let held = readers::hold(exchange.channel)?;
+                let held = exchange::hold(exchange.channel)?;
                 self.suspend(asked, held);
                 Ok(())
             }
@@ -144,7 +143,7 @@ impl Broker {
         if self.is_cold_limited(&asked.pull.group) {
             return self.hold_back(channel, asked);
         }
-        let (held, reply_to) = (readers::hold(channel)?, asked.reply_to);
+        let (held, reply_to) = (exchange::hold(channel)?, asked.reply_to);
         let work = |broker: &Arc<Broker>| broker.answer_later(asked, held);
         self.readers.submit(Arc::clone(channel), reply_to, Box::new(work))
     }
@@ -152,14 +151,14 @@ impl Broker {
     /// Puts off a pull of a group that has had enough from the disk, as Java does: a push consumer comes again by
     /// itself, another gets one message after a pause.
     fn hold_back(self: &Arc<Self>, channel: &Arc<Channel>, mut asked: Asked) -> Outcome {
-        let is_pushed = self.clients.with_consumer_group(&asked.pull.group, |online| {
-            online.is_some_and(|online| online.consume_type == "CONSUME_PASSIVELY")
-        });
+        let is_pushed = self
+            .clients
+            .with_consumer_group(&asked.pull.group, |online| online.is_some_and(|online| online.consume_type == "CONSUME_PASSIVELY"));
         if is_pushed {
             let remark = "This consumer group is reading cold data. It has been flow control";
             return Err(Refusal::new(response::SYSTEM_BUSY, remark));
         }
-        let held = readers::hold(channel)?;
+        let held = exchange::hold(channel)?;
         let (channel, reply_to) = (Arc::clone(channel), asked.reply_to);
         asked.pull.limits.max_count = 1;
         let broker = Arc::downgrade(self);
@@ -167,9 +166,7 @@ impl Broker {
             tokio::time::sleep(cold::PAUSE).await;
             let Some(broker) = broker.upgrade() else { return };
             let work = |broker: &Arc<Broker>| broker.answer_later(asked, held);
-            if let Err(refusal) = broker.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
-                send_refusal(&channel, reply_to, &refusal);
-            }
+            broker.readers.submit_late(&channel, reply_to, Box::new(work));
         });
         Ok(())
     }
@@ -414,7 +411,7 @@ impl Broker {
 
     /// Writes the answer to a waiter, whose place is given back once that is sent. Arrivals that its filter does not
     /// want move its offset and let it wait on, and what is out of reach comes later; then there is no answer.
-    fn resume_within(&self, reach: Reach, mut waiter: Box<Waiter>, out: &mut Vec<u8>) -> Option<Held> {
+    fn resume_within(&self, reach: Reach, mut waiter: BoxedWaiter, out: &mut Vec<u8>) -> Option<Held> {
         while waiter.held.channel().is_open() {
             if self.has_moved(&waiter.pull) {
                 self.write_again(&waiter, out);
@@ -464,7 +461,7 @@ impl Broker {
         });
     }
 
-    fn resume_later(&self, waiter: Box<Waiter>) {
+    fn resume_later(&self, waiter: BoxedWaiter) {
         let (channel, reply_to) = (Arc::clone(waiter.held.channel()), waiter.reply_to);
         let work = |broker: &Arc<Broker>| {
             let mut out = Vec::new();
@@ -472,13 +469,11 @@ impl Broker {
                 held.channel().send_directly(&out);
             }
         };
-        if let Err(refusal) = self.readers.submit(Arc::clone(&channel), reply_to, Box::new(work)) {
-            send_refusal(&channel, reply_to, &refusal);
-        }
+        self.readers.submit_late(&channel, reply_to, Box::new(work));
     }
 
     /// Gives the waiter back if there is something to read already.
-    fn park(&self, waiter: Box<Waiter>) -> Option<Box<Waiter>> {
+    fn park(&self, waiter: BoxedWaiter) -> Option<BoxedWaiter> {
         let queue = Arc::clone(&waiter.pull.queue);
         let offset = waiter.pull.offset.max(0) as u64;
         self.hold.park(&queue, offset, waiter)

@@ -27,13 +27,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use remoting::{Channel, Held, ReplyTo};
+use remoting::{Channel, ReplyTo};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wire::code::response;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply, send_refusal};
+use crate::exchange::{self, Exchange, Outcome, Refusal, Reply, send_refusal};
 use crate::owed::Owed;
 
 /// Most reads that wait for a thread.
@@ -151,6 +151,13 @@ impl Readers {
     /// Lets a thread do `work`, which answers `reply_to` on `channel`.
     pub fn submit(&self, channel: Arc<Channel>, reply_to: ReplyTo, work: Work) -> Outcome {
         self.push(Job { asker: Some((channel, reply_to)), work })
+    }
+
+    /// The same for a request that its handler has let wait: a refusal is its answer.
+    pub fn submit_late(&self, channel: &Arc<Channel>, reply_to: ReplyTo, work: Work) {
+        if let Err(refusal) = self.submit(Arc::clone(channel), reply_to, work) {
+            send_refusal(channel, reply_to, &refusal);
+        }
     }
 
     /// Lets a thread do some of the broker's own work; `None` if it is refused or fails.
@@ -292,7 +299,7 @@ impl Broker {
         exchange: &Exchange<'_, '_>,
         answer: impl FnOnce(&Broker, &mut Reply<'_>) -> Outcome + Send + 'static,
     ) -> Outcome {
-        let held = hold(exchange.channel)?;
+        let held = exchange::hold(exchange.channel)?;
         let reply_to = exchange.request.reply_to();
         let work = move |broker: &Arc<Broker>| {
             let mut out = Vec::new();
@@ -313,14 +320,6 @@ fn be_nicer() {
     if let Err(errno) = nicer {
         tracing::debug!("a thread that reads from disk keeps its priority: {errno}");
     }
-}
-
-/// A place for a request that waits.
-pub(crate) fn hold(channel: &Arc<Channel>) -> Result<Held, Refusal> {
-    channel.hold().ok_or_else(|| {
-        let remark = "[OVERLOAD]too many requests of this connection wait (thrust.maxInFlightPerConnection)";
-        Refusal::new(response::SYSTEM_BUSY, remark)
-    })
 }
 
 fn stopping() -> Refusal {
