@@ -223,7 +223,7 @@ impl Broker {
         }
         self.clients.with_consumer_group(group, |group| {
             let group = group?;
-            if !group.is_broadcast() || group.consume_type != "CONSUME_PASSIVELY" {
+            if !group.is_broadcast() || !group.is_pushed() {
                 return None;
             }
             let member = group.members.get(&exchange.channel.id())?;

@@ -12,6 +12,11 @@ use wire::header::Language;
 
 use crate::filter::TagFilter;
 
+/// Consume type of a consumer that is given its messages, by a client that asks for them all the time.
+const PUSHED: &str = "CONSUME_PASSIVELY";
+/// Consume type of a consumer that asks for messages itself.
+pub(crate) const PULLED: &str = "CONSUME_ACTIVELY";
+
 /// One connection of a client in a group.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -56,6 +61,11 @@ impl ConsumerGroup {
     /// Whether every member gets every message.
     pub fn is_broadcast(&self) -> bool {
         self.message_model == "BROADCASTING"
+    }
+
+    /// Whether its clients ask for messages by themselves and hand them to a listener.
+    pub fn is_pushed(&self) -> bool {
+        self.consume_type == PUSHED
     }
 }
 

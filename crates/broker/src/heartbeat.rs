@@ -7,7 +7,7 @@ use wire::code::response;
 use wire::names;
 
 use crate::Broker;
-use crate::clients::Member;
+use crate::clients::{self, Member};
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::filter::is_tag_type;
 use crate::topics::SYS_FLAG_UNIT_SUB;
@@ -33,7 +33,7 @@ impl Broker {
         };
         let mut subscription_changed = data.heartbeat_fingerprint == 0;
         for consumer in &data.consumer_data_set {
-            if settings.reject_pull_consumer_enable && consumer.consume_type == "CONSUME_ACTIVELY" {
+            if settings.reject_pull_consumer_enable && consumer.consume_type == clients::PULLED {
                 continue;
             }
             let group = self.groups.find_or_create(&consumer.group_name, &settings, self.now_ms())?;

@@ -16,6 +16,7 @@ use wire::names;
 
 use crate::Broker;
 use crate::broadcast::{Place, Reader};
+use crate::clients::ConsumerGroup;
 use crate::cold;
 use crate::exchange::{self, Exchange, Outcome, Refusal, Reply};
 use crate::filter::{Filter, SQL92, is_tag_type};
@@ -153,7 +154,7 @@ impl Broker {
     fn hold_back(self: &Arc<Self>, channel: &Arc<Channel>, mut asked: Asked) -> Outcome {
         let is_pushed = self
             .clients
-            .with_consumer_group(&asked.pull.group, |online| online.is_some_and(|online| online.consume_type == "CONSUME_PASSIVELY"));
+            .with_consumer_group(&asked.pull.group, |online| online.is_some_and(ConsumerGroup::is_pushed));
         if is_pushed {
             let remark = "This consumer group is reading cold data. It has been flow control";
             return Err(Refusal::new(response::SYSTEM_BUSY, remark));
