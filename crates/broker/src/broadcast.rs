@@ -6,7 +6,7 @@
 //! of `<group>@broadcast`, where those begin that nothing is known of. Memory only: a restart forgets who had come
 //! how far and keeps the committed offsets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -142,28 +142,30 @@ impl BroadcastOffsets {
         }
     }
 
-    /// What all live members have read, and forgets those who are gone. `online` says who is connected.
+    /// What all live members have read, and forgets those who are gone. `online` gives the client ids of a group that
+    /// are connected.
     pub fn commit(
         &self,
         now_ms: i64,
         patience: Patience,
-        online: impl Fn(&str, &str) -> bool,
+        online: impl Fn(&str) -> HashSet<String>,
     ) -> Vec<Lowest> {
         let mut lowest = Vec::new();
         let mut table = self.table.lock();
         for (group, topics) in &mut table.groups {
+            let connected = online(group);
             for (topic, members) in topics.iter_mut() {
                 let mut queues: BTreeMap<i32, i64> = BTreeMap::new();
                 members.retain(|client_id, progress| {
                     let silent = Duration::from_millis(now_ms.saturating_sub(progress.seen_ms).max(0) as u64);
-                    let online = online(group, client_id);
-                    if online || silent < patience.offline {
+                    let is_online = connected.contains(client_id);
+                    if is_online || silent < patience.offline {
                         for (queue, offset) in &progress.queues {
                             let least = queues.entry(*queue).or_insert(*offset);
                             *least = (*least).min(*offset);
                         }
                     }
-                    silent < if online { patience.online } else { patience.offline }
+                    silent < if is_online { patience.online } else { patience.offline }
                 });
                 lowest.extend(queues.into_iter().map(|(queue, offset)| Lowest {
                     topic: topic.clone(),
@@ -261,7 +263,7 @@ impl Broker {
             offline: settings.broadcast_offset_expire_second,
             online: settings.broadcast_offset_expire_max_second,
         };
-        let online = |group: &str, client_id: &str| self.clients.find_consumer(group, client_id).is_some();
+        let online = |group: &str| self.clients.consumer_ids(group).into_iter().collect();
         let step = settings.consumer_offset_update_version_step;
         for Lowest { topic, group, queue, offset } in self.broadcast.commit(self.now_ms(), patience, online) {
             self.offsets.commit(&committed_group(&group), &topic, queue, offset, step, self.now_ms());
@@ -314,7 +316,8 @@ mod tests {
     fn the_slowest_live_member_is_where_the_group_is() {
         let offsets = BroadcastOffsets::default();
         let commit = |now_ms, online: bool| {
-            let lowest = offsets.commit(now_ms, PATIENCE, |_, client_id| online && client_id == "slow");
+            let connected = || HashSet::from_iter(online.then(|| "slow".to_owned()));
+            let lowest = offsets.commit(now_ms, PATIENCE, |_| connected());
             lowest.iter().map(|lowest| (lowest.queue, lowest.offset)).collect::<Vec<_>>()
         };
         offsets.note(PLACE, &reader("slow", false), 3, 0);
