@@ -45,6 +45,10 @@ struct Table {
     limits: BTreeMap<String, u64>,
 }
 
+/// There is no room for the limits of so many groups.
+#[derive(Debug, PartialEq, Eq)]
+struct TooManyGroups;
+
 /// What one group reads.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
@@ -99,6 +103,16 @@ impl Table {
         reading.bytes >= limit || self.all_bytes >= limits.all
     }
 
+    /// Gives groups limits of their own, or none of them.
+    fn limit(&mut self, wanted: BTreeMap<String, u64>) -> Result<(), TooManyGroups> {
+        let new = wanted.keys().filter(|group| !self.limits.contains_key(*group)).count();
+        if self.limits.len() + new > GROUPS_MAX {
+            return Err(TooManyGroups);
+        }
+        self.limits.extend(wanted);
+        Ok(())
+    }
+
     /// In the members that Java's tool reads.
     fn to_json(&self, limits: Limits) -> Value {
         let runtime: serde_json::Map<String, Value> = self
@@ -141,7 +155,7 @@ impl Broker {
 
     /// Gives groups limits of their own (2001), as lines `group=bytes`. All or none are taken.
     pub(crate) fn limit_cold_reads(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let mut wanted = Vec::new();
+        let mut wanted = BTreeMap::new();
         let text = properties::decode(exchange.request.body);
         for entry in properties::parse(&text).map_err(Refusal::system)? {
             let (group, limit) = (entry.key, entry.value);
@@ -151,14 +165,12 @@ impl Broker {
                     "the limit of group {group} is \"{limit}\", which is no number of bytes"
                 ))
             })?;
-            wanted.push((group, limit));
+            wanted.insert(group, limit);
         }
-        let mut table = self.cold_reads.0.lock();
-        if table.limits.len() + wanted.len() > GROUPS_MAX {
-            return Err(Refusal::system(format!("{GROUPS_MAX} groups have limits of their own already")));
-        }
-        table.limits.extend(wanted);
-        drop(table);
+        let limited = self.cold_reads.0.lock().limit(wanted);
+        limited.map_err(|TooManyGroups| {
+            Refusal::system(format!("no more than {GROUPS_MAX} groups can have limits of their own"))
+        })?;
         exchange.ok()
     }
 
@@ -229,6 +241,15 @@ mod tests {
         table.note("h", 40, 2);
         assert!(table.is_at_limit("h", LIMITS, 3), "250 bytes together");
         assert!(!table.is_at_limit("new", LIMITS, 3), "who has had nothing gets something");
+    }
+
+    #[test]
+    fn where_all_groups_have_limits_they_can_be_changed_and_not_be_more() {
+        let all = (0..GROUPS_MAX).map(|number| (number.to_string(), 1));
+        let mut table = Table { limits: all.collect(), ..Table::default() };
+        let mut limit = |group: &str| table.limit(BTreeMap::from([(group.to_owned(), 2)]));
+        assert_eq!((limit("7"), limit("new")), (Ok(()), Err(TooManyGroups)));
+        assert_eq!((table.limits["7"], table.limits.len()), (2, GROUPS_MAX));
     }
 
     #[test]
