@@ -91,16 +91,13 @@ mod tests {
             answers += 1;
         }
         assert!(answers < 200, "{answers}");
-        assert!((0..1_000).all(|_| {
-            owed.given(0);
-            !owed.is_due()
-        }));
     }
 
     #[test]
     fn an_answer_without_messages_counts_too() {
         let owed = Owed::default();
         due_answers(&owed, 100_000, u64::MAX);
+        assert!(owed.is_due());
         (0..1_000).for_each(|_| owed.given(0));
         assert!(!owed.is_due());
     }
