@@ -15,6 +15,8 @@ const EPOCH_STEP: i64 = 1_000;
 /// Logical offsets of a generation begin at a multiple of this.
 const BLOCK: i64 = 10_000;
 const READ_WRITE: i32 = 6;
+/// Most logical queues: brokers take no more, and each is made here before one is asked.
+const QUEUES_MAX: i32 = 65_536;
 
 /// What each broker has of the topic, by name.
 pub type Holdings = BTreeMap<String, TopicConfigAndQueueMapping>;
@@ -59,7 +61,8 @@ impl Plan {
     /// The topic with `total` logical queues: those that are missing go to the brokers of `targets` with the fewest.
     ///
     /// # Errors
-    /// When there are as many or more already, or when brokers do not agree on the topic.
+    /// When there are as many or more already, when no topic can have so many, or when brokers do not agree on the
+    /// topic.
     pub fn grown(
         topic: &str,
         mut brokers: Holdings,
@@ -73,13 +76,18 @@ impl Plan {
         if total < there {
             return Err(format!("Cannot decrease the queue num for static topic {total} < {there}"));
         }
+        if total > QUEUES_MAX {
+            return Err(format!("{total} queues are more than a topic can have, which is {QUEUES_MAX}"));
+        }
         if total == there {
             return Err("The topic queue num is equal the existed queue num, do nothing".to_owned());
         }
         let epoch = agreed.map_or(now_ms, |(epoch, _)| now_ms.max(epoch.saturating_add(EPOCH_STEP)));
         let mut load: BTreeMap<String, u32> = targets.iter().map(|name| (name.clone(), 0)).collect();
         for leader in queues.values().filter_map(|items| items.last()) {
-            *load.entry(leader.bname.clone()).or_default() += 1;
+            if let Some(led) = load.get_mut(&leader.bname) {
+                *led += 1;
+            }
         }
         for id in there..total {
             let broker = least(&load, |_| 0).ok_or("Find none brokers, do nothing")?;
@@ -169,7 +177,7 @@ impl Plan {
     }
 
     /// Decides where the generations begin that follow those of a broker which gives queues away. `ends` tells the end
-    /// of its physical queues, which take nothing more.
+    /// of its physical queues, which take nothing more. What follows those of another broker is left as it is.
     ///
     /// # Errors
     /// When the end of a queue is not known.
@@ -181,7 +189,7 @@ impl Plan {
         let mut decided = Queues::new();
         for (id, items) in &hosted_there.hosted_queues {
             let [.., old, new] = &items[..] else { continue };
-            if new.has_begun() {
+            if new.has_begun() || old.bname != broker {
                 continue;
             }
             let end = ends(old.queue_id).filter(|end| *end >= old.start_offset).ok_or_else(|| {
@@ -208,7 +216,7 @@ impl Plan {
 /// The next multiple that leaves room for what the old leader may have taken meanwhile.
 fn next_block(offset: i64) -> i64 {
     let blocks = if offset % BLOCK < BLOCK / 2 { 1 } else { 2 };
-    (offset / BLOCK + blocks) * BLOCK
+    (offset / BLOCK + blocks).saturating_mul(BLOCK)
 }
 
 fn empty(topic: &str, broker: &str) -> TopicConfigAndQueueMapping {
@@ -314,7 +322,7 @@ fn queues(brokers: &Holdings) -> Result<Queues, Why> {
             ));
         }
         if let Some(holding) = brokers.get(&item.bname)
-            && item.queue_id >= holding.config.write_queue_nums
+            && !(0..holding.config.write_queue_nums).contains(&item.queue_id)
         {
             return Err("The physical queue id is overflow the write queues".to_owned());
         }
@@ -391,7 +399,16 @@ mod tests {
         assert!(leaders(&grown)[2..].iter().all(|(broker, ..)| broker == "b"), "{:?}", leaders(&grown));
         let fewer = Plan::grown("T", grown.brokers.clone(), &names(&["a"]), 3, NOW).unwrap_err();
         assert_eq!(fewer, "Cannot decrease the queue num for static topic 3 < 4");
-        assert!(Plan::grown("T", grown.brokers, &names(&["a"]), 4, NOW).unwrap_err().contains("do nothing"));
+        assert!(
+            Plan::grown("T", grown.brokers.clone(), &names(&["a"]), 4, NOW)
+                .unwrap_err()
+                .contains("do nothing")
+        );
+        let many = Plan::grown("T", grown.brokers, &names(&["a"]), i32::MAX, NOW).unwrap_err();
+        assert!(many.starts_with("2147483647 queues are more than"), "{many}");
+        // A leader that shall get none gets none, although it has the fewest.
+        let apart = Plan::grown("T", plan.brokers, &names(&["b"]), 9, NOW).unwrap();
+        assert_eq!(apart.brokers["a"].config.write_queue_nums, 2);
     }
 
     #[test]
@@ -434,8 +451,22 @@ mod tests {
     }
 
     #[test]
+    fn where_an_unfinished_move_begins_is_not_decided_by_another_brokers_end() {
+        let plan = created(2, &["a", "b"]);
+        let half = Plan::moved("T", plan.brokers, &names(&["b"]), NOW).unwrap();
+        assert_eq!(leaders(&half)[0], ("b".to_owned(), 1, -1));
+        let mut moved = Plan::moved("T", half.brokers, &names(&["b", "c"]), NOW).unwrap();
+        assert_eq!((moved.into.clone(), moved.out.clone()), (names(&["c"]), names(&["b"])));
+        // Queue 0 of broker b is not the queue 0 of broker a that nobody has asked for its end.
+        moved.decide("b", |_| Some(25_000)).unwrap();
+        let begins: Vec<i64> = leaders(&moved).into_iter().map(|(.., begin)| begin).collect();
+        assert_eq!(begins, [-1, 40_000]);
+    }
+
+    #[test]
     fn where_a_generation_begins_leaves_half_a_block_at_least() {
         assert_eq!([0, 4_999, 5_000, 10_000].map(next_block), [10_000, 10_000, 20_000, 20_000]);
+        assert_eq!(next_block(i64::MAX), i64::MAX);
     }
 
     #[test]
@@ -461,6 +492,9 @@ mod tests {
         assert!(old.starts_with("epoch does not match 1 != "), "{old}");
         let lost = broken(|brokers| hosting(brokers, "b").hosted_queues.clear());
         assert!(lost.ends_with("2 != 1"), "{lost}");
+        let nowhere =
+            broken(|brokers| hosting(brokers, "a").hosted_queues.get_mut(&0).unwrap()[0].queue_id = -1);
+        assert_eq!(nowhere, "The physical queue id is overflow the write queues");
         let shared = broken(|brokers| {
             let items = hosting(brokers, "a").hosted_queues[&0].clone();
             hosting(brokers, "a").hosted_queues.insert(1, items);
