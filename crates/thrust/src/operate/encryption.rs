@@ -1,6 +1,7 @@
 //! How connections to a cluster are encrypted: named by files, which are read anew by every command so that renewed
 //! certificates count at once.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -72,25 +73,35 @@ impl Encryption {
     /// What the environment says, if it says anything.
     ///
     /// # Errors
-    /// When a part is there without the one that it needs.
+    /// When a part is there without the one that it needs: who has set any of it wants no connection in the clear.
     pub fn of_environment() -> Result<Option<Encryption>, Failure> {
-        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let (certificate, key) = (get(CERTIFICATE), get(KEY));
+        Encryption::of_variables(|name| std::env::var_os(name))
+    }
+
+    fn of_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Option<Encryption>, Failure> {
+        let get = |name: &str| get(name).filter(|value| !value.to_string_lossy().trim().is_empty());
+        let (server_name, certificate, key) = (get(SERVER_NAME), get(CERTIFICATE), get(KEY));
         let needs =
             |name: &str, other: &str| Err(Failure::Arguments(format!("{name} is set without {other}")));
-        match (get(AUTHORITIES), certificate, key) {
-            (None, Some(_), _) => needs(CERTIFICATE, AUTHORITIES),
-            (None, None, Some(_)) => needs(KEY, AUTHORITIES),
-            (Some(_), Some(_), None) => needs(CERTIFICATE, KEY),
-            (Some(_), None, Some(_)) => needs(KEY, CERTIFICATE),
-            (None, None, None) => Ok(None),
-            (Some(authorities), certificate, key) => Ok(Some(Encryption {
-                authorities: authorities.into(),
-                server_name: get(SERVER_NAME),
-                certificate: certificate.map(Into::into),
-                key: key.map(Into::into),
-            })),
+        let Some(authorities) = get(AUTHORITIES) else {
+            let others = [(SERVER_NAME, &server_name), (CERTIFICATE, &certificate), (KEY, &key)];
+            return match others.iter().find(|(_, value)| value.is_some()) {
+                Some((name, _)) => needs(name, AUTHORITIES),
+                None => Ok(None),
+            };
+        };
+        match (&certificate, &key) {
+            (Some(_), None) => return needs(CERTIFICATE, KEY),
+            (None, Some(_)) => return needs(KEY, CERTIFICATE),
+            _ => (),
         }
+        Ok(Some(Encryption {
+            authorities: authorities.into(),
+            // What is no text is no name either, and is refused as such.
+            server_name: server_name.map(|name| name.to_string_lossy().into_owned()),
+            certificate: certificate.map(Into::into),
+            key: key.map(Into::into),
+        }))
     }
 
     /// What a client encrypts with.
@@ -127,4 +138,46 @@ impl Encryption {
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|cause| Failure::File { what: format!("find {}", path.display()), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Option<Encryption>, Failure> {
+        let value = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| *value);
+        Encryption::of_variables(|name| value(name).map(Into::into))
+    }
+
+    #[test]
+    fn whoever_has_set_half_of_what_it_takes_is_told_and_does_not_speak_in_the_clear() {
+        for (set, told) in [
+            (&[SERVER_NAME][..], "THRUST_TLS_SERVER_NAME is set without THRUST_TLS_CA"),
+            (&[CERTIFICATE, KEY], "THRUST_TLS_CERTIFICATE is set without THRUST_TLS_CA"),
+            (&[KEY], "THRUST_TLS_KEY is set without THRUST_TLS_CA"),
+            (&[AUTHORITIES, CERTIFICATE], "THRUST_TLS_CERTIFICATE is set without THRUST_TLS_KEY"),
+            (&[AUTHORITIES, KEY], "THRUST_TLS_KEY is set without THRUST_TLS_CERTIFICATE"),
+        ] {
+            let variables: Vec<_> = set.iter().map(|name| (*name, "something")).collect();
+            assert_eq!(of(&variables).unwrap_err().to_string(), told);
+        }
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&[(AUTHORITIES, ""), (SERVER_NAME, " ")]).unwrap(), None);
+        let all = [AUTHORITIES, SERVER_NAME, CERTIFICATE, KEY].map(|name| (name, name));
+        let told = of(&all).unwrap().unwrap().told();
+        assert_eq!(
+            told,
+            "trusts THRUST_TLS_CA, servers are THRUST_TLS_SERVER_NAME, shows THRUST_TLS_CERTIFICATE"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_of_files_need_not_be_text() {
+        use std::os::unix::ffi::OsStringExt;
+        let path = OsString::from_vec(b"ca-\xFF.pem".to_vec());
+        let get = |name: &str| (name == AUTHORITIES).then(|| path.clone());
+        let trusts = Encryption::of_variables(get).unwrap().map(|encryption| encryption.authorities);
+        assert_eq!(trusts, Some(PathBuf::from(&path)));
+    }
 }
