@@ -3,6 +3,7 @@
 mod picture;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::DrawArgs;
@@ -10,6 +11,9 @@ use super::error::BenchError;
 
 /// Columns that a file must have, in any order among others.
 const COLUMNS: [&str; 7] = ["curve", "x", "server", "messages_per_second", "p50_us", "p99_us", "cpu_us"];
+
+/// What anybody can have measured, with room on both sides; an axis shows each of its powers of ten.
+const MEASURABLE: RangeInclusive<f64> = 1e-6..=1e15;
 
 /// One measured point of a curve.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,8 +93,11 @@ impl<'a> Row<'a> {
     /// A number that a logarithmic axis has a place for.
     fn number(&self, column: usize) -> Result<f64, String> {
         let text = self.text(column)?;
-        let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-        number.ok_or_else(|| format!("{} is {text}, which is no positive number", COLUMNS[column]))
+        let number = text.parse().ok().filter(|number: &f64| MEASURABLE.contains(number));
+        number.ok_or_else(|| {
+            let (least, most) = (MEASURABLE.start(), MEASURABLE.end());
+            format!("{} is {text}, which is no number from {least} to {most}", COLUMNS[column])
+        })
     }
 
     fn point(&self) -> Result<Point, String> {
@@ -126,7 +133,9 @@ mod tests {
         for (text, told) in [
             (String::new(), "it is empty"),
             ("curve,x\n".to_owned(), "no column server"),
-            (format!("{head}size,1,thrust,0,1,1,1\n"), "line 2: messages_per_second is 0"),
+            (format!("{head}size,1,thrust,0,1,1,1\n"), "line 2: messages_per_second is 0, which"),
+            (format!("{head}size,1,thrust,NaN,1,1,1\n"), "line 2: messages_per_second is NaN"),
+            (format!("{head}size,1,thrust,1,1,1e300,1\n"), "line 2: p99_us is 1e300"),
             (format!("{head}size,1,thrust,1,1\n"), "line 2: no p99_us"),
             (format!("{head}../size,1,thrust,1,1,1,1\n"), "line 2: ../size cannot be"),
         ] {

@@ -1,6 +1,7 @@
 //! A curve as SVG: rate, latency and CPU time side by side, each over the same logarithmic axis.
 
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 
 use super::{Point, Servers};
 
@@ -86,15 +87,14 @@ impl Panel<'_> {
         text(svg, (from, TOP - 16.0), "start", "", self.title);
         let points = || servers.iter().flat_map(|(_, points)| points);
         let values = self.lines.iter().flat_map(|line| points().filter_map(line.value));
-        let Some((low, high)) = decades(values) else { return };
+        let Some(decades) = decades(values) else { return };
         let horizontal = Scale::of(across.first().copied(), across.last().copied(), (from, to));
+        let (low, high) = (power(*decades.start()), power(*decades.end()));
         let vertical = Scale::of(Some(low), Some(high), (bottom, top));
-        let mut decade = low;
-        while decade <= high * 1.5 {
+        for decade in decades.map(power) {
             let y = vertical.place(decade);
             let _ = writeln!(svg, "<path d=\"M{from:.1} {y:.1}H{to:.1}\" stroke=\"{FAINT}\"/>");
             text(svg, (from - 6.0, y + 4.0), "end", "", &(self.label)(decade));
-            decade *= 10.0;
         }
         for x in across {
             text(svg, (horizontal.place(*x), bottom + 18.0), "middle", "", &quantity(*x));
@@ -146,15 +146,19 @@ impl Scale {
     }
 }
 
-/// Powers of ten below and above all values.
-fn decades(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+/// Exponents of the powers of ten from one below all values to one above them.
+fn decades(values: impl Iterator<Item = f64>) -> Option<RangeInclusive<i32>> {
     let (low, high) =
         values.fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
     if high == 0.0 {
         return None;
     }
     let (low, high) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-    Some((10_f64.powi(low), 10_f64.powi(high.max(low + 1))))
+    Some(low..=high.max(low + 1))
+}
+
+fn power(exponent: i32) -> f64 {
+    10_f64.powi(exponent)
 }
 
 fn colour(server: usize) -> &'static str {
@@ -228,8 +232,9 @@ mod tests {
 
     #[test]
     fn decades_hold_all_values_and_are_never_one_point() {
-        assert_eq!(decades([30.0, 2_000.0].into_iter()), Some((10.0, 10_000.0)));
-        assert_eq!(decades([100.0].into_iter()), Some((100.0, 1_000.0)));
+        assert_eq!(decades([30.0, 2_000.0].into_iter()), Some(1..=4));
+        assert_eq!(decades([100.0].into_iter()), Some(2..=3));
+        assert_eq!(decades([0.5].into_iter()), Some(-1..=0));
         assert_eq!(decades(std::iter::empty()), None);
     }
 
