@@ -47,7 +47,7 @@ struct Shared {
     measuring: AtomicBool,
     pulls: AtomicU64,
     heartbeats: AtomicU64,
-    /// Pulls that were answered with messages, before their time or not at all.
+    /// Pulls that were answered with messages or before their time, and whatever was refused.
     unexpected: AtomicU64,
 }
 

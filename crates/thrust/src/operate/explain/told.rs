@@ -76,7 +76,7 @@ pub fn tell(told: &MessageStory, story: &mut Story) {
             _ => continue,
         };
         let Some(readable) = readable else { continue };
-        let waited = span((readable.store_timestamp - record.store_timestamp).max(0));
+        let waited = span(readable.store_timestamp.saturating_sub(record.store_timestamp).max(0));
         story.tell(format!(
             "It was stored at {} and waited {place} for {waited}.",
             times.told(record.store_timestamp)
