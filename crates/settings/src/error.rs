@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::known;
 use crate::properties::BrokenEscape;
-use crate::table::Table;
 
 /// Where a value was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +102,13 @@ impl SettingError {
         self
     }
 
-    pub(crate) fn unknown<S: Table>(place: Place, key: &str) -> SettingError {
-        SettingError::Unknown { place, key: shorten(key), nearest: known::nearest::<S>(key) }
+    /// There is no such key among those that are `acting`.
+    pub(crate) fn unknown(
+        place: Place,
+        key: &str,
+        acting: impl Iterator<Item = &'static str>,
+    ) -> SettingError {
+        SettingError::Unknown { place, key: shorten(key), nearest: known::nearest(key, acting) }
     }
 }
 

@@ -2,10 +2,6 @@
 //!
 //! `known.tsv` holds key, component of the Java distribution, class, and for single keys a reason of their own.
 
-use crate::broker::Broker;
-use crate::nameserver::Nameserver;
-use crate::table::Table;
-
 /// The reason that all keys of a class share.
 pub(crate) struct Class {
     pub(crate) name: &'static str,
@@ -83,21 +79,9 @@ pub(crate) fn all() -> impl Iterator<Item = Known> {
     })
 }
 
-/// Why `key` has no effect in the file of `S`; `None` when it acts or nobody knows it.
-pub(crate) fn reason<S: Table>(key: &str) -> Option<&'static str> {
-    if let Some(known) = all().find(|known| known.key == key) {
-        return Some(known.reason());
-    }
-    let is_row_of = |rows: &[crate::table::Row]| rows.iter().any(|row| row.key == key);
-    if is_row_of(S::ROWS) {
-        None
-    } else if is_row_of(Broker::ROWS) {
-        Some("a key of broker.conf, which has no effect in a name server")
-    } else if is_row_of(Nameserver::ROWS) {
-        Some("a key of namesrv.conf, which has no effect in a broker")
-    } else {
-        None
-    }
+/// Why `key` has no effect in any file; `None` when it is not one of these.
+pub(crate) fn reason(key: &str) -> Option<&'static str> {
+    all().find(|known| known.key == key).map(|known| known.reason())
 }
 
 /// What a user believes to have with `key=true`, and has not. Listing such a key among the ignored ones would
@@ -128,8 +112,8 @@ pub(crate) fn is_locked(key: &str) -> bool {
     NAMES.contains(&key)
 }
 
-/// The known name that resembles `key` most, if one does; a key that acts wins over one that does not.
-pub(crate) fn nearest<S: Table>(key: &str) -> Option<&'static str> {
+/// The known name that resembles `key` most, if one does; one of those that are `acting` wins over one that does not.
+pub(crate) fn nearest(key: &str, acting: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     /// Longer names than any known one resemble none.
     const LONGEST: usize = 80;
     if key.len() > LONGEST {
@@ -137,7 +121,6 @@ pub(crate) fn nearest<S: Table>(key: &str) -> Option<&'static str> {
     }
     let wanted = key.to_lowercase();
     let acceptable = (key.len() / 4).clamp(1, 4);
-    let acting = S::ROWS.iter().map(|row| row.key);
     let names = acting.chain(all().map(|known| known.key));
     let near = names.filter(|name| name.len().abs_diff(key.len()) <= acceptable);
     let ranked = near.filter_map(|name| {

@@ -8,7 +8,7 @@ use crate::known;
 use crate::nameserver::Nameserver;
 use crate::properties::{self, Entry};
 use crate::surroundings::Surroundings;
-use crate::table::Table;
+use crate::table::{Row, Table, keys};
 
 /// Settings, and what the user should hear about how they came about.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,15 +176,16 @@ impl<S: Table> Loaded<S> {
             let remark = self.settings.put(key, text).map_err(|error| error.at(place))?;
             self.remarks.extend(remark);
             self.given.push((row.key, place));
-        } else if let Some(reason) = known::reason::<S>(key) {
+        } else if let Some(reason) = why_without_effect::<S>(key) {
             let asked_for = value.trim().eq_ignore_ascii_case("true");
             let missing = known::missing_promise(key).filter(|_| asked_for);
             self.remarks.extend(missing.map(|(key, text)| Remark { key, text: text.to_owned() }));
             self.ignored.push(Ignored { key: key.to_owned(), place, reason });
         } else if place == Place::Override {
-            return Err(SettingError::unknown::<S>(place, key));
+            return Err(SettingError::unknown(place, key, keys(S::ROWS)));
         } else if !marked_up {
-            self.unknown.push(Unknown { key: shorten(key), place, nearest: known::nearest::<S>(key) });
+            let nearest = known::nearest(key, keys(S::ROWS));
+            self.unknown.push(Unknown { key: shorten(key), place, nearest });
         }
         Ok(())
     }
@@ -208,6 +209,22 @@ fn expand(
     place: Place,
 ) -> Result<String, SettingError> {
     surroundings.expand(path).map_err(|variable| SettingError::Variable { place, key, variable })
+}
+
+/// Why `key` has no effect in the file of `S`; `None` when it acts or nobody knows it.
+pub(crate) fn why_without_effect<S: Table>(key: &str) -> Option<&'static str> {
+    let is_row_of = |rows: &[Row]| rows.iter().any(|row| row.key == key);
+    if let Some(reason) = known::reason(key) {
+        Some(reason)
+    } else if is_row_of(S::ROWS) {
+        None
+    } else if is_row_of(Broker::ROWS) {
+        Some("a key of broker.conf, which has no effect in a name server")
+    } else if is_row_of(Nameserver::ROWS) {
+        Some("a key of namesrv.conf, which has no effect in a broker")
+    } else {
+        None
+    }
 }
 
 /// For each entry, whether it stands in an XML comment. Files of the official distribution carry their licence

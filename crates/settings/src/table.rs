@@ -54,6 +54,11 @@ pub trait Table: Default + Clone {
     fn black_list(&self) -> &[String];
 }
 
+/// The keys that act.
+pub(crate) fn keys(rows: &'static [Row]) -> impl Iterator<Item = &'static str> {
+    rows.iter().map(|row| row.key)
+}
+
 /// Describes a span of values for an error: `, from 1 to 65535`.
 pub(crate) fn bounds<F: Form>(lowest: &F::Value, highest: &F::Value) -> String {
     format!("{}, from {} to {}", F::ACCEPTS, F::write(lowest), F::write(highest))
@@ -201,7 +206,7 @@ macro_rules! settings {
                         )?
                         Ok(remark)
                     })+)+
-                    _ => Err(SettingError::unknown::<$name>(Place::Unknown, key)),
+                    _ => Err(SettingError::unknown(Place::Unknown, key, $crate::table::keys(Self::ROWS))),
                 }
             }
 

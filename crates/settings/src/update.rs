@@ -6,6 +6,7 @@
 
 use crate::error::{Place, SettingError, shorten};
 use crate::known;
+use crate::load::why_without_effect;
 use crate::properties::{self, BrokenEscape};
 use crate::table::{Change, Table};
 
@@ -103,7 +104,7 @@ pub fn update<S: Table>(current: &S, body: &str) -> Result<Update<S>, Refusal> {
                 touched.extend(row.map(|row| (row.key, change)));
             }
             None => {
-                let reason = known::reason::<S>(&entry.key).unwrap_or("no such key");
+                let reason = why_without_effect::<S>(&entry.key).unwrap_or("no such key");
                 without_effect.push((shorten(&entry.key), reason));
             }
         }
