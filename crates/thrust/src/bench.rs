@@ -26,6 +26,7 @@ mod tail;
 mod tally;
 mod template;
 mod transact;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
-//! The few ordinary calls before a measurement: topic, offsets, route.
+//! Where the load goes, and the few ordinary calls before a measurement: topic, offsets, route.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use wire::body::{ClusterInfo, PERM_READ, PERM_WRITE, TopicConfig, TopicRoute};
@@ -14,9 +14,9 @@ use wire::loose_json;
 use super::DEFAULT_TOPIC;
 use super::answer::{self, Inbox};
 use super::error::BenchError;
-use super::run;
 use super::template;
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const MASTER_ID: i64 = 0;
 
@@ -134,6 +134,27 @@ impl Target {
 /// Topics that one request creates: each such request makes a broker write its whole table.
 const TOPICS_AT_ONCE: u32 = 10_000;
 
+/// Opens a connection as the load uses it.
+pub fn connect(addr: &str) -> Result<TcpStream, BenchError> {
+    let resolved =
+        addr.to_socket_addrs().map_err(|cause| BenchError::Resolve { addr: addr.to_owned(), cause })?;
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for socket_addr in resolved {
+        match TcpStream::connect_timeout(&socket_addr, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(|cause| BenchError::Io {
+                    addr: addr.to_owned(),
+                    doing: "cannot set TCP_NODELAY",
+                    cause,
+                })?;
+                return Ok(stream);
+            }
+            Err(cause) => last = cause,
+        }
+    }
+    Err(BenchError::Connect { addr: addr.to_owned(), cause: last })
+}
+
 /// A connection for one call after the other.
 pub struct Client {
     addr: String,
@@ -159,7 +180,7 @@ impl fmt::Display for Answer {
 
 impl Client {
     pub fn connect(addr: &str, dialect: Dialect) -> Result<Client, BenchError> {
-        let stream = run::connect(addr)?;
+        let stream = connect(addr)?;
         let client = Client { addr: addr.to_owned(), stream, inbox: Inbox::new(), dialect, opaque: 0 };
         client
             .stream

@@ -21,7 +21,7 @@ use super::IdleArgs;
 use super::admin::{self, Target};
 use super::error::BenchError;
 use super::process::{self, Usage};
-use super::report::count;
+use super::words::count;
 
 /// The subscription comes with the request, so the broker needs no heartbeat of the group; it holds the request.
 const SYS_FLAG_SUBSCRIPTION_AND_SUSPEND: u32 = 4 | 2;

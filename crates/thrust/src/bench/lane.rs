@@ -14,8 +14,9 @@ use super::error::BenchError;
 use super::live::{Live, Told};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
-use super::template::BORN_DIGITS;
 
+/// Digits of a birth time in milliseconds; holds until the year 2286.
+pub const BORN_DIGITS: usize = 13;
 /// Time for the last answers after the window, in nanoseconds.
 const DRAIN_NS: u64 = 5_000_000_000;
 /// Time within which a server must have answered something.

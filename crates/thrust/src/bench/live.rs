@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::report;
 use super::tally::Tally;
+use super::words::{count, time};
 
 /// Time between two lines.
 pub const STEP: Duration = Duration::from_secs(1);
@@ -77,15 +77,14 @@ impl Live {
     fn line(&self, phase: &str, now: Instant) -> String {
         let mut interval = self.interval.lock();
         let seconds = now.duration_since(std::mem::replace(&mut *self.shown.lock(), now)).as_secs_f64();
-        let latency = |quantile| report::time(interval.latency.value_at_quantile(quantile) as f64 / 1e3);
-        let mut line =
-            format!("{phase}  {} msg/s", report::count(interval.messages as f64 / seconds.max(1e-3)));
+        let latency = |quantile| time(interval.latency.value_at_quantile(quantile) as f64 / 1e3);
+        let mut line = format!("{phase}  {} msg/s", count(interval.messages as f64 / seconds.max(1e-3)));
         if !interval.latency.is_empty() {
             let (p50, p99, max) = (latency(0.5), latency(0.99), latency(1.0));
             line += &format!("  p50 {p50}  p99 {p99}  max {max}");
         }
         if interval.failures > 0 {
-            line += &format!("  {} errors", report::count(interval.failures as f64));
+            line += &format!("  {} errors", count(interval.failures as f64));
         }
         *interval = Interval { messages: 0, failures: 0, latency: Tally::histogram() };
         line

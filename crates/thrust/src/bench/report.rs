@@ -11,6 +11,7 @@ use super::admin::Target;
 use super::error::BenchError;
 use super::run::Outcome;
 use super::tally::{Failures, Tally};
+use super::words::{count, time};
 use crate::operate::count as of_noun;
 
 const MIB: f64 = (1u64 << 20) as f64;
@@ -408,46 +409,9 @@ fn row(name: &str, one: &Figures, two: &Figures) -> String {
     )
 }
 
-/// A number with its thousands set apart.
-pub fn count(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 && digit.is_ascii_digit() {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A time in the unit that suits it, with three digits or so.
-pub fn time(micros: f64) -> String {
-    match micros {
-        us if us < 10.0 => format!("{us:.2} us"),
-        us if us < 1000.0 => format!("{us:.0} us"),
-        us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
-        us if us < 1_000_000.0 => format!("{:.1} ms", us / 1e3),
-        us => format!("{:.2} s", us / 1e6),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!(
-            ["0", "999", "1,000", "1,234,567"].map(str::to_owned),
-            [0.0, 999.4, 1000.0, 1_234_567.0].map(count)
-        );
-        assert_eq!(time(0.312), "0.31 us");
-        assert_eq!(time(189.2), "189 us");
-        assert_eq!(time(3_500.0), "3.50 ms");
-        assert_eq!(time(25_000.0), "25.0 ms");
-        assert_eq!(time(2_500_000.0), "2.50 s");
-    }
 
     #[test]
     fn the_median_is_the_middle() {

@@ -1,18 +1,17 @@
 //! One round: connections, threads, the window, and what it cost both sides.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Load;
-use super::admin::Target;
+use super::admin::{self, Target};
 use super::error::BenchError;
 use super::lane::{self, Lane, Traffic};
 use super::live::{self, Live};
 use super::process::{self, Usage};
 use super::tally::{Tally, Window};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// By the clock, a thread that has more requests a second than this to send lets them gather. Each by itself would cost
 /// both sides their system calls, and the generator the processor that the server needs.
 const REQUESTS_APART_MAX: f64 = 20_000.0;
@@ -66,27 +65,6 @@ pub struct Outcome {
     pub generator: Usage,
 }
 
-/// Opens a connection as the load uses it.
-pub fn connect(addr: &str) -> Result<TcpStream, BenchError> {
-    let resolved =
-        addr.to_socket_addrs().map_err(|cause| BenchError::Resolve { addr: addr.to_owned(), cause })?;
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for socket_addr in resolved {
-        match TcpStream::connect_timeout(&socket_addr, CONNECT_TIMEOUT) {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(|cause| BenchError::Io {
-                    addr: addr.to_owned(),
-                    doing: "cannot set TCP_NODELAY",
-                    cause,
-                })?;
-                return Ok(stream);
-            }
-            Err(cause) => last = cause,
-        }
-    }
-    Err(BenchError::Connect { addr: addr.to_owned(), cause: last })
-}
-
 /// Runs the load; `traffic` makes that of connection number n.
 pub fn run<T: Traffic>(
     target: &Target,
@@ -102,7 +80,7 @@ pub fn run<T: Traffic>(
         (0..plan.threads).map(|_| Default::default()).collect();
     for conn in 0..plan.conns {
         let addr = target.broker_of(conn);
-        let stream = connect(addr)?;
+        let stream = admin::connect(addr)?;
         stream.set_nonblocking(true).map_err(|cause| BenchError::Io {
             addr: addr.to_owned(),
             doing: "cannot make non-blocking",

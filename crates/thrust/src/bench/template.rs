@@ -8,15 +8,13 @@ use wire::code::request;
 use wire::header::{Dialect, FrameWriter, Head};
 use wire::{ids, properties, sys_flag};
 
-use super::lane::Staged;
+use super::lane::{BORN_DIGITS, Staged};
 use super::slots::OPAQUE_BASE;
 
 /// Bytes of prebuilt frames that a connection keeps; small enough to stay in the cache with its neighbours'.
 const RING_BYTES: usize = 128 << 10;
 /// The group that every message comes from.
 pub const GROUP: &str = "thrust_bench_producer";
-/// Digits of a birth time in milliseconds; holds until the year 2286.
-pub const BORN_DIGITS: usize = 13;
 /// Hex digits at the end of a unique key that count: time and counter of wire.md §14.2.
 const KEY_DIGITS: usize = 12;
 
@@ -336,20 +334,29 @@ mod tests {
         }
     }
 
+    /// Properties of the messages in a ring of twelve.
+    fn staged_properties(ring: &Ring) -> Vec<Vec<u8>> {
+        let mut rest = ring.outgoing();
+        let mut all = Vec::new();
+        while !rest.is_empty() {
+            let frame = frame::split(rest, FRAME_MAX).unwrap().unwrap();
+            rest = &rest[frame.size..];
+            let header = header::parse(frame.dialect, frame.header).unwrap();
+            all.push(header.fields.get("i").unwrap().as_bytes().to_vec());
+        }
+        assert_eq!(all.len(), 12);
+        all
+    }
+
     #[test]
     fn marks_count_from_0_to_9_in_turn() {
         let mut ring = Ring::new(Template::new(&Shape { marked: true, ..shape(Dialect::Json, 1) }), 12);
         for n in 0..12 {
             ring.stage(OPAQUE_BASE + n, (0, 0), b"1700000000000", || 1);
         }
-        let mut rest = ring.outgoing();
-        for n in 0..12 {
-            let frame = frame::split(rest, FRAME_MAX).unwrap().unwrap();
-            rest = &rest[frame.size..];
-            let header = header::parse(frame.dialect, frame.header).unwrap();
-            let text = header.fields.get("i").unwrap();
-            assert_eq!(properties::find(text.as_bytes(), "n"), Some((n % 10).to_string().as_str()));
-            assert_eq!(properties::find(text.as_bytes(), "TAGS"), Some("bench"));
+        for (n, text) in staged_properties(&ring).iter().enumerate() {
+            assert_eq!(properties::find(text, "n"), Some((n % 10).to_string().as_str()));
+            assert_eq!(properties::find(text, "TAGS"), Some("bench"));
         }
     }
 
@@ -359,13 +366,8 @@ mod tests {
         for n in 0..12 {
             ring.stage(n, (0, 0), b"1700000000000", || 1);
         }
-        let mut rest = ring.outgoing();
-        for n in 0..12 {
-            let frame = frame::split(rest, FRAME_MAX).unwrap().unwrap();
-            rest = &rest[frame.size..];
-            let header = header::parse(frame.dialect, frame.header).unwrap();
-            let text = header.fields.get("i").unwrap();
-            assert_eq!(properties::find(text.as_bytes(), "KEYS"), Some((n % 10).to_string().as_str()));
+        for (n, text) in staged_properties(&ring).iter().enumerate() {
+            assert_eq!(properties::find(text, "KEYS"), Some((n % 10).to_string().as_str()));
         }
     }
 
