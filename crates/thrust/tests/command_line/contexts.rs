@@ -7,24 +7,24 @@ use super::Server;
 use crate::process::{printed, thrust};
 
 /// A user with a folder for settings of their own.
-struct User {
+pub struct User {
     home: tempfile::TempDir,
 }
 
 impl User {
-    fn new() -> User {
+    pub fn new() -> User {
         User { home: tempfile::tempdir().unwrap() }
     }
 
-    fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Assert {
+    pub fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Assert {
         thrust(args).env("XDG_CONFIG_HOME", self.home.path()).envs(more.iter().copied()).assert()
     }
 
-    fn run(&self, args: &[&str]) -> Assert {
+    pub fn run(&self, args: &[&str]) -> Assert {
         self.run_with(args, &[])
     }
 
-    fn prints(&self, args: &[&str]) -> String {
+    pub fn prints(&self, args: &[&str]) -> String {
         printed(&self.run(args).success())
     }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use assert_cmd::assert::Assert;
 use predicates::str::contains;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
 use super::Server;
-use crate::process::{printed, thrust};
+use super::contexts::User;
 
 /// Where the doors are: another loopback address than the servers', with the same ports.
 const DOORS: &str = "127.0.0.2";
@@ -35,7 +34,9 @@ fn chain(name: &str) -> Vec<CertificateDer<'static>> {
 
 /// A server that tells clients the address of its door.
 struct Guarded {
-    server: Server,
+    _server: Server,
+    /// Whose commands find the server with contexts, or with what the environment says.
+    user: User,
     names: String,
     _doors: Runtime,
 }
@@ -50,25 +51,12 @@ impl Guarded {
             doors.block_on(open_door(acceptor.clone(), port))
         };
         let (names, _) = (door_of(&server.names), door_of(&server.broker));
-        Guarded { server, names: names.to_string(), _doors: doors }
-    }
-
-    /// Commands find the server with contexts, or with what the environment says.
-    fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Assert {
-        thrust(args).env("XDG_CONFIG_HOME", self.server.dir.path()).envs(more.iter().copied()).assert()
-    }
-
-    fn run(&self, args: &[&str]) -> Assert {
-        self.run_with(args, &[])
-    }
-
-    fn prints(&self, args: &[&str]) -> String {
-        printed(&self.run(args).success())
+        Guarded { _server: server, user: User::new(), names: names.to_string(), _doors: doors }
     }
 
     /// Adds a context of this name with these arguments.
     fn add(&self, name: &str, args: &[&str]) {
-        self.prints(&[&["context", "add", name, "-n", &self.names], args].concat());
+        self.user.prints(&[&["context", "add", name, "-n", &self.names], args].concat());
     }
 }
 
@@ -112,20 +100,20 @@ async fn open_door(acceptor: TlsAcceptor, port: u16) -> SocketAddr {
 fn commands_of_a_context_with_authorities_are_encrypted() {
     let guarded = Guarded::start(false);
     guarded.add("guarded", &["--tls-ca", &path("authority.pem"), "--tls-server-name", "brokers.example"]);
-    guarded.prints(&["topic", "create", "orders", "-q", "1"]);
-    guarded.prints(&["produce", "-t", "orders", "order 7"]);
-    let read = guarded.prints(&["consume", "-t", "orders", "-g", "g", "--until-end", "--format", "raw"]);
+    guarded.user.prints(&["topic", "create", "orders", "-q", "1"]);
+    guarded.user.prints(&["produce", "-t", "orders", "order 7"]);
+    let read = guarded.user.prints(&["consume", "-t", "orders", "-g", "g", "--until-end", "--format", "raw"]);
     assert_eq!(read, "order 7");
-    guarded.run(&["context", "show"]).stdout(contains("authority.pem, servers are brokers.example"));
+    guarded.user.run(&["context", "show"]).stdout(contains("authority.pem, servers are brokers.example"));
 
     guarded.add("strangers", &["--tls-ca", &path("stranger.pem"), "--tls-server-name", "brokers.example"]);
-    let stranger = guarded.run(&["topic", "list", "--context", "strangers"]);
+    let stranger = guarded.user.run(&["topic", "list", "--context", "strangers"]);
     stranger.code(4).stderr(contains("UnknownIssuer"));
     // The certificate is for another address than that of the door.
     guarded.add("nameless", &["--tls-ca", &path("authority.pem")]);
-    guarded.run(&["topic", "list", "--context", "nameless"]).code(4).stderr(contains(DOORS));
+    guarded.user.run(&["topic", "list", "--context", "nameless"]).code(4).stderr(contains(DOORS));
     // The bench never speaks in plain to servers of a context that is to be encrypted.
-    guarded.run(&["bench", "send", "--secs", "1"]).code(1).stderr(contains("does not encrypt"));
+    guarded.user.run(&["bench", "send", "--secs", "1"]).code(1).stderr(contains("does not encrypt"));
 }
 
 #[test]
@@ -134,9 +122,9 @@ fn the_environment_can_say_whom_to_trust() {
     let (ca, name) = (path("authority.pem"), "brokers.example");
     let names = guarded.names.as_str();
     let trust = [("THRUST_TLS_CA", ca.as_str()), ("THRUST_TLS_SERVER_NAME", name), ("NAMESRV_ADDR", names)];
-    guarded.run_with(&["cluster", "list"], &trust).success().stdout(contains(DOORS));
-    guarded.run_with(&["mqadmin", "clusterList"], &trust).success().stdout(contains(DOORS));
-    let half = guarded.run_with(&["cluster", "list"], &[("THRUST_TLS_KEY", "client.key")]);
+    guarded.user.run_with(&["cluster", "list"], &trust).success().stdout(contains(DOORS));
+    guarded.user.run_with(&["mqadmin", "clusterList"], &trust).success().stdout(contains(DOORS));
+    let half = guarded.user.run_with(&["cluster", "list"], &[("THRUST_TLS_KEY", "client.key")]);
     half.code(2).stderr(contains("without THRUST_TLS_CA"));
 }
 
@@ -146,10 +134,10 @@ fn a_server_that_asks_who_its_clients_are_is_told() {
     let trust = ["--tls-ca", &path("authority.pem"), "--tls-server-name", "brokers.example"];
     let (chain, key) = (path("client.pem"), path("client.key"));
     guarded.add("known", &[&trust[..], &["--tls-certificate", &chain, "--tls-key", &key]].concat());
-    guarded.prints(&["topic", "list", "--context", "known"]);
+    guarded.user.prints(&["topic", "list", "--context", "known"]);
     guarded.add("unknown", &trust);
-    guarded.run(&["topic", "list", "--context", "unknown"]).code(4);
-    let missing = guarded.run(&["context", "add", "x", "-n", "a:1", "--tls-ca", "nowhere.pem"]);
+    guarded.user.run(&["topic", "list", "--context", "unknown"]).code(4);
+    let missing = guarded.user.run(&["context", "add", "x", "-n", "a:1", "--tls-ca", "nowhere.pem"]);
     missing.code(2).stderr(contains("nowhere.pem"));
-    guarded.run(&["context", "add", "x", "-n", "a:1", "--tls-certificate", &chain]).code(2);
+    guarded.user.run(&["context", "add", "x", "-n", "a:1", "--tls-certificate", &chain]).code(2);
 }
