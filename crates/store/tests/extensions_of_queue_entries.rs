@@ -21,6 +21,23 @@ fn open(world: &World) -> Arc<Store> {
     store
 }
 
+/// Sends what fills several files of the log, and of extensions; all of it is on disk.
+fn send_segments(store: &Store) {
+    let body = "x".repeat(900);
+    for number in 0..120 {
+        send(store, &letter("t", 0, &format!("{number}{body}")).tagged("a")).unwrap();
+    }
+    store.flush_step().unwrap();
+    store.queue_step(true).unwrap();
+}
+
+/// Lets time pass until files of the log have expired and are deleted.
+fn expire(world: &World, store: &Store) {
+    world.clock.advance(std::time::Duration::from_secs(80 * 3600));
+    store.clean_soon();
+    assert!(store.clean_step().unwrap() > 3);
+}
+
 /// Sends messages with keys `k0`, `k1`, …, tagged `a` and `b` in turn.
 fn send_tagged(store: &Store, numbers: std::ops::Range<u32>) {
     for number in numbers {
@@ -195,15 +212,8 @@ fn extensions_outlive_a_kill_and_the_power_cut_behind_it() {
 fn files_that_had_expired_and_that_a_power_cut_brings_back_are_no_hindrance() {
     let mut world = World::new(extended());
     let store = open(&world);
-    let body = "x".repeat(900);
-    for number in 0..120 {
-        send(&store, &letter("t", 0, &format!("{number}{body}")).tagged("a")).unwrap();
-    }
-    store.flush_step().unwrap();
-    store.queue_step(true).unwrap();
-    world.clock.advance(std::time::Duration::from_secs(80 * 3600));
-    store.clean_soon();
-    assert!(store.clean_step().unwrap() > 3);
+    send_segments(&store);
+    expire(&world, &store);
     drop(store);
     let cut = world.disk.copy();
     let mut with_gaps = 0;
@@ -284,16 +294,9 @@ fn files_of_another_size_are_not_written_to() {
 fn extensions_go_with_their_messages_and_with_their_topic() {
     let world = World::new(extended());
     let store = open(&world);
-    let body = "x".repeat(900);
-    for number in 0..120 {
-        send(&store, &letter("t", 0, &format!("{number}{body}")).tagged("a")).unwrap();
-    }
-    store.flush_step().unwrap();
-    store.queue_step(true).unwrap();
+    send_segments(&store);
     assert!(file(&world, 0).is_some());
-    world.clock.advance(std::time::Duration::from_secs(80 * 3600));
-    store.clean_soon();
-    assert!(store.clean_step().unwrap() > 3);
+    expire(&world, &store);
     assert!(file(&world, 0).is_none());
     let queue = store.queue("t", 0);
     assert_eq!(read_tagged(&store, &queue, "a").len(), read_queue(&store, &queue).len());
