@@ -7,7 +7,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
@@ -52,10 +51,8 @@ public final class BatchLeg {
         reader = lab.pullConsumer("RoundTripReader");
         List<String> before = leg == 1 ? List.of() : Files.readAllLines(ledger);
         if (leg == 1) {
-            // The client's own way to create a topic drops its attributes. A broker that has just come up has no route yet.
-            eventually(20, "the topic can be created", () -> lab.request(lab.brokerAddress("TBW102"), 17, Map.of("topic", TOPIC, "defaultTopic", "TBW102",
-                "readQueueNums", "2", "writeQueueNums", "2", "perm", "6", "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false",
-                "attributes", "+queue.type=BatchCQ"), null).getCode() == 0);
+            // A broker that has just come up has no route yet.
+            eventually(20, "the topic can be created", () -> lab.createTopic(TOPIC, 2, "+queue.type=BatchCQ") == 0);
         }
         eventually(20, "the topic has a route", () -> lab.queues(TOPIC).size() == 2);
         if (leg > 1) {

@@ -39,8 +39,7 @@ public final class LightLeg extends Leg {
     @Override
     void run() throws Exception {
         if (leg == 1) {
-            eventually(20, "the topic can be created", () -> lab.request(lab.brokerAddress("TBW102"), 17, Map.of("topic", TOPIC, "defaultTopic", "TBW102",
-                "readQueueNums", "1", "writeQueueNums", "1", "perm", "6", "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false"), null).getCode() == 0);
+            eventually(20, "the topic can be created", () -> lab.createTopic(TOPIC, 1, "") == 0);
         }
         eventually(20, "the topic has a route", () -> lab.queues(TOPIC).size() == 1);
         reader = lab.pullConsumer(lab.group());

@@ -7,7 +7,6 @@ import interop.Lab;
 import interop.Popping;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.AckStatus;
 import org.apache.rocketmq.common.message.Message;
@@ -20,11 +19,7 @@ import org.apache.rocketmq.common.sysflag.MessageSysFlag;
 public final class PoppedBatchIsOneMessage implements Case {
     @Override
     public void run(Lab lab) throws Exception {
-        String topic = lab.fresh("topic");
-        String address = lab.brokerAddress("TBW102");
-        equal(0, lab.request(address, 17, Map.of("topic", topic, "defaultTopic", "TBW102", "readQueueNums", "1", "writeQueueNums", "1", "perm", "6",
-            "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false", "attributes", "+queue.type=BatchCQ"), null).getCode(), "code of the topic's creation");
-        eventually(10, "topic " + topic + " has a route", () -> lab.queues(topic).size() == 1);
+        String topic = lab.topicWith("+queue.type=BatchCQ", 1);
         MessageQueue queue = lab.queues(topic).get(0);
         lab.producer().send(messages(topic, 0, 3), queue);
         lab.producer().send(messages(topic, 3, 1).get(0), queue);

@@ -69,6 +69,22 @@ public final class Lab {
         return topic;
     }
 
+    /** A new topic with these attributes, visible in the nameserver. */
+    public String topicWith(String attributes, int queues) throws Exception {
+        String topic = fresh("topic");
+        equal(0, createTopic(topic, queues, attributes), "code of the answer to the topic's creation");
+        eventually(10, "topic " + topic + " has a route with " + queues + " queues", () -> queues(topic).size() == queues);
+        return topic;
+    }
+
+    /** Asks a broker for a topic with attributes, which the client's own way to create one drops; gives the code of the answer. */
+    public int createTopic(String topic, int queues, String attributes) throws Exception {
+        String count = String.valueOf(queues);
+        Map<String, String> fields = Map.of("topic", topic, "defaultTopic", "TBW102", "readQueueNums", count, "writeQueueNums", count, "perm", "6",
+            "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false", "attributes", attributes);
+        return request(brokerAddress("TBW102"), 17, fields, null).getCode();
+    }
+
     public List<MessageQueue> queues(String topic) throws Exception {
         return new ArrayList<>(new java.util.TreeSet<>(producer().fetchPublishMessageQueues(topic)));
     }

@@ -7,7 +7,6 @@ import interop.Lab;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import java.util.Map;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
@@ -29,12 +28,7 @@ public final class BatchTopicNumbersEveryMessage implements Case {
 
     @Override
     public void run(Lab lab) throws Exception {
-        String topic = lab.fresh("topic");
-        String address = lab.brokerAddress("TBW102");
-        // The 4.9 client has no attributes; the request has.
-        equal(0, lab.request(address, 17, Map.of("topic", topic, "defaultTopic", "TBW102", "readQueueNums", "1", "writeQueueNums", "1", "perm", "6",
-            "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false", "attributes", "+queue.type=BatchCQ"), null).getCode(), "code of the topic's creation");
-        eventually(10, "topic " + topic + " has a route", () -> lab.queues(topic).size() == 1);
+        String topic = lab.topicWith("+queue.type=BatchCQ", 1);
         MessageQueue queue = lab.queues(topic).get(0);
 
         List<Message> messages = new ArrayList<>();

@@ -8,10 +8,8 @@ import interop.Lab;
 import interop.LossyRelay;
 import java.util.ArrayList;
 import java.util.BitSet;
-import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -41,7 +39,6 @@ public final class RepeatedSendsAreStoredOnce implements Case {
     private static final int TIMEOUT_MILLIS = 400;
     /** Longer than the broker is away. */
     private static final int ANSWER_SECONDS_MAX = 60;
-    private static final int UPDATE_AND_CREATE_TOPIC = 17;
 
     @Override
     public boolean alone() {
@@ -64,7 +61,7 @@ public final class RepeatedSendsAreStoredOnce implements Case {
             Dialect.sendTimeout(producer, TIMEOUT_MILLIS);
             producer.start();
 
-            String once = create(lab, address, "600000");
+            String once = lab.topicWith("+dedup.window.ms=600000", 8);
             long lostBefore = relay.lost();
             FutureTask<Void> interruptions = new FutureTask<>(RepeatedSendsAreStoredOnce::interrupt);
             send(producer, once, SENDS, interruptions);
@@ -85,15 +82,6 @@ public final class RepeatedSendsAreStoredOnce implements Case {
             System.out.printf("    %d sends, %d answers lost, %d messages stored, 0 of them twice; without a window %d of %d%n", SENDS, lost, SENDS,
                 stored.messages - SENDS_TO_ANY_TOPIC, SENDS_TO_ANY_TOPIC);
         }
-    }
-
-    private static String create(Lab lab, String address, String windowMillis) throws Exception {
-        String topic = lab.fresh("topic");
-        Map<String, String> fields = new HashMap<>(Map.of("topic", topic, "defaultTopic", "TBW102", "readQueueNums", "8", "writeQueueNums", "8", "perm", "6",
-            "topicFilterType", "SINGLE_TAG", "topicSysFlag", "0", "order", "false", "attributes", "+dedup.window.ms=" + windowMillis));
-        equal(0, lab.request(address, UPDATE_AND_CREATE_TOPIC, fields, null).getCode(), "code of the answer to the topic's creation");
-        eventually(10, "the topic has a route", () -> lab.queues(topic).size() == 8);
-        return topic;
     }
 
     /** Sends each number until it is answered, as an application does; begins with the interruptions when some are sent. */
