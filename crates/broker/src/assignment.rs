@@ -16,7 +16,7 @@ use wire::{loose_json, names};
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 use crate::pull::{no_group, no_topic};
-use crate::routes::{ReadQueue, Told};
+use crate::routes::{ReadQueue, ReadQueues, Told};
 use crate::state_file::StateFile;
 
 /// How a group reads a topic.
@@ -159,8 +159,12 @@ impl Broker {
     }
 
     /// The share of one client in the queues of a topic.
-    fn assignment(&self, asked: &AssignmentRequest, queues: &[ReadQueue]) -> AssignmentAnswer {
+    fn assignment(&self, asked: &AssignmentRequest, queues: &ReadQueues) -> AssignmentAnswer {
         let (mode, others) = self.request_mode(asked);
+        let queues = match mode {
+            MessageRequestMode::Pull => &queues.pulled,
+            MessageRequestMode::Pop => &queues.popped,
+        };
         let assigned =
             if asked.message_model == "BROADCASTING" || !self.settings.load().server_load_balancer_enable {
                 Some(queues.to_vec())

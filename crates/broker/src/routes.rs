@@ -5,7 +5,7 @@
 //! when it changes here, and leaves when no client has asked for it for [`UNASKED_MAX`]. While no nameserver answers,
 //! what was known stays.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
-use wire::body::{PERM_READ, TopicRoute};
+use wire::body::{PERM_READ, TopicQueueMappingInfo, TopicRoute};
 use wire::code::{request, response};
 use wire::{loose_json, names};
 
@@ -35,7 +35,20 @@ pub(crate) struct ReadQueue {
 }
 
 /// Queues of one topic, in order.
-pub(crate) type ReadQueues = Arc<[ReadQueue]>;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReadQueues {
+    /// By the names of pulls: those of a static topic are logical, and of no broker.
+    pub pulled: Arc<[ReadQueue]>,
+    /// By the names of pops, which are those of the queues where messages are stored.
+    pub popped: Arc<[ReadQueue]>,
+}
+
+impl ReadQueues {
+    fn of_one_broker(broker_name: &str, count: i32) -> ReadQueues {
+        let queues: Arc<[ReadQueue]> = numbered(broker_name, count).collect();
+        ReadQueues { pulled: Arc::clone(&queues), popped: queues }
+    }
+}
 
 /// What nameservers say of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +87,7 @@ impl Routes {
         let mut known = self.known.lock();
         let found = known.get_mut(topic)?;
         found.asked_for = now;
-        Some(Arc::clone(&found.queues))
+        Some(found.queues.clone())
     }
 
     /// Takes what nameservers say of a topic that a client has asked for.
@@ -82,7 +95,7 @@ impl Routes {
         let mut known = self.known.lock();
         match told {
             Told::Queues(queues) if known.contains_key(topic) || known.len() < TOPICS_MAX => {
-                known.insert(topic.to_owned(), Known { queues: Arc::clone(queues), asked_for: now });
+                known.insert(topic.to_owned(), Known { queues: queues.clone(), asked_for: now });
                 self.filled.notify_one();
             }
             Told::Unknown => drop(known.remove(topic)),
@@ -96,7 +109,7 @@ impl Routes {
         match told {
             Told::Queues(queues) => {
                 if let Some(found) = known.get_mut(topic) {
-                    found.queues = Arc::clone(queues);
+                    found.queues = queues.clone();
                 }
             }
             Told::Unknown => drop(known.remove(topic)),
@@ -135,11 +148,26 @@ impl Routes {
     }
 }
 
-/// Queues that consumers may read, of all brokers, in order. Those of a static topic are physical, as Java has them.
+/// Queues that consumers may read, of all brokers.
 pub(crate) fn readable(route: &TopicRoute) -> ReadQueues {
     let brokers = route.queue_datas.iter().filter(|data| data.perm & PERM_READ != 0);
-    let mut queues: Vec<_> =
-        brokers.flat_map(|data| numbered(&data.broker_name, data.read_queue_nums)).collect();
+    let popped = in_order(brokers.flat_map(|data| numbered(&data.broker_name, data.read_queue_nums)));
+    let pulled = match &route.topic_queue_mapping_by_broker {
+        // A Java broker assigns the physical ones here too, whose numbers a client that pulls takes for logical ones.
+        Some(mappings) if !mappings.is_empty() => logical(mappings),
+        _ => Arc::clone(&popped),
+    };
+    ReadQueues { pulled, popped }
+}
+
+/// The queues of a static topic by the names that clients have for them.
+fn logical(mappings: &BTreeMap<String, TopicQueueMappingInfo>) -> Arc<[ReadQueue]> {
+    let of_broker = |info: &TopicQueueMappingInfo| numbered(&info.logical_broker(), info.total_queues);
+    in_order(mappings.values().flat_map(of_broker))
+}
+
+fn in_order(queues: impl Iterator<Item = ReadQueue>) -> Arc<[ReadQueue]> {
+    let mut queues: Vec<_> = queues.collect();
     queues.sort_unstable();
     queues.dedup();
     queues.into()
@@ -158,13 +186,13 @@ impl Broker {
         let settings = self.settings.load();
         // A light queue is where it was asked for.
         if names::is_light(topic) {
-            return Some(numbered(&settings.broker_name, 1).collect());
+            return Some(ReadQueues::of_one_broker(&settings.broker_name, 1));
         }
         // Without nameservers no client finds another broker.
         if settings.namesrv_addr.is_empty() {
             let topic = self.topics.get(topic)?;
             let count = if topic.is_readable() { topic.config.read_queue_nums } else { 0 };
-            return Some(numbered(&settings.broker_name, count).collect());
+            return Some(ReadQueues::of_one_broker(&settings.broker_name, count));
         }
         self.routes.find(topic, Instant::now())
     }
@@ -279,13 +307,34 @@ mod tests {
     fn queues_are_those_of_all_brokers_that_may_be_read() {
         let route = [queues("b", 6, 2), queues("c", 2, 5), queues("a", 4, 1), queues("d", 6, -1)];
         let Told::Queues(queues) = told(&route) else { panic!("no queues") };
-        assert_eq!(names(&queues), ["a0", "b0", "b1"]);
+        assert_eq!(names(&queues.popped), ["a0", "b0", "b1"]);
+        assert_eq!(queues.pulled, queues.popped);
+    }
+
+    #[test]
+    fn queues_of_a_static_topic_are_pulled_by_their_logical_numbers_whoever_leads_them() {
+        let info = |scope: &str, total_queues| TopicQueueMappingInfo {
+            scope: scope.to_owned(),
+            total_queues,
+            ..TopicQueueMappingInfo::default()
+        };
+        let mappings = [("a", info("__global__", 3)), ("b", info("__global__", 3)), ("c", info("own", 1))];
+        let queues = readable(&TopicRoute {
+            queue_datas: vec![queues("a", 6, 1), queues("b", 6, 2)],
+            topic_queue_mapping_by_broker: Some(
+                mappings.into_iter().map(|(name, info)| (name.to_owned(), info)).collect(),
+            ),
+            ..TopicRoute::default()
+        });
+        let of_all = ["__syslo__global__0", "__syslo__global__1", "__syslo__global__2", "__syslo__own0"];
+        assert_eq!(names(&queues.pulled), of_all);
+        assert_eq!(names(&queues.popped), ["a0", "b0", "b1"]);
     }
 
     #[test]
     fn no_route_makes_more_queues_than_a_topic_can_have() {
         let route = TopicRoute { queue_datas: vec![queues("a", 6, i32::MAX)], ..TopicRoute::default() };
-        assert_eq!(readable(&route).len(), QUEUES_MAX as usize);
+        assert_eq!(readable(&route).pulled.len(), QUEUES_MAX as usize);
     }
 
     #[test]
@@ -295,9 +344,9 @@ mod tests {
         assert_eq!(routes.find("orders", now), None);
         routes.note("orders", &told(&[queues("a", 6, 1)]), now);
         routes.renew("orders", &Told::Silence);
-        assert_eq!(names(&routes.find("orders", now).unwrap()), ["a0"]);
+        assert_eq!(names(&routes.find("orders", now).unwrap().pulled), ["a0"]);
         routes.renew("orders", &told(&[queues("a", 6, 1), queues("b", 6, 1)]));
-        assert_eq!(names(&routes.find("orders", now).unwrap()), ["a0", "b0"]);
+        assert_eq!(names(&routes.find("orders", now).unwrap().pulled), ["a0", "b0"]);
         routes.renew("orders", &Told::Unknown);
         assert_eq!(routes.find("orders", now), None, "its topic was deleted");
     }
@@ -328,6 +377,6 @@ mod tests {
         assert!(routes.find("0", now).is_some());
         assert_eq!(routes.find(&TOPICS_MAX.to_string(), now), None);
         routes.note("0", &told(&[queues("a", 6, 1)]), now);
-        assert_eq!(names(&routes.find("0", now).unwrap()), ["a0"]);
+        assert_eq!(names(&routes.find("0", now).unwrap().pulled), ["a0"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Two brokers of one cluster assign the queues of both, as far as a nameserver tells of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,10 @@ use nameserver::Nameserver;
 use remoting::{Answer, Limits, Listener, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use wire::body::{LogicQueueMappingItem, TopicQueueMappingDetail};
 use wire::code::{request, response};
 
+use crate::support::peer::topic_fields;
 use crate::support::{PATIENCE, Peer, World, body, eventually, remark};
 
 const TOPIC: &str = "orders";
@@ -49,6 +51,27 @@ impl Cluster {
     async fn create_topic(&self, on_a: i32, on_b: i32) {
         self.a.create_topic(TOPIC, on_a).await;
         self.b.create_topic(TOPIC, on_b).await;
+    }
+
+    /// A static topic with a logical queue on each broker, the first on broker `b`.
+    async fn create_static_topic(&self) {
+        for (name, world, id) in [("broker-a", &self.a, 1), ("broker-b", &self.b, 0)] {
+            let first = LogicQueueMappingItem { bname: name.to_owned(), ..LogicQueueMappingItem::default() };
+            let detail = TopicQueueMappingDetail {
+                bname: name.to_owned(),
+                epoch: 1,
+                hosted_queues: BTreeMap::from([(id, vec![first])]),
+                topic: TOPIC.to_owned(),
+                total_queues: 2,
+                ..TopicQueueMappingDetail::default()
+            };
+            let body = serde_json::to_vec(&detail).expect("a mapping is JSON");
+            let answer = world
+                .me
+                .ask_with(request::UPDATE_AND_CREATE_STATIC_TOPIC, &topic_fields(TOPIC, "1", ""), &body)
+                .await;
+            assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+        }
     }
 
     /// A client that consumes from both brokers.
@@ -133,6 +156,19 @@ async fn members_that_pop_share_all_of_both_brokers_or_some_of_their_queues() {
     is_assigned(&members[0], &["broker-a 0 POP", "broker-a 1 POP", "broker-b 0 POP"]).await;
     is_assigned(&members[1], &["broker-b 0 POP", "broker-b 1 POP"]).await;
     is_assigned(&members[2], &["broker-a 0 POP", "broker-a 1 POP", "broker-b 1 POP"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_topic_is_pulled_by_logical_queues_and_popped_where_its_messages_are() {
+    let cluster = Cluster::start("1000").await;
+    cluster.create_static_topic().await;
+    let first = cluster.member("c1").await;
+    is_assigned(&first, &["__syslo__global__ 0 PULL", "__syslo__global__ 1 PULL"]).await;
+    let second = cluster.member("c2").await;
+    is_assigned(&first, &["__syslo__global__ 0 PULL"]).await;
+    is_assigned(&second, &["__syslo__global__ 1 PULL"]).await;
+    cluster.set_mode("POP", 0).await;
+    is_assigned(&second, &["broker-a -1 POP", "broker-b -1 POP"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,8 @@ use super::{DataVersion, TopicConfig, or_default};
 
 /// The scope of topics that are known everywhere; the only one that Java's tools write.
 pub const SCOPE_GLOBAL: &str = "__global__";
+/// What names of brokers begin with that stand for all that have a static topic.
+const LOGICAL_BROKER_PREFIX: &str = "__syslo__";
 
 fn scope_or_global<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_else(|| SCOPE_GLOBAL.to_owned()))
@@ -117,6 +119,17 @@ pub struct TopicQueueMappingInfo {
     pub topic: String,
     /// Logical queues of the topic on all brokers.
     pub total_queues: i32,
+}
+
+impl TopicQueueMappingInfo {
+    /// Name that clients have for the broker of the topic's logical queues, wherever these are.
+    pub fn logical_broker(&self) -> String {
+        let scope = match self.scope.as_str() {
+            SCOPE_GLOBAL => &SCOPE_GLOBAL[2..],
+            scope => scope,
+        };
+        format!("{LOGICAL_BROKER_PREFIX}{scope}")
+    }
 }
 
 impl Default for TopicQueueMappingInfo {
