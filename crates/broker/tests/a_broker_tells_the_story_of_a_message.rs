@@ -7,6 +7,7 @@ use wire::body::{MessageStory, StoryGroup, StoryRole, StoryTransactionState};
 use wire::code::{request, response};
 use wire::ids::OffsetId;
 
+use crate::support::pops::{POP, Pop, ack, deliveries, hide};
 use crate::support::{Sent, World, body, eventually, number, remark};
 
 async fn ask(world: &World, topic: &str, id: &str) -> Answer {
@@ -227,28 +228,13 @@ async fn its_failures_its_next_attempt_and_its_dead_letter() {
     assert_eq!(told.records[0].physical_offset as u64, physical(&sent));
 }
 
-async fn pop(world: &World, order: &str) -> Answer {
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", "orders"),
-        ("queueId", "0"),
-        ("maxMsgNums", "32"),
-        ("invisibleTime", "60000"),
-        ("pollTime", "0"),
-        ("bornTime", "0"),
-        ("initMode", "0"),
-        ("order", order),
-    ];
-    world.me.ok(request::POP_MESSAGE, &fields).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_popped_it_until_it_is_acknowledged() {
     for order in ["false", "true"] {
         let world = world_with(&[]).await;
         let sent = world.send("orders", 0, "it").await;
         let other = world.send("orders", 1, "not popped").await;
-        let answer = pop(&world, order).await;
+        let answer = Pop { queue: "0", order, ..POP }.of(&world.me).await;
         let popped_at = number(&answer, "popTime");
         let told = story(&world, &sent).await;
         let delivery = group(&told, "readers").positions[0].popped[0];
@@ -256,16 +242,7 @@ async fn who_has_popped_it_until_it_is_acknowledged() {
         assert_eq!(delivery.orderly, order == "true");
         assert!(group(&story(&world, &other).await, "readers").positions[0].popped.is_empty());
 
-        let revive = number(&answer, "reviveQid");
-        let handle = format!("0 {popped_at} 60000 {revive} 0 broker-a 0 0");
-        let fields = [
-            ("consumerGroup", "readers"),
-            ("topic", "orders"),
-            ("queueId", "0"),
-            ("extraInfo", handle.as_str()),
-            ("offset", "0"),
-        ];
-        world.me.ok(request::ACK_MESSAGE, &fields).await;
+        assert_eq!(ack(&world, &deliveries(&answer)[0]).await.code, response::SUCCESS);
         assert!(group(&story(&world, &sent).await, "readers").positions[0].popped.is_empty(), "{order}");
     }
 }
@@ -275,18 +252,8 @@ async fn a_message_that_failed_in_a_pop_is_found_in_its_retry_topic() {
     for version in ["true", "false"] {
         let world = world_with(&[("enableRetryTopicV2", version)]).await;
         let sent = world.send("orders", 0, "it").await;
-        let answer = pop(&world, "false").await;
-        let (popped_at, revive) = (number(&answer, "popTime"), number(&answer, "reviveQid"));
-        let handle = format!("0 {popped_at} 60000 {revive} 0 broker-a 0 0");
-        let fields = [
-            ("consumerGroup", "readers"),
-            ("topic", "orders"),
-            ("queueId", "0"),
-            ("extraInfo", handle.as_str()),
-            ("offset", "0"),
-            ("invisibleTime", "1"),
-        ];
-        world.me.ok(request::CHANGE_MESSAGE_INVISIBLETIME, &fields).await;
+        let popped = deliveries(&POP.of(&world.me).await);
+        assert_eq!(hide(&world, &popped[0], "1").await.code, response::SUCCESS);
         let mut told = MessageStory::default();
         eventually("it comes back", async || {
             told = story(&world, &sent).await;

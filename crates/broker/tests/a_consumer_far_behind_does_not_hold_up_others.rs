@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::frames::{Wire, frame};
 use crate::support::messages::{bodies, records, text};
+use crate::support::pops::{POP, Pop};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::{Ask, House, PATIENCE, Situation, eventually, number, remark, stored};
 use remoting::Limits;
@@ -199,18 +200,8 @@ async fn searches_wait_for_the_disk_aside_from_everybody_else() {
     assert_eq!(bodies(&records(&answers[1].answer.body)), [body(0)]);
 }
 
-fn pop(count: &'static str) -> [(&'static str, &'static str); 9] {
-    [
-        ("consumerGroup", "readers"),
-        ("topic", "orders"),
-        ("queueId", "0"),
-        ("maxMsgNums", count),
-        ("invisibleTime", "60000"),
-        ("pollTime", "0"),
-        ("bornTime", "0"),
-        ("initMode", "0"),
-        ("order", "false"),
-    ]
+fn pop(count: &str) -> [(&'static str, &str); 12] {
+    Pop { queue: "0", count, ..POP }.fields()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

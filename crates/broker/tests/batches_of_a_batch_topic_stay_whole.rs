@@ -2,6 +2,7 @@
 //! clients unwrap.
 
 use crate::support::peer::topic_fields;
+use crate::support::pops::{POP, Pop, ack, deliveries, hide};
 use crate::support::{Ask, World, body, eventually, number, queue_key, records, remark};
 use remoting::Answer;
 use wire::batch::{self, Entry};
@@ -192,33 +193,7 @@ async fn a_deleted_batch_topic_may_come_back_as_another_kind() {
 }
 
 async fn pop(world: &World, order: &str) -> Answer {
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", "Letters"),
-        ("queueId", "-1"),
-        ("maxMsgNums", "32"),
-        ("invisibleTime", "60000"),
-        ("pollTime", "0"),
-        ("bornTime", "0"),
-        ("initMode", "0"),
-        ("order", order),
-    ];
-    world.me.ask(request::POP_MESSAGE, &fields).await
-}
-
-/// An acknowledgement, or with `invisible` a request to hide, of what the first pop got at an offset.
-async fn settle(world: &World, code: i32, popped: &Answer, offset: &str, invisible: &str) {
-    let (time, revive) = (number(popped, "popTime"), number(popped, "reviveQid"));
-    let handle = format!("0 {time} 60000 {revive} 0 broker-a 0 {offset}");
-    let fields = [
-        ("consumerGroup", "readers"),
-        ("topic", "Letters"),
-        ("queueId", "0"),
-        ("extraInfo", handle.as_str()),
-        ("offset", offset),
-        ("invisibleTime", invisible),
-    ];
-    world.me.ok(code, &fields).await;
+    Pop { topic: "Letters", order, ..POP }.of(&world.me).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,8 +223,9 @@ async fn a_popped_batch_is_one_delivery_and_comes_back_message_by_message() {
     assert_eq!(unwrapped(&Record::parse(first).unwrap()), lost);
     assert_eq!(unwrapped(&Record::parse(second).unwrap()), done);
     assert_eq!(pop(&world, "false").await.code, response::POLLING_TIMEOUT);
-    settle(&world, request::ACK_MESSAGE, &popped, "4", "").await;
-    settle(&world, request::CHANGE_MESSAGE_INVISIBLETIME, &popped, "0", "1").await;
+    let popped = deliveries(&popped);
+    assert_eq!(ack(&world, &popped[1]).await.code, response::SUCCESS);
+    assert_eq!(hide(&world, &popped[0], "1").await.code, response::SUCCESS);
 
     let world = world.restart().await;
     let mut again = Vec::new();

@@ -2,137 +2,13 @@
 
 use std::time::Duration;
 
-use crate::support;
-use crate::support::{Got, World, body, number, records};
-use remoting::Answer;
+use crate::support::pops::{Delivery, POP, Pop, ack, deliveries, hide};
+use crate::support::{World, body, number, records};
 use serde_json::json;
 use tokio::time::Instant;
 use wire::code::{request, response};
 
 const GROUP: &str = "readers";
-
-/// How to pop; the rest is as the Java client asks.
-#[derive(Clone, Copy)]
-struct Ask<'a> {
-    topic: &'a str,
-    queue: &'a str,
-    count: &'a str,
-    invisible: &'a str,
-    poll: &'a str,
-    expression: &'a str,
-    order: &'a str,
-    attempt: &'a str,
-}
-
-const ASK: Ask<'_> = Ask {
-    topic: "orders",
-    queue: "-1",
-    count: "32",
-    invisible: "60000",
-    poll: "0",
-    expression: "*",
-    order: "false",
-    attempt: "",
-};
-
-impl Ask<'_> {
-    async fn of(&self, peer: &support::Peer) -> Answer {
-        let fields = [
-            ("consumerGroup", GROUP),
-            ("topic", self.topic),
-            ("queueId", self.queue),
-            ("maxMsgNums", self.count),
-            ("invisibleTime", self.invisible),
-            ("pollTime", self.poll),
-            ("bornTime", "0"),
-            ("initMode", "0"),
-            ("expType", "TAG"),
-            ("exp", self.expression),
-            ("order", self.order),
-            ("attemptId", self.attempt),
-        ];
-        peer.ask(request::POP_MESSAGE, &fields).await
-    }
-
-    async fn bodies(&self, world: &World) -> Vec<String> {
-        let answer = self.of(&world.me).await;
-        match answer.code {
-            response::SUCCESS => records(&answer.body).into_iter().map(|got| got.body).collect(),
-            response::POLLING_TIMEOUT => Vec::new(),
-            _ => panic!("{answer:?}"),
-        }
-    }
-}
-
-/// A delivery as a client sees it.
-struct Delivery {
-    got: Got,
-    handle: String,
-    queue: String,
-}
-
-/// Makes handles as the Java client does.
-fn deliveries(answer: &Answer) -> Vec<Delivery> {
-    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    let starts = answer.field("startOffsetInfo").unwrap();
-    let offsets = answer.field("msgOffsetInfo").unwrap();
-    let got = records(&answer.body);
-    let mut got = got.into_iter();
-    let mut all = Vec::new();
-    for (start, offsets) in starts.split(';').zip(offsets.split(';')) {
-        let start: Vec<&str> = start.split(' ').collect();
-        let of: Vec<&str> = offsets.split(' ').collect();
-        assert_eq!(start[..2], of[..2]);
-        for offset in of[2].split(',') {
-            let got = got.next().expect("as many records as offsets");
-            let made = format!(
-                "{} {} {} {} {} broker-a {} {offset}",
-                start[2],
-                answer.field("popTime").unwrap(),
-                answer.field("invisibleTime").unwrap(),
-                answer.field("reviveQid").unwrap(),
-                start[0],
-                start[1],
-            );
-            assert_eq!(got.queue_offset.to_string(), offset);
-            assert_eq!(got.property("POP_CK").unwrap_or(&made), made);
-            all.push(Delivery { got, handle: made, queue: start[1].to_owned() });
-        }
-    }
-    assert!(got.next().is_none());
-    all
-}
-
-/// The topic that a request about a delivery names: the real one.
-fn real_topic(delivery: &Delivery) -> String {
-    match delivery.handle.split(' ').nth(4) {
-        Some("1") => format!("%RETRY%{GROUP}_{}", delivery.got.topic),
-        Some("2") => format!("%RETRY%{GROUP}+{}", delivery.got.topic),
-        _ => delivery.got.topic.clone(),
-    }
-}
-
-/// A request about a delivery, with what it says besides.
-async fn about(world: &World, code: i32, delivery: &Delivery, further: &[(&str, &str)]) -> Answer {
-    let (topic, offset) = (real_topic(delivery), delivery.got.queue_offset.to_string());
-    let mut fields = vec![
-        ("consumerGroup", GROUP),
-        ("topic", topic.as_str()),
-        ("queueId", delivery.queue.as_str()),
-        ("extraInfo", delivery.handle.as_str()),
-        ("offset", offset.as_str()),
-    ];
-    fields.extend_from_slice(further);
-    world.me.ask(code, &fields).await
-}
-
-async fn ack(world: &World, delivery: &Delivery) -> Answer {
-    about(world, request::ACK_MESSAGE, delivery, &[]).await
-}
-
-async fn hide(world: &World, delivery: &Delivery, invisible: &str) -> Answer {
-    about(world, request::CHANGE_MESSAGE_INVISIBLETIME, delivery, &[("invisibleTime", invisible)]).await
-}
 
 async fn world_with(given: &[(&str, &str)], queues: i32, bodies: &[&str]) -> World {
     let world = World::start_with(given).await;
@@ -147,21 +23,21 @@ async fn world_with(given: &[(&str, &str)], queues: i32, bodies: &[&str]) -> Wor
 /// What comes within a few seconds, with the time it took.
 async fn comes_back(world: &World) -> (Vec<Delivery>, Duration) {
     let since = Instant::now();
-    let answer = Ask { poll: "15000", ..ASK }.of(&world.me).await;
+    let answer = Pop { poll: "15000", ..POP }.of(&world.me).await;
     (deliveries(&answer), since.elapsed())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_not_acknowledged_comes_back_with_its_count() {
     let world = world_with(&[], 4, &["a", "b", "c", "d", "e"]).await;
-    let answer = Ask { invisible: "700", ..ASK }.of(&world.me).await;
+    let answer = Pop { invisible: "700", ..POP }.of(&world.me).await;
     let first = deliveries(&answer);
     assert_eq!(first.len(), 5);
     assert_eq!(number(&answer, "restNum"), 0);
     for delivery in first.iter().filter(|delivery| delivery.got.body != "c") {
         assert_eq!(ack(&world, delivery).await.code, response::SUCCESS);
     }
-    assert!(ASK.bodies(&world).await.is_empty());
+    assert!(POP.bodies(&world).await.is_empty());
     let (again, took) = comes_back(&world).await;
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!((again.len(), again[0].got.body.as_str(), again[0].got.topic.as_str()), (1, "c", "orders"));
@@ -171,13 +47,13 @@ async fn a_message_that_is_not_acknowledged_comes_back_with_its_count() {
     assert_eq!(Some(first_pop), answer.field("popTime"));
     assert_eq!(ack(&world, &again[0]).await.code, response::SUCCESS);
     tokio::time::sleep(Duration::from_millis(900)).await;
-    assert!(ASK.bodies(&world).await.is_empty());
+    assert!(POP.bodies(&world).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_popped_and_acknowledged_is_known_after_a_restart() {
     let world = world_with(&[], 1, &["a", "b", "c"]).await;
-    let first = deliveries(&Ask { invisible: "1000", ..ASK }.of(&world.me).await);
+    let first = deliveries(&Pop { invisible: "1000", ..POP }.of(&world.me).await);
     assert_eq!(ack(&world, &first[1]).await.code, response::SUCCESS);
     let world = world.restart().await;
     let mut again = Vec::new();
@@ -185,13 +61,13 @@ async fn what_was_popped_and_acknowledged_is_known_after_a_restart() {
         again.extend(comes_back(&world).await.0.into_iter().map(|delivery| delivery.got.body));
     }
     assert_eq!(again, ["a", "c"]);
-    assert!(ASK.bodies(&world).await.is_empty());
+    assert!(POP.bodies(&world).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_acknowledged_at_once() {
     let world = world_with(&[], 1, &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).await;
-    let answer = Ask { invisible: "1000", ..ASK }.of(&world.me).await;
+    let answer = Pop { invisible: "1000", ..POP }.of(&world.me).await;
     assert_eq!(deliveries(&answer).len(), 10);
     let acks = |bits: &str| {
         json!({"brokerName": "broker-a", "acks": [{
@@ -216,11 +92,11 @@ async fn a_batch_is_acknowledged_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_hidden_for_as_long_as_its_consumer_asks() {
     let world = world_with(&[], 1, &["a"]).await;
-    let first = deliveries(&Ask { invisible: "600", ..ASK }.of(&world.me).await);
+    let first = deliveries(&Pop { invisible: "600", ..POP }.of(&world.me).await);
     let changed = hide(&world, &first[0], "60000").await;
     assert_eq!(changed.code, response::SUCCESS, "{changed:?}");
     tokio::time::sleep(Duration::from_millis(900)).await;
-    assert!(ASK.bodies(&world).await.is_empty());
+    assert!(POP.bodies(&world).await.is_empty());
     // A new handle from the answer; now at once.
     let mut second = first;
     second[0].handle = format!(
@@ -241,12 +117,12 @@ async fn a_message_is_hidden_for_as_long_as_its_consumer_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_have_the_name_that_is_set_and_both_are_read() {
     let world = world_with(&[("enableRetryTopicV2", "true")], 1, &["a"]).await;
-    Ask { invisible: "0", ..ASK }.of(&world.me).await;
+    Pop { invisible: "0", ..POP }.of(&world.me).await;
     let (again, _) = comes_back(&world).await;
     assert_eq!(again[0].handle.split(' ').nth(4), Some("2"));
     assert_eq!(ack(&world, &again[0]).await.code, response::SUCCESS);
     let world = world_with(&[], 1, &["b"]).await;
-    Ask { invisible: "0", ..ASK }.of(&world.me).await;
+    Pop { invisible: "0", ..POP }.of(&world.me).await;
     let (again, _) = comes_back(&world).await;
     assert_eq!(again[0].handle.split(' ').nth(4), Some("1"));
     assert_eq!(hide(&world, &again[0], "0").await.code, response::SUCCESS);
@@ -257,10 +133,10 @@ async fn retries_have_the_name_that_is_set_and_both_are_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_messages_with_the_tag_are_popped_and_the_others_are_passed() {
     let world = world_with(&[], 1, &["a", "b", "a", "c"]).await;
-    assert_eq!(Ask { expression: "a || c", ..ASK }.bodies(&world).await, ["a", "a", "c"]);
-    assert!(ASK.bodies(&world).await.is_empty());
+    assert_eq!(Pop { expression: "a || c", ..POP }.bodies(&world).await, ["a", "a", "c"]);
+    assert!(POP.bodies(&world).await.is_empty());
     assert_eq!(world.committed(GROUP, "orders", 0).await, Some(4));
-    let refused = Ask { expression: "||", ..ASK }.of(&world.me).await;
+    let refused = Pop { expression: "||", ..POP }.of(&world.me).await;
     assert_eq!(refused.code, response::SUBSCRIPTION_PARSE_FAILED, "{refused:?}");
 }
 
@@ -268,7 +144,7 @@ async fn only_messages_with_the_tag_are_popped_and_the_others_are_passed() {
 async fn a_waiting_pop_is_answered_when_a_message_comes_and_only_one_of_its_group() {
     let world = world_with(&[], 4, &[]).await;
     let (one, two) = (world.peer(), world.peer());
-    let ask = Ask { poll: "15000", ..ASK };
+    let ask = Pop { poll: "15000", ..POP };
     let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1")];
     let waiting = async {
         while number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum") < 2 {
@@ -297,7 +173,7 @@ async fn a_pop_that_finds_nothing_ends_at_its_time() {
     let world = world_with(&[("popPollingSize", "1")], 1, &[]).await;
     let since = Instant::now();
     let peer = world.peer();
-    let short = Ask { poll: "400", ..ASK };
+    let short = Pop { poll: "400", ..POP };
     let full = async {
         let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1")];
         while number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum") < 1 {
@@ -315,13 +191,13 @@ async fn a_pop_that_finds_nothing_ends_at_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderly_pop_blocks_its_queue_until_all_is_acknowledged() {
     let world = world_with(&[], 1, &["a", "b", "c"]).await;
-    let ask = Ask { order: "true", count: "2", attempt: "one", ..ASK };
+    let ask = Pop { order: "true", count: "2", attempt: "one", ..POP };
     let answer = ask.of(&world.me).await;
     let first = deliveries(&answer);
     assert_eq!(number(&answer, "reviveQid"), 999);
     assert_eq!(answer.field("orderCountInfo"), Some("0 0 0"));
     assert_eq!(first.iter().map(|one| one.got.body.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    let other = Ask { attempt: "two", ..ask };
+    let other = Pop { attempt: "two", ..ask };
     assert!(other.bodies(&world).await.is_empty());
     // The same attempt again is a client that did not hear the answer.
     assert_eq!(ask.bodies(&world).await, ["a", "b"]);
@@ -331,7 +207,7 @@ async fn an_orderly_pop_blocks_its_queue_until_all_is_acknowledged() {
     assert!(other.bodies(&world).await.is_empty());
     // The second fails: it is free at once, and counted.
     assert_eq!(hide(&world, &again[1], "0").await.code, response::SUCCESS);
-    let answer = Ask { poll: "10000", ..other }.of(&world.me).await;
+    let answer = Pop { poll: "10000", ..other }.of(&world.me).await;
     let third = deliveries(&answer);
     assert_eq!(third.iter().map(|one| one.got.body.as_str()).collect::<Vec<_>>(), ["b", "c"]);
     assert_eq!(answer.field("orderCountInfo"), Some("0 qo0%1 1;0 0 0"));
@@ -346,11 +222,11 @@ async fn an_orderly_pop_blocks_its_queue_until_all_is_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
     let world = world_with(&[], 1, &["a", "b"]).await;
-    let ask = Ask { order: "true", count: "1", invisible: "900", ..ASK };
+    let ask = Pop { order: "true", count: "1", invisible: "900", ..POP };
     assert_eq!(ask.bodies(&world).await, ["a"]);
     let since = Instant::now();
-    let ask = Ask { invisible: "60000", ..ask };
-    let answer = Ask { poll: "15000", ..ask }.of(&world.me).await;
+    let ask = Pop { invisible: "60000", ..ask };
+    let answer = Pop { poll: "15000", ..ask }.of(&world.me).await;
     assert_eq!(deliveries(&answer)[0].got.body, "a");
     assert!(since.elapsed() < Duration::from_secs(10));
     let waiter = world.peer();
@@ -359,7 +235,7 @@ async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
         ack(&world, &deliveries(&answer)[0]).await
     };
     let since = Instant::now();
-    let patient = Ask { poll: "15000", ..ask };
+    let patient = Pop { poll: "15000", ..ask };
     let (answer, acked) = tokio::join!(patient.of(&waiter), acked);
     assert_eq!(acked.code, response::SUCCESS);
     assert_eq!(deliveries(&answer)[0].got.body, "b");
@@ -384,7 +260,7 @@ async fn peeking_takes_nothing_and_a_notification_tells_of_news() {
     ];
     let told = world.me.ok(request::NOTIFICATION, &notify).await;
     assert_eq!(told.field("hasMsg"), Some("true"));
-    assert_eq!(ASK.bodies(&world).await.len(), 2);
+    assert_eq!(POP.bodies(&world).await.len(), 2);
     assert_eq!(world.me.ask(request::PEEK_MESSAGE, &fields).await.code, response::PULL_NOT_FOUND);
     let peer = world.peer();
     let send = async {
@@ -393,7 +269,7 @@ async fn peeking_takes_nothing_and_a_notification_tells_of_news() {
     };
     let (told, ()) = tokio::join!(peer.ok(request::NOTIFICATION, &notify), send);
     assert_eq!(told.field("hasMsg"), Some("true"));
-    assert_eq!(ASK.bodies(&world).await, ["news"]);
+    assert_eq!(POP.bodies(&world).await, ["news"]);
     let mut short = notify;
     short[3].1 = "1";
     let told = world.me.ok(request::NOTIFICATION, &short).await;
@@ -403,7 +279,7 @@ async fn peeking_takes_nothing_and_a_notification_tells_of_news() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_and_acknowledgements_are_counted_as_java_counts_them() {
     let world = world_with(&[], 1, &["a", "b", "c"]).await;
-    let popped = deliveries(&ASK.of(&world.me).await);
+    let popped = deliveries(&POP.of(&world.me).await);
     assert_eq!(ack(&world, &popped[0]).await.code, response::SUCCESS);
     assert_eq!(ack(&world, &popped[1]).await.code, response::SUCCESS);
     // A new delivery of one message, in place of the old one.
@@ -426,12 +302,12 @@ async fn deliveries_and_acknowledgements_are_counted_as_java_counts_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_reset_moves_back_is_popped_again_and_once() {
     let world = world_with(&[], 1, &["a", "b", "c"]).await;
-    assert_eq!(Ask { invisible: "800", ..ASK }.bodies(&world).await, ["a", "b", "c"]);
+    assert_eq!(Pop { invisible: "800", ..POP }.bodies(&world).await, ["a", "b", "c"]);
     let fields =
         [("group", GROUP), ("topic", "orders"), ("timestamp", "0"), ("queueId", "0"), ("offset", "1")];
     world.me.ok(request::INVOKE_BROKER_TO_RESET_OFFSET, &fields).await;
     let world = world.restart().await;
-    let first = deliveries(&ASK.of(&world.me).await);
+    let first = deliveries(&POP.of(&world.me).await);
     let bodies: Vec<_> = first.iter().map(|one| one.got.body.clone()).collect();
     // The one before the target comes back by itself when its time is over.
     assert!(bodies.ends_with(&["b".to_owned(), "c".to_owned()]), "{bodies:?}");
@@ -441,17 +317,17 @@ async fn what_a_reset_moves_back_is_popped_again_and_once() {
 async fn requests_that_make_no_sense_are_refused() {
     let world = world_with(&[], 1, &["a"]).await;
     for (ask, code) in [
-        (Ask { count: "33", ..ASK }, response::INVALID_PARAMETER),
-        (Ask { topic: "nowhere", ..ASK }, response::TOPIC_NOT_EXIST),
-        (Ask { queue: "1", ..ASK }, response::INVALID_PARAMETER),
-        (Ask { invisible: "-1", ..ASK }, response::INVALID_PARAMETER),
-        (Ask { invisible: "9223372036854775807", ..ASK }, response::INVALID_PARAMETER),
-        (Ask { queue: "x", ..ASK }, response::SYSTEM_ERROR),
+        (Pop { count: "33", ..POP }, response::INVALID_PARAMETER),
+        (Pop { topic: "nowhere", ..POP }, response::TOPIC_NOT_EXIST),
+        (Pop { queue: "1", ..POP }, response::INVALID_PARAMETER),
+        (Pop { invisible: "-1", ..POP }, response::INVALID_PARAMETER),
+        (Pop { invisible: "9223372036854775807", ..POP }, response::INVALID_PARAMETER),
+        (Pop { queue: "x", ..POP }, response::SYSTEM_ERROR),
     ] {
         let answer = ask.of(&world.me).await;
         assert_eq!(answer.code, code, "{answer:?}");
     }
-    let first = deliveries(&ASK.of(&world.me).await).remove(0);
+    let first = deliveries(&POP.of(&world.me).await).remove(0);
     let offset = first.got.queue_offset.to_string();
     for (topic, queue, handle, offset, code) in [
         ("nowhere", "0", first.handle.as_str(), offset.as_str(), response::TOPIC_NOT_EXIST),

@@ -1,25 +1,13 @@
 //! Messages with a priority: the broker puts them into the queue of their level, and pops of a PRIORITY topic take the
 //! most urgent ones first.
 
+use crate::support::pops::{POP, Pop};
 use crate::support::{World, number, records};
 use serde_json::json;
 use wire::code::{request, response};
 
 async fn pop(world: &World, group: &str, topic: &str, count: &str) -> Vec<String> {
-    let fields = [
-        ("consumerGroup", group),
-        ("topic", topic),
-        ("queueId", "-1"),
-        ("maxMsgNums", count),
-        ("invisibleTime", "60000"),
-        ("pollTime", "0"),
-        ("bornTime", "0"),
-        ("initMode", "0"),
-        ("expType", "TAG"),
-        ("exp", "*"),
-        ("order", "false"),
-    ];
-    let answer = world.me.ask(request::POP_MESSAGE, &fields).await;
+    let answer = Pop { group, topic, count, ..POP }.of(&world.me).await;
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     records(&answer.body).into_iter().map(|got| got.body).collect()
 }

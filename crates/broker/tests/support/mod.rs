@@ -8,6 +8,7 @@
 pub mod frames;
 pub mod messages;
 pub mod peer;
+pub mod pops;
 mod situation;
 pub mod slow_disk;
 mod world;
