@@ -100,19 +100,7 @@ mod tests {
 
     fn record(properties: &[u8]) -> Vec<u8> {
         let host = "127.0.0.1:1".parse().unwrap();
-        let message = Message {
-            topic: "T",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
-            properties,
-        };
+        let message = Message { properties, ..Message::of_broker(host, "T", 0, b"body") };
         let mut bytes = Vec::new();
         record::encode(&message, &mut bytes).unwrap();
         bytes

@@ -340,17 +340,10 @@ pub(crate) mod tests {
     fn record(topic: &str, queue_id: u32, properties: &[u8]) -> Vec<u8> {
         let host = SocketAddr::from(([127, 0, 0, 1], 1));
         let stored = wire::record::Message {
-            topic,
-            queue_id,
             flag: 7,
-            sys_flag: 0,
             born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
             properties,
+            ..wire::record::Message::of_broker(host, topic, queue_id, b"body")
         };
         let mut bytes = Vec::new();
         wire::record::encode(&stored, &mut bytes).unwrap();

@@ -54,6 +54,25 @@ pub struct Message<'a> {
     pub properties: &'a [u8],
 }
 
+impl<'a> Message<'a> {
+    /// A message that a broker makes by itself, without anything but a place and a body.
+    pub fn of_broker(broker: SocketAddr, topic: &'a str, queue_id: u32, body: &'a [u8]) -> Message<'a> {
+        Message {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: broker,
+            store_host: broker,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: &[],
+        }
+    }
+}
+
 /// Why a message cannot become a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

@@ -271,17 +271,8 @@ impl History {
         let mut properties = Vec::new();
         props::push(&mut properties, props::TAGS, tag);
         let message = Message {
-            topic: TOPIC,
-            queue_id: queue.id(),
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: self.broker.address,
-            store_host: self.broker.address,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: body.as_bytes(),
             properties: &properties,
+            ..Message::of_broker(self.broker.address, TOPIC, queue.id(), body.as_bytes())
         };
         let mut batch = Batch::default();
         batch.push(queue, &message, hash::tags_code(Some(tag))).unwrap();

@@ -360,17 +360,9 @@ impl ReviveLog {
         props::push(&mut scratch.properties, props::TAGS, tag);
         props::push(&mut scratch.properties, DELIVER_TIME, itoa::Buffer::new().format(now_ms));
         let message = Message {
-            topic: &self.topic,
-            queue_id: revive.queue.id(),
-            flag: 0,
-            sys_flag: 0,
             born_timestamp: now_ms,
-            born_host: self.address,
-            store_host: self.address,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &scratch.body,
             properties: &scratch.properties,
+            ..Message::of_broker(self.address, &self.topic, revive.queue.id(), &scratch.body)
         };
         let pushed = scratch.batch.push(&revive.queue, &message, hash::tags_code(Some(tag)));
         // Names and numbers of bounded length: only a cluster with an impossible name gets here.

@@ -288,18 +288,12 @@ impl StoreFiles {
         let rest = (len as usize).saturating_sub(91 + properties.len());
         let topic = &dispatch::REPAIR_TOPIC[..dispatch::REPAIR_TOPIC.len().min(rest)];
         let nobody = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let body = vec![0; rest - topic.len()];
         let message = Message {
-            topic,
-            queue_id: 0,
-            flag: 0,
             sys_flag: sys_flag::TRANSACTION_ROLLBACK,
             born_timestamp: timestamp,
-            born_host: nobody,
-            store_host: nobody,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &vec![0; rest - topic.len()],
             properties: &properties,
+            ..Message::of_broker(nobody, topic, 0, &body)
         };
         let mut bytes = Vec::with_capacity(len as usize);
         if record::encode(&message, &mut bytes).is_ok() {

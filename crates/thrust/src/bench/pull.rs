@@ -342,19 +342,7 @@ mod tests {
     #[test]
     fn bodies_are_counted_and_broken_ones_refused() {
         let host = "127.0.0.1:1".parse().unwrap();
-        let message = Message {
-            topic: "T",
-            queue_id: 3,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
-            properties: b"",
-        };
+        let message = Message::of_broker(host, "T", 3, b"body");
         let mut body = Vec::new();
         for offset in 7..10 {
             let start = body.len();
