@@ -8,6 +8,26 @@ say() { echo "$script: $*" >&2; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
+# What was measured, where: one line for the head of a table.
+machine() {
+  echo "$(date -u +%Y-%m-%d), commit $(git rev-parse --short HEAD 2> /dev/null), $(nproc) cores of$(sed -n 's/^model name[^:]*://p' /proc/cpuinfo | head -1)," \
+    "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r), load $(cut -d' ' -f1 /proc/loadavg) before the start"
+}
+resident_mib() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
+# The medians of one server of a report of `thrust bench --json`: its number, from 1.
+medians() { grep -o '"median":{[^}]*}' "$1" | sed -n "${2:-1}p"; } # FILE [NUMBER]
+figure() { medians "$2" "${3:-1}" | grep -o "\"$1\":[0-9.]*" | cut -d: -f2; } # NAME FILE [NUMBER]
+# A line of the table that `thrust bench draw` reads, and its head.
+curve_head="curve,x,server,messages_per_second,bytes_per_second,p50_us,p99_us,p999_us,cpu_us,generator_cpu_us,resident_bytes"
+curve_line() { # CURVE X SERVER FILE [NUMBER]
+  local name cells=()
+  for name in messages_per_second bytes_per_second latency_p50_us latency_p99_us latency_p999_us \
+    server_cpu_us_per_message generator_cpu_us_per_message server_resident_bytes; do
+    cells+=("$(figure "$name" "$4" "${5:-1}")")
+  done
+  (IFS=,; echo "$1,$2,$3,${cells[*]}")
+}
+
 # Sets thrust to the binary to measure, and builds it when it is missing.
 find_thrust() {
   thrust=${THRUST:-target/release/thrust}
@@ -30,12 +50,88 @@ end() { # pids: ends them, and kills what has not ended after 20 s
     wait "$pid" 2> /dev/null
   done
 }
-end_java() { # ends the Java nameserver and broker of $work/java
+
+cgroup=''
+# Sets cgroup to a new memory cgroup of this many MiB, below the one that this script is in; leaves it empty without one.
+cap_memory() { # MIB
+  local bytes=$(($1 << 20)) mount path
+  cgroup=''
+  mount=$(awk '$3 == "cgroup" && $4 ~ /(^|,)memory(,|$)/ { print $2; exit }' /proc/mounts)
+  if [ -n "$mount" ]; then
+    path=$mount$(sed -n 's/^[0-9]*:[^:]*memory[^:]*://p' /proc/self/cgroup | head -1)/$script.$$
+    mkdir "$path" 2> /dev/null && echo "$bytes" > "$path/memory.limit_in_bytes" && cgroup=$path && return
+    rmdir "$path" 2> /dev/null
+  fi
+  mount=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+  if [ -n "$mount" ] && grep -qw memory "$mount/cgroup.subtree_control" 2> /dev/null; then
+    path=$mount/$script.$$
+    mkdir "$path" 2> /dev/null && echo "$bytes" > "$path/memory.max" && cgroup=$path && return
+    rmdir "$path" 2> /dev/null
+  fi
+  say "no memory cgroup can be made here: memory is not capped, and the log's pages are dropped before each round instead"
+}
+lift_cap() { # when nothing runs in it any more
+  [ -z "$cgroup" ] || for _ in 1 2 3 4 5 6 7 8 9 10; do rmdir "$cgroup" 2> /dev/null && break; sleep 0.2; done
+  cgroup=''
+}
+enter_cgroup() { [ -z "$cgroup" ] || echo "$BASHPID" > "$cgroup/cgroup.procs" || say "cannot enter $cgroup"; }
+
+# ThrustMQ and the Java broker beside each other, in $work/thrust and $work/java. The ports are away from the usual ones, so that
+# a broker that already runs is not measured by mistake, and below the range that outgoing connections use: a client that tries
+# such a port until a server is there can end up connected to itself.
+two_servers() { # HEAP of the Java broker
+  thrust_ns=18876 thrust_bp=18911 java_ns=19876 java_bp=19911
+  ours=127.0.0.1:$thrust_bp theirs=127.0.0.1:$java_bp
+  thrust_pid='' java_pid='' version=${JAVA_VERSION:-5.5.0}
+  export PEER_LIB=${PEER_LIB:-/tmp/peer} HEAP=${HEAP:-$1}
+}
+need_java() {
+  [ -n "${JAVA_PEER:-}" ] || fail "JAVA_PEER is not set; it names the script that starts the Java broker (docs/benchmarks.md)"
+  [ -x "$JAVA_PEER" ] || fail "JAVA_PEER=$JAVA_PEER is no executable file"
+  command -v java > /dev/null || fail "no java found; JDK 17 or newer runs the peer"
+  [ -d "$PEER_LIB/$version/lib" ] || say "no jars in $PEER_LIB/$version/lib yet; JAVA_PEER may fetch them with mvn, which takes minutes"
+}
+# Sets thrust_pid and ready_ms: from before the fork to the ready line on stdout. Goes on with the data of a stop before.
+start_thrust() { # [key=value]...
+  local dir=$work/thrust from until line key sets=()
+  for key in "$@"; do sets+=(--set "$key"); done
+  mkdir -p "$dir"
+  rm -f "$dir/ready"
+  mkfifo "$dir/ready"
+  from=$EPOCHREALTIME
+  (enter_cgroup; exec "$thrust" serve --data "$dir/data" --nameserver-port "$thrust_ns" --broker-port "$thrust_bp" ${sets[@]+"${sets[@]}"}) \
+    > "$dir/ready" 2> "$dir/log" &
+  thrust_pid=$!
+  exec 3< "$dir/ready"
+  read -r -t 30 line <&3 || { tail -5 "$dir/log" >&2; fail "thrust serve did not start, or not in 30 s"; }
+  until=$EPOCHREALTIME
+  ready_ms=$(awk "BEGIN { printf \"%.1f\", ($until - $from) * 1000 }")
+}
+stop_thrust() { # and removes its data
+  [ -z "$thrust_pid" ] || end "$thrust_pid"
+  thrust_pid=''
+  rm -rf "$work/thrust"
+}
+# Sets java_pid and java_ready, a line that says how long it took.
+start_java() { # [broker.conf line]...
+  mkdir -p "$work/java"
+  java_ready=$(enter_cgroup; NS=$java_ns BP=$java_bp "$JAVA_PEER" "$version" "$work/java" "$@" 2>&1 | tail -1) || true
+  { [ -f "$work/java/broker.pid" ] && kill -0 "$(cat "$work/java/broker.pid")" 2> /dev/null; } \
+    || { tail -5 "$work/java/broker.out" >&2; fail "the Java broker did not start: $java_ready"; }
+  java_pid=$(cat "$work/java/broker.pid")
+}
+end_java() { # ends the Java nameserver and broker of $work/java, and removes their data
   local file pids=()
   # java-peer writes the files as it goes, so they also know of a start that failed half way.
   for file in "$work"/java/*.pid; do [ ! -f "$file" ] || pids+=("$(cat "$file")"); done
   [ ${#pids[@]} -eq 0 ] || end "${pids[@]}"
   rm -rf "$work/java"
+}
+
+evict() { # asks the kernel to drop what it has of logs in $work
+  local file
+  # One file at a time and nothing copied: with these flags dd only asks the kernel to drop what it has of the file.
+  find "$work" -path '*commitlog/*' -type f | while read -r file; do dd if="$file" iflag=nocache count=0 2> /dev/null; done
 }
 
 # One server in $work/data, process $pid at $broker, whose starts and stops are timed. The script's end kills it.
