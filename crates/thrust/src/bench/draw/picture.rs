@@ -168,6 +168,7 @@ fn colour(server: usize) -> &'static str {
 fn title(curve: &str) -> String {
     let what = match curve {
         "in-flight" => "more requests under way: 1 KiB, 4 connections",
+        "synchronous-flush" => "more requests under way, synchronous flush: 1 KiB, 4 connections",
         "size" => "larger messages: 4 connections x 64",
         "topics" => "more topics: 1 KiB, 4 connections x 64",
         "connections" => "more connections: 1 KiB, 16 under way on each",
@@ -179,7 +180,7 @@ fn title(curve: &str) -> String {
 /// What was varied.
 fn axis(curve: &str) -> &str {
     match curve {
-        "in-flight" => "requests under way",
+        "in-flight" | "synchronous-flush" => "requests under way",
         "size" => "bytes in a body",
         other => other,
     }
