@@ -257,7 +257,9 @@ impl Opening<'_> {
         if lost && check.queue_offset.max(check.master_queue_offset) > 0 {
             return self.rebuild(check);
         }
-        let from = (check.log_end.max(0) as u64).saturating_sub(self.options.log_file_bytes);
+        // A damaged one may name a place where no file is.
+        let known_end = (check.log_end.max(0) as u64).min(self.log.files_end());
+        let from = known_end.saturating_sub(self.options.log_file_bytes);
         let from = if stale { 0 } else { self.log.base_of(from) }.max(self.log.min());
         let (end, last) = self.revise(from, read_time, precision)?;
         let beyond: Vec<i64> =
