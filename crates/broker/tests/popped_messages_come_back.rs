@@ -243,6 +243,24 @@ async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_orderly_pop_hears_that_what_blocks_it_comes_back_sooner() {
+    let world = world_with(&[], 1, &["a", "b"]).await;
+    let ask = Ask { order: "true", count: "1", invisible: "60000", ..ASK };
+    let first = deliveries(&ask.of(&world.me).await);
+    let waiter = world.peer();
+    let hidden = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        hide(&world, &first[0], "200").await
+    };
+    let since = Instant::now();
+    let patient = Ask { poll: "15000", ..ask };
+    let (answer, hidden) = tokio::join!(patient.of(&waiter), hidden);
+    assert_eq!(hidden.code, response::SUCCESS);
+    assert_eq!(deliveries(&answer)[0].got.body, "a");
+    assert!(since.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn peeking_takes_nothing_and_a_notification_tells_of_news() {
     let world = world_with(&[], 2, &["a", "b"]).await;
     let fields = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1"), ("maxMsgNums", "32")];
