@@ -4,6 +4,7 @@
 
 mod cluster;
 mod groups;
+mod logical;
 mod messages;
 mod names;
 mod offsets;

@@ -209,4 +209,15 @@ async fn members_and_producers_follow_a_queue_that_moves_to_another_broker() {
         delivered = next().await;
     }
     assert_eq!(delivered, (10_000, 0, "m3".to_owned()));
+    // Administrators see the one queue that everybody knows, not the two that it is made of.
+    let (admin, queue) = (client.admin(), receipt.queue);
+    let progress = async || {
+        let stats = admin.consume_stats("G", Some("moving")).await.unwrap();
+        let told = stats.offset_table.into_iter().map(|(queue, at)| (queue, at.consumer_offset, at.broker_offset));
+        told.collect::<Vec<_>>() == [(queue.clone(), 10_001, 10_001)]
+    };
+    support::eventually("the group is at the end", progress).await;
+    let extents = admin.topic_stats("moving").await.unwrap().offset_table;
+    assert_eq!(extents.keys().collect::<Vec<_>>(), [&queue]);
+    assert_eq!((extents[&queue].min_offset, extents[&queue].max_offset), (0, 10_001));
 }

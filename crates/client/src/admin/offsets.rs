@@ -33,7 +33,8 @@ impl Moment {
 }
 
 impl Admin {
-    /// How far a group has come in one topic or in all, over all brokers.
+    /// How far a group has come in one topic or in all, over all brokers. Of a static topic it tells of logical queues,
+    /// as consumers know them.
     ///
     /// # Errors
     /// When a broker does not answer, or none knows the group.
@@ -44,10 +45,11 @@ impl Admin {
             all.offset_table.extend(one.offset_table);
             all.consume_tps += one.consume_tps;
         }
+        self.logical_progress(&mut all).await?;
         Ok(all)
     }
 
-    /// The same at one broker.
+    /// The same at one broker, with the numbers and offsets that its queues have there.
     ///
     /// # Errors
     /// When the broker does not answer or refuses.

@@ -203,10 +203,11 @@ impl Admin {
             all.offset_table.extend(one.offset_table);
             all.topic_put_tps += one.topic_put_tps;
         }
+        self.logical_extents(topic, &mut all).await?;
         Ok(all)
     }
 
-    /// The same at one broker.
+    /// The same at one broker, with the numbers and offsets that its queues have there.
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
