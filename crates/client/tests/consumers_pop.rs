@@ -260,3 +260,74 @@ async fn a_group_moves_between_pulling_and_popping_while_it_works() {
     eventually("all came", async || distinct().await == 30).await;
     serving.close(PATIENCE).await;
 }
+
+#[tokio::test]
+async fn an_orderly_queue_is_popped_one_after_the_other_and_waits_for_what_failed() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let (one, two) = (world.client().await, world.client().await);
+    send(&one.producer("P").build().unwrap(), 0..8).await;
+    let orderly = async |client: &Client| {
+        let consumer = client.pop_consumer("G").subscribe("T", Filter::all()).start_from_earliest();
+        consumer.orderly().retry_pause(SOON).invisible_for(LONG).batch(4).stream().await.unwrap()
+    };
+    let begun = Instant::now();
+    let mut first = orderly(&one).await;
+    let zero = next(&mut first).await;
+    assert_eq!(zero.text(), "0");
+    let mut second = orderly(&two).await;
+    let others = async |consumer: &mut PopConsumer| tokio::time::timeout(SOON, consumer.next()).await.is_ok();
+    assert!(!others(&mut first).await && !others(&mut second).await, "the first is not done");
+    zero.ack().await.unwrap();
+    let failing = next(&mut first).await;
+    assert_eq!(failing.text(), "1");
+    failing.retry().await.unwrap();
+    let (mut seen, mut consumers) = (Vec::new(), [first, second]);
+    while seen.len() < 7 {
+        assert!(begun.elapsed() < LONG, "only {seen:?} came, and the rest only when its time is over");
+        // Whoever comes first pops what is left of the queue.
+        for consumer in &mut consumers {
+            if let Ok(Some(message)) = tokio::time::timeout(SOON, consumer.next()).await {
+                seen.push((message.text().into_owned(), message.reconsume_times));
+                message.ack().await.unwrap();
+            }
+        }
+    }
+    let numbers: Vec<_> = seen.iter().map(|(body, _)| body.as_str()).collect();
+    assert_eq!((numbers, seen[0].1), (vec!["1", "2", "3", "4", "5", "6", "7"], 1));
+    for consumer in consumers {
+        consumer.close(PATIENCE).await;
+    }
+}
+
+#[tokio::test]
+async fn what_fails_too_often_in_order_is_dead_and_the_queue_goes_on() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    send(&client.producer("P").build().unwrap(), 0..3).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noting = Arc::clone(&seen);
+    let consumer = client.pop_consumer("G").subscribe("T", Filter::all()).start_from_earliest().orderly();
+    let serving = consumer
+        .retry_pause(Duration::from_millis(20))
+        .retries_max(2)
+        .serve(move |message| {
+            let seen = Arc::clone(&noting);
+            async move {
+                seen.lock().await.push((message.text().into_owned(), message.reconsume_times));
+                if message.text() == "1" { Err("never") } else { Ok(()) }
+            }
+        })
+        .await
+        .unwrap();
+    eventually("all came", async || seen.lock().await.len() == 5).await;
+    serving.close(PATIENCE).await;
+    let expected = [("0", 0), ("1", 0), ("1", 1), ("1", 2), ("2", 0)];
+    let seen = seen.lock().await;
+    // How often its queue failed is said of those behind it too.
+    let told: Vec<_> = seen.iter().take(4).map(|(body, failures)| (body.as_str(), *failures)).collect();
+    assert_eq!((told.as_slice(), seen[4].0.as_str()), (&expected[..4], "2"));
+    let dead = client.admin().topic_stats("%DLQ%G").await.unwrap();
+    assert_eq!(dead.offset_table.values().map(|at| at.max_offset).sum::<i64>(), 1);
+}

@@ -124,7 +124,7 @@ impl Drop for Intake {
 /// Hides messages for no longer.
 pub(super) async fn give_back(popped: Vec<Popped>) {
     let mut under_way = JoinSet::new();
-    for message in popped {
+    for message in popped.into_iter().flat_map(Popped::unrolled) {
         if under_way.len() >= GIVEN_BACK_AT_ONCE {
             under_way.join_next().await;
         }

@@ -116,6 +116,8 @@ pub(super) struct PopOptions {
     pub messages_max: usize,
     /// Whether it stays hidden for as long as a handler works on it.
     pub renew: bool,
+    /// One after the other of each queue.
+    pub orderly: bool,
 }
 
 /// Most messages that brokers give with one pop.
@@ -163,6 +165,7 @@ impl Options {
                 batch: POP_BATCH_MAX,
                 messages_max: 96,
                 renew: false,
+                orderly: false,
             },
         }
     }

@@ -63,6 +63,21 @@ impl<S> PopConsumerBuilder<S> {
         self
     }
 
+    /// Gives out the next message of a queue only after the one before it is done. Nobody else gets a message of that
+    /// queue meanwhile, and so producers that send what belongs together [with one key](crate::Message::order_by) have
+    /// it consumed in their order. One that fails comes again after a short [pause](PopConsumerBuilder::retry_pause),
+    /// before all others of its queue. The queue waits, too, for the time of a message that nobody settles to be over.
+    pub fn orderly(mut self) -> Self {
+        self.options.pop.orderly = true;
+        self
+    }
+
+    /// How long an [orderly](PopConsumerBuilder::orderly) queue rests after a message failed; 1 s by default.
+    pub fn retry_pause(mut self, pause: Duration) -> Self {
+        self.options.pause = pause;
+        self
+    }
+
     /// Messages that one pop asks for; 32 by default, which is the most that brokers give.
     pub fn batch(mut self, messages: u32) -> Self {
         self.options.pop.batch = messages.clamp(1, POP_BATCH_MAX);

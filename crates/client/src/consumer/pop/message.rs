@@ -38,6 +38,12 @@ impl Popped {
         self.receipt.member().consumed(self.watched.take(), &self.message, outcome);
     }
 
+    /// It and what was popped behind it in order, each by itself.
+    pub(in crate::consumer) fn unrolled(mut self) -> Vec<Popped> {
+        let following = std::mem::take(self.receipt.following());
+        std::iter::once(self).chain(following).collect()
+    }
+
     /// It is done, which the broker is told a little later.
     pub(super) fn acknowledge_later(mut self) {
         self.settle(ConsumeOutcome::Done);
@@ -82,7 +88,7 @@ impl Popped {
     /// When the broker did not confirm; the message comes again when its time is over.
     pub async fn retry_after(mut self, pause: Duration) -> Result<(), Error> {
         self.settle(ConsumeOutcome::Failed);
-        self.receipt.hide(pause).await
+        self.receipt.hide_undone(pause).await
     }
 
     /// It will never be done: it goes to the group's dead letter topic.

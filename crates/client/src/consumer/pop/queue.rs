@@ -1,5 +1,6 @@
 //! Popping one queue, or all of a broker, for as long as this member may.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use wire::properties as props;
 
 use super::Popped;
 use super::acknowledge::{Ack, acknowledge_for_ever};
-use super::receipt::Receipt;
+use super::receipt::{Receipt, first_of};
 use crate::consumer::hands::Hands;
 use crate::consumer::intake::{Given, give_back};
 use crate::consumer::member::Member;
@@ -22,7 +23,7 @@ use crate::consumer::options::StartFrom;
 use crate::consumer::status::TopicStatus;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::identity::now_ms;
+use crate::identity::{now_ms, random};
 use crate::received::{Received, read_all};
 use crate::shared::number;
 
@@ -101,14 +102,23 @@ impl Member {
         !self.is_stopping() && !queue.is_revoked()
     }
 
+    /// A name for the next pop, if it needs one.
+    fn attempt(&self) -> Option<String> {
+        self.options.pop.orderly.then(|| format!("{:016x}{:016x}", random(), random()))
+    }
+
     async fn pop_for_ever(self: Arc<Self>, queue: Arc<PopQueue>) {
+        let mut attempt = self.attempt();
         while self.pops(&queue) {
             if queue.unsettled() >= self.options.pop.messages_max {
                 let _ = tokio::time::timeout(FULL, queue.room.notified()).await;
                 continue;
             }
             let begun = Instant::now();
-            let found = self.pop(&queue).await;
+            let found = self.pop(&queue, attempt.as_deref()).await;
+            if found.is_ok() {
+                attempt = self.attempt();
+            }
             if let Ok(Found::Messages(messages)) = &found {
                 queue.status.pulled(begun.elapsed(), messages.len());
             }
@@ -123,7 +133,13 @@ impl Member {
         }
     }
 
-    async fn pop(self: &Arc<Self>, popping: &Arc<PopQueue>) -> Result<Found, Error> {
+    /// One pop. An orderly one that is repeated as the same `attempt` gives the same messages: those whose answer was
+    /// lost would hold their queue up otherwise.
+    async fn pop(
+        self: &Arc<Self>,
+        popping: &Arc<PopQueue>,
+        attempt: Option<&str>,
+    ) -> Result<Found, Error> {
         let queue = &popping.queue;
         popping.last_pop_ms.store(now_ms(), Ordering::Relaxed);
         let address = self.shared.master_of(queue).await?;
@@ -142,7 +158,8 @@ impl Member {
             .number("initMode", i64::from(from_end))
             .text("expType", filter.kind())
             .text("exp", filter.expression())
-            .flag("order", false)
+            .flag("order", options.orderly)
+            .maybe("attemptId", attempt)
             .text("bname", queue.broker_name.as_str());
         let timeout = SUSPENDED + GRACE;
         let answer = self.shared.call(&address, request::POP_MESSAGE, &fields, &[], timeout).await?;
@@ -170,6 +187,7 @@ impl Member {
             return Err(Error::malformed(address, "a popped message has no handle"));
         };
         for message in &mut messages {
+            message.reconsume_times = message.reconsume_times.max(delivery.failures_of(message));
             message.set_topic_before_pops_of(&self.group);
         }
         self.shared.namespace.unwrap_messages(&mut messages);
@@ -182,7 +200,7 @@ impl Member {
                 receipt.acknowledge_later();
             }
         }
-        Ok(Found::Messages(wanted))
+        Ok(Found::Messages(if self.options.pop.orderly { in_lines(wanted) } else { wanted }))
     }
 
     /// Waits after a pop that failed, for as long as the reason suggests.
@@ -205,6 +223,8 @@ struct Delivery {
     revive_queue: i32,
     /// Where the pop began, by kind of topic and queue.
     starts: Vec<(Origin, i32, i64)>,
+    /// How often messages of an orderly pop failed before; without an offset all of the queue that are not named.
+    failures: Vec<(Origin, i32, Option<i64>, i32)>,
 }
 
 impl Delivery {
@@ -215,7 +235,17 @@ impl Delivery {
             revive_queue: number(address, answer, "reviveQid")?,
             starts: starts(answer.field("startOffsetInfo").unwrap_or_default())
                 .ok_or_else(|| Error::malformed(address, "its startOffsetInfo cannot be read"))?,
+            // It is said for orderly pops alone, and nothing depends on it but when there were too many.
+            failures: failures(answer.field("orderCountInfo").unwrap_or_default()).unwrap_or_default(),
         })
+    }
+
+    /// How often a message failed before, as far as the header of an orderly pop says.
+    fn failures_of(&self, message: &Received) -> i32 {
+        let (origin, queue) = (Origin::of(&message.queue.topic), message.queue.queue_id);
+        let of_queue = self.failures.iter().filter(|(of, id, ..)| (*of, *id) == (origin, queue));
+        let told = |offset| of_queue.clone().find(|(_, _, at, _)| *at == offset).map(|(.., count)| *count);
+        told(Some(message.offset)).or_else(|| told(None)).unwrap_or(0)
     }
 
     /// The handle of a message: the one that it carries, which retries do, else what the header says of its queue.
@@ -238,6 +268,33 @@ impl Delivery {
     }
 }
 
+/// Messages of each queue as a line: the first of them, with the others behind it.
+fn in_lines(messages: Vec<Popped>) -> Vec<Popped> {
+    let mut lines: Vec<VecDeque<Popped>> = Vec::new();
+    for message in messages {
+        let line = lines.iter_mut().find(|line| line.front().is_some_and(|first| first.queue == message.queue));
+        match line {
+            Some(line) => line.push_back(message),
+            None => lines.push(VecDeque::from([message])),
+        }
+    }
+    lines.into_iter().filter_map(first_of).collect()
+}
+
+/// `mark queue count` or, for one message, `mark qoQUEUE%OFFSET count`, with semicolons between them.
+fn failures(text: &str) -> Option<Vec<(Origin, i32, Option<i64>, i32)>> {
+    let part = |part: &str| {
+        let mut words = part.split(' ');
+        let (origin, place) = (Origin::from_mark(words.next()?)?, words.next()?);
+        let count = words.next()?.parse().ok()?;
+        match place.strip_prefix("qo").and_then(|place| place.split_once('%')) {
+            Some((queue, offset)) => Some((origin, queue.parse().ok()?, Some(offset.parse().ok()?), count)),
+            None => Some((origin, place.parse().ok()?, None, count)),
+        }
+    };
+    text.split(';').filter(|text| !text.is_empty()).map(part).collect()
+}
+
 /// `mark queue offset;mark queue offset`.
 fn starts(text: &str) -> Option<Vec<(Origin, i32, i64)>> {
     let part = |part: &str| {
@@ -251,6 +308,20 @@ fn starts(text: &str) -> Option<Vec<(Origin, i32, i64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_told_of_queues_or_of_single_messages() {
+        let read = failures("0 qo0%17 3;0 0 0;1 2 5").unwrap();
+        let expected = [
+            (Origin::Normal, 0, Some(17), 3),
+            (Origin::Normal, 0, None, 0),
+            (Origin::RetryV1, 2, None, 5),
+        ];
+        assert_eq!(read, expected);
+        for bad in ["0", "0 1", "x 1 2", "0 qo1 2", "0 1%2 3", "0 qo1%x 3", "0 1 y"] {
+            assert_eq!(failures(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn starts_are_read_by_topic_and_queue() {

@@ -1,5 +1,6 @@
 //! Receipts: what a delivery of a message can be acknowledged, hidden for longer and given back with.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,8 +11,10 @@ use wire::code::request;
 use wire::pop::Handle;
 
 use super::acknowledge::Ack;
+use super::Popped;
 use super::queue::PopQueue;
 use crate::consumer::delivery::DEAD;
+use crate::consumer::intake::{Given, give_back};
 use crate::consumer::member::Member;
 use crate::error::Error;
 use crate::fields::Fields;
@@ -32,17 +35,24 @@ pub(in crate::consumer) struct Receipt {
     until: Instant,
     /// Since when the application has it.
     handed: Option<Instant>,
+    /// Popped behind it in order: the first of them is given out when it is done.
+    following: VecDeque<Popped>,
 }
 
 impl Receipt {
     pub fn new(member: Arc<Member>, popping: Arc<PopQueue>, handle: Handle<'static>) -> Receipt {
         popping.unsettled.fetch_add(1, Ordering::AcqRel);
         let until = Instant::now() + hidden_for(&handle);
-        Receipt { member, popping, handle, until, handed: None }
+        Receipt { member, popping, handle, until, handed: None, following: VecDeque::new() }
     }
 
     pub fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// What was popped behind it in order.
+    pub fn following(&mut self) -> &mut VecDeque<Popped> {
+        &mut self.following
     }
 
     pub fn is_handed(&self) -> bool {
@@ -93,7 +103,14 @@ impl Receipt {
         self.hand_in(None);
     }
 
-    fn hand_in(self, done: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn hand_in(mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
+        if let Some(next) = first_of(std::mem::take(&mut self.following)) {
+            if self.member.is_stopping() {
+                self.leave(vec![next]);
+            } else {
+                self.member.give(Given::Popped(vec![next]));
+            }
+        }
         let acks = self.popping.acks.clone();
         // Only a runtime that ends has nobody who takes it.
         let _ = acks.send(Ack { receipt: self, done });
@@ -118,6 +135,21 @@ impl Receipt {
         Ok(())
     }
 
+    /// Hides the message for so long from now, since it was not done. What follows it comes again behind it.
+    pub async fn hide_undone(mut self, hidden: Duration) -> Result<(), Error> {
+        let following = Vec::from(std::mem::take(&mut self.following));
+        let told = self.hide(hidden).await;
+        if !following.is_empty() {
+            self.leave(following);
+        }
+        told
+    }
+
+    /// Leaves messages to whoever pops them next.
+    fn leave(&self, messages: Vec<Popped>) {
+        self.member.runtime.spawn(give_back(messages));
+    }
+
     /// Makes a dead letter of the message.
     pub async fn bury(self, message: &Received) -> Result<(), Error> {
         self.member.send_back(message, &self.topic(), DEAD).await?;
@@ -125,13 +157,17 @@ impl Receipt {
     }
 
     /// The message failed: it is hidden for a while, or dead after too many failures.
-    pub async fn failed(mut self, message: Received, level: i32) -> Result<(), Error> {
+    pub async fn failed(self, message: Received, level: i32) -> Result<(), Error> {
         if level == DEAD || message.reconsume_times >= self.member.retries_max() {
             return self.bury(&message).await;
         }
+        if self.member.options.pop.orderly {
+            let pause = self.member.options.pause;
+            return self.hide_undone(pause).await;
+        }
         let before = if level > 0 { level } else { message.reconsume_times };
         let index = usize::try_from(before).unwrap_or(0).min(BACK_OFF.len() - 1);
-        self.hide(Duration::from_secs(BACK_OFF[index])).await
+        self.hide_undone(Duration::from_secs(BACK_OFF[index])).await
     }
 }
 
@@ -145,6 +181,13 @@ impl Drop for Receipt {
             self.popping.hands.give();
         }
     }
+}
+
+/// The first of messages that were popped in order, which has the others behind it.
+pub(super) fn first_of(mut messages: VecDeque<Popped>) -> Option<Popped> {
+    let mut first = messages.pop_front()?;
+    first.receipt.following = messages;
+    Some(first)
 }
 
 fn hidden_for(handle: &Handle<'_>) -> Duration {
