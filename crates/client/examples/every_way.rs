@@ -3,7 +3,12 @@
 
 mod support;
 
-use thrustmq_client::{Admin, Client, Decision, Filter, Message, Moment, StartFrom, TopicConfig};
+use std::sync::Arc;
+
+use thrustmq_client::{
+    Admin, AutoBatch, Client, Decision, Filter, Message, Moment, StartFrom, TopicConfig, Unfinished,
+};
+use tokio::sync::Mutex;
 
 use support::{Outcome, PATIENCE, until};
 
@@ -18,6 +23,7 @@ async fn main() -> Outcome {
     until("the topic is known", async || admin.topic_route(&run).await.is_ok()).await?;
 
     send_and_consume(&client, &run).await.map_err(|error| format!("sending and consuming: {error}"))?;
+    send_and_consume_together(&client, &run).await.map_err(|error| format!("several at a time: {error}"))?;
     transact(&client, &run).await.map_err(|error| format!("transactions: {error}"))?;
     ask(&client, &run).await.map_err(|error| format!("request and reply: {error}"))?;
     administer(&admin, &run).await.map_err(|error| format!("administration: {error}"))?;
@@ -55,6 +61,42 @@ async fn send_and_consume(client: &Client, topic: &str) -> Outcome {
         return Err(format!("other messages came: {:?}", bodies.iter().map(String::len)).into());
     }
     producer.close().await;
+    Ok(())
+}
+
+/// Messages wait for each other on their way out, and a handler takes several of them and does not do the last.
+async fn send_and_consume_together(client: &Client, topic: &str) -> Outcome {
+    let producer = client.producer(format!("{topic}-g")).auto_batch(AutoBatch::default()).build()?;
+    let message = |number: u32| Message::new(topic, format!("together {number}")).tag("together");
+    let (one, two, three) =
+        tokio::join!(producer.send(message(1)), producer.send(message(2)), producer.send(message(3)));
+    let [one, two, three] = [one?, two?, three?];
+    if [(&two.queue, two.offset), (&three.queue, three.offset)]
+        != [(&one.queue, one.offset + 1), (&one.queue, one.offset + 2)]
+    {
+        return Err(format!("they went apart: {one:?}, {two:?}, {three:?}").into());
+    }
+    let (seen, group) = (Arc::new(Mutex::new(Vec::new())), format!("{topic}-b"));
+    let noting = Arc::clone(&seen);
+    let consumer = client.consumer(&group).subscribe(topic, Filter::tags(["together"]));
+    let serving = consumer
+        .start_from(StartFrom::Earliest)
+        .serve_batches(3, move |messages| {
+            let seen = Arc::clone(&noting);
+            async move {
+                let mut seen = seen.lock().await;
+                seen.extend(messages.iter().map(|one| (one.text().into_owned(), one.reconsume_times)));
+                if seen.len() == 3 { Err(Unfinished { done: 2, cause: "not yet" }) } else { Ok(()) }
+            }
+        })
+        .await?;
+    let again = ("together 3".to_owned(), 1);
+    until("what was not done comes again", async || seen.lock().await.contains(&again)).await?;
+    let info = client.admin().running_info(&group, client.id(), true).await?;
+    serving.close(PATIENCE).await;
+    if info["statusTable"][topic]["consumeFailedMsgs"] != 1 || info["jstack"].is_null() {
+        return Err(format!("a failure is not told: {info}").into());
+    }
     Ok(())
 }
 

@@ -213,7 +213,8 @@ async fn members_and_producers_follow_a_queue_that_moves_to_another_broker() {
     let (admin, queue) = (client.admin(), receipt.queue);
     let progress = async || {
         let stats = admin.consume_stats("G", Some("moving")).await.unwrap();
-        let told = stats.offset_table.into_iter().map(|(queue, at)| (queue, at.consumer_offset, at.broker_offset));
+        let told =
+            stats.offset_table.into_iter().map(|(queue, at)| (queue, at.consumer_offset, at.broker_offset));
         told.collect::<Vec<_>>() == [(queue.clone(), 10_001, 10_001)]
     };
     support::eventually("the group is at the end", progress).await;

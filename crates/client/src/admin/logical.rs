@@ -35,9 +35,10 @@ impl LogicalQueue {
             .collect();
         let (newest, at_broker) = known.iter().find(|(generation, _)| generation.has_begun())?;
         let read = known.iter().find(|(generation, at)| generation.has_begun() && at.consumer_offset >= 0);
-        let (consumer_offset, last_timestamp) = read.map_or((-1, at_broker.last_timestamp), |(generation, at)| {
-            (generation.logical_within(at.consumer_offset), at.last_timestamp)
-        });
+        let (consumer_offset, last_timestamp) = read
+            .map_or((-1, at_broker.last_timestamp), |(generation, at)| {
+                (generation.logical_within(at.consumer_offset), at.last_timestamp)
+            });
         let [broker_offset, pull_offset] =
             [at_broker.broker_offset, at_broker.pull_offset].map(|at| newest.logical_within(at));
         Some(OffsetWrapper { broker_offset, consumer_offset, last_timestamp, pull_offset })
@@ -93,7 +94,8 @@ impl Admin {
         let topics: BTreeSet<String> = stats.offset_table.keys().map(|queue| queue.topic.clone()).collect();
         for topic in topics {
             let Some(queues) = self.logical_queues(&topic).await? else { continue };
-            let told = queues.iter().filter_map(|one| Some((one.queue.clone(), one.progress(&stats.offset_table)?)));
+            let told =
+                queues.iter().filter_map(|one| Some((one.queue.clone(), one.progress(&stats.offset_table)?)));
             let told: Vec<_> = told.collect();
             stats.offset_table.retain(|queue, _| queue.topic != topic);
             stats.offset_table.extend(told);
@@ -102,9 +104,14 @@ impl Admin {
     }
 
     /// Does the same with what the queues of a topic hold.
-    pub(super) async fn logical_extents(&self, topic: &str, stats: &mut TopicStatsTable) -> Result<(), Error> {
+    pub(super) async fn logical_extents(
+        &self,
+        topic: &str,
+        stats: &mut TopicStatsTable,
+    ) -> Result<(), Error> {
         let Some(queues) = self.logical_queues(topic).await? else { return Ok(()) };
-        let told = queues.iter().filter_map(|one| Some((one.queue.clone(), one.extent(&stats.offset_table)?)));
+        let told =
+            queues.iter().filter_map(|one| Some((one.queue.clone(), one.extent(&stats.offset_table)?)));
         stats.offset_table = told.collect();
         Ok(())
     }
@@ -149,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_queue_begins_in_its_oldest_generation_and_ends_in_its_newest() {
-        let extent = |min_offset, max_offset| TopicOffset { min_offset, max_offset, last_update_timestamp: 9 };
+        let extent =
+            |min_offset, max_offset| TopicOffset { min_offset, max_offset, last_update_timestamp: 9 };
         let mut table = BTreeMap::from([(physical("a", 0), extent(2, 5)), (physical("b", 3), extent(0, 20))]);
         assert_eq!(moved().extent(&table), Some(extent(2, 1_020)));
         // What the first broker held is gone, and so is the broker.

@@ -135,11 +135,7 @@ impl Member {
 
     /// One pop. An orderly one that is repeated as the same `attempt` gives the same messages: those whose answer was
     /// lost would hold their queue up otherwise.
-    async fn pop(
-        self: &Arc<Self>,
-        popping: &Arc<PopQueue>,
-        attempt: Option<&str>,
-    ) -> Result<Found, Error> {
+    async fn pop(self: &Arc<Self>, popping: &Arc<PopQueue>, attempt: Option<&str>) -> Result<Found, Error> {
         let queue = &popping.queue;
         popping.last_pop_ms.store(now_ms(), Ordering::Relaxed);
         let address = self.shared.master_of(queue).await?;
@@ -272,7 +268,8 @@ impl Delivery {
 fn in_lines(messages: Vec<Popped>) -> Vec<Popped> {
     let mut lines: Vec<VecDeque<Popped>> = Vec::new();
     for message in messages {
-        let line = lines.iter_mut().find(|line| line.front().is_some_and(|first| first.queue == message.queue));
+        let line =
+            lines.iter_mut().find(|line| line.front().is_some_and(|first| first.queue == message.queue));
         match line {
             Some(line) => line.push_back(message),
             None => lines.push(VecDeque::from([message])),
@@ -312,11 +309,8 @@ mod tests {
     #[test]
     fn failures_are_told_of_queues_or_of_single_messages() {
         let read = failures("0 qo0%17 3;0 0 0;1 2 5").unwrap();
-        let expected = [
-            (Origin::Normal, 0, Some(17), 3),
-            (Origin::Normal, 0, None, 0),
-            (Origin::RetryV1, 2, None, 5),
-        ];
+        let expected =
+            [(Origin::Normal, 0, Some(17), 3), (Origin::Normal, 0, None, 0), (Origin::RetryV1, 2, None, 5)];
         assert_eq!(read, expected);
         for bad in ["0", "0 1", "x 1 2", "0 qo1 2", "0 1%2 3", "0 qo1%x 3", "0 1 y"] {
             assert_eq!(failures(bad), None, "{bad}");

@@ -10,8 +10,8 @@ use wire::body::MessageQueue;
 use wire::code::request;
 use wire::pop::Handle;
 
-use super::acknowledge::Ack;
 use super::Popped;
+use super::acknowledge::Ack;
 use super::queue::PopQueue;
 use crate::consumer::delivery::DEAD;
 use crate::consumer::intake::{Given, give_back};
