@@ -14,7 +14,7 @@ use crate::received::Received;
 pub(crate) const BODY_MAX: usize = 4 << 20;
 
 /// Properties that only the client or the broker may set.
-const RESERVED: [&str; 32] = [
+const RESERVED: [&str; 33] = [
     props::KEYS,
     props::TAGS,
     props::WAIT,
@@ -43,6 +43,7 @@ const RESERVED: [&str; 32] = [
     props::TIMER_DELAY_MS,
     props::TIMER_DELIVER_MS,
     props::TIMER_OUT_MS,
+    props::PRIORITY,
     SHARDING_KEY,
     "MIN_OFFSET",
     "MAX_OFFSET",
@@ -145,7 +146,7 @@ impl Message<Now> {
     /// application's properties. It is delivered at once and gets an id of its own.
     pub fn copy_of(message: &Received, topic: impl Into<String>) -> Message<Now> {
         let mut copy = Message::new(topic, message.body.clone()).flag(message.flag);
-        for name in [props::TAGS, props::KEYS, SHARDING_KEY] {
+        for name in [props::TAGS, props::KEYS, props::PRIORITY, SHARDING_KEY] {
             if let Some(value) = message.property(name) {
                 copy.set(name, value.to_owned());
             }
@@ -205,6 +206,12 @@ impl<D: Delivery> Message<D> {
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.own.push((name.into(), value.into()));
         self
+    }
+
+    /// How urgent it is, from 0 up: of a topic with `message.type=PRIORITY`, consumers that pop get what is urgent first.
+    /// It has no meaning for a message that is delivered later or keeps an order.
+    pub fn priority(self, priority: u32) -> Self {
+        self.with(props::PRIORITY, priority.to_string())
     }
 
     /// A number of the application's own, stored beside the message.

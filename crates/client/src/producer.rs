@@ -321,13 +321,21 @@ impl Producer {
         message: Message<D>,
         queue: &MessageQueue,
     ) -> Result<Receipt, SendError<D>> {
-        let namespace = &self.inner.shared.namespace;
-        if namespace.wrap(&queue.topic) != namespace.wrap(&message.topic) {
-            let what =
-                format!("the queue is of topic \"{}\", the message of \"{}\"", queue.topic, message.topic);
-            return Err(SendError::new(Error::Illegal(what), message, String::new(), 0, false));
+        if let Err(error) = self.check_queue(queue, &message) {
+            return Err(SendError::new(error, message, String::new(), 0, false));
         }
         self.send_towards(message, Target::Queue(queue)).await
+    }
+
+    /// Refuses a queue that is not of the topic of a message.
+    fn check_queue<D: Delivery>(&self, queue: &MessageQueue, message: &Message<D>) -> Result<(), Error> {
+        let namespace = &self.inner.shared.namespace;
+        if namespace.wrap(&queue.topic) == namespace.wrap(&message.topic) {
+            return Ok(());
+        }
+        let (of_queue, of_message) = (&queue.topic, &message.topic);
+        let what = format!("the queue is of topic \"{of_queue}\", the message of \"{of_message}\"");
+        Err(Error::Illegal(what))
     }
 
     /// Sends a message and goes on: the result is that of the returned [`Pending`], which need not be waited for. Waits
@@ -367,7 +375,20 @@ impl Producer {
     /// # Errors
     /// When there is no connection to send it over, or no broker would take it.
     pub async fn send_oneway<D: Delivery>(&self, message: Message<D>) -> Result<(), Error> {
-        self.inner.send_oneway(&message).await
+        self.inner.send_oneway(&message, Target::Any).await
+    }
+
+    /// Sends a message to one queue, which must be of its topic, without an answer.
+    ///
+    /// # Errors
+    /// As [`send_oneway`](Producer::send_oneway).
+    pub async fn send_oneway_to<D: Delivery>(
+        &self,
+        message: Message<D>,
+        queue: &MessageQueue,
+    ) -> Result<(), Error> {
+        self.check_queue(queue, &message)?;
+        self.inner.send_oneway(&message, Target::Queue(queue)).await
     }
 
     /// Sends many messages in few requests: neighbours of one topic go together, up to the largest body.
@@ -384,7 +405,24 @@ impl Producer {
     /// # Errors
     /// [`BatchError`] says what was stored, and gives the rest back.
     pub async fn send_all(&self, messages: Vec<Message<Now>>) -> Result<Vec<Receipt>, BatchError> {
-        self.inner.send_all(messages).await
+        self.inner.send_all(messages, Target::Any).await
+    }
+
+    /// Sends many messages to one queue, which must be of the topic of all, and keeps their order there.
+    ///
+    /// # Errors
+    /// As [`send_all`](Producer::send_all); nothing is sent twice that may have been stored.
+    pub async fn send_all_to(
+        &self,
+        messages: Vec<Message<Now>>,
+        queue: &MessageQueue,
+    ) -> Result<Vec<Receipt>, BatchError> {
+        match messages.iter().try_for_each(|message| self.check_queue(queue, message)) {
+            Ok(()) => self.inner.send_all(messages, Target::Queue(queue)).await,
+            Err(source) => {
+                Err(BatchError { source, receipts: Vec::new(), unsent: messages, maybe_stored: 0 })
+            }
+        }
     }
 
     /// Takes back a message that is delivered later, by the handle of its receipt. Brokers refuse this unless their

@@ -161,3 +161,24 @@ async fn queues_divide_what_the_topic_may_have() {
     assert_eq!(held().await, [2; 4]);
     consumer.close(Duration::ZERO).await;
 }
+
+#[tokio::test]
+async fn who_is_suspended_asks_for_nothing_until_it_is_resumed() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    send(&client, 2).await;
+    let mut consumer = consumer(&client).batch(1).prefetch_max(1, 1 << 20).stream().await.unwrap();
+    let next = async |consumer: &mut thrustmq_client::Consumer| {
+        Some(tokio::time::timeout(SOON * 2, consumer.next()).await.ok()?.unwrap().text().into_owned())
+    };
+    assert_eq!(next(&mut consumer).await.as_deref(), Some("0"));
+    consumer.suspend();
+    // The message was dropped without a word; it and the next one come, but not now.
+    assert_eq!(next(&mut consumer).await, None);
+    consumer.resume();
+    let message = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").unwrap();
+    assert_eq!(message.text(), "1");
+    message.ack();
+    consumer.close(PATIENCE).await;
+}

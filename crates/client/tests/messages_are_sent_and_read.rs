@@ -148,3 +148,24 @@ async fn a_topic_that_nobody_has_is_made_by_sending_to_it() {
     let route = async || client.route("new").await.is_ok();
     support::eventually("the name server hears of it", route).await;
 }
+
+#[tokio::test]
+async fn a_queue_can_be_named_in_whichever_way_messages_are_sent() {
+    let world = World::start().await;
+    world.create_topic("T", 4).await;
+    let client = world.client().await;
+    let producer = client.producer("P").build().unwrap();
+    let queue = producer.queues("T").await.unwrap().remove(2);
+    let batch = (0..5).map(|number| Message::new("T", number.to_string())).collect();
+    let receipts = producer.send_all_to(batch, &queue).await.unwrap();
+    assert!(receipts.iter().enumerate().all(|(at, one)| one.queue == queue && one.offset == at as i64));
+    producer.send_oneway_to(Message::new("T", "5"), &queue).await.unwrap();
+    let reader = client.reader("R");
+    support::eventually("it is there", async || reader.max_offset(&queue).await.unwrap() == 6).await;
+    let other = vec![Message::new("T", "6"), Message::new("U", "7")];
+    let error = producer.send_all_to(other, &queue).await.unwrap_err();
+    assert_eq!((error.receipts.len(), error.unsent.len(), error.maybe_stored), (0, 2, 0));
+    assert!(producer.send_oneway_to(Message::new("U", "8"), &queue).await.is_err());
+    let urgent = producer.send(Message::new("T", "9").priority(3)).await.unwrap();
+    assert_eq!(urgent.queue.queue_id, 3, "the broker chooses the queue by it");
+}

@@ -410,6 +410,17 @@ impl Consumer {
         assigned.map(position).collect()
     }
 
+    /// Asks brokers for no more messages until it is [resumed](Consumer::resume). What has come before is given out all
+    /// the same, and so is what a request brings that is under way. The queues stay this member's.
+    pub fn suspend(&self) {
+        self.intake.member.suspend();
+    }
+
+    /// Goes on after [`suspend`](Consumer::suspend).
+    pub fn resume(&self) {
+        self.intake.member.resume();
+    }
+
     /// Takes no more messages, waits up to `limit` until those in hands are settled, writes offsets down and leaves the
     /// group. What is not settled comes again, here or at another member.
     pub async fn close(mut self, limit: Duration) {

@@ -60,6 +60,8 @@ pub(crate) struct Member {
     pub(super) rebalance: Notify,
     /// One division of queues at a time.
     pub(super) dividing: tokio::sync::Mutex<()>,
+    /// Asks for no more messages for now.
+    suspended: AtomicBool,
     /// Takes no more messages.
     stopped: AtomicBool,
     /// Tells so to those who wait.
@@ -269,6 +271,7 @@ impl Member {
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
             dividing: tokio::sync::Mutex::default(),
+            suspended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
             runtime: tokio::runtime::Handle::current(),
@@ -327,6 +330,22 @@ impl Member {
 
     pub fn is_stopping(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Asks for no more messages, until it is resumed.
+    pub(super) fn suspend(&self) {
+        self.suspended.store(true, Ordering::Release);
+    }
+
+    /// Asks for messages again.
+    pub(super) fn resume(&self) {
+        self.suspended.store(false, Ordering::Release);
+        self.assigned().iter().for_each(|assigned| assigned.room.notify_one());
+        self.popping().iter().for_each(|popping| popping.room.notify_one());
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
     }
 
     /// Ends all tasks and gives nothing out any more.

@@ -28,7 +28,7 @@ impl Member {
     pub(super) async fn pull_for_ever(self: Arc<Self>, assigned: Arc<Assigned>) {
         let mut broker_id = MASTER_ID;
         while self.reads(&assigned) {
-            if !self.has_room(&assigned) || !self.may_go_on(&assigned) {
+            if self.is_suspended() || !self.has_room(&assigned) || !self.may_go_on(&assigned) {
                 let _ = tokio::time::timeout(FULL, assigned.room.notified()).await;
                 continue;
             }

@@ -109,6 +109,17 @@ impl Serving {
         self.member.watch_queues()
     }
 
+    /// Asks brokers for no more messages until it is [resumed](Serving::resume). What has come before is given out all
+    /// the same, and so is what a request brings that is under way. The queues stay this member's.
+    pub fn suspend(&self) {
+        self.member.suspend();
+    }
+
+    /// Goes on after [`suspend`](Serving::suspend).
+    pub fn resume(&self) {
+        self.member.resume();
+    }
+
     /// Takes no more messages, waits up to `limit` for handlers, writes offsets down and leaves the group. What is not
     /// finished comes again, here or at another member.
     pub async fn close(mut self, limit: Duration) {

@@ -44,7 +44,11 @@ struct Part {
 
 impl Inner {
     /// Sends messages, as many in one request as topic and size allow.
-    pub async fn send_all(&self, mut messages: Vec<Message>) -> Result<Vec<Receipt>, BatchError> {
+    pub(super) async fn send_all(
+        &self,
+        mut messages: Vec<Message>,
+        target: Target<'_>,
+    ) -> Result<Vec<Receipt>, BatchError> {
         let begun = Instant::now();
         let marks: Vec<Mark> = messages.iter().map(|message| self.mark(message)).collect();
         let mut receipts = Vec::with_capacity(messages.len());
@@ -53,7 +57,7 @@ impl Inner {
             let (sent, count) = match self.part(&messages[at..], &marks[at..]) {
                 Ok(part) => {
                     let count = part.count;
-                    (self.send_part(&messages[at], part).await, count)
+                    (self.send_part(&messages[at], part, target).await, count)
                 }
                 Err(error) => (Err(Failure::unsent(error)), 0),
             };
@@ -162,7 +166,7 @@ impl Inner {
         Ok(properties)
     }
 
-    async fn send_part(&self, first: &Message, part: Part) -> Result<Stored, Failure> {
+    async fn send_part(&self, first: &Message, part: Part, target: Target<'_>) -> Result<Stored, Failure> {
         let mut properties = Vec::new();
         props::push(&mut properties, props::WAIT, first.get(props::WAIT).unwrap_or("true"));
         let outgoing = Outgoing {
@@ -174,7 +178,7 @@ impl Inner {
             code: request::SEND_BATCH_MESSAGE,
             unique_key: "",
         };
-        self.attempts(&outgoing, Target::Any, None).await
+        self.attempts(&outgoing, target, None).await
     }
 }
 

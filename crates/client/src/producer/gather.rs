@@ -140,14 +140,16 @@ impl Gatherer {
         Gatherer { limits, open: Mutex::default(), held: Arc::default() }
     }
 
-    /// Whether a message may wait for others: it is not delivered later, would not be compressed, and is no large part
-    /// of a batch by itself.
+    /// Whether a message may wait for others: it is not delivered later nor more urgent than others, would not be
+    /// compressed, and is no large part of a batch by itself.
     pub fn suits<D: Delivery>(&self, message: &Message<D>, compress_from: usize) -> bool {
         let bytes = message.body.len();
         D::GATHERED
             && bytes < compress_from
             && bytes < self.limits.bytes
             && !message.topic.starts_with(RETRY_PREFIX)
+            // Brokers choose the queue of an urgent message, and of each by itself.
+            && message.get(props::PRIORITY).is_none()
     }
 
     /// Room for a body, unless too much is held.
@@ -414,6 +416,7 @@ mod tests {
         assert!(gatherer.suits(&message(99), 4_096) && gatherer.suits(&message(9).order_by("k"), 4_096));
         assert!(!gatherer.suits(&message(100), 4_096) && !gatherer.suits(&message(50), 50));
         assert!(!gatherer.suits(&message(9).delay_level(1), 4_096));
+        assert!(!gatherer.suits(&message(9).priority(1), 4_096));
         assert!(!gatherer.suits(&Message::new("%RETRY%g", "x"), 4_096));
     }
 }

@@ -313,13 +313,17 @@ impl Inner {
     }
 
     /// Sends a message in one request that nobody answers.
-    pub(super) async fn send_oneway<D: Delivery>(&self, message: &Message<D>) -> Result<(), Error> {
+    pub(super) async fn send_oneway<D: Delivery>(
+        &self,
+        message: &Message<D>,
+        target: Target<'_>,
+    ) -> Result<(), Error> {
         let begun = Instant::now();
         let key = self.key_of(message);
         let mut sending = self.sending(message, &key, 0);
         self.shared.hooks.sending(&mut sending);
         let told = match self.prepare(message, 0, &key, &[], &sending.added) {
-            Ok(outgoing) => self.tell(&outgoing, message.get(SHARDING_KEY)).await,
+            Ok(outgoing) => self.tell(&outgoing, target, message.get(SHARDING_KEY)).await,
             Err(error) => Err(error),
         };
         let outcome = match &told {
@@ -339,10 +343,11 @@ impl Inner {
     async fn tell(
         &self,
         outgoing: &Outgoing<'_>,
+        target: Target<'_>,
         ordering_key: Option<&str>,
     ) -> Result<(String, usize), Error> {
         let route = self.shared.route_to_send(&outgoing.topic).await?;
-        let queue = self.choose(&route, Target::Any, ordering_key, None)?;
+        let queue = self.choose(&route, target, ordering_key, None)?;
         let address = self.shared.master_of(&queue).await?;
         let fields = fields(&self.wire_group, outgoing, &queue);
         self.shared.tell(&address, request::SEND_MESSAGE_V2, &fields, &outgoing.body).await?;

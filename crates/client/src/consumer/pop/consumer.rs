@@ -63,6 +63,17 @@ impl PopConsumer {
         self.intake.member.watch_queues()
     }
 
+    /// Asks brokers for no more messages until it is [resumed](PopConsumer::resume). What has come before is given out all
+    /// the same, and so is what a request brings that is under way. The queues stay this member's.
+    pub fn suspend(&self) {
+        self.intake.member.suspend();
+    }
+
+    /// Goes on after [`suspend`](PopConsumer::suspend).
+    pub fn resume(&self) {
+        self.intake.member.resume();
+    }
+
     /// Takes no more messages, waits up to `limit` until those in hands are settled and their acknowledgements are
     /// confirmed, and leaves the group. Others get at once what never came into hands. What is in hands still comes
     /// again by itself when its time is over: no work is lost, neither here nor when the process ends without this.

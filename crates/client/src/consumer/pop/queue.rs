@@ -110,7 +110,7 @@ impl Member {
     async fn pop_for_ever(self: Arc<Self>, queue: Arc<PopQueue>) {
         let mut attempt = self.attempt();
         while self.pops(&queue) {
-            if queue.unsettled() >= self.options.pop.messages_max {
+            if self.is_suspended() || queue.unsettled() >= self.options.pop.messages_max {
                 let _ = tokio::time::timeout(FULL, queue.room.notified()).await;
                 continue;
             }
