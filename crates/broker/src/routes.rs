@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
-use wire::body::{PERM_READ, TopicQueueMappingInfo, TopicRoute};
+use wire::body::{PERM_READ, TopicQueueMappingInfo, TopicRoute, logical_broker};
 use wire::code::{request, response};
 use wire::{loose_json, names};
 
@@ -162,7 +162,7 @@ pub(crate) fn readable(route: &TopicRoute) -> ReadQueues {
 
 /// The queues of a static topic by the names that clients have for them.
 fn logical(mappings: &BTreeMap<String, TopicQueueMappingInfo>) -> Arc<[ReadQueue]> {
-    let of_broker = |info: &TopicQueueMappingInfo| numbered(&info.logical_broker(), info.total_queues);
+    let of_broker = |info: &TopicQueueMappingInfo| numbered(&logical_broker(&info.scope), info.total_queues);
     in_order(mappings.values().flat_map(of_broker))
 }
 

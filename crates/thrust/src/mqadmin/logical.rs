@@ -7,11 +7,9 @@ use thrustmq_client::{
     ConsumeStats, LogicQueueMappingItem, MessageQueue, OffsetWrapper, Route, TopicOffset,
     TopicQueueMappingDetail, TopicStatsTable,
 };
+use wire::body::logical_broker;
 
 use super::call::{Call, Failure};
-
-/// What stands in the place of a broker's name for logical queues, before the scope.
-const PREFIX: &str = "__syslo__";
 
 /// The logical queues of a static topic.
 #[derive(Debug, PartialEq)]
@@ -43,10 +41,7 @@ impl Logical {
     /// What leaders say of their queues. Of two that claim a queue the later epoch is right.
     fn led(topic: &str, mut details: Vec<TopicQueueMappingDetail>) -> Option<Logical> {
         details.sort_by_key(|detail| std::cmp::Reverse(detail.epoch));
-        // The global scope loses its first two letters.
-        let scope = details.first()?.scope.clone();
-        let broker =
-            format!("{PREFIX}{}", scope.strip_prefix("__").filter(|_| is_global(&scope)).unwrap_or(&scope));
+        let broker = logical_broker(&details.first()?.scope);
         let mut queues = BTreeMap::new();
         for TopicQueueMappingDetail { bname, hosted_queues, .. } in details {
             let led = hosted_queues.into_iter();
@@ -109,10 +104,6 @@ impl Logical {
         let broker_name = item.bname.clone();
         MessageQueue { topic: self.topic.clone(), broker_name, queue_id: item.queue_id }
     }
-}
-
-fn is_global(scope: &str) -> bool {
-    scope == TopicQueueMappingDetail::default().scope
 }
 
 #[cfg(test)]

@@ -15,6 +15,16 @@ pub const SCOPE_GLOBAL: &str = "__global__";
 /// What names of brokers begin with that stand for all that have a static topic.
 const LOGICAL_BROKER_PREFIX: &str = "__syslo__";
 
+/// Name that clients have for the broker of the logical queues of this scope, wherever these are.
+pub fn logical_broker(scope: &str) -> String {
+    let scope = match scope {
+        // It loses its first two letters.
+        SCOPE_GLOBAL => &SCOPE_GLOBAL[2..],
+        scope => scope,
+    };
+    format!("{LOGICAL_BROKER_PREFIX}{scope}")
+}
+
 fn scope_or_global<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_else(|| SCOPE_GLOBAL.to_owned()))
 }
@@ -119,17 +129,6 @@ pub struct TopicQueueMappingInfo {
     pub topic: String,
     /// Logical queues of the topic on all brokers.
     pub total_queues: i32,
-}
-
-impl TopicQueueMappingInfo {
-    /// Name that clients have for the broker of the topic's logical queues, wherever these are.
-    pub fn logical_broker(&self) -> String {
-        let scope = match self.scope.as_str() {
-            SCOPE_GLOBAL => &SCOPE_GLOBAL[2..],
-            scope => scope,
-        };
-        format!("{LOGICAL_BROKER_PREFIX}{scope}")
-    }
 }
 
 impl Default for TopicQueueMappingInfo {
