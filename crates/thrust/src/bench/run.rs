@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Load;
@@ -65,6 +66,9 @@ pub struct Outcome {
     pub generator: Usage,
 }
 
+/// Connections of one thread, with what goes over each.
+type Group<T> = (Vec<TcpStream>, Vec<Lane<T>>);
+
 /// Runs the load; `traffic` makes that of connection number n.
 pub fn run<T: Traffic>(
     target: &Target,
@@ -76,20 +80,7 @@ pub fn run<T: Traffic>(
     let window = Window { from_ns, until_ns: from_ns + plan.length.as_nanos() as u64 };
     // A wrong process id is told before the load and not after it.
     process::usage(pids)?;
-    let mut groups: Vec<(Vec<TcpStream>, Vec<Lane<T>>)> =
-        (0..plan.threads).map(|_| Default::default()).collect();
-    for conn in 0..plan.conns {
-        let addr = target.broker_of(conn);
-        let stream = admin::connect(addr)?;
-        stream.set_nonblocking(true).map_err(|cause| BenchError::Io {
-            addr: addr.to_owned(),
-            doing: "cannot make non-blocking",
-            cause,
-        })?;
-        let group = &mut groups[conn % plan.threads];
-        group.0.push(stream);
-        group.1.push(Lane::new(addr.to_owned(), traffic(conn, window)));
-    }
+    let groups = connect_all(target, plan, |conn| traffic(conn, window))?;
     let live = if plan.live { Live::for_terminal() } else { None };
     let live = live.as_ref();
     let stop = AtomicBool::new(false);
@@ -119,38 +110,18 @@ pub fn run<T: Traffic>(
                 }
             }
         }
-        let mut next_line = start + live::STEP;
-        let mut wait_until = |deadline: Instant, phase: &str| {
-            while ended.load(Ordering::Acquire) < plan.threads {
-                let now = Instant::now();
-                if let Some(live) = live.filter(|_| now >= next_line) {
-                    live.show(&format!("{phase} {:.0} s", (now - start).as_secs_f64()));
-                    next_line = now + live::STEP;
-                }
-                let left = deadline.saturating_duration_since(now);
-                if left.is_zero() {
-                    break;
-                }
-                std::thread::park_timeout(if live.is_some() { left.min(next_line - now) } else { left });
-            }
-        };
+        let mut watch =
+            Watch { threads: plan.threads, ended: &ended, live, start, next_line: start + live::STEP };
         let usage = || process::usage(pids).map(|server| (server, process::own_usage()));
-        wait_until(start + plan.warmup, "warm-up");
+        watch.until(plan.warmup, "warm-up");
         let before = usage();
-        wait_until(start + plan.warmup + plan.length, "measured");
+        watch.until(plan.warmup + plan.length, "measured");
         let after = usage();
         if let Some(live) = live {
             live.clear();
         }
 
-        let mut tally = Tally::new(window);
-        for thread in threads {
-            match thread.join() {
-                Ok(result) => tally.add(result?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        tally.settle();
+        let tally = tally_of(threads, window)?;
         // Only now: when the server died, the broken connection says more than its missing process.
         let (server_before, own_before) = before?;
         let (server_after, own_after) = after?;
@@ -161,6 +132,76 @@ pub fn run<T: Traffic>(
             generator: used(own_before, own_after),
         })
     })
+}
+
+/// All connections, shared out among the threads.
+fn connect_all<T: Traffic>(
+    target: &Target,
+    plan: Plan,
+    mut traffic: impl FnMut(usize) -> T,
+) -> Result<Vec<Group<T>>, BenchError> {
+    let mut groups: Vec<Group<T>> = (0..plan.threads).map(|_| Default::default()).collect();
+    for conn in 0..plan.conns {
+        let addr = target.broker_of(conn);
+        let stream = admin::connect(addr)?;
+        stream.set_nonblocking(true).map_err(|cause| BenchError::Io {
+            addr: addr.to_owned(),
+            doing: "cannot make non-blocking",
+            cause,
+        })?;
+        let (streams, lanes) = &mut groups[conn % plan.threads];
+        streams.push(stream);
+        lanes.push(Lane::new(addr.to_owned(), traffic(conn)));
+    }
+    Ok(groups)
+}
+
+/// What a thread waits with that does nothing but look at the others, and shows a person how far they are.
+struct Watch<'a> {
+    threads: usize,
+    ended: &'a AtomicUsize,
+    live: Option<&'a Live>,
+    start: Instant,
+    next_line: Instant,
+}
+
+impl Watch<'_> {
+    /// Waits until so long after the start, or until all threads have ended.
+    fn until(&mut self, after: Duration, phase: &str) {
+        let deadline = self.start + after;
+        while self.ended.load(Ordering::Acquire) < self.threads {
+            let now = Instant::now();
+            if let Some(live) = self.live.filter(|_| now >= self.next_line) {
+                live.show(&format!("{phase} {:.0} s", (now - self.start).as_secs_f64()));
+                self.next_line = now + live::STEP;
+            }
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(if self.live.is_some() {
+                left.min(self.next_line - now)
+            } else {
+                left
+            });
+        }
+    }
+}
+
+/// What all threads have counted, once they have ended.
+fn tally_of(
+    threads: Vec<ScopedJoinHandle<'_, Result<Tally, BenchError>>>,
+    window: Window,
+) -> Result<Tally, BenchError> {
+    let mut tally = Tally::new(window);
+    for thread in threads {
+        match thread.join() {
+            Ok(result) => tally.add(result?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    tally.settle();
+    Ok(tally)
 }
 
 fn used(before: Usage, after: Usage) -> Usage {
