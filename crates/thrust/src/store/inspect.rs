@@ -67,6 +67,15 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
     tell!("segments of {} bytes in {}\n", grouped(options.segment_bytes), options.commit_log_dir.display());
     print_findings(&overview.findings, &options.root);
 
+    segments(overview).print();
+    queues(overview).print();
+    compacted_logs(overview).print();
+    index_files(overview).print();
+    checkpoint(overview).print();
+    config_files(overview).print();
+}
+
+fn segments(overview: &Overview) -> Table {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let mut table = Table::new(&["SEGMENT", "FIRST STORED", "LAST STORED", ">RECORDS", ">USED BYTES"]);
     for segment in &overview.segments {
@@ -78,8 +87,10 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
             or_dash(segment.used.map(grouped)),
         ]);
     }
-    table.print();
+    table
+}
 
+fn queues(overview: &Overview) -> Table {
     let mut table = Table::new(&["TOPIC", ">QUEUE", ">MIN", ">MAX", ">MESSAGES", ">FILES", ">EXT FILES"]);
     for queue in &overview.queues {
         let messages = queue.max.saturating_sub(queue.min);
@@ -94,15 +105,19 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
             ext,
         ]);
     }
-    table.print();
+    table
+}
 
+fn compacted_logs(overview: &Overview) -> Table {
     let mut table = Table::new(&["COMPACTED TOPIC", ">QUEUE", ">FIRST", ">LAST", ">MESSAGES", ">FILES"]);
     for log in &overview.compacted {
         let [id, first, last] = [u64::from(log.id), log.first, log.last].map(|number| number.to_string());
         table.row([log.topic.clone(), id, first, last, log.messages.to_string(), log.files.to_string()]);
     }
-    table.print();
+    table
+}
 
+fn index_files(overview: &Overview) -> Table {
     let mut table = Table::new(&["INDEX FILE", "BEGIN", "END", ">BEGIN PHY", ">END PHY", ">SLOTS", ">COUNT"]);
     for index in &overview.index {
         let name = index.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -119,19 +134,23 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
             header(|header| header.index_count.to_string()),
         ]);
     }
-    table.print();
+    table
+}
 
+fn checkpoint(overview: &Overview) -> Table {
     let mut table = Table::new(&["CHECKPOINT", ">VALUE", "MEANS"]);
     for (name, value, meaning) in overview.checkpoint.iter().flat_map(checkpoint_fields) {
         table.row([name.into(), value.to_string(), meaning]);
     }
-    table.print();
+    table
+}
 
+fn config_files(overview: &Overview) -> Table {
     let mut table = Table::new(&["CONFIG FILE", ">BYTES", "STATE"]);
     for file in &overview.config {
         table.row([file.name.clone(), file.bytes.to_string(), file.state.unwrap_or("-").into()]);
     }
-    table.print();
+    table
 }
 
 /// Java's names, and ours behind them.
