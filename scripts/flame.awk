@@ -18,6 +18,7 @@ function name_of(line,    name) {
   gsub(/\[[0-9a-f]+\]/, "", name)
   name = without_generics(name)
   gsub(/::\{\{closure\}\}|::\{closure#[0-9]+\}/, "", name)
+  gsub(/::(::)+/, "::", name)
   gsub(/&/, "", name)
   gsub(/["<>]/, "", name)
   return known[line] = name == "" ? "[unknown]" : name
