@@ -208,8 +208,8 @@ impl<D: Delivery> Message<D> {
         self
     }
 
-    /// How urgent it is, from 0 up: of a topic with `message.type=PRIORITY`, consumers that pop get what is urgent first.
-    /// It has no meaning for a message that is delivered later or keeps an order.
+    /// How urgent it is, from 0 up: of a topic with `message.type=PRIORITY`, consumers that pop get what is urgent
+    /// first. It has no meaning for a message that is delivered later or keeps an order.
     pub fn priority(self, priority: u32) -> Self {
         self.with(props::PRIORITY, priority.to_string())
     }

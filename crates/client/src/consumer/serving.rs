@@ -109,8 +109,8 @@ impl Serving {
         self.member.watch_queues()
     }
 
-    /// Asks brokers for no more messages until it is [resumed](Serving::resume). What has come before is given out all
-    /// the same, and so is what a request brings that is under way. The queues stay this member's.
+    /// Asks brokers for no more messages until it is [resumed](Serving::resume). What has come before is given
+    /// out all the same, and so is what a request brings that is under way. The queues stay this member's.
     pub fn suspend(&self) {
         self.member.suspend();
     }

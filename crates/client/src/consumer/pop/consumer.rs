@@ -63,8 +63,8 @@ impl PopConsumer {
         self.intake.member.watch_queues()
     }
 
-    /// Asks brokers for no more messages until it is [resumed](PopConsumer::resume). What has come before is given out all
-    /// the same, and so is what a request brings that is under way. The queues stay this member's.
+    /// Asks brokers for no more messages until it is [resumed](PopConsumer::resume). What has come before is given
+    /// out all the same, and so is what a request brings that is under way. The queues stay this member's.
     pub fn suspend(&self) {
         self.intake.member.suspend();
     }
