@@ -245,7 +245,7 @@ async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_orderly_pop_hears_that_what_blocks_it_comes_back_sooner() {
     let world = world_with(&[], 1, &["a", "b"]).await;
-    let ask = Ask { order: "true", count: "1", invisible: "60000", ..ASK };
+    let ask = Pop { order: "true", count: "1", invisible: "60000", ..POP };
     let first = deliveries(&ask.of(&world.me).await);
     let waiter = world.peer();
     let hidden = async {
@@ -253,7 +253,7 @@ async fn a_waiting_orderly_pop_hears_that_what_blocks_it_comes_back_sooner() {
         hide(&world, &first[0], "200").await
     };
     let since = Instant::now();
-    let patient = Ask { poll: "15000", ..ask };
+    let patient = Pop { poll: "15000", ..ask };
     let (answer, hidden) = tokio::join!(patient.of(&waiter), hidden);
     assert_eq!(hidden.code, response::SUCCESS);
     assert_eq!(deliveries(&answer)[0].got.body, "a");
