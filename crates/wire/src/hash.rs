@@ -9,13 +9,32 @@ pub fn java_hash(text: &str) -> i32 {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JavaHash(pub i32);
 
+/// From the seventh down to the zeroth, wrapping.
+const POWERS_OF_31: [i32; 8] = {
+    let mut powers = [1i32; 8];
+    let mut at = 7;
+    while at > 0 {
+        powers[at - 1] = powers[at].wrapping_mul(31);
+        at -= 1;
+    }
+    powers
+};
+
 impl JavaHash {
     /// Continues with `text`.
     #[must_use]
     pub fn update(self, text: &str) -> JavaHash {
         let mut hash = self.0;
         if text.is_ascii() {
-            for &byte in text.as_bytes() {
+            // Eight at a time, so that one multiplication need not wait for the one before it.
+            let (eights, rest) = text.as_bytes().as_chunks::<8>();
+            for eight in eights {
+                let powers = POWERS_OF_31.iter().zip(eight);
+                let sum = powers
+                    .fold(0i32, |sum, (power, &byte)| sum.wrapping_add(power.wrapping_mul(i32::from(byte))));
+                hash = hash.wrapping_mul(POWERS_OF_31[0].wrapping_mul(31)).wrapping_add(sum);
+            }
+            for &byte in rest {
                 hash = hash.wrapping_mul(31).wrapping_add(i32::from(byte));
             }
         } else {
@@ -43,6 +62,7 @@ mod tests {
     fn known_hashes_are_those_of_java() {
         assert_eq!(java_hash("TagA"), 2_598_919);
         assert_eq!(java_hash("TopicTest#K1"), 2_745_032);
+        assert_eq!(java_hash("%RETRY%please_rename_unique_group_name_4"), -1_595_449_568);
         assert_eq!(java_hash(""), 0);
         // A surrogate pair counts as two units.
         assert_eq!(java_hash("\u{1F600}"), 31 * 0xD83D + 0xDE00);

@@ -21,4 +21,5 @@ pub mod prop_crc;
 pub mod properties;
 pub mod recall;
 pub mod record;
+mod scan;
 pub mod sys_flag;

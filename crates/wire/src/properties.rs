@@ -3,6 +3,8 @@
 //! Readers accept a missing final separator and skip malformed entries, as every official reader does; the
 //! last of equal names wins. Names are case-sensitive.
 
+use crate::scan;
+
 /// Between a name and its value.
 pub const NAME_VALUE: u8 = 1;
 /// Behind every value.
@@ -91,18 +93,30 @@ pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
 
 /// Walks over `(name, value)` pairs in order.
 pub fn iter(text: &[u8]) -> impl Iterator<Item = (&str, &str)> {
-    text.split(|&byte| byte == END).filter_map(|entry| {
-        // A name, a separator and a value take three bytes at least.
-        if entry.len() < 3 {
-            return None;
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let pair = take_entry(&mut rest);
+            if pair.is_some() {
+                return pair;
+            }
         }
-        let split = entry.iter().position(|&byte| byte == NAME_VALUE)?;
-        let (name, value) = (&entry[..split], &entry[split + 1..]);
-        if name.is_empty() || value.is_empty() {
-            return None;
-        }
-        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+        None
     })
+}
+
+/// Takes the first entry, up to its end or that of the text; `None` if it is no property.
+fn take_entry<'a>(text: &mut &'a [u8]) -> Option<(&'a str, &'a str)> {
+    let whole = *text;
+    let split = scan::either(whole, NAME_VALUE, END).filter(|&at| whole[at] == NAME_VALUE);
+    let from = split.map_or(0, |at| at + 1);
+    let end = from + scan::either(&whole[from..], END, END).unwrap_or(whole.len() - from);
+    *text = whole.get(end + 1..).unwrap_or_default();
+    let (name, value) = (&whole[..split?], &whole[from..end]);
+    if name.is_empty() || value.is_empty() {
+        return None;
+    }
+    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
 }
 
 /// Value of `name`; the last of equal names wins.

@@ -20,22 +20,31 @@ thread_local! {
     static SPARE: Cell<Option<Buffers>> = const { Cell::new(None) };
 }
 
-/// Where a name or value is.
-#[derive(Debug, Clone)]
+/// Where a name or value is. The length of a header has 24 bits, and unescaping makes it no longer.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
-    range: Range<usize>,
-    unescaped: bool,
+    from: u32,
+    /// Twice the end, and one more in the text beside the header.
+    until: u32,
 }
 
 impl Span {
     /// A part of the header.
     pub fn of_header(range: Range<usize>) -> Span {
-        Span { range, unescaped: false }
+        Span { from: range.start as u32, until: (range.end as u32) << 1 }
     }
 
     /// A part of the text beside it.
     pub fn unescaped(range: Range<usize>) -> Span {
-        Span { range, unescaped: true }
+        Span { from: range.start as u32, until: (range.end as u32) << 1 | 1 }
+    }
+
+    fn is_unescaped(self) -> bool {
+        self.until & 1 == 1
+    }
+
+    fn range(self) -> Range<usize> {
+        self.from as usize..(self.until >> 1) as usize
     }
 }
 
@@ -83,12 +92,12 @@ impl<'a> Fields<'a> {
     /// Value of `name`; the last of equal names wins (wire.md §4).
     pub fn get(&self, name: &str) -> Option<&str> {
         let pairs = self.lent.0.pairs.iter();
-        pairs.rev().find(|(key, _)| self.text(key) == name).map(|(_, value)| self.text(value))
+        pairs.rev().find(|(key, _)| self.text(*key) == name).map(|(_, value)| self.text(*value))
     }
 
     /// All fields in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.lent.0.pairs.iter().map(|(key, value)| (self.text(key), self.text(value)))
+        self.lent.0.pairs.iter().map(|(key, value)| (self.text(*key), self.text(*value)))
     }
 
     /// How many fields came.
@@ -111,10 +120,10 @@ impl<'a> Fields<'a> {
         self.get(name).map(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    fn text(&self, span: &Span) -> &str {
-        let all = if span.unescaped { self.lent.0.unescaped.as_str() } else { self.header };
+    fn text(&self, span: Span) -> &str {
+        let all = if span.is_unescaped() { self.lent.0.unescaped.as_str() } else { self.header };
         // The parser made it of positions in this very text.
-        &all[span.range.clone()]
+        &all[span.range()]
     }
 
     /// Where a text goes that has to be unescaped.

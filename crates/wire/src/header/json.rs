@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::fields::Span;
 use super::{Fields, Header, HeaderError, Language};
 use crate::cursor::Cursor;
+use crate::scan;
 
 /// Nesting allowed inside members that we skip.
 const DEPTH_MAX: usize = 32;
@@ -187,8 +188,7 @@ impl<'a> Reader<'a> {
     /// The part of a string before its end or its first escape, which is next.
     fn plain_part(&mut self) -> Result<Range<usize>, HeaderError> {
         let start = self.cursor.at;
-        let rest = &self.text.as_bytes()[start..];
-        let Some(length) = rest.iter().position(|&byte| byte == b'"' || byte == b'\\') else {
+        let Some(length) = scan::either(&self.text.as_bytes()[start..], b'"', b'\\') else {
             return Err(self.error("the end of a string"));
         };
         self.cursor.at = start + length;
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         let text = self.text;
         loop {
             let rest = &text.as_bytes()[self.cursor.at..];
-            let Some(length) = rest.iter().position(|&byte| byte == b'"' || byte == b'\\') else {
+            let Some(length) = scan::either(rest, b'"', b'\\') else {
                 return Err(self.error("the end of a string"));
             };
             owned.push_str(&text[self.cursor.at..self.cursor.at + length]);
@@ -227,6 +227,11 @@ impl<'a> Reader<'a> {
 
     fn unit(&mut self) -> Result<u16, HeaderError> {
         let digits = self.text.as_bytes().get(self.cursor.at..self.cursor.at + 4);
+        if let Some([b'0', b'0', b'0', digit @ b'0'..=b'9']) = digits {
+            // Separators of properties, as nearly all that is escaped.
+            self.cursor.at += 4;
+            return Ok(u16::from(digit - b'0'));
+        }
         let mut unit = 0u16;
         for &digit in digits.ok_or_else(|| self.error("four hexadecimal digits"))? {
             let value =

@@ -1,6 +1,7 @@
 //! Writing frames: header in either dialect, then the body, into a buffer of outgoing bytes.
 
 use super::{Dialect, FLAG_ONEWAY, FLAG_RESPONSE, Language, OUR_VERSION};
+use crate::scan;
 
 /// What a header says besides its ext fields.
 #[derive(Debug, Clone, Copy)]
@@ -214,7 +215,7 @@ fn push_integer(out: &mut Vec<u8>, value: i32) {
 pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(plain) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    while let Some(plain) = scan::escaped_in_json(rest) {
         out.extend_from_slice(&rest[..plain]);
         match rest[plain] {
             b'"' => out.extend_from_slice(b"\\\""),
