@@ -78,9 +78,10 @@ enter_cgroup() { [ -z "$cgroup" ] || echo "$BASHPID" > "$cgroup/cgroup.procs" ||
 
 # ThrustMQ and the Java broker beside each other, in $work/thrust and $work/java. The ports are away from the usual ones, so that
 # a broker that already runs is not measured by mistake, and below the range that outgoing connections use: a client that tries
-# such a port until a server is there can end up connected to itself.
+# such a port until a server is there can end up connected to itself. PORT is the first of them, where somebody else has those.
 two_servers() { # HEAP of the Java broker
-  thrust_ns=18876 thrust_bp=18911 java_ns=19876 java_bp=19911
+  thrust_ns=${PORT:-18876}
+  thrust_bp=$((thrust_ns + 35)) java_ns=$((thrust_ns + 1000)) java_bp=$((thrust_ns + 1035))
   ours=127.0.0.1:$thrust_bp theirs=127.0.0.1:$java_bp
   thrust_pid='' java_pid='' version=${JAVA_VERSION:-5.5.0}
   export PEER_LIB=${PEER_LIB:-/tmp/peer} HEAP=${HEAP:-$1}
