@@ -11,7 +11,7 @@ median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : 
 # What was measured, where: one line for the head of a table.
 machine() {
   echo "$(date -u +%Y-%m-%d), commit $(git rev-parse --short HEAD 2> /dev/null), $(nproc) cores of$(sed -n 's/^model name[^:]*://p' /proc/cpuinfo | head -1)," \
-    "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r), load $(cut -d' ' -f1 /proc/loadavg) before the start"
+    "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r), load $(cut -d' ' -f1 /proc/loadavg) before the start${CORES_AWAKE:+, processors kept from halting}"
 }
 resident_mib() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 # The medians of one server of a report of `thrust bench --json`: its number, from 1.
@@ -27,6 +27,18 @@ curve_line() { # CURVE X SERVER FILE [NUMBER]
   done
   (IFS=,; echo "$1,$2,$3,${cells[*]}")
 }
+
+# With CORES_AWAKE=1 every script keeps the processors from halting: a loop on each in the kernel's idle class, which gives way to
+# everything else at once. Where a halted processor takes 25 to 40 us to come back, as on small virtual machines, the time of
+# one request is otherwise the machine's.
+if [ -n "${CORES_AWAKE:-}" ]; then
+  command -v chrt > /dev/null || fail "CORES_AWAKE needs chrt (util-linux)"
+  for _ in $(seq "$(nproc)"); do
+    # shellcheck disable=SC2016 # expanded by the loop itself, which ends when the script has
+    chrt -i 0 bash -c 'while kill -0 "$1" 2> /dev/null; do for ((i = 0; i < 200000; i++)); do :; done; done' - $$ < /dev/null > /dev/null 2>&1 &
+    disown
+  done
+fi
 
 # Sets thrust to the binary to measure, and builds it when it is missing.
 find_thrust() {
