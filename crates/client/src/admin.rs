@@ -8,6 +8,7 @@ mod logical;
 mod messages;
 mod names;
 mod offsets;
+mod permissions;
 mod topics;
 
 use std::collections::BTreeSet;

@@ -80,9 +80,10 @@ pub use watch::QueueWatch;
 
 /// Bodies of requests and answers, as the protocol has them.
 pub use wire::body::{
-    BrokerData, BrokerStatsData, BrokerStatsItem, ClusterInfo, Connection, ConsumeStats, ConsumeStatsList,
-    ConsumerConnection, LogicQueueMappingItem, MessageQueue, MessageStory, OffsetWrapper, ProducerConnection,
-    QueueData, QueueTimeSpan, StoryGroup, StoryPop, StoryPosition, StoryRecord, StoryRole, StoryTransaction,
-    StoryTransactionState, SubscriptionData, SubscriptionGroupConfig, TopicConfig,
-    TopicConfigAndQueueMapping, TopicOffset, TopicQueueMappingDetail, TopicRoute, TopicStatsTable,
+    AclInfo, BrokerData, BrokerStatsData, BrokerStatsItem, ClusterInfo, Connection, ConsumeStats,
+    ConsumeStatsList, ConsumerConnection, LogicQueueMappingItem, MessageQueue, MessageStory, OffsetWrapper,
+    PolicyEntryInfo, PolicyInfo, ProducerConnection, QueueData, QueueTimeSpan, StoryGroup, StoryPop,
+    StoryPosition, StoryRecord, StoryRole, StoryTransaction, StoryTransactionState, SubscriptionData,
+    SubscriptionGroupConfig, TopicConfig, TopicConfigAndQueueMapping, TopicOffset, TopicQueueMappingDetail,
+    TopicRoute, TopicStatsTable, UserInfo,
 };

@@ -4,6 +4,7 @@
 //! null members; [`crate::loose_json::read`] also accepts fastjson's unquoted and object keys.
 
 mod client;
+mod permissions;
 mod route;
 mod static_topic;
 mod stats;
@@ -13,6 +14,7 @@ mod topic;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use client::*;
+pub use permissions::*;
 pub use route::*;
 pub use static_topic::*;
 pub use stats::*;

@@ -192,19 +192,17 @@ impl Call {
     }
 }
 
+/// A client of the servers that other commands find too.
 async fn connect(line: &Line, timeout: Duration) -> Result<Client, Failure> {
-    let environment = || std::env::var("NAMESRV_ADDR").ok().filter(|servers| !servers.trim().is_empty());
-    let servers = line.value("n").map(str::to_owned).or_else(environment);
-    let servers = servers.unwrap_or_else(|| "127.0.0.1:9876".to_owned());
+    let wrong = |failure: crate::operate::Failure| Failure::Usage(failure.to_string());
+    let found = crate::operate::destination(line.value("n")).map_err(wrong)?;
     // Java's lists may end with a separator.
-    let mut builder = Client::builder(servers.trim().trim_end_matches(';')).call_timeout(timeout);
-    if let Some(credentials) = credentials()? {
+    let mut builder = Client::builder(found.servers.trim().trim_end_matches(';')).call_timeout(timeout);
+    if let Some(credentials) = credentials()?.or_else(|| found.keys.map(|keys| keys.credentials())) {
         builder = builder.credentials(credentials);
     }
-    let encryption =
-        crate::operate::Encryption::of_environment().and_then(|one| one.map(|one| one.tls()).transpose());
-    if let Some(tls) = encryption.map_err(|failure| Failure::Usage(failure.to_string()))? {
-        builder = builder.tls(tls);
+    if let Some(tls) = found.tls {
+        builder = builder.tls(tls.tls().map_err(wrong)?);
     }
     Ok(builder.connect().await?)
 }

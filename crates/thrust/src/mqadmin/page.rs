@@ -17,10 +17,10 @@ named `mqadmin` does the same, one named `mqnamesrv` or `mqbroker` runs a name s
     export NAMESRV_ADDR=localhost:9876
     mqadmin updateTopic -c DefaultCluster -t orders
 
-`NAMESRV_ADDR` names the name servers where `-n` does not (127.0.0.1:9876 without both), and requests are signed
-with the keys of `$ROCKETMQ_HOME/conf/tools.yml` if that file is there. They are encrypted if `THRUST_TLS_CA` names a
-file of authorities to trust, in place of Java's `-Dtls.enable=true`. It works with Java servers too, and asks no
-questions.
+`NAMESRV_ADDR` names the name servers where `-n` does not; without both it is the chosen context of
+[`thrust context`](commands.md), or else 127.0.0.1:9876. Requests are signed with the keys of
+`$ROCKETMQ_HOME/conf/tools.yml` if that file is there, or else with those of other commands, and encrypted as theirs
+are, in place of Java's `-Dtls.enable=true`. It works with Java servers too, and asks no questions.
 
 ## What is the same, and what is not
 

@@ -5,7 +5,6 @@ const CONTROLLER: &str = "there is no controller yet";
 const CONTAINER: &str = "brokers are not kept in containers here; start a broker of its own with `mqbroker`";
 const LITE: &str = "there are no lite topics yet";
 const ROCKSDB: &str = "stores are files here, and no RocksDB";
-const USERS: &str = "there are no users and permissions yet";
 
 /// Names with the reason.
 pub const REFUSED: &[(&str, &str)] = &[
@@ -22,18 +21,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("exportMetadataInRocksDB", ROCKSDB),
     ("rocksDBConfigToJson", ROCKSDB),
     ("checkRocksdbCqWriteProgress", ROCKSDB),
-    ("createUser", USERS),
-    ("updateUser", USERS),
-    ("deleteUser", USERS),
-    ("getUser", USERS),
-    ("listUser", USERS),
-    ("copyUser", USERS),
-    ("createAcl", USERS),
-    ("updateAcl", USERS),
-    ("deleteAcl", USERS),
-    ("getAcl", USERS),
-    ("listAcl", USERS),
-    ("copyAcl", USERS),
     ("getBrokerLiteInfo", LITE),
     ("getParentTopicInfo", LITE),
     ("getLiteTopicInfo", LITE),

@@ -45,6 +45,7 @@ fn the_chosen_context_says_where_commands_go() {
     user.prints(&["context", "add", "nowhere", "-n", "127.0.0.1:1"]);
     user.prints(&["topic", "create", "orders"]);
     user.run(&["topic", "list"]).success().stdout(contains("orders"));
+    user.run(&["mqadmin", "topicList"]).success().stdout(contains("orders"));
 
     user.run(&["topic", "list", "--context", "nowhere"]).code(4).stderr(contains("127.0.0.1:1"));
     user.prints(&["context", "use", "nowhere"]);

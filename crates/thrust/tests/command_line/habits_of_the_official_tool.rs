@@ -71,6 +71,16 @@ fn a_static_topic_is_made_and_made_larger() {
     mqadmin("topicRoute -t fixed").stdout(whole);
     mqadmin("remappingStaticTopic -b broker-a -t fixed").success();
     server.prints(&["produce", "-t", "fixed", "a", "b"]);
+    server.prints(&["consume", "-t", "fixed", "-g", "readers", "--count", "1"]);
+    // Physical queues and logical ones, which have the name of no broker.
+    let status = printed(&mqadmin("topicStatus -t fixed").success());
+    assert_eq!(status.lines().filter(|line| line.starts_with("__syslo__global__ ")).count(), 12, "{status}");
+    assert_eq!(status.lines().filter(|line| line.starts_with("broker-a ")).count(), 12, "{status}");
+    let progress = printed(&mqadmin("consumerProgress -g readers -t fixed").success());
+    let rows: Vec<Vec<&str>> =
+        progress.lines().map(cells).filter(|row| row.first() == Some(&"fixed")).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row[1] == "__syslo__global__"), "{progress}");
+    assert!(progress.contains("Consume Diff Total: "), "{progress}");
 
     let fewer = mqadmin("updateStaticTopic -b broker-a -t fixed -qn 3");
     fewer.code(3).stderr(contains("Cannot decrease the queue num"));
@@ -79,6 +89,22 @@ fn a_static_topic_is_made_and_made_larger() {
     server.prints(&["topic", "create", "plain"]);
     let plain = mqadmin("remappingStaticTopic -b broker-a -t plain");
     plain.code(3).stderr(contains("plain is no static topic"));
+}
+
+#[test]
+fn users_are_refused_by_a_broker_that_has_none() {
+    let server = Server::start();
+    let broker = server.broker.as_str();
+    for line in [
+        &["createUser", "-b", broker, "-u", "reader", "-p", "deep"][..],
+        &["listUser", "-c", "DefaultCluster"],
+        &["createAcl", "-b", broker, "-s", "User:reader", "-r", "Topic:*", "-a", "Pub", "-d", "Allow"],
+        &["copyAcl", "-f", broker, "-t", broker],
+    ] {
+        let refused = server.run(&[&["mqadmin"], line].concat()).code(3);
+        refused.stdout("").stderr(contains("is not served yet").and(contains("deep").not()));
+    }
+    run(&["mqadmin", "updateUser", "-b", broker, "-u", "reader"]).code(1);
 }
 
 #[test]

@@ -108,6 +108,7 @@ public final class Habit {
         last("updateStaticTopic", "-c", CLUSTER, "-t", fixed, "-qn", 3).refused("Cannot decrease the queue num for static topic 3 < 4");
         last("remappingStaticTopic", "-c", CLUSTER, "-t", fixed);
         last("topicRoute", "-t", fixed);
+        last("topicStatus", "-t", fixed).sorted();
         last("updateNamesrvConfig", "-k", "scanNotActiveBrokerInterval", "-v", "4600");
         last("wipeWritePerm", "-b", BROKER);
         last("addWritePerm", "-b", BROKER);
@@ -219,6 +220,7 @@ public final class Habit {
         same("exportMetadata", "-c", CLUSTER, "-f", house.directory);
         same("exportMetrics", "-c", CLUSTER, "-f", house.directory);
         same("createUser", "-b", house.broker, "-u", "u", "-p", "p").refused("users");
+        same("listAcl", "-c", CLUSTER).refused("users");
     }
 
     public static void main(String[] chosen) throws Exception {
