@@ -151,13 +151,17 @@ impl Message<Now> {
                 copy.set(name, value.to_owned());
             }
         }
-        let is_own = |name: &str| !RESERVED.contains(&name) && !OF_ONE_MESSAGE.contains(&name);
         copy.own = message
             .properties()
-            .filter(|(name, _)| is_own(name))
+            .filter(|(name, _)| Message::is_own_property(name))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         copy
+    }
+
+    /// Whether a property is the application's: no part of the protocol, and so one that a copy of a message has too.
+    pub fn is_own_property(name: &str) -> bool {
+        !RESERVED.contains(&name) && !OF_ONE_MESSAGE.contains(&name)
     }
 
     /// Keeps the order with all messages of the same key.

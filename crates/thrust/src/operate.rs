@@ -14,6 +14,7 @@ mod explain;
 mod failure;
 mod fields;
 mod group;
+mod interrupt;
 mod manual;
 mod message;
 mod moment;
@@ -31,13 +32,12 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub use consume::body_text;
-pub use encryption::Encryption;
 pub use failure::{Failure, did_you_mean};
 #[cfg(test)]
 pub use fields::of as fields_of;
-pub use moment::civil;
-pub use screen::{fitted, print, say};
-pub use words::count;
+pub use moment::{Times, civil};
+pub use screen::{cell_of_time, columns, fitted, print, say};
+pub use words::{count, wrapped};
 
 /// What can be asked of running servers.
 #[derive(Debug, Subcommand)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use thrustmq_client::{Admin, Consumer, Filter, MessageQueue, Received, StartFrom, SubscriptionGroupConfig};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
+use super::interrupt::Interrupt;
 use super::moment::{Times, duration};
 use super::progress::Bar;
 use super::screen::{harmless, print_bytes};
@@ -76,8 +76,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
             StartFrom::Latest
         }
     };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = Interrupt::listen()?;
     let mut goal = match args.until_end {
         true => Some(Goal::now(client.admin(), args).await?),
         false => None,
@@ -94,8 +93,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
         }
         let next = tokio::select! {
             biased;
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
+            () = interrupt.came() => None,
             next = consumer.next() => next,
             () = tokio::time::sleep(args.wait), if waits => None,
             () = tokio::time::sleep(LOOK), if goal.is_some() => match reached(&mut goal, &consumer).await {
@@ -171,10 +169,6 @@ async fn reached(goal: &mut Option<Goal>, consumer: &Consumer) -> Result<bool, F
         Some(goal) => goal.is_reached(consumer).await,
         None => Ok(false),
     }
-}
-
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|cause| Failure::File { what: "listen to signals".to_owned(), cause })
 }
 
 enum Start {

@@ -1,23 +1,26 @@
 //! `thrust produce`: sends messages from arguments, a file or a pipe.
 
+mod lines;
+
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 use thrustmq_client::{Admin, Delivery, Error, Message, Producer, Receipt};
 use tokio::time::Instant;
 use wire::names::AUTO_CREATE_TOPIC;
 
 use super::failure::{Failure, did_you_mean};
+use super::interrupt::Interrupt;
 use super::moment::duration;
 use super::progress::Bar;
 use super::screen::{print, print_json_line, say};
 use super::target::{Target, pair, route};
 use super::words::count;
+use lines::{Line, Lines};
 
 /// Messages under way at a time; ordered ones go one by one.
 const IN_FLIGHT_MAX: usize = 256;
@@ -46,10 +49,12 @@ pub struct ProduceArgs {
     /// Keep the order among messages of this shard: they go to one queue, one by one.
     #[arg(long)]
     shard: Option<String>,
-    /// File of messages, `-` for stdin. Many are under way at a time: --shard keeps their order.
+    /// File of messages, a line each, `-` for stdin; empty lines are passed over. Many are under way at a time: --shard
+    /// keeps their order.
     #[arg(long, value_name = "FILE", default_value = "-", conflicts_with = "body")]
     from: PathBuf,
-    /// What lines are: text is a body as it is, json an object with "body" and perhaps "tag", "keys", "properties".
+    /// What lines are: text is a body as it is, json an object with "body" and perhaps "tag", "keys", "properties", as
+    /// `thrust consume --format json` prints it.
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
     /// Messages per second at most.
@@ -73,6 +78,7 @@ enum Form {
 }
 
 pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::listen()?;
     let client = args.target.client().await?;
     look_for_topic(&client.admin(), &args.topic).await?;
     let producer = client.producer(&args.group).build()?;
@@ -87,12 +93,11 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
     let done = tokio::select! {
         done = work.all() => done,
         // What is under way is still waited for.
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = interrupt.came() => Ok(()),
     };
     let settled = work.settle(0).await;
     producer.close().await;
-    done.and(settled)?;
-    work.finish()
+    work.finish(done.and(settled))
 }
 
 /// Lines of a file are sent without a word on each, so that somebody who waits at a terminal sees how far they are.
@@ -119,7 +124,6 @@ async fn look_for_topic(admin: &Admin, topic: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-type Lines = tokio::sync::mpsc::Receiver<std::io::Result<String>>;
 type Sending = Pin<Box<dyn Future<Output = Result<Receipt, String>> + Send>>;
 
 struct Work<'a> {
@@ -143,23 +147,24 @@ impl Work<'_> {
     async fn all(&mut self) -> Result<(), Failure> {
         if !self.args.body.is_empty() {
             for _ in 0..self.args.count.unwrap_or(1) {
-                for body in &self.args.body {
-                    let message = self.message(body)?;
+                for (body, number) in self.args.body.iter().zip(1..) {
+                    let message = self.message(body.as_bytes(), || format!("body {number}"))?;
                     self.send(message).await?;
                 }
             }
             return Ok(());
         }
-        let mut lines = lines(&self.args.from)?;
+        let from = &self.args.from;
+        let mut lines = lines::open(from)?;
         while self.args.count.is_none_or(|count| self.tally.begun < count) {
             match self.next_line(&mut lines).await? {
-                Some(Ok(line)) if line.is_empty() => (),
-                Some(Ok(line)) => {
-                    let message = self.message(&line)?;
+                Some(Ok(Line { number, bytes })) => {
+                    let message =
+                        self.message(&bytes, || format!("line {number} of {}", lines::name(from)))?;
                     self.send(message).await?;
                 }
                 Some(Err(cause)) => {
-                    return Err(Failure::File { what: format!("read {}", self.args.from.display()), cause });
+                    return Err(Failure::File { what: format!("read {}", lines::name(from)), cause });
                 }
                 None => break,
             }
@@ -168,7 +173,7 @@ impl Work<'_> {
     }
 
     /// The next line; while it has not come, what is under way is counted and told.
-    async fn next_line(&mut self, lines: &mut Lines) -> Result<Option<std::io::Result<String>>, Failure> {
+    async fn next_line(&mut self, lines: &mut Lines) -> Result<Option<std::io::Result<Line>>, Failure> {
         loop {
             let Some(sending) = self.under_way.front_mut() else { return Ok(lines.recv().await) };
             let sent = tokio::select! {
@@ -181,16 +186,13 @@ impl Work<'_> {
         }
     }
 
-    /// A line or an argument as a message, with what the options add.
-    fn message(&self, text: &str) -> Result<Message, Failure> {
+    /// A line or an argument as a message, with what the options add. `place` says where it stands.
+    fn message(&self, text: &[u8], place: impl FnOnce() -> String) -> Result<Message, Failure> {
         let args = self.args;
         let mut message = match args.format {
-            Form::Text => Message::new(&args.topic, text.as_bytes().to_vec()),
-            Form::Json => from_json(&args.topic, text).map_err(|what| {
-                Failure::Arguments(format!(
-                    "message {} is not what --format json needs: {what}",
-                    self.tally.begun + 1
-                ))
+            Form::Text => Message::new(&args.topic, text.to_vec()),
+            Form::Json => lines::from_json(&args.topic, text).map_err(|what| {
+                Failure::Arguments(format!("{} is not what --format json needs: {what}", place()))
             })?,
         };
         if let Some(tag) = &args.tag {
@@ -291,9 +293,13 @@ impl Work<'_> {
         ))
     }
 
-    fn finish(self) -> Result<(), Failure> {
+    /// Says what was stored, and how it ended.
+    fn finish(self, done: Result<(), Failure>) -> Result<(), Failure> {
         let Tally { begun, stored, failed, bytes } = self.tally;
         self.bar.end();
+        if matches!(done, Err(Failure::PipeClosed)) || (begun == 0 && done.is_err()) {
+            return done;
+        }
         let took = self.started.elapsed();
         let per_second = stored as f64 / took.as_secs_f64().max(0.001);
         eprintln!(
@@ -302,45 +308,13 @@ impl Work<'_> {
             took.as_secs_f64(),
             count(bytes, "byte")
         );
-        match failed {
-            0 => Ok(()),
-            _ => Err(Failure::Partly(format!("{failed} of {} not confirmed", count(begun, "message")))),
-        }
-    }
-}
-
-/// Lines of a file, read on a thread of their own: a pipe may be silent for long.
-fn lines(path: &PathBuf) -> Result<Lines, Failure> {
-    let input: Box<dyn std::io::Read + Send> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdin())
-    } else {
-        let open = std::fs::File::open(path);
-        Box::new(open.map_err(|cause| Failure::File { what: format!("read {}", path.display()), cause })?)
-    };
-    let (sender, receiver) = tokio::sync::mpsc::channel(IN_FLIGHT_MAX);
-    std::thread::spawn(move || {
-        for line in BufReader::new(input).lines() {
-            if sender.blocking_send(line).is_err() {
-                return;
+        match done {
+            // What is wrong with a later line does not undo what was stored.
+            Err(Failure::Arguments(what)) => Err(Failure::Partly(what)),
+            Ok(()) if failed > 0 => {
+                Err(Failure::Partly(format!("{failed} of {} not confirmed", count(begun, "message"))))
             }
+            other => other,
         }
-    });
-    Ok(receiver)
-}
-
-fn from_json(topic: &str, text: &str) -> Result<Message, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let Some(body) = value.get("body") else { return Err("\"body\" is missing".to_owned()) };
-    // A body that is no text is JSON itself.
-    let mut message = Message::new(topic, body.as_str().map_or_else(|| body.to_string(), str::to_owned));
-    if let Some(tag) = value.get("tag").and_then(Value::as_str) {
-        message = message.tag(tag);
     }
-    for key in value.get("keys").and_then(Value::as_array).into_iter().flatten() {
-        message = message.key(key.as_str().ok_or("\"keys\" is not a list of texts")?);
-    }
-    for (name, value) in value.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        message = message.property(name, value.as_str().ok_or("\"properties\" has a value that is no text")?);
-    }
-    Ok(message)
 }

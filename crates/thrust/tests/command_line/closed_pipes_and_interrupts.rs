@@ -51,6 +51,12 @@ fn a_reader_whose_pipe_is_closed_ends_quietly() {
 #[test]
 fn an_interrupted_writer_says_what_was_stored() {
     let server = with_a_topic();
+    for signal in [Signal::INT, Signal::TERM] {
+        writer_ends_on(signal, &server);
+    }
+}
+
+fn writer_ends_on(signal: Signal, server: &Server) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
     command.args(["produce", "-t", "orders", "--json", "-n", &server.names]);
     let mut writer =
@@ -60,7 +66,7 @@ fn an_interrupted_writer_says_what_was_stored() {
     let mut receipts = BufReader::new(writer.stdout.take().unwrap()).lines();
     let receipt = receipts.next().unwrap().unwrap();
     assert!(receipt.contains("\"Stored\""), "it is told while the pipe is open: {receipt}");
-    kill_process(Pid::from_child(&writer), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&writer), signal).unwrap();
     let end = writer.wait_with_output().unwrap();
     drop(pipe);
     assert!(end.status.success());

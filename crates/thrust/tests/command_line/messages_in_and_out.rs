@@ -1,8 +1,9 @@
 //! `thrust produce` and `thrust consume`.
 
 use assert_cmd::assert::Assert;
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Server;
 use crate::process::printed;
@@ -62,10 +63,52 @@ fn a_file_of_lines_is_sent_and_filters_select() {
     assert_eq!(raw(&["-g", "by-tag", "--filter", "json || other", "--count", "2"]), ["a", "{\"x\":1}"]);
     assert_eq!(raw(&["-g", "by-sql", "--sql", "n > 10", "--count", "1"]), ["{\"x\":1}"]);
     assert_eq!(raw(&["-g", "all", "--count", "42"]).len(), 42);
+}
 
-    let file = server.file("wrong", "{\"text\":1}\n");
-    let wrong = server.run(&["produce", "-t", "orders", "--from", &file, "--format", "json"]);
-    wrong.code(2).stderr(contains("\"body\" is missing"));
+#[test]
+fn a_line_that_makes_no_sense_is_named_with_what_was_stored_before() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    let produce = |name: &str, lines: &str| {
+        let file = server.file(name, lines);
+        server.run(&["produce", "-t", "orders", "--from", &file, "--format", "json"])
+    };
+    let wrong = produce("wrong", "{\"text\":1}\n").code(2);
+    wrong.stderr(
+        contains("line 1 of ").and(contains("wrong is not what --format json needs: \"body\" is missing")),
+    );
+    let half = produce("half", "{\"body\":\"a\"}\n\n{\"body\":\"b\"}\nnothing\n{\"body\":\"c\"}\n").code(1);
+    half.stderr(starts_with("2 of 2 messages stored in ").and(contains("thrust: line 4 of ")));
+    server
+        .run(&["produce", "-t", "orders", "--from", "/nowhere"])
+        .code(1)
+        .stderr(starts_with("thrust: cannot read"));
+}
+
+#[test]
+fn what_is_consumed_as_json_can_be_produced_again() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["topic", "create", "copies", "-q", "1"]);
+    let bytes = server.dir.path().join("bytes");
+    std::fs::write(&bytes, b"\xff\xfe\ntext\r\n").unwrap();
+    let send =
+        ["produce", "-t", "orders", "--tag", "paid", "-k", "7", "-k", "8", "-p", "n=5", "--shard", "1"];
+    server.prints(&[&send[..], &["--from", bytes.to_str().unwrap()]].concat());
+    let read = |topic: &str| server.prints(&["consume", "-t", topic, "-g", "copy", "--until-end", "--json"]);
+    let originals = read("orders");
+    let file = server.file("originals", &originals);
+    server.prints(&["produce", "-t", "copies", "--from", &file, "--format", "json", "--shard", "1"]);
+    let own = |printed: &str| -> Vec<Value> {
+        let messages = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let own = |one: Value| {
+            json!([one["body"], one["bodyEncoding"], one["tag"], one["keys"], one["properties"]["n"]])
+        };
+        messages.map(own).collect()
+    };
+    let told = own(&originals);
+    assert_eq!(told, own(&read("copies")));
+    assert_eq!([&told[0][0], &told[1][0]], ["fffe", "text"]);
 }
 
 #[test]
