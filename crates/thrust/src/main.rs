@@ -4,6 +4,7 @@
 mod output;
 
 mod bench;
+mod help;
 mod logging;
 mod mqadmin;
 mod operate;
@@ -14,7 +15,7 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use logging::LogFormat;
 
@@ -126,7 +127,8 @@ fn main() -> ExitCode {
         let ServerCli { log_format, command } = ServerCli::parse();
         return serve(log_format, &command);
     }
-    let cli = Cli::parse();
+    let read = Cli::from_arg_matches(&help::grouped(Cli::command()).get_matches());
+    let cli = read.unwrap_or_else(|error| error.exit());
     match &cli.command {
         Command::Server(command) => serve(cli.log_format, command),
         Command::Bench(bench) => bench::run(bench),

@@ -129,8 +129,8 @@ fn options(place: &Place) -> Result<Options, CommandError> {
     Ok(options)
 }
 
-/// A time as people read it, UTC; Unix milliseconds follow from it.
-fn time(millis: i64) -> String {
+/// A time in UTC, for machines that want a text.
+fn utc(millis: i64) -> String {
     let LocalTime { year, month, day, hour, minute, second, millis } = LocalTime::of(millis, 0);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }

@@ -22,10 +22,10 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// Prints it with an empty line behind, or nothing if it has no rows.
+    /// Prints it with an empty line behind, on a terminal so that it fits, or nothing if it has no rows.
     pub fn print(&self) {
         if self.rows.len() > 1 {
-            tell!("{}", self.text());
+            tell!("{}", self.text_within(crate::operate::columns()));
         }
     }
 
@@ -34,12 +34,8 @@ impl Table {
         self.rows.len() == 1
     }
 
-    /// The lines, headings first.
-    pub fn text(&self) -> String {
-        self.text_within(usize::MAX)
-    }
-
-    /// The same, with the widest texts cut so that lines have `columns` if that can be; numbers stay whole.
+    /// The lines, headings first, with the widest texts cut so that lines have `columns` if that can be; numbers stay
+    /// whole.
     pub fn text_within(&self, columns: usize) -> String {
         let widths = self.widths(columns);
         let mut text = String::new();
@@ -89,7 +85,10 @@ mod tests {
         let mut table = Table::new(&["TOPIC", ">MAX"]);
         table.row(["a-long-topic".into(), "7".into()]);
         table.row(["ä".into(), "12345".into()]);
-        assert_eq!(table.text(), "TOPIC           MAX\na-long-topic      7\nä             12345\n");
+        assert_eq!(
+            table.text_within(usize::MAX),
+            "TOPIC           MAX\na-long-topic      7\nä             12345\n"
+        );
     }
     #[test]
     fn a_narrow_terminal_cuts_the_widest_texts_and_no_numbers() {
@@ -99,6 +98,6 @@ mod tests {
         assert_eq!(text.lines().nth(1), Some("a-topic-with-a-very-…  broker-a  1234567"));
         assert!(text.lines().all(|line| line.chars().count() <= 40));
         assert!(table.text_within(1).contains("a-topic-wit…"), "so much stays");
-        assert_eq!(table.text_within(60), table.text());
+        assert_eq!(table.text_within(60), table.text_within(usize::MAX));
     }
 }

@@ -302,6 +302,9 @@ fn maybe_ratio(first: Option<f64>, second: Option<f64>) -> Option<f64> {
     ratio(first?, second?)
 }
 
+/// Columns before the figures of a block.
+const INDENT: usize = 13;
+
 fn block(side: &Side, work: &'static str, load: &Load) -> String {
     let figures = side.median();
     let setting = side.rounds[0].setting;
@@ -331,10 +334,11 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
         let _ = write!(text, ", median of {}", side.rounds.len());
     }
     let mut text = crate::operate::fitted(&text);
+    text.push('\n');
     let of = if matches!(work, "pull" | "mixed" | "roundtrip") { "records" } else { "bodies" };
     let _ = writeln!(
         text,
-        "\n  rate       {} msg/s   {:.1} MiB/s of {of}   {} messages",
+        "  rate       {} msg/s   {:.1} MiB/s of {of}   {} messages",
         count(figures.messages_per_second),
         figures.bytes_per_second / MIB,
         count(figures.messages)
@@ -350,18 +354,21 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
     if let (Some(cpu), Some(resident), Some(anonymous)) =
         (figures.server_cpu_us, figures.server_resident_bytes, figures.server_anonymous_bytes)
     {
-        let _ = writeln!(
-            text,
+        let line = format!(
             "  server     {} CPU per message   {:.1} MiB resident, {:.1} MiB of it not files",
             time(cpu),
             resident / MIB,
             anonymous / MIB
         );
+        text += &crate::operate::wrapped(&line, crate::operate::columns(), INDENT);
+        text.push('\n');
     }
     let _ = writeln!(text, "  generator  {} CPU per message", time(figures.generator_cpu_us));
     let errors: Vec<String> = side.rounds.iter().flat_map(Report::errors).collect();
     for error in errors.iter().take(10) {
-        let _ = writeln!(text, "  error      {error}");
+        let line = format!("  error      {error}");
+        text += &crate::operate::wrapped(&line, crate::operate::columns(), INDENT);
+        text.push('\n');
     }
     if errors.is_empty() {
         let _ = writeln!(text, "  errors     none");

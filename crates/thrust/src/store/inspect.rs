@@ -10,7 +10,8 @@ use wire::properties;
 use wire::record::Record;
 
 use super::args::Place;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings, time};
+use super::{CommandError, Verdict, findings_json, grouped, print_findings, utc};
+use crate::operate::{Times, cell_of_time};
 use crate::table::Table;
 
 /// `thrust store inspect`.
@@ -77,6 +78,8 @@ fn print_overview(overview: &Overview, files: &StoreFiles) {
 
 fn segments(overview: &Overview) -> Table {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let times = Times::new();
+    let time = |millis| cell_of_time(&times, millis);
     let mut table = Table::new(&["SEGMENT", "FIRST STORED", "LAST STORED", ">RECORDS", ">USED BYTES"]);
     for segment in &overview.segments {
         table.row([
@@ -118,20 +121,22 @@ fn compacted_logs(overview: &Overview) -> Table {
 }
 
 fn index_files(overview: &Overview) -> Table {
+    let times = Times::new();
+    let time = |millis| cell_of_time(&times, millis);
     let mut table = Table::new(&["INDEX FILE", "BEGIN", "END", ">BEGIN PHY", ">END PHY", ">SLOTS", ">COUNT"]);
     for index in &overview.index {
         let name = index.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let header = |value: fn(&::store::examine::IndexHeader) -> String| {
+        let header = |value: &dyn Fn(&::store::examine::IndexHeader) -> String| {
             index.header.as_ref().map_or_else(|| "other size".into(), value)
         };
         table.row([
             name,
-            header(|header| time(header.begin_timestamp)),
-            header(|header| time(header.end_timestamp)),
-            header(|header| header.begin_phy_offset.to_string()),
-            header(|header| header.end_phy_offset.to_string()),
-            header(|header| header.hash_slot_count.to_string()),
-            header(|header| header.index_count.to_string()),
+            header(&|header| time(header.begin_timestamp)),
+            header(&|header| time(header.end_timestamp)),
+            header(&|header| header.begin_phy_offset.to_string()),
+            header(&|header| header.end_phy_offset.to_string()),
+            header(&|header| header.hash_slot_count.to_string()),
+            header(&|header| header.index_count.to_string()),
         ]);
     }
     table
@@ -155,7 +160,7 @@ fn config_files(overview: &Overview) -> Table {
 
 /// Java's names, and ours behind them.
 fn checkpoint_fields(checkpoint: &Checkpoint) -> Vec<(&'static str, i64, String)> {
-    let at = |millis: i64| if millis == 0 { "never".to_owned() } else { time(millis) };
+    let at = |millis: i64| if millis == 0 { "never".to_owned() } else { Times::new().told(millis) };
     let mut fields = vec![
         ("physicMsgTimestamp", checkpoint.physic_timestamp, at(checkpoint.physic_timestamp)),
         ("logicsMsgTimestamp", checkpoint.logics_timestamp, at(checkpoint.logics_timestamp)),
@@ -332,6 +337,8 @@ fn record_json(record: &Record<'_>) -> Value {
 
 /// All fields with Java's names, in the order in which they stand in the record.
 fn record_fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
+    let times = Times::new();
+    let time = |millis: i64| format!("{millis} {}", times.told(millis));
     let shown = &record.body[..record.body.len().min(SHOWN_BYTES)];
     vec![
         ("totalSize", json!(record.bytes.len())),
@@ -342,9 +349,9 @@ fn record_fields(record: &Record<'_>) -> Vec<(&'static str, Value)> {
         ("queueOffset", json!(record.queue_offset)),
         ("physicalOffset", json!(record.physical_offset)),
         ("sysFlag", json!(record.sys_flag)),
-        ("bornTimestamp", json!(format!("{} {}", record.born_timestamp, time(record.born_timestamp)))),
+        ("bornTimestamp", json!(time(record.born_timestamp))),
         ("bornHost", json!(record.born_host.to_string())),
-        ("storeTimestamp", json!(format!("{} {}", record.store_timestamp, time(record.store_timestamp)))),
+        ("storeTimestamp", json!(time(record.store_timestamp))),
         ("storeHost", json!(record.store_host.to_string())),
         ("reconsumeTimes", json!(record.reconsume_times)),
         ("preparedTransactionOffset", json!(record.prepared_transaction_offset)),
@@ -385,6 +392,7 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
         "TAGS",
     ]);
     let mut rows = Vec::new();
+    let times = Times::new();
     for id in ids {
         for (number, entry) in files.entries(topic, id, args.from, args.count)?.unwrap_or_default() {
             let described = entry.map(|entry| describe(files, &entry)).transpose()?;
@@ -404,7 +412,7 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
                 physical_offset.to_string(),
                 size.to_string(),
                 extension.map_or_else(|| tags_code.to_string(), |position| format!("ext at {position}")),
-                stored,
+                stored_ms.map_or(stored, |stored_ms| cell_of_time(&times, stored_ms)),
                 keys,
                 tags,
             ]);
@@ -444,7 +452,7 @@ fn describe(files: &StoreFiles, entry: &QueueEntry) -> Result<Described, Command
     let property = |name| record.property(name).unwrap_or_default().to_owned();
     Ok(Described {
         stored_ms: Some(record.store_timestamp),
-        stored: time(record.store_timestamp),
+        stored: utc(record.store_timestamp),
         keys: property(properties::KEYS),
         tags: property(properties::TAGS),
     })

@@ -27,6 +27,21 @@ fn arguments_that_make_no_sense_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn the_page_of_help_has_the_commands_in_groups() {
+    let groups =
+        ["Run servers:\n  serve ", "Administer:\n  topic ", "Find out why:\n  explain ", "Options:\n"];
+    for line in [&["--help"][..], &["-h"], &["help"]] {
+        let mut page = run(line).success();
+        for group in groups {
+            page = page.stdout(contains(group));
+        }
+        // Without a terminal there is nothing that only a terminal understands.
+        page.stdout(contains("\x1b").not());
+    }
+    run(&["tpoic"]).code(2).stderr(contains("'topic'"));
+}
+
+#[test]
 fn shells_complete_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         run(&["completions", shell]).success().stdout(contains("unique-key").and(contains("consume")));

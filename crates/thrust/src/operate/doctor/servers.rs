@@ -122,8 +122,8 @@ async fn look_at_broker(
     };
     let took = told(begun.elapsed());
     report.ok("broker", format!("{name}/{id} answers in {took} at {address}, as it is registered"));
+    let asked_ms = (before_ms, times.now_ms());
     let broker = Broker { name, id, address, config: BTreeMap::new() };
-    look_at_clock(&broker, &stats, (before_ms, times.now_ms()), report);
     let config = match admin.broker_config(&broker.address).await {
         Ok(config) => config,
         Err(error) => {
@@ -138,6 +138,7 @@ async fn look_at_broker(
     };
     let broker = Broker { config, ..broker };
     look_at_fast_port(admin, &broker, report).await;
+    look_at_clock(&broker, &stats, asked_ms, report);
     look_at_store(&broker, &stats, times.now_ms(), report);
     Some(broker)
 }
