@@ -43,7 +43,8 @@ pub struct Received {
     pub stored_at_ms: i64,
     /// Broker's address.
     pub store_host: SocketAddr,
-    /// How often its consumption failed before: 0 the first time.
+    /// How often its consumption failed before: 0 the first time. Of what is popped in order brokers count, too, how
+    /// often it was popped behind a message that failed.
     pub reconsume_times: i32,
     /// Bits of the protocol; see [`wire::sys_flag`].
     pub sys_flag: i32,

@@ -315,19 +315,18 @@ async fn what_fails_too_often_in_order_is_dead_and_the_queue_goes_on() {
         .serve(move |message| {
             let seen = Arc::clone(&noting);
             async move {
-                seen.lock().await.push((message.text().into_owned(), message.reconsume_times));
-                if message.text() == "1" { Err("never") } else { Ok(()) }
+                let mut seen = seen.lock().await;
+                seen.push(message.text().into_owned());
+                // The last fails once, which is not too often, although it was popped behind the other each time.
+                let again = seen.iter().filter(|body| *body == "2").count() > 1;
+                if message.text() == "1" || (message.text() == "2" && !again) { Err("no") } else { Ok(()) }
             }
         })
         .await
         .unwrap();
-    eventually("all came", async || seen.lock().await.len() == 5).await;
+    eventually("all came", async || seen.lock().await.len() == 6).await;
     serving.close(PATIENCE).await;
-    let expected = [("0", 0), ("1", 0), ("1", 1), ("1", 2), ("2", 0)];
-    let seen = seen.lock().await;
-    // How often its queue failed is said of those behind it too.
-    let told: Vec<_> = seen.iter().take(4).map(|(body, failures)| (body.as_str(), *failures)).collect();
-    assert_eq!((told.as_slice(), seen[4].0.as_str()), (&expected[..4], "2"));
+    assert_eq!(*seen.lock().await, ["0", "1", "1", "1", "2", "2"]);
     let dead = client.admin().topic_stats("%DLQ%G").await.unwrap();
     assert_eq!(dead.offset_table.values().map(|at| at.max_offset).sum::<i64>(), 1);
 }

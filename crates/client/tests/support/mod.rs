@@ -112,9 +112,14 @@ impl World {
         Client::connect(&self.names()).await.expect("a client")
     }
 
+    /// A client that waits for a broker whose disk is busy.
+    async fn patient(&self) -> Client {
+        Client::builder(self.names()).call_timeout(PATIENCE).connect().await.expect("a client")
+    }
+
     /// A topic on all brokers.
     pub async fn create_topic(&self, name: &str, queues: i32) {
-        let admin = self.client().await.admin();
+        let admin = self.patient().await.admin();
         admin.create_topic(CLUSTER, &TopicConfig::new(name, queues, 6)).await.expect("a topic");
         let route = async || {
             let route = admin.topic_route(name).await;
@@ -125,7 +130,7 @@ impl World {
 
     /// A group on all brokers.
     pub async fn create_group(&self, config: &SubscriptionGroupConfig) {
-        let admin = self.client().await.admin();
+        let admin = self.patient().await.admin();
         admin.create_group(CLUSTER, config).await.expect("a group");
     }
 

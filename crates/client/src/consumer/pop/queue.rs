@@ -1,11 +1,12 @@
 //! Popping one queue, or all of a broker, for as long as this member may.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use remoting::Answer;
 use tokio::sync::{Notify, mpsc};
 use wire::body::MessageQueue;
@@ -35,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Pause when the broker asks for it.
 const FLOW_CONTROL: Duration = Duration::from_millis(20);
+/// How much later than it may a failed message is asked for again.
+const AGAIN: Duration = Duration::from_millis(10);
 /// How long at most until a full queue is looked at again.
 const FULL: Duration = Duration::from_millis(50);
 /// An answer that finds nothing and comes sooner than this was not waited for at the broker.
@@ -53,12 +56,24 @@ pub(in crate::consumer) struct PopQueue {
     pub room: Notify,
     pub last_pop_ms: AtomicI64,
     pub status: Arc<TopicStatus>,
+    /// For each queue that is popped in order, the message that failed last and how often it did so here.
+    failing: Mutex<BTreeMap<MessageQueue, (i64, i32)>>,
     pub acks: mpsc::UnboundedSender<Ack>,
 }
 
 impl PopQueue {
     pub fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Acquire)
+    }
+
+    /// A message that was popped in order failed; how often it had done so here before. What brokers say of it counts
+    /// how often it was popped, also behind another that failed.
+    pub fn failed_before(&self, message: &Received) -> i32 {
+        let mut failing = self.failing.lock();
+        let before = failing.get(&*message.queue).filter(|(offset, _)| *offset == message.offset);
+        let count = before.map_or(0, |(_, count)| *count);
+        failing.insert(MessageQueue::clone(&message.queue), (message.offset, count + 1));
+        count
     }
 
     pub fn unsettled(&self) -> usize {
@@ -87,6 +102,7 @@ impl Member {
             room: Notify::new(),
             last_pop_ms: AtomicI64::new(now_ms()),
             status: self.status_of(&queue.topic),
+            failing: Mutex::default(),
             acks,
         });
         let to_settle =
@@ -115,7 +131,7 @@ impl Member {
                 continue;
             }
             let begun = Instant::now();
-            let found = self.pop(&queue, attempt.as_deref()).await;
+            let found = self.pop(&queue, attempt.as_deref(), SUSPENDED).await;
             if found.is_ok() {
                 attempt = self.attempt();
             }
@@ -133,9 +149,29 @@ impl Member {
         }
     }
 
+    /// Pops once more when what failed in an orderly queue may be popped again. The pop that waits at the broker may
+    /// not hear of it: one of Java's lets it wait to its end.
+    pub(super) async fn pop_again(self: Arc<Self>, queue: Arc<PopQueue>, pause: Duration) {
+        tokio::time::sleep(pause + AGAIN).await;
+        if !self.pops(&queue) {
+            return;
+        }
+        match self.pop(&queue, self.attempt().as_deref(), Duration::ZERO).await {
+            Ok(Found::Messages(messages)) if self.pops(&queue) => self.give(Given::Popped(messages)),
+            Ok(Found::Messages(messages)) => give_back(messages).await,
+            // The pop that waits makes up for it.
+            Ok(_) | Err(_) => (),
+        }
+    }
+
     /// One pop. An orderly one that is repeated as the same `attempt` gives the same messages: those whose answer was
     /// lost would hold their queue up otherwise.
-    async fn pop(self: &Arc<Self>, popping: &Arc<PopQueue>, attempt: Option<&str>) -> Result<Found, Error> {
+    async fn pop(
+        self: &Arc<Self>,
+        popping: &Arc<PopQueue>,
+        attempt: Option<&str>,
+        wait: Duration,
+    ) -> Result<Found, Error> {
         let queue = &popping.queue;
         popping.last_pop_ms.store(now_ms(), Ordering::Relaxed);
         let address = self.shared.master_of(queue).await?;
@@ -148,7 +184,7 @@ impl Member {
             .number("queueId", queue.queue_id)
             .number("maxMsgNums", options.batch)
             .number("invisibleTime", options.invisible.as_millis() as i64)
-            .number("pollTime", SUSPENDED.as_millis() as i64)
+            .number("pollTime", wait.as_millis() as i64)
             // Brokers take their own clock then, and so nothing depends on ours.
             .number("bornTime", 0)
             .number("initMode", i64::from(from_end))
@@ -157,7 +193,7 @@ impl Member {
             .flag("order", options.orderly)
             .maybe("attemptId", attempt)
             .text("bname", queue.broker_name.as_str());
-        let timeout = SUSPENDED + GRACE;
+        let timeout = wait + GRACE;
         let answer = self.shared.call(&address, request::POP_MESSAGE, &fields, &[], timeout).await?;
         match answer.code {
             response::SUCCESS => self.popped(popping, &address, answer),

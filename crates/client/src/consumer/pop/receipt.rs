@@ -139,10 +139,19 @@ impl Receipt {
     pub async fn hide_undone(mut self, hidden: Duration) -> Result<(), Error> {
         let following = Vec::from(std::mem::take(&mut self.following));
         let told = self.hide(hidden).await;
+        if self.member.options.pop.orderly && told.is_ok() {
+            self.ask_again(hidden);
+        }
         if !following.is_empty() {
             self.leave(following);
         }
         told
+    }
+
+    /// Asks for what follows as soon as it may be popped again.
+    fn ask_again(&self, pause: Duration) {
+        let (member, popping) = (Arc::clone(&self.member), Arc::clone(&self.popping));
+        self.member.runtime.spawn(member.pop_again(popping, pause));
     }
 
     /// Leaves messages to whoever pops them next.
@@ -158,10 +167,12 @@ impl Receipt {
 
     /// The message failed: it is hidden for a while, or dead after too many failures.
     pub async fn failed(self, message: Received, level: i32) -> Result<(), Error> {
-        if level == DEAD || message.reconsume_times >= self.member.retries_max() {
+        let orderly = self.member.options.pop.orderly;
+        let failures = if orderly { self.popping.failed_before(&message) } else { message.reconsume_times };
+        if level == DEAD || failures >= self.member.retries_max() {
             return self.bury(&message).await;
         }
-        if self.member.options.pop.orderly {
+        if orderly {
             let pause = self.member.options.pause;
             return self.hide_undone(pause).await;
         }
