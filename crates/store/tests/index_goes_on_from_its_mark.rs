@@ -200,6 +200,7 @@ fn a_stop_before_the_first_step_of_the_index_is_a_clean_one_too() {
 
 /// With its threads: marks are set by the one that indexes.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "threads of a real store are waited for")]
 fn the_thread_that_indexes_sets_marks() {
     let world = World::new(small_options());
     let store = world.open();

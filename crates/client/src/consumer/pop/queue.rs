@@ -314,8 +314,11 @@ fn in_lines(messages: Vec<Popped>) -> Vec<Popped> {
     lines.into_iter().filter_map(first_of).collect()
 }
 
+/// Which topic, which queue, of which message if not of all, and how often consumption has failed.
+type Failures = (Origin, i32, Option<i64>, i32);
+
 /// `mark queue count` or, for one message, `mark qoQUEUE%OFFSET count`, with semicolons between them.
-fn failures(text: &str) -> Option<Vec<(Origin, i32, Option<i64>, i32)>> {
+fn failures(text: &str) -> Option<Vec<Failures>> {
     let part = |part: &str| {
         let mut words = part.split(' ');
         let (origin, place) = (Origin::from_mark(words.next()?)?, words.next()?);
