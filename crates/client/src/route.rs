@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use wire::body::{BrokerData, MessageQueue, PERM_READ, PERM_WRITE, TopicQueueMappingInfo, TopicRoute};
+use wire::body::{
+    BrokerData, MessageQueue, PERM_READ, PERM_WRITE, TopicQueueMappingInfo, TopicRoute, is_logical_broker,
+};
 
 /// Number of a master within its broker group.
 pub(crate) const MASTER_ID: i64 = 0;
@@ -84,6 +86,16 @@ impl Route {
     /// the broker that leads it now.
     pub fn queues_to_read(&self) -> Vec<MessageQueue> {
         self.queues(PERM_READ, |data| data.read_queue_nums)
+    }
+
+    /// A queue at the broker that leads it, if it is a logical one that brokers have assigned, whose broker's name is
+    /// none of a broker; `None` if nobody leads it.
+    pub(crate) fn at_leader(&self, queue: MessageQueue) -> Option<MessageQueue> {
+        if !is_logical_broker(&queue.broker_name) {
+            return Some(queue);
+        }
+        let leader = *leaders(self.raw.topic_queue_mapping_by_broker.as_ref()?).get(&queue.queue_id)?;
+        Some(self.queue(leader, queue.queue_id))
     }
 
     /// Address of the master of a broker group.

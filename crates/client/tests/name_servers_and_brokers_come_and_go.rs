@@ -173,15 +173,33 @@ async fn map(world: &World, epoch: i64, items: &[LogicQueueMappingItem]) {
     }
 }
 
-#[tokio::test]
-async fn members_and_producers_follow_a_queue_that_moves_to_another_broker() {
-    let world = World::with(2, &[]).await;
-    let item = |generation: i32, bname: &str, logic_offset| LogicQueueMappingItem {
+fn item(generation: i32, bname: &str, logic_offset: i64) -> LogicQueueMappingItem {
+    LogicQueueMappingItem {
         r#gen: generation,
         bname: bname.to_owned(),
         logic_offset,
         ..LogicQueueMappingItem::default()
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_logical_queue_that_brokers_assign_is_read_where_it_is_led() {
+    let world = World::with(2, &[]).await;
+    map(&world, 1, &[item(0, "broker-a", 0)]).await;
+    let client = world.client().await;
+    let producer = client.producer("P").build().unwrap();
+    let consumer = client.consumer("G").subscribe("moving", Filter::all()).start_from(StartFrom::Earliest);
+    let mut consumer = consumer.rebalance_by_brokers().rebalance_every(SOON).stream().await.unwrap();
+    producer.send(Message::new("moving", "m0")).await.unwrap();
+    let delivered = tokio::time::timeout(Duration::from_secs(30), consumer.next()).await.unwrap().unwrap();
+    let queue = &delivered.queue;
+    assert_eq!((queue.broker_name.as_str(), queue.queue_id, delivered.offset), ("broker-a", 0, 0));
+    delivered.ack();
+}
+
+#[tokio::test]
+async fn members_and_producers_follow_a_queue_that_moves_to_another_broker() {
+    let world = World::with(2, &[]).await;
     let (first, second) = (item(0, "broker-a", 0), item(1, "broker-b", 10_000));
     map(&world, 1, std::slice::from_ref(&first)).await;
     let client = world.client().await;

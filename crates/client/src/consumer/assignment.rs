@@ -50,7 +50,7 @@ impl Member {
             match self.query_assignment(address, route.topic()).await {
                 Ok(Some(assignments)) => {
                     some_answered = true;
-                    share.add(assignments);
+                    share.add(assignments, route);
                 }
                 Ok(None) => self.keep(route.topic(), &broker.broker_name, &mut share),
                 Err(error) => {
@@ -115,9 +115,9 @@ impl Member {
 }
 
 impl Share {
-    fn add(&mut self, assignments: Vec<Assignment>) {
+    fn add(&mut self, assignments: Vec<Assignment>, route: &Route) {
         for Assignment { message_queue, mode } in assignments {
-            let Some(queue) = message_queue else { continue };
+            let Some(queue) = message_queue.and_then(|queue| route.at_leader(queue)) else { continue };
             if mode == "POP" {
                 self.popped.insert(queue)
             } else {
@@ -130,6 +130,7 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::body::{TopicQueueMappingInfo, TopicRoute};
     use wire::loose_json;
 
     #[test]
@@ -140,11 +141,29 @@ mod tests {
             {"messageQueue":{"brokerName":"b","queueId":3,"topic":"T"}}, {"mode":"POP"}]}"#;
         let answer: Answer = loose_json::read(text).unwrap();
         let mut share = Share::default();
-        share.add(answer.message_queue_assignments.unwrap());
+        share.add(answer.message_queue_assignments.unwrap(), &Route::new("T", TopicRoute::default()));
         let ids =
             |queues: &BTreeSet<MessageQueue>| -> Vec<i32> { queues.iter().map(|q| q.queue_id).collect() };
         assert_eq!((ids(&share.popped), ids(&share.pulled)), (vec![-1], vec![2, 3]));
         let nothing: Answer = loose_json::read(b"{}").unwrap();
         assert!(nothing.message_queue_assignments.is_none());
+    }
+    #[test]
+    fn logical_queues_are_read_at_their_leaders_and_what_nobody_leads_is_not() {
+        let info = TopicQueueMappingInfo {
+            bname: "b".into(),
+            curr_id_map: [(1, 0)].into(),
+            ..TopicQueueMappingInfo::default()
+        };
+        let mappings = Some([("b".to_owned(), info)].into());
+        let raw = TopicRoute { topic_queue_mapping_by_broker: mappings, ..TopicRoute::default() };
+        let text = br#"{"messageQueueAssignments":[
+            {"messageQueue":{"brokerName":"__syslo__global__","queueId":0,"topic":"T"},"mode":"PULL"},
+            {"messageQueue":{"brokerName":"__syslo__global__","queueId":1,"topic":"T"},"mode":"PULL"}]}"#;
+        let answer: Answer = loose_json::read(text).unwrap();
+        let mut share = Share::default();
+        share.add(answer.message_queue_assignments.unwrap(), &Route::new("T", raw));
+        let queue = MessageQueue { topic: "T".into(), broker_name: "b".into(), queue_id: 1 };
+        assert_eq!((share.pulled, share.popped), (BTreeSet::from([queue]), BTreeSet::new()));
     }
 }

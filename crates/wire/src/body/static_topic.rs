@@ -25,6 +25,11 @@ pub fn logical_broker(scope: &str) -> String {
     format!("{LOGICAL_BROKER_PREFIX}{scope}")
 }
 
+/// Whether this is such a name, of any scope.
+pub fn is_logical_broker(name: &str) -> bool {
+    name.starts_with(LOGICAL_BROKER_PREFIX)
+}
+
 fn scope_or_global<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_else(|| SCOPE_GLOBAL.to_owned()))
 }
