@@ -1,7 +1,7 @@
 //! Looking for single bytes in short texts, eight bytes at a time.
 //!
-//! Headers and properties are made of some twenty names and values of 1 to 50 bytes. For these a byte at a time is slow,
-//! and a call of a search made for long texts takes longer than the search.
+//! Headers and properties are made of some twenty names and values of 1 to 50 bytes. For these a byte at a time is
+//! slow, and a call of a search made for long texts takes longer than the search.
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -20,8 +20,8 @@ pub(crate) fn escaped_in_json(text: &[u8]) -> Option<usize> {
     )
 }
 
-/// `in_word` sets the high bit of each byte that is looked for. It may set those of bytes behind the first too, whatever
-/// they are: borrows run that way.
+/// `in_word` sets the high bit of each byte that is looked for. It may set those of bytes behind the first too,
+/// whatever they are: borrows run that way.
 fn find(text: &[u8], in_word: impl Fn(u64) -> u64, is_meant: impl Fn(u8) -> bool) -> Option<usize> {
     let (words, rest) = text.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
