@@ -39,9 +39,12 @@ impl ConsumeHook for Picky {
     }
 }
 
+/// Code of a request, and that of its answer.
+type Noted = (i32, Option<i32>);
+
 /// Marks every request, and notes what was answered.
 #[derive(Clone, Default)]
-struct Noting(Arc<Mutex<Vec<(i32, Option<i32>)>>>);
+struct Noting(Arc<Mutex<Vec<Noted>>>);
 
 impl RpcHook for Noting {
     fn before(&self, request: &mut RpcRequest<'_>) {

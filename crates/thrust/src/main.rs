@@ -161,6 +161,12 @@ fn serve(log_format: LogFormat, command: &ServerCommand) -> ExitCode {
     }
 }
 
+/// What a link to the binary makes it, by its name.
+fn called_as() -> Option<fn(&[String]) -> ExitCode> {
+    let program = std::env::args_os().next()?;
+    mqadmin::servers::by_name(std::path::Path::new(&program).file_name()?.to_str()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,10 +186,4 @@ mod tests {
     fn every_command_that_prints_json_has_its_fields_listed() {
         check(&Cli::command(), "");
     }
-}
-
-/// What a link to the binary makes it, by its name.
-fn called_as() -> Option<fn(&[String]) -> ExitCode> {
-    let program = std::env::args_os().next()?;
-    mqadmin::servers::by_name(std::path::Path::new(&program).file_name()?.to_str()?)
 }

@@ -150,7 +150,7 @@ mod tests {
             stats.offset_table.insert(queue, offsets);
         }
         logical().add_to(&mut stats);
-        let of = |id| stats.offset_table[&queue("__syslo__global__", id)].clone();
+        let of = |id| stats.offset_table[&queue("__syslo__global__", id)];
         assert_eq!([of(0), of(1), of(2)], [offsets(3, 10_005), offsets(0, 2), offsets(0, 9)]);
         assert_eq!(stats.offset_table.len(), 8, "the physical ones stay");
     }

@@ -233,11 +233,11 @@ mod tests {
             address: address.to_owned(),
             config: [("storePathRootDir".to_owned(), root.clone())].into(),
         };
-        assert_eq!(stores_here(&[at("127.0.0.1:10911")]), [Path::new(""); 0], "no broker works there");
+        assert!(stores_here(&[at("127.0.0.1:10911")]).is_empty(), "no broker works there");
         std::fs::write(dir.path().join(RUNNING), "").unwrap();
         assert_eq!(stores_here(&[at("127.0.0.1:10911"), at("127.0.0.1:10921")]), [dir.path()]);
         // An address of documents, which no machine has.
-        assert_eq!(stores_here(&[at("192.0.2.1:10911"), at("broker:10911")]), [Path::new(""); 0]);
+        assert!(stores_here(&[at("192.0.2.1:10911"), at("broker:10911")]).is_empty());
     }
 
     #[test]
