@@ -57,7 +57,7 @@ impl Logical {
         for (id, items) in &self.queues {
             let begun: Vec<_> = items.iter().filter(|item| item.has_begun()).collect();
             let oldest = begun.iter().rfind(|item| item.logic_offset == 0).or(begun.first());
-            let told = |item: &LogicQueueMappingItem| stats.offset_table.get(&self.physical(item)).cloned();
+            let told = |item: &LogicQueueMappingItem| stats.offset_table.get(&self.physical(item)).copied();
             let Some((oldest, newest)) = oldest.zip(begun.last()) else { continue };
             let (Some(first), Some(last)) = (told(oldest), told(newest)) else { continue };
             let offsets = TopicOffset {
