@@ -50,6 +50,8 @@ mod tests {
 
     use super::*;
 
+    const EDGES: [u8; 14] = [0, 1, 2, 3, 0x1F, 0x20, 0x21, b'"', b'#', b'\\', b']', 0x7F, 0x80, 0xFF];
+
     proptest! {
         /// Bytes near those that are looked for, and near the edges where a borrow would show.
         #[test]
@@ -57,7 +59,7 @@ mod tests {
             text in proptest::collection::vec(
                 prop_oneof![
                     any::<u8>(),
-                    proptest::sample::select(vec![0u8, 1, 2, 3, 0x1F, 0x20, 0x21, b'"', b'#', b'\\', b']', 0x7F, 0x80, 0xFF])
+                    proptest::sample::select(EDGES.to_vec())
                 ],
                 0..40,
             )
