@@ -32,8 +32,6 @@ pub struct Channel {
     finishing: AtomicBool,
     closed: AtomicBool,
     next_opaque: AtomicI32,
-    /// Callers that do not sleep while they wait.
-    awake: AtomicU32,
     calls: Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
 }
 
@@ -169,7 +167,6 @@ impl Channel {
             finishing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_opaque: AtomicI32::new(0),
-            awake: AtomicU32::new(0),
             calls: Mutex::new(HashMap::new()),
         })
     }
@@ -322,7 +319,7 @@ impl Channel {
         }
         let awake = awake.min(timeout);
         if !awake.is_zero()
-            && let Some(answer) = self.soon(&mut receiver, awake).await
+            && let Some(answer) = soon(&mut receiver, awake).await
         {
             return Ok(answer);
         }
@@ -330,26 +327,6 @@ impl Channel {
             Ok(answer) => answer.map_err(|_| closed()),
             Err(_) => Err(CallError::Timeout { address: self.peer.to_string(), after: timeout }),
         }
-    }
-
-    /// What comes within a time in which the thread does not sleep. Nor does the connection's task, which looks for the
-    /// answer in turns with us: what the runtime is told of the socket it learns on a thread that sleeps.
-    async fn soon(&self, receiver: &mut oneshot::Receiver<Answer>, awake: Duration) -> Option<Answer> {
-        let _awake = Vigil::begin(self);
-        let begun = Instant::now();
-        while begun.elapsed() < awake {
-            match receiver.try_recv() {
-                Ok(answer) => return Some(answer),
-                Err(TryRecvError::Closed) => return None,
-                Err(TryRecvError::Empty) => tokio::task::yield_now().await,
-            }
-        }
-        None
-    }
-
-    /// Whether a caller waits for its answer without sleeping.
-    pub(crate) fn is_awake(&self) -> bool {
-        self.awake.load(Ordering::Relaxed) > 0
     }
 
     /// Delivers an answer; one that nobody waits for is dropped.
@@ -400,24 +377,17 @@ impl Channel {
     }
 }
 
-/// A caller that does not sleep; over when it has its answer, gave up or was cancelled.
-struct Vigil<'a> {
-    channel: &'a Channel,
-}
-
-impl<'a> Vigil<'a> {
-    fn begin(channel: &'a Channel) -> Vigil<'a> {
-        if channel.awake.fetch_add(1, Ordering::Relaxed) == 0 {
-            channel.wake.notify_one();
+/// What comes within a time in which the thread does not sleep.
+async fn soon(receiver: &mut oneshot::Receiver<Answer>, awake: Duration) -> Option<Answer> {
+    let begun = Instant::now();
+    while begun.elapsed() < awake {
+        match receiver.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(TryRecvError::Closed) => return None,
+            Err(TryRecvError::Empty) => tokio::task::yield_now().await,
         }
-        Vigil { channel }
     }
-}
-
-impl Drop for Vigil<'_> {
-    fn drop(&mut self) {
-        self.channel.awake.fetch_sub(1, Ordering::Relaxed);
-    }
+    None
 }
 
 /// A call in flight; gone when its caller has the answer, gave up or was cancelled.

@@ -113,11 +113,10 @@ impl Connection {
                 (false, _) => Interest::WRITABLE,
             };
             let channel = Arc::clone(&self.channel);
-            let is_awake = may_read && self.channel.is_awake();
             tokio::select! {
                 ready = self.stream.ready(interest) => match ready {
                     Ok(ready) if ready.is_readable() && may_read => {
-                        if let Err(end) = self.read_some(true) {
+                        if let Err(end) = self.read_some() {
                             return end;
                         }
                     }
@@ -125,11 +124,6 @@ impl Connection {
                     Err(error) => return End::Loud(error.to_string()),
                 },
                 () = channel.wake.notified() => (),
-                () = tokio::task::yield_now(), if is_awake => {
-                    if let Err(end) = self.read_some(false) {
-                        return end;
-                    }
-                }
                 () = &mut timer => {
                     if self.last_activity.elapsed() >= idle {
                         return End::Loud(format!("silent for {} s", idle.as_secs()));
@@ -144,14 +138,14 @@ impl Connection {
         self.sent < self.sending.len()
     }
 
-    fn read_some(&mut self, told: bool) -> Result<(), End> {
+    fn read_some(&mut self) -> Result<(), End> {
         for _ in 0..PARTS_IN_A_ROW_MAX {
             let mut outcome = (false, None);
             let read = OUT.with_borrow_mut(|out| {
                 // A service that panicked may have left its answers to somebody else here.
                 out.clear();
                 let (channel, service, stream) = (&self.channel, &self.service, &self.stream);
-                let read = self.inbound.read(stream, told, |bytes| {
+                let read = self.inbound.read(stream, |bytes| {
                     let (used, starved, failure) = turn(service, channel, bytes, out);
                     outcome = (starved, failure);
                     used

@@ -47,19 +47,13 @@ impl Inbound {
         self.partial.len()
     }
 
-    /// Reads once and gives `consume` the bytes; it returns how many it has used up. For `told` see
-    /// [`Stream::try_read`].
-    pub fn read(
-        &mut self,
-        stream: &Stream,
-        told: bool,
-        consume: impl FnOnce(&[u8]) -> usize,
-    ) -> io::Result<Read> {
+    /// Reads once and gives `consume` the bytes; it returns how many it has used up.
+    pub fn read(&mut self, stream: &Stream, consume: impl FnOnce(&[u8]) -> usize) -> io::Result<Read> {
         let announced = frame::announced(&self.partial).unwrap_or(0);
         if announced > LARGE_BYTES && self.partial.len() < announced {
-            self.read_large(stream, told, announced, consume)
+            self.read_large(stream, announced, consume)
         } else {
-            BUFFER.with_borrow_mut(|buffer| self.read_small(stream, told, buffer, consume))
+            BUFFER.with_borrow_mut(|buffer| self.read_small(stream, buffer, consume))
         }
     }
 
@@ -72,7 +66,6 @@ impl Inbound {
     fn read_small(
         &mut self,
         stream: &Stream,
-        told: bool,
         buffer: &mut Vec<u8>,
         consume: impl FnOnce(&[u8]) -> usize,
     ) -> io::Result<Read> {
@@ -80,7 +73,7 @@ impl Inbound {
         if buffer.len() < kept + TURN_BYTES {
             buffer.resize(kept + TURN_BYTES, 0);
         }
-        let count = match stream.try_read(told, &mut buffer[kept..kept + TURN_BYTES]) {
+        let count = match stream.try_read(&mut buffer[kept..kept + TURN_BYTES]) {
             Ok(0) => return Ok(Read::End),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
@@ -98,7 +91,6 @@ impl Inbound {
     fn read_large(
         &mut self,
         stream: &Stream,
-        told: bool,
         announced: usize,
         consume: impl FnOnce(&[u8]) -> usize,
     ) -> io::Result<Read> {
@@ -106,7 +98,7 @@ impl Inbound {
         // No more than one read can bring, so that a peer that sends byte by byte does not make us clear megabytes.
         let room = (announced - kept).min(PART_BYTES);
         self.partial.resize(kept + room, 0);
-        let result = stream.try_read(told, &mut self.partial[kept..]);
+        let result = stream.try_read(&mut self.partial[kept..]);
         self.partial.truncate(kept + *result.as_ref().unwrap_or(&0));
         match result {
             Ok(0) => return Ok(Read::End),

@@ -28,14 +28,9 @@ impl Stream {
     }
 
     /// Reads what is there; 0 at the end, `WouldBlock` when nothing is there yet.
-    ///
-    /// Who was not `told` that there is something asks the socket itself: the runtime may not know yet, since it learns
-    /// such things on whichever thread sleeps until something happens. Encrypted sockets are not asked.
-    pub fn try_read(&self, told: bool, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Plain(socket) if told => read_plain(socket, buffer),
-            // What the runtime says of these bytes later costs one read that finds nothing.
-            Stream::Plain(socket) => (&*SockRef::from(socket)).read(buffer),
+            Stream::Plain(socket) => read_plain(socket, buffer),
             #[cfg(feature = "tls")]
             Stream::Tls(session) => session.try_read(buffer),
         }
