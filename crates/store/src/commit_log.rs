@@ -29,6 +29,8 @@ pub(crate) struct CommitLog {
     end: AtomicU64,
     /// The segment that follows the last one, made ahead of need. The lock also keeps two threads from making it.
     ready: Mutex<Option<Arc<Segment>>>,
+    /// File of a segment that is out of service and could not be removed: what is behind it must not go before it.
+    stuck: Mutex<Option<PathBuf>>,
 }
 
 impl CommitLog {
@@ -72,6 +74,7 @@ impl CommitLog {
             min,
             end: AtomicU64::new(first),
             ready: Mutex::new(None),
+            stuck: Mutex::new(None),
         };
         Ok((log, leftovers))
     }
@@ -175,7 +178,14 @@ impl CommitLog {
     }
 
     /// Takes the first segment out of service and removes its file. Readers that hold it keep reading.
+    ///
+    /// While the file of an earlier one cannot be removed no other goes, or the next start would find a hole behind it.
     pub fn remove_first(&self) -> io::Result<()> {
+        let mut stuck = self.stuck.lock();
+        if let Some(path) = &*stuck {
+            self.remove(path)?;
+            *stuck = None;
+        }
         let path = {
             let mut segments = self.segments.write();
             let mut list = segments.to_vec();
@@ -187,13 +197,19 @@ impl CommitLog {
             *segments = Arc::new(list);
             first.path.clone()
         };
-        self.remove(&path)
+        self.remove(stuck.insert(path))?;
+        *stuck = None;
+        Ok(())
     }
 
     /// Removes a segment's file durably. One at a time: a power cut may keep later changes of a directory and lose
     /// earlier ones, and what is left must not have a hole.
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)?;
+        match self.disk.remove(path) {
+            // Removed before, but the directory could not be synced.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            removed => removed?,
+        }
         self.disk.sync_dir(&self.dir)
     }
 
