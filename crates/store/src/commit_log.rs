@@ -205,11 +205,7 @@ impl CommitLog {
     /// Removes a segment's file durably. One at a time: a power cut may keep later changes of a directory and lose
     /// earlier ones, and what is left must not have a hole.
     fn remove(&self, path: &Path) -> io::Result<()> {
-        match self.disk.remove(path) {
-            // Removed before, but the directory could not be synced.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-            removed => removed?,
-        }
+        self.disk.remove(path)?;
         self.disk.sync_dir(&self.dir)
     }
 
