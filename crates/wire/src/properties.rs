@@ -110,7 +110,7 @@ fn take_entry<'a>(text: &mut &'a [u8]) -> Option<(&'a str, &'a str)> {
     let whole = *text;
     let split = scan::either(whole, NAME_VALUE, END).filter(|&at| whole[at] == NAME_VALUE);
     let from = split.map_or(0, |at| at + 1);
-    let end = from + scan::either(&whole[from..], END, END).unwrap_or(whole.len() - from);
+    let end = from + scan::byte(&whole[from..], END).unwrap_or(whole.len() - from);
     *text = whole.get(end + 1..).unwrap_or_default();
     let (name, value) = (&whole[..split?], &whole[from..end]);
     if name.is_empty() || value.is_empty() {

@@ -6,6 +6,11 @@
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 
+/// Where the first byte of this value stands.
+pub(crate) fn byte(text: &[u8], wanted: u8) -> Option<usize> {
+    find(text, |word| equal(word, wanted), |byte| byte == wanted)
+}
+
 /// Where the first of two bytes stands.
 pub(crate) fn either(text: &[u8], one: u8, other: u8) -> Option<usize> {
     find(text, |word| equal(word, one) | equal(word, other), |byte| byte == one || byte == other)
@@ -67,6 +72,7 @@ mod tests {
             let first = |is_meant: fn(u8) -> bool| text.iter().position(|&byte| is_meant(byte));
             prop_assert_eq!(either(&text, b'"', b'\\'), first(|byte| byte == b'"' || byte == b'\\'));
             prop_assert_eq!(either(&text, 1, 2), first(|byte| byte == 1 || byte == 2));
+            prop_assert_eq!(byte(&text, 2), first(|byte| byte == 2));
             prop_assert_eq!(
                 escaped_in_json(&text),
                 first(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
