@@ -24,7 +24,8 @@ impl OffsetId {
 
     /// Reads an id in either case; `None` when it is no offset id.
     pub fn parse(text: &str) -> Option<OffsetId> {
-        let bytes = unhex(text)?;
+        // Longer ones are none, and are not decoded to find that out.
+        let bytes = Some(text).filter(|text| text.len() <= 56).and_then(unhex)?;
         let (ip, rest) = match bytes.len() {
             16 => (IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[..4]).ok()?)), &bytes[4..]),
             28 => (IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[..16]).ok()?)), &bytes[16..]),
@@ -62,9 +63,10 @@ fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// The bytes that pairs of hexadecimal digits in either case stand for; `None` if there is anything else.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) || digits.len() > 64 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits

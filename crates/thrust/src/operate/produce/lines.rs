@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use thrustmq_client::Message;
 use tokio::sync::mpsc::{Receiver, channel};
+use wire::ids::unhex;
 
 use crate::operate::failure::Failure;
 
@@ -104,12 +105,6 @@ fn bytes_of(body: Value, encoding: Option<Value>) -> Result<Vec<u8>, String> {
         // A body that is no text is JSON itself.
         (value, _) => Ok(value.to_string().into_bytes()),
     }
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|value| value as u8);
-    let pairs = digits.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 fn keys_of(value: Option<Value>) -> Result<Vec<String>, String> {
