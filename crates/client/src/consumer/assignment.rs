@@ -148,6 +148,7 @@ mod tests {
         let nothing: Answer = loose_json::read(b"{}").unwrap();
         assert!(nothing.message_queue_assignments.is_none());
     }
+
     #[test]
     fn logical_queues_are_read_at_their_leaders_and_what_nobody_leads_is_not() {
         let info = TopicQueueMappingInfo {

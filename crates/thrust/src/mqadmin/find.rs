@@ -8,7 +8,7 @@ use super::Command;
 use super::call::{Call, Failure};
 use super::group::members;
 use super::java::{self, Times};
-use super::line::{bare, flag, required};
+use super::line::{bare, flag, parts, required};
 use super::message::{TOOLS, pull};
 
 /// Where the official tool writes bodies of messages.
@@ -150,7 +150,7 @@ async fn message(call: &Call, topic: &str, id: &str) -> Result<Received, Failure
 async fn by_id(call: &Call) -> Result<(), Failure> {
     let line = &call.line;
     let topic = line.text("t");
-    for id in line.text("i").split(',').map(str::trim).filter(|id| !id.is_empty()) {
+    for id in parts(line.text("i")) {
         let message = message(call, topic, id).await?;
         if let (Some(group), Some(client)) = (line.value("g"), line.value("d")) {
             consume(call, group, client, &message).await?;

@@ -342,6 +342,11 @@ fn wrapped(start: &str, text: &str, indent: usize) -> String {
     out + line.trim_end() + "\n"
 }
 
+/// Parts of a list with commas between them; blanks around them are not theirs.
+pub fn parts(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,6 +423,11 @@ mod tests {
             "Ambiguous option: '--broker'  (could be: 'brokerAddr', 'brokerName')"
         );
         assert_eq!(read("-h").unwrap_err(), LineError::Help);
+    }
+
+    #[test]
+    fn a_list_has_commas_between_its_parts() {
+        assert_eq!(parts("a, b,,c").collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 
     #[test]

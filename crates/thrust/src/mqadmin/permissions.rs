@@ -4,16 +4,20 @@ use thrustmq_client::{AclInfo, PolicyEntryInfo, PolicyInfo, UserInfo};
 
 use super::Command;
 use super::call::{Call, Failure};
-use super::line::{Flag, flag, one_of, required};
+use super::line::{Flag, flag, one_of, parts, required};
 
 const DIFFERS: &str = "for Java's brokers; ours refuse the request and say why";
+const DIFFERS_IN_ABSENCE: &str = "one that is not there is exit code 4 and a line on stderr, not silence; for Java's \
+                                  brokers; ours refuse the request and say why";
 const AT_BROKER: Flag = one_of("b", "brokerAddr", "address of the broker");
 const AT_CLUSTER: Flag = one_of("c", "clusterName", "the cluster whose brokers are meant");
+const USER: Flag = required("u", "username", "name of the user");
+const SUBJECT: Flag = required("s", "subject", "whom it is about, as User:name");
 
 const RULE: [Flag; 7] = [
     AT_BROKER,
     AT_CLUSTER,
-    required("s", "subject", "whom it is about, as User:name"),
+    SUBJECT,
     required("r", "resources", "what it is about, as Topic:orders,Group:billing"),
     required("a", "actions", "what is done with it, as Pub,Sub"),
     flag("i", "sourceIp", "addresses that requests come from, with commas between them"),
@@ -27,7 +31,7 @@ pub const COMMANDS: &[Command] = &[
         flags: &[
             AT_BROKER,
             AT_CLUSTER,
-            required("u", "username", "name of the user"),
+            USER,
             required("p", "password", "its password, which every user of this machine can read here"),
             flag("t", "userType", "Super, who may do everything, or Normal [default: Normal]"),
         ],
@@ -40,7 +44,7 @@ pub const COMMANDS: &[Command] = &[
         flags: &[
             AT_BROKER,
             AT_CLUSTER,
-            required("u", "username", "name of the user"),
+            USER,
             Flag { group: Some(1), ..flag("p", "password", "its password") },
             Flag { group: Some(1), ..flag("t", "userType", "Super or Normal") },
             Flag { group: Some(1), ..flag("s", "userStatus", "enable or disable") },
@@ -51,7 +55,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "deleteUser",
         about: "Delete a user.",
-        flags: &[AT_BROKER, AT_CLUSTER, required("u", "username", "name of the user")],
+        flags: &[AT_BROKER, AT_CLUSTER, USER],
         differs: DIFFERS,
         run: |call| Box::pin(delete_user(call)),
     },
@@ -59,8 +63,7 @@ pub const COMMANDS: &[Command] = &[
         name: "getUser",
         about: "Show a user.",
         flags: &[AT_BROKER, AT_CLUSTER, flag("u", "username", "name of the user")],
-        differs: "one that is not there is exit code 4 and a line on stderr, not silence; for Java's brokers; ours \
-                  refuse the request and say why",
+        differs: DIFFERS_IN_ABSENCE,
         run: |call| Box::pin(show_user(call)),
     },
     Command {
@@ -101,7 +104,7 @@ pub const COMMANDS: &[Command] = &[
         flags: &[
             AT_BROKER,
             AT_CLUSTER,
-            required("s", "subject", "whom it is about, as User:name"),
+            SUBJECT,
             flag("r", "resources", "what it is about, as Topic:orders [default: everything]"),
         ],
         differs: DIFFERS,
@@ -111,8 +114,7 @@ pub const COMMANDS: &[Command] = &[
         name: "getAcl",
         about: "Show what a user may do.",
         flags: &[AT_BROKER, AT_CLUSTER, flag("s", "subject", "whom it is about, as User:name")],
-        differs: "one that is not there is exit code 4 and a line on stderr, not silence; for Java's brokers; ours \
-                  refuse the request and say why",
+        differs: DIFFERS_IN_ABSENCE,
         run: |call| Box::pin(show_acl(call)),
     },
     Command {
@@ -151,11 +153,6 @@ async fn brokers(call: &Call) -> Result<Vec<String>, Failure> {
 
 fn given(call: &Call, name: &str) -> Option<String> {
     call.line.value(name).map(str::to_owned)
-}
-
-/// Parts of a list with commas.
-fn parts(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 async fn put_user(call: &Call, verb: &str) -> Result<(), Failure> {
@@ -234,7 +231,7 @@ async fn copy_users(call: &Call) -> Result<(), Failure> {
     match call.line.value("u") {
         Some(names) => {
             for name in parts(names) {
-                users.extend(call.admin.user(from, &name).await?);
+                users.extend(call.admin.user(from, name).await?);
             }
         }
         None => users = call.admin.users(from, None).await?,
@@ -253,10 +250,11 @@ async fn copy_users(call: &Call) -> Result<(), Failure> {
 /// The rules of a line: one for each resource.
 fn rules(call: &Call) -> AclInfo {
     let line = &call.line;
-    let entries = parts(line.text("r")).into_iter().map(|resource| PolicyEntryInfo {
-        resource: Some(resource),
-        actions: line.value("a").map(parts),
-        source_ips: line.value("i").map(parts),
+    let list = |name: &str| line.value(name).map(|text| parts(text).map(str::to_owned).collect());
+    let entries = parts(line.text("r")).map(|resource| PolicyEntryInfo {
+        resource: Some(resource.to_owned()),
+        actions: list("a"),
+        source_ips: list("i"),
         decision: given(call, "d"),
     });
     let policy = PolicyInfo { entries: entries.collect(), policy_type: None };
@@ -340,7 +338,7 @@ async fn copy_acls(call: &Call) -> Result<(), Failure> {
     match call.line.value("s") {
         Some(subjects) => {
             for subject in parts(subjects) {
-                acls.extend(call.admin.acl(from, &subject).await?);
+                acls.extend(call.admin.acl(from, subject).await?);
             }
         }
         None => acls = call.admin.acls(from, None, None).await?,
@@ -397,6 +395,5 @@ mod tests {
                 "User:nobody"
             ]
         );
-        assert_eq!(parts("a, b,,c"), ["a", "b", "c"]);
     }
 }

@@ -11,7 +11,7 @@ use thrustmq_client::MessageQueue;
 
 use super::Command;
 use super::call::{Call, Cluster, Failure, MASTER};
-use super::line::{flag, one_of, required};
+use super::line::{flag, one_of, parts, required};
 use plan::{Holdings, Plan};
 
 pub const COMMANDS: &[Command] = &[
@@ -46,14 +46,10 @@ pub const COMMANDS: &[Command] = &[
 
 /// Brokers that the line means.
 fn targets(call: &Call, cluster: &Cluster) -> Result<BTreeSet<String>, Failure> {
-    let parts = |text: &str| -> Vec<String> {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-    };
     let names: BTreeSet<String> = match (call.line.value("b"), call.line.value("c")) {
-        (Some(brokers), _) => parts(brokers).into_iter().collect(),
+        (Some(brokers), _) => parts(brokers).map(str::to_owned).collect(),
         (None, Some(clusters)) => {
-            let all = parts(clusters);
-            let known = all.iter().filter_map(|name| cluster.0.cluster_addr_table.get(name));
+            let known = parts(clusters).filter_map(|name| cluster.0.cluster_addr_table.get(name));
             known.flatten().cloned().collect()
         }
         (None, None) => return Err(Failure::Incomplete),

@@ -255,8 +255,8 @@ struct Delivery {
     revive_queue: i32,
     /// Where the pop began, by kind of topic and queue.
     starts: Vec<(Origin, i32, i64)>,
-    /// How often messages of an orderly pop failed before; without an offset all of the queue that are not named.
-    failures: Vec<(Origin, i32, Option<i64>, i32)>,
+    /// How often messages of an orderly pop failed before.
+    failures: Vec<Failures>,
 }
 
 impl Delivery {
@@ -275,8 +275,8 @@ impl Delivery {
     /// How often a message failed before, as far as the header of an orderly pop says.
     fn failures_of(&self, message: &Received) -> i32 {
         let (origin, queue) = (Origin::of(&message.queue.topic), message.queue.queue_id);
-        let of_queue = self.failures.iter().filter(|(of, id, ..)| (*of, *id) == (origin, queue));
-        let told = |offset| of_queue.clone().find(|(_, _, at, _)| *at == offset).map(|(.., count)| *count);
+        let of_queue = self.failures.iter().filter(|of| (of.origin, of.queue) == (origin, queue));
+        let told = |offset| of_queue.clone().find(|of| of.offset == offset).map(|of| of.count);
         told(Some(message.offset)).or_else(|| told(None)).unwrap_or(0)
     }
 
@@ -314,8 +314,15 @@ fn in_lines(messages: Vec<Popped>) -> Vec<Popped> {
     lines.into_iter().filter_map(first_of).collect()
 }
 
-/// Which topic, which queue, of which message if not of all, and how often consumption has failed.
-type Failures = (Origin, i32, Option<i64>, i32);
+/// How often consumption has failed in a queue.
+#[derive(Debug, PartialEq, Eq)]
+struct Failures {
+    origin: Origin,
+    queue: i32,
+    /// Of the message with this offset; without one, of every message that is not named.
+    offset: Option<i64>,
+    count: i32,
+}
 
 /// `mark queue count` or, for one message, `mark qoQUEUE%OFFSET count`, with semicolons between them.
 fn failures(text: &str) -> Option<Vec<Failures>> {
@@ -323,10 +330,11 @@ fn failures(text: &str) -> Option<Vec<Failures>> {
         let mut words = part.split(' ');
         let (origin, place) = (Origin::from_mark(words.next()?)?, words.next()?);
         let count = words.next()?.parse().ok()?;
-        match place.strip_prefix("qo").and_then(|place| place.split_once('%')) {
-            Some((queue, offset)) => Some((origin, queue.parse().ok()?, Some(offset.parse().ok()?), count)),
-            None => Some((origin, place.parse().ok()?, None, count)),
-        }
+        let (queue, offset) = match place.strip_prefix("qo").and_then(|place| place.split_once('%')) {
+            Some((queue, offset)) => (queue, Some(offset.parse().ok()?)),
+            None => (place, None),
+        };
+        Some(Failures { origin, queue: queue.parse().ok()?, offset, count })
     };
     text.split(';').filter(|text| !text.is_empty()).map(part).collect()
 }
@@ -348,8 +356,12 @@ mod tests {
     #[test]
     fn failures_are_told_of_queues_or_of_single_messages() {
         let read = failures("0 qo0%17 3;0 0 0;1 2 5").unwrap();
-        let expected =
-            [(Origin::Normal, 0, Some(17), 3), (Origin::Normal, 0, None, 0), (Origin::RetryV1, 2, None, 5)];
+        let failed = |origin, queue, offset, count| Failures { origin, queue, offset, count };
+        let expected = [
+            failed(Origin::Normal, 0, Some(17), 3),
+            failed(Origin::Normal, 0, None, 0),
+            failed(Origin::RetryV1, 2, None, 5),
+        ];
         assert_eq!(read, expected);
         for bad in ["0", "0 1", "x 1 2", "0 qo1 2", "0 1%2 3", "0 qo1%x 3", "0 1 y"] {
             assert_eq!(failures(bad), None, "{bad}");
