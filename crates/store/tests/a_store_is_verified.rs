@@ -259,7 +259,10 @@ fn at_one_offset_and_in_one_queue() {
     assert!(entries.iter().all(|(_, entry)| entry.is_some()));
     assert_eq!(files.entries("orders", 9, None, 3).unwrap(), None);
 
-    let overview = files.overview(true).unwrap();
+    let mut told = Vec::new();
+    let overview = files.overview(true, &mut |progress| told.push(progress)).unwrap();
+    let bytes = overview.segments.iter().map(|segment| segment.bytes).sum::<u64>();
+    assert_eq!(told.last().map(|last| (last.done, last.total)), Some((bytes, bytes)));
     assert_eq!(overview.segments.iter().map(|segment| segment.records.unwrap()).sum::<u64>(), 22);
     assert_eq!(overview.abort, None);
     let queues: Vec<_> =

@@ -193,7 +193,7 @@ fn verify_knows_them_and_repair_builds_them() {
     let verified = open().verify(&mut |_| {}).unwrap();
     assert!(verified.findings.is_empty(), "{:?}", verified.findings.kept());
     assert_eq!((verified.queues, verified.queue_entries), (3, 5));
-    let overview = open().overview(true).unwrap();
+    let overview = open().overview(true, &mut |_| ()).unwrap();
     let view = overview.queues.iter().find(|queue| (&*queue.topic, queue.id) == ("letters", 0)).unwrap();
     assert_eq!((view.min, view.max, view.files), (0, 14, 1));
     let numbers = open().entries("letters", 0, None, 10).unwrap().unwrap();

@@ -65,7 +65,7 @@ Examples:
     #[command(after_help = "Examples:\n  thrust bench pop --fill 10000 --batch-ack --secs 5")]
     Pop(PopArgs),
     /// Hold thousands of consumers that have nothing to consume: what each costs the server while nothing happens.
-    #[command(after_help = "Examples:\n  thrust bench idle 127.0.0.1:10911 --conns 1 --secs 5")]
+    #[command(after_help = "Examples:\n  thrust bench idle --conns 1 --secs 5")]
     Idle(IdleArgs),
     /// Serve a bare echo that answers each frame as a send: what this machine can do at most.
     #[command(after_help = "Examples:\n  thrust bench echo --port 10920 --secs 5")]
@@ -237,9 +237,12 @@ pub struct PopArgs {
 /// `thrust bench idle`
 #[derive(Debug, Clone, Args)]
 pub struct IdleArgs {
-    /// Broker to load, host:port.
+    /// Broker to load, host:port [default: a master of the topic].
     #[arg(value_name = "ADDR")]
-    addr: String,
+    addr: Option<String>,
+    /// Name servers that know the master, as for the other works.
+    #[arg(short = 'n', long, value_name = "HOST:PORT;HOST:PORT", conflicts_with = "addr")]
+    nameserver: Option<String>,
     /// Consumers, each with a connection of its own; ten make a group.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=28_000))]
     conns: u32,
@@ -322,14 +325,14 @@ pub fn run(bench: &Bench) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::operate::say(&format!("thrust bench: {error}"));
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
 }
 
 /// The name servers, found as all commands find theirs.
-fn name_servers(load: &Load) -> Result<String, BenchError> {
-    let found = crate::operate::destination(load.nameserver.as_deref());
+fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
+    let found = crate::operate::destination(named);
     let found = found.map_err(|failure| BenchError::Arguments(failure.to_string()))?;
     if found.tls.is_some() {
         let why = "the bench does not encrypt, as the context or THRUST_TLS_CA asks for; name the address of a broker \
@@ -337,7 +340,7 @@ fn name_servers(load: &Load) -> Result<String, BenchError> {
         return Err(BenchError::Arguments(why.to_owned()));
     }
     if found.keys.is_some() {
-        eprintln!("note: the bench signs nothing; brokers that ask for it refuse its requests");
+        crate::operate::say("note: the bench signs nothing; brokers that ask for it refuse its requests");
     }
     Ok(found.servers)
 }
@@ -355,8 +358,12 @@ fn measure(
     }
     let first = match &load.addr {
         Some(addr) => admin::Target::broker(addr),
-        None => admin::Target::through(&name_servers(load)?, &load.topic)?,
+        None => admin::Target::through(&name_servers(load.nameserver.as_deref())?, &load.topic)?,
     };
+    // A file that cannot be written is told before the time is spent.
+    for path in files(load) {
+        histogram::try_to_write(&path)?;
+    }
     let mut sides = vec![Side::new(first, load.pid.clone())];
     if let Some(second) = &load.compare {
         sides.push(Side::new(admin::Target::broker(second), load.pid2.clone()));
@@ -374,11 +381,15 @@ fn measure(
         }
     }
     report::print(&sides, work, load);
-    if let Some(path) = &load.histogram {
-        histogram::write(path, &sides[0].latency())?;
-        if let Some(second) = sides.get(1) {
-            histogram::write(&histogram::second(path), &second.latency())?;
-        }
+    for (path, side) in files(load).zip(&sides) {
+        histogram::write(&path, &side.latency())?;
     }
     Ok(())
+}
+
+/// Files of latencies, one for each server.
+fn files(load: &Load) -> impl Iterator<Item = PathBuf> {
+    let first = load.histogram.clone();
+    let second = first.as_deref().filter(|_| load.compare.is_some()).map(histogram::second);
+    first.into_iter().chain(second)
 }

@@ -24,7 +24,7 @@ pub fn grouped(root: Command) -> Command {
     let room = crate::operate::columns().min(COLUMNS_MAX);
     let groups: String = GROUPS.iter().map(|(title, names)| group(&root, title, names, room)).collect();
     root.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{HEADING}Options:{PLAIN}\n{{options}}"
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{HEADING}Options:{PLAIN}\n{{options}}{{after-help}}"
     ))
 }
 

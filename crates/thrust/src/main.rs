@@ -8,6 +8,7 @@ mod help;
 mod logging;
 mod mqadmin;
 mod operate;
+mod progress;
 mod serve;
 mod store;
 mod table;
@@ -21,7 +22,7 @@ use logging::LogFormat;
 
 /// ThrustMQ: an Apache RocketMQ compatible messaging system.
 #[derive(Debug, Parser)]
-#[command(name = "thrust", version, about, propagate_version = true)]
+#[command(name = "thrust", version, about, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     /// Form of the log on stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -29,6 +30,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong arguments or no consent (--yes gives it), 3 what was named is not there, \
+4 nobody answered. `thrust doctor` and `thrust store` have codes of their own, which their pages tell.";
 
 /// The same for a line that begins with a command of [`ServerCommand`]: what is to run for months, and to be there at
 /// once, does not begin with the definitions of all other commands, which take more memory than the server.
@@ -170,6 +175,7 @@ fn called_as() -> Option<fn(&[String]) -> ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn check(command: &clap::Command, name: &str) {
         let takes_json = command.get_arguments().any(|arg| arg.get_id() == "json");
@@ -180,6 +186,92 @@ mod tests {
         for inner in command.get_subcommands() {
             check(inner, format!("{name} {}", inner.get_name()).trim_start());
         }
+    }
+
+    /// Files with these names' ends below a directory, but for what builds have made.
+    fn files(dir: &Path, ends: &[&str], found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                files(&path, ends, found);
+            } else if ends.iter().any(|end| name.ends_with(end)) {
+                found.push(path);
+            }
+        }
+    }
+
+    /// Commands between backticks, and in pages lines that are commands.
+    fn named(text: &str, is_page: bool) -> Vec<String> {
+        const TICKED: &str = concat!("`", "thrust ");
+        // Texts of the program go on behind a backslash at the end of a line.
+        let mut parts = text.split("\\\n");
+        let mut joined = parts.next().unwrap_or_default().to_owned();
+        parts.for_each(|part| joined.push_str(part.trim_start()));
+        let told = joined.split(TICKED).skip(1).filter_map(|rest| Some(rest.split_once('`')?.0));
+        let lines = if is_page { joined.lines() } else { "".lines() };
+        let lines = lines.filter_map(|line| line.trim().strip_prefix("thrust "));
+        let all = told.filter(|told| !told.contains('\n')).chain(lines);
+        all.filter(|line| !line.starts_with(' ') && !line.starts_with("is ready"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The words of a command as a shell takes them, up to where it goes elsewhere, with something for each `{place}`
+    /// and `$(command)`.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word) = (vec!["thrust".to_owned()], String::new());
+        let (mut quote, mut in_place) = (None, false);
+        for letter in line.chars() {
+            match letter {
+                '{' | '$' => word.push('1'),
+                _ if in_place => (),
+                '\'' | '"' if quote.is_none() => quote = Some(letter),
+                _ if quote == Some(letter) => quote = None,
+                _ if quote.is_some() => word.push(letter),
+                '>' | '|' | '#' | '…' => break,
+                ' ' if word.is_empty() => (),
+                ' ' => words.push(std::mem::take(&mut word)),
+                _ => word.push(letter),
+            }
+            in_place = (in_place || matches!(letter, '{' | '$')) && !matches!(letter, '}' | ')');
+        }
+        words.extend((!word.is_empty()).then_some(word));
+        // Capitals stand for what people put there.
+        let is_place = |word: &String| word.chars().all(|letter| letter.is_ascii_uppercase());
+        words.into_iter().map(|word| if is_place(&word) { "1".to_owned() } else { word }).collect()
+    }
+
+    #[test]
+    fn every_command_that_is_named_anywhere_is_one() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut found = Vec::new();
+        files(&root.join("docs"), &[".md"], &mut found);
+        files(&root.join("crates"), &[".rs", ".md"], &mut found);
+        found.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root.join(name)));
+        let (mut seen, mut wrong) = (0, String::new());
+        for path in found.iter().filter(|path| !path.components().any(|part| part.as_os_str() == "tests")) {
+            let text = std::fs::read_to_string(path).unwrap();
+            for line in named(&text, path.extension().is_some_and(|end| end == "md")) {
+                use clap::error::ErrorKind as Kind;
+                seen += 1;
+                let words = words(&line);
+                let Err(error) = Cli::command().try_get_matches_from(&words) else { continue };
+                // Sentences name commands without what these need.
+                let is_whole = [
+                    Kind::MissingRequiredArgument,
+                    Kind::MissingSubcommand,
+                    Kind::DisplayHelp,
+                    Kind::DisplayVersion,
+                    Kind::DisplayHelpOnMissingArgumentOrSubcommand,
+                ];
+                if !is_whole.contains(&error.kind()) {
+                    wrong += &format!("{}: {words:?}: {error}\n", path.display());
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong}");
+        assert!(seen > 200, "only {seen} are found");
     }
 
     #[test]

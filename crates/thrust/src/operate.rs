@@ -20,7 +20,6 @@ mod message;
 mod moment;
 pub mod page;
 mod produce;
-mod progress;
 mod screen;
 mod target;
 mod topic;
@@ -36,7 +35,7 @@ pub use failure::{Failure, did_you_mean};
 #[cfg(test)]
 pub use fields::of as fields_of;
 pub use moment::{Times, civil};
-pub use screen::{cell_of_time, columns, fitted, print, say};
+pub use screen::{cell_of_time, columns, columns_of, fitted, print, say};
 pub use words::{count, wrapped};
 
 /// What can be asked of running servers.
@@ -130,6 +129,7 @@ fn exit_with(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode 
         Ok(runtime) => runtime.block_on(work),
         Err(cause) => Err(Failure::File { what: "start".to_owned(), cause }),
     };
+    crate::progress::end();
     match result {
         Ok(code) => code,
         Err(Failure::PipeClosed) => ExitCode::SUCCESS,

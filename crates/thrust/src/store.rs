@@ -4,7 +4,6 @@
 
 mod args;
 mod inspect;
-mod progress;
 mod repair;
 mod verify;
 
@@ -64,6 +63,9 @@ enum Verdict {
     Sound,
     Findings,
 }
+
+/// Columns before a remedy, and before what follows the first line of a finding.
+const REMEDY_INDENT: usize = 13;
 
 /// Runs a command to its exit code.
 pub fn run(command: &StoreCommand) -> ExitCode {
@@ -144,11 +146,18 @@ fn place_of(finding: &Finding, root: &Path) -> String {
     }
 }
 
+/// Prints a line, on a terminal so that it fits.
+fn tell_line(line: &str) {
+    tell!("{}", crate::operate::fitted(line));
+}
+
 /// Prints findings with their remedies, and says how many there are that it does not print.
 fn print_findings(findings: &Findings, root: &Path) {
     for finding in findings.kept() {
-        tell!("{:<10} {}: {}", finding.area.name(), place_of(finding, root), finding.what);
-        tell!("{:<10}   {}", "", finding.remedy);
+        let line = |start: String| crate::operate::wrapped(&start, crate::operate::columns(), REMEDY_INDENT);
+        let (area, place) = (finding.area.name(), place_of(finding, root));
+        tell!("{}", line(format!("{area:<10} {place}: {}", finding.what)));
+        tell!("{}", line(format!("{:REMEDY_INDENT$}{}", "", finding.remedy)));
     }
     for (area, count) in findings.counts() {
         let printed = findings.kept().iter().filter(|finding| finding.area == *area).count() as u64;

@@ -17,9 +17,13 @@ impl Table {
         Table { rows: vec![first], right }
     }
 
-    /// Adds a row, one text for each heading.
+    /// Adds a row, one text for each heading. What would make more lines of it, or move a terminal, is not in it.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        let harmless = |cell: String| match cell.contains(char::is_control) {
+            true => cell.replace(char::is_control, "."),
+            false => cell,
+        };
+        self.rows.push(cells.map(harmless).into());
     }
 
     /// Prints it with an empty line behind, on a terminal so that it fits, or nothing if it has no rows.
@@ -35,9 +39,12 @@ impl Table {
     }
 
     /// The lines, headings first, with the widest texts cut so that lines have `columns` if that can be; numbers stay
-    /// whole.
+    /// whole. Where they cannot stand beside each other, each row is told line by line.
     pub fn text_within(&self, columns: usize) -> String {
         let widths = self.widths(columns);
+        if !fits(&widths, columns) {
+            return self.text_by_rows(columns);
+        }
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
@@ -51,13 +58,31 @@ impl Table {
         text
     }
 
+    /// Whether rows have room beside each other, with their widest texts cut.
+    pub fn has_room(&self, columns: usize) -> bool {
+        fits(&self.widths(columns), columns)
+    }
+
+    /// A block for each row, with each cell beside its heading.
+    fn text_by_rows(&self, columns: usize) -> String {
+        let Some((headings, rows)) = self.rows.split_first() else { return String::new() };
+        let width = headings.iter().map(|heading| heading.chars().count()).max().unwrap_or(0);
+        let line = |(heading, cell): (&String, &String)| {
+            let line = format!("{heading:<width$}  {cell}");
+            format!("{}\n", crate::operate::wrapped(line.trim_end(), columns, width + 2))
+        };
+        let block = |row: &Vec<String>| headings.iter().zip(row).map(line).collect::<String>();
+        let blocks: Vec<String> = rows.iter().map(block).collect();
+        blocks.join("\n")
+    }
+
     fn widths(&self, columns: usize) -> Vec<usize> {
         let width_of = |column| {
             let cells = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
             cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..self.right.len()).map(width_of).collect();
-        while widths.iter().map(|width| width + 2).sum::<usize>() > columns.saturating_add(2) {
+        while !fits(&widths, columns) {
             let texts = widths.iter_mut().zip(&self.right).filter(|(_, right)| !**right);
             match texts.map(|(width, _)| width).max() {
                 Some(widest) if *widest > TEXT_MIN => *widest -= 1,
@@ -66,6 +91,11 @@ impl Table {
         }
         widths
     }
+}
+
+/// Whether columns of these widths, with two between, have room.
+fn fits(widths: &[usize], columns: usize) -> bool {
+    widths.iter().map(|width| width + 2).sum::<usize>() <= columns.saturating_add(2)
 }
 
 /// A text of at most so many letters; a mark says that there were more.
@@ -97,7 +127,24 @@ mod tests {
         let text = table.text_within(40);
         assert_eq!(text.lines().nth(1), Some("a-topic-with-a-very-…  broker-a  1234567"));
         assert!(text.lines().all(|line| line.chars().count() <= 40));
-        assert!(table.text_within(1).contains("a-topic-wit…"), "so much stays");
+        assert!(table.text_within(31).contains("a-topic-wit…"), "so much stays");
         assert_eq!(table.text_within(60), table.text_within(usize::MAX));
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_told_line_by_line() {
+        let mut table = Table::new(&["TOPIC", ">MIN", ">MAX"]);
+        table.row(["orders".into(), "1234567890".into(), "1234567899".into()]);
+        table.row(["prices".into(), "1".into(), "2".into()]);
+        let text =
+            "TOPIC  orders\nMIN    1234567890\nMAX    1234567899\n\nTOPIC  prices\nMIN    1\nMAX    2\n";
+        assert_eq!(table.text_within(25), text);
+    }
+
+    #[test]
+    fn what_others_have_written_makes_no_lines_of_its_own() {
+        let mut table = Table::new(&["KEYS"]);
+        table.row(["a\n\x1b[2Jb".into()]);
+        assert_eq!(table.text_within(80), "KEYS\na..[2Jb\n");
     }
 }

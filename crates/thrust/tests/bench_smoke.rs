@@ -85,5 +85,12 @@ fn measured_points_become_a_picture_of_each_curve() {
 #[test]
 fn nobody_listening_is_said_with_a_remedy() {
     let told = contains("cannot connect to 127.0.0.1:1").and(contains("thrust serve"));
-    send("127.0.0.1:1", &[]).code(1).stderr(told);
+    send("127.0.0.1:1", &[]).code(4).stderr(told);
+    send("nowhere", &[]).code(2).stderr(contains("an address is host:port"));
+}
+
+#[test]
+fn a_file_of_latencies_that_cannot_be_written_is_told_before_the_time_is_spent() {
+    let refused = send("127.0.0.1:1", &["--histogram", "/nowhere/latency.hgrm"]);
+    refused.code(1).stderr(contains("cannot write the latencies to /nowhere/latency.hgrm"));
 }

@@ -15,6 +15,7 @@ mod command_line {
     mod messages_are_found;
     mod messages_in_and_out;
     mod messages_that_are_refused;
+    mod on_a_terminal;
     mod outputs_are_as_they_were;
     mod page_of_commands_is_up_to_date;
     mod servers_and_arguments;
@@ -25,8 +26,9 @@ mod command_line {
 
     use assert_cmd::assert::Assert;
     use serde_json::Value;
+    use wire::code::request::REGISTER_BROKER;
 
-    use crate::process::{Thrust, printed, thrust};
+    use crate::process::{Socket, Thrust, printed, thrust};
 
     /// A server, and the commands that speak to it.
     pub struct Server {
@@ -75,6 +77,22 @@ mod command_line {
         pub fn json(&self, args: &[&str]) -> Value {
             let text = self.prints(&[args, &["--json"]].concat());
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+        }
+
+        /// Registers a replica at an address where nobody listens, for as long as the connection is there.
+        pub fn replica_that_is_down(&self, broker: &str) -> Socket {
+            let mut socket = Socket::connect(self.names.parse().unwrap());
+            let fields = [
+                ("brokerName", broker),
+                ("brokerAddr", "127.0.0.1:1"),
+                ("clusterName", "DefaultCluster"),
+                ("haServerAddr", "127.0.0.1:2"),
+                ("brokerId", "1"),
+                ("compressed", "false"),
+                ("bodyCrc32", "0"),
+            ];
+            assert_eq!(socket.call(REGISTER_BROKER, &fields, b"{}").code, 0);
+            socket
         }
 
         /// A file in a directory of this server's own.

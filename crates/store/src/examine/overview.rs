@@ -7,6 +7,7 @@ use super::compaction_check::CompactedView;
 use super::config_check::{ConfigState, is_json};
 use super::finding::Findings;
 use super::log_files::LogFiles;
+use super::verify::{Progress, TOLD_BYTES};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::commit_log::{Look, Window, look_in};
 use crate::config_file;
@@ -109,8 +110,8 @@ pub struct ConfigView {
 
 impl StoreFiles {
     /// What is in the store. With `count` the records of all segments are counted, which reads them; without it only
-    /// those of the last one.
-    pub fn overview(&self, count: bool) -> Result<Overview, StoreError> {
+    /// those of the last one. `progress` is told how much of them was read.
+    pub fn overview(&self, count: bool, progress: &mut dyn FnMut(Progress)) -> Result<Overview, StoreError> {
         let root = &self.options.root;
         let mut overview = Overview::default();
         let abort = root.join("abort");
@@ -120,11 +121,17 @@ impl StoreFiles {
         let read = CheckpointFile::read(&*self.disk, root).map_err(StoreError::io("read", &checkpoint))?;
         overview.checkpoint = read.map(|(content, _)| content);
         let log = LogFiles::load(&*self.disk, &self.options, &mut overview.findings)?;
+        let is_counted = |segment: &Segment| count || segment.until() == log.files_end();
+        let counted = log.segments.iter().filter(|segment| is_counted(segment));
+        let (mut done, total) = (0, counted.map(|segment| segment.size).sum());
         for segment in &log.segments {
             let error = StoreError::io("read", &segment.path);
-            let is_last = segment.until() == log.files_end();
-            overview.segments.push(view_segment(segment, count || is_last).map_err(error)?);
+            let is_counted = is_counted(segment);
+            let told = &mut |read| progress(Progress { done: done + read, total });
+            overview.segments.push(view_segment(segment, is_counted, told).map_err(error)?);
+            done += if is_counted { segment.size } else { 0 };
         }
+        progress(Progress { done, total });
         overview.queues = self.view_queues()?;
         overview.compacted = self.view_compacted()?;
         overview.index = self.view_index()?;
@@ -199,9 +206,13 @@ impl StoreFiles {
     }
 }
 
-fn view_segment(segment: &Segment, count: bool) -> std::io::Result<SegmentView> {
+fn view_segment(
+    segment: &Segment,
+    count: bool,
+    progress: &mut dyn FnMut(u64),
+) -> std::io::Result<SegmentView> {
     let mut window = Window::new(u64::MAX);
-    let (mut at, mut records) = (segment.base, 0);
+    let (mut at, mut records, mut told) = (segment.base, 0, segment.base);
     let (mut first_time, mut last_time) = (None, None);
     while at < segment.until()
         && let Look::Record(record) = look_in(segment, at, &mut window)?
@@ -213,6 +224,10 @@ fn view_segment(segment: &Segment, count: bool) -> std::io::Result<SegmentView> 
         last_time = Some(record.store_timestamp);
         records += 1;
         at += record.bytes.len() as u64;
+        if at >= told + TOLD_BYTES {
+            told = at;
+            progress(told - segment.base);
+        }
     }
     Ok(SegmentView {
         base: segment.base,

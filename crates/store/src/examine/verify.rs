@@ -27,7 +27,7 @@ pub struct Progress {
 }
 
 /// Progress is told each time this many bytes were read.
-const TOLD_BYTES: u64 = 16 << 20;
+pub(super) const TOLD_BYTES: u64 = 16 << 20;
 
 /// Bytes of the log that are no sound records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

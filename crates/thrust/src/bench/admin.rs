@@ -38,6 +38,12 @@ impl Target {
         Target { brokers: vec![addr.to_owned()] }
     }
 
+    /// The first of them alone.
+    pub fn first(mut self) -> Target {
+        self.brokers.truncate(1);
+        self
+    }
+
     /// The masters that hold `topic`, or all masters while nobody holds it, as the first of the name servers
     /// (`host:port;host:port`) says that answers.
     pub fn through(nameservers: &str, topic: &str) -> Result<Target, BenchError> {

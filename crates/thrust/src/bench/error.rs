@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// An error that ends the run.
 #[derive(Debug, thiserror::Error)]
@@ -50,4 +51,18 @@ pub enum BenchError {
     Consumer(remoting::CallError),
     #[error("cannot start a thread of the generator: {0}")]
     Thread(io::Error),
+}
+
+impl BenchError {
+    /// The same codes that all commands have.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            BenchError::Arguments(_) | BenchError::Resolve { .. } => 2,
+            BenchError::Connect { .. }
+            | BenchError::Closed { .. }
+            | BenchError::Silent { .. }
+            | BenchError::NoBroker { .. } => 4,
+            _ => 1,
+        })
+    }
 }

@@ -16,6 +16,12 @@ pub fn write(path: &Path, latency: &Histogram<u64>) -> Result<(), BenchError> {
     std::fs::write(path, text(latency)).map_err(|cause| BenchError::File { path: path.to_owned(), cause })
 }
 
+/// Makes the file, as it will have to be there in the end; what is in it stays.
+pub fn try_to_write(path: &Path) -> Result<(), BenchError> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|cause| BenchError::File { path: path.to_owned(), cause })
+}
+
 /// The file of the second of two servers: `latency.hgrm` becomes `latency-2.hgrm`.
 pub fn second(path: &Path) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();

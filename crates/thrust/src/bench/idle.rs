@@ -12,7 +12,7 @@ use remoting::{CallError, Channel, Client, Limits, Service, Turn};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use wire::body::{ConsumerData, HeartbeatData, SubscriptionData};
 use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter};
@@ -22,6 +22,7 @@ use super::admin::{self, Target};
 use super::error::BenchError;
 use super::process::{self, Usage};
 use super::words::count;
+use crate::progress::Bar;
 
 /// The subscription comes with the request, so the broker needs no heartbeat of the group; it holds the request.
 const SYS_FLAG_SUBSCRIPTION_AND_SUSPEND: u32 = 4 | 2;
@@ -57,12 +58,16 @@ pub fn run(args: &IdleArgs) -> Result<(), BenchError> {
         return Err(BenchError::Arguments("--secs must be above 0".to_owned()));
     }
     crate::serve::raise_open_file_limit();
-    let target = Target::broker(&args.addr);
+    let target = match &args.addr {
+        Some(addr) => Target::broker(addr),
+        None => Target::through(&super::name_servers(args.nameserver.as_deref())?, &args.topic)?.first(),
+    };
+    let broker = target.to_string();
     let queues = target.prepare_topic(&args.topic, args.queues, Dialect::Json)?;
-    let mut asker = admin::Client::connect(&args.addr, Dialect::Json)?;
+    let mut asker = admin::Client::connect(&broker, Dialect::Json)?;
     let ends = (0..queues).map(|queue| asker.queue_range(&args.topic, queue).map(|(_, end)| end));
     let shared = Arc::new(Shared {
-        broker: args.addr.clone(),
+        broker,
         topic: args.topic.clone(),
         queues,
         ends: ends.collect::<Result<_, _>>()?,
@@ -76,7 +81,7 @@ pub fn run(args: &IdleArgs) -> Result<(), BenchError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Thread)?;
     let figures = runtime.block_on(measure(args, &shared))?;
-    figures.print(args);
+    figures.print(args, &shared.broker);
     Ok(())
 }
 
@@ -88,10 +93,12 @@ async fn measure(args: &IdleArgs, shared: &Arc<Shared>) -> Result<Figures, Bench
         let consumer = Consumer::of(Arc::clone(shared), number, args.conns);
         consumers.spawn(consumer.run(Arc::clone(&gate)));
     }
-    until(&mut consumers, Duration::from_secs_f64(args.warmup)).await?;
+    let mut bar = Bar::of("seconds", (args.warmup + args.secs) as u64);
+    until(&mut consumers, Duration::from_secs_f64(args.warmup), &mut bar).await?;
     shared.measuring.store(true, Ordering::Relaxed);
     let start = process::usage(&args.pid)?;
-    until(&mut consumers, Duration::from_secs_f64(args.secs)).await?;
+    until(&mut consumers, Duration::from_secs_f64(args.secs), &mut bar).await?;
+    bar.end();
     let end = process::usage(&args.pid)?;
     shared.measuring.store(false, Ordering::Relaxed);
     consumers.abort_all();
@@ -107,11 +114,20 @@ async fn measure(args: &IdleArgs, shared: &Arc<Shared>) -> Result<Figures, Bench
 }
 
 /// Waits for so long, or for the first consumer that fails.
-async fn until(consumers: &mut JoinSet<Result<(), CallError>>, time: Duration) -> Result<(), BenchError> {
-    tokio::select! {
-        () = sleep(time) => Ok(()),
-        Some(Ok(Err(error))) = consumers.join_next() => Err(BenchError::Consumer(error)),
+async fn until(
+    consumers: &mut JoinSet<Result<(), CallError>>,
+    time: Duration,
+    bar: &mut Bar,
+) -> Result<(), BenchError> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let next = end.min(Instant::now() + Duration::from_secs(1));
+        tokio::select! {
+            () = sleep_until(next) => bar.step(),
+            Some(Ok(Err(error))) = consumers.join_next() => return Err(BenchError::Consumer(error)),
+        }
     }
+    Ok(())
 }
 
 struct Consumer {
@@ -265,11 +281,11 @@ impl Figures {
         of(&self.end).saturating_sub(of(&self.before)) as f64 / f64::from(args.conns)
     }
 
-    fn print(&self, args: &IdleArgs) {
+    fn print(&self, args: &IdleArgs, broker: &str) {
         if args.json {
             tell!("{}", self.json(args));
         } else {
-            tell_part!("{}", self.block(args));
+            tell_part!("{}", self.block(args, broker));
         }
     }
 
@@ -293,14 +309,13 @@ impl Figures {
         })
     }
 
-    fn block(&self, args: &IdleArgs) -> String {
+    fn block(&self, args: &IdleArgs, broker: &str) -> String {
         let beats = match args.heartbeat {
             0.0 => "no heartbeats".to_owned(),
             period => format!("a heartbeat every {period} s"),
         };
         let mut text = format!(
-            "idle  {}  topic {}, {} consumers, each with a pull that waits for {} s, {beats}, {} s after {} s\n",
-            args.addr,
+            "idle  {broker}  topic {}, {} consumers, each with a pull that waits for {} s, {beats}, {} s after {} s\n",
             args.topic,
             count(f64::from(args.conns)),
             args.suspend,

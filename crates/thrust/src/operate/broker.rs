@@ -1,6 +1,6 @@
 //! `thrust broker config` and `thrust broker status`: running brokers, asked and changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -101,14 +101,20 @@ async fn chosen(admin: &Admin, wanted: Option<&str>) -> Result<Vec<Member>, Fail
 
 async fn get(args: &GetArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), BTreeSet::new());
     for member in chosen(&admin, args.broker.as_deref()).await? {
         let mut config = admin.broker_config(&member.address).await?;
+        known.extend(config.keys().cloned());
         config.retain(|key, _| is_wanted(key, &args.key));
         found.push((member, config));
     }
     if found.iter().all(|(_, config)| config.is_empty()) {
-        return Err(Failure::NotFound(format!("no broker has a setting like \"{}\"", args.key.join(" "))));
+        let hint = args.key.iter().map(|key| did_you_mean(key, known.iter().map(String::as_str)));
+        let hint = hint.collect::<String>();
+        let wanted = args.key.join(" ");
+        return Err(Failure::NotFound(format!(
+            "no broker has a setting like \"{wanted}\"{hint}; `thrust broker config get` shows all"
+        )));
     }
     print_settings(found, args.target.json, ["SETTING", "VALUE"])
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use thrustmq_client::Admin;
+use thrustmq_client::{Admin, Error};
 
-use super::failure::Failure;
+use super::failure::{Failure, did_you_mean};
 use super::screen::{print_json, print_table};
 use super::target::Target;
 use crate::table::Table;
@@ -53,6 +53,20 @@ pub async fn members(admin: &Admin) -> Result<Vec<Member>, Failure> {
     Ok(members)
 }
 
+/// Addresses of the masters of a cluster that must be there; of all clusters for an empty name.
+pub async fn masters(admin: &Admin, cluster: &str) -> Result<Vec<String>, Failure> {
+    match admin.masters(cluster).await {
+        Err(Error::NoBroker { .. }) if !cluster.is_empty() => {
+            let known = admin.cluster().await?.cluster_addr_table;
+            let hint = did_you_mean(cluster, known.keys().map(String::as_str));
+            Err(Failure::NotFound(format!(
+                "there is no cluster \"{cluster}\"{hint}; `thrust cluster list` shows all"
+            )))
+        }
+        other => Ok(other?),
+    }
+}
+
 pub async fn run(command: &ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::List(args) => list(args).await,
@@ -74,24 +88,39 @@ async fn list(args: &ClusterArgs) -> Result<(), Failure> {
 
 async fn stats(args: &ClusterArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let mut all = Vec::new();
+    let (mut all, mut silent) = (Vec::new(), Vec::new());
     for member in members(&admin).await? {
-        let stats = admin.runtime_stats(&member.address).await?;
-        all.push((member, stats));
+        // One that is down is no reason to tell nothing of the others.
+        let stats = admin.runtime_stats(&member.address).await;
+        let error = stats.as_ref().err().map(ToString::to_string);
+        silent.extend(error.iter().map(|error| format!("{}/{}: {error}", member.broker, member.id)));
+        all.push((member, stats.unwrap_or_default(), error));
     }
-    if args.target.json {
-        let brokers = all.iter().map(|(member, stats)| {
+    print_stats(all, args.target.json)?;
+    match silent.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Partly(format!("{}; `thrust doctor` says more", silent.join("; ")))),
+    }
+}
+
+/// Members with their figures, or why these cannot be had.
+type Told = (Member, BTreeMap<String, String>, Option<String>);
+
+fn print_stats(all: Vec<Told>, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let brokers = all.iter().map(|(member, stats, error)| {
             let mut value = member_json(member);
             value["version"] = json!(stats.get("brokerVersionDesc"));
             value["inPerSecond"] = json!(per_second(stats, "putTps"));
             value["outPerSecond"] = json!(per_second(stats, "getTransferredTps"));
             value["stats"] = json!(stats);
+            value["error"] = json!(error);
             value
         });
         return print_json(&brokers.collect());
     }
     let mut table = Table::new(&["BROKER", ">ID", "VERSION", ">IN/S", ">OUT/S", "ADDRESS"]);
-    for (member, stats) in all {
+    for (member, stats, _) in all {
         let rate = |name| per_second(&stats, name).map_or("-".to_owned(), |rate: f64| format!("{rate:.1}"));
         let version = stats.get("brokerVersionDesc").cloned().unwrap_or_else(|| "-".to_owned());
         let (id, put, got) = (member.id.to_string(), rate("putTps"), rate("getTransferredTps"));

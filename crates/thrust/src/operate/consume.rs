@@ -10,10 +10,10 @@ use thrustmq_client::{Admin, Consumer, Filter, MessageQueue, Received, StartFrom
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::moment::{Times, duration};
-use super::progress::Bar;
-use super::screen::{harmless, print_bytes};
+use super::screen::{harmless, print_bytes, say};
 use super::target::{Target, route};
 use super::words;
+use crate::progress::Bar;
 
 /// Time to write offsets down and leave the group.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -50,7 +50,8 @@ pub struct ConsumeArgs {
     /// Without --follow and --until-end: stop when nothing has come for so long.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", conflicts_with = "until_end")]
     wait: Duration,
-    /// How messages are printed: text has one line each, json one object each, raw the bodies alone.
+    /// How messages are printed: text has one line each (an end of line within a body is told as \\n), json one object
+    /// each, raw the bodies alone.
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
     #[command(flatten)]
@@ -119,7 +120,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     consumer.close(LEAVE_MAX).await;
     ended?;
     let (topic, group) = (&args.topic, &args.group);
-    eprintln!("{} read from topic {topic} by group {group}", words::count(count, "message"));
+    say(&format!("{} read from topic {topic} by group {group}", words::count(count, "message")));
     Ok(())
 }
 
@@ -227,10 +228,15 @@ fn printed(message: &Received, form: Form, times: &Times) -> Vec<u8> {
                 (&message.queue, message.tag().map(|tag| format!(" [{tag}]")).unwrap_or_default());
             let (broker, id, offset) = (&queue.broker_name, queue.queue_id, message.offset);
             let stored = times.told(message.stored_at_ms);
-            format!("{stored} {broker}/{id}@{offset}{} {}\n", harmless(&tag), harmless(&message.text()))
-                .into_bytes()
+            let text = format!("{stored} {broker}/{id}@{offset}{tag} {}", on_one_line(&message.text()));
+            format!("{}\n", harmless(&text)).into_bytes()
         }
     }
+}
+
+/// A text whose ends of lines are told and not made.
+fn on_one_line(text: &str) -> String {
+    text.replace('\r', "\\r").replace('\n', "\\n")
 }
 
 /// A body for machines, and how it is written: text, or hexadecimal digits where it is none.
@@ -264,4 +270,14 @@ pub fn message_json(message: &Received) -> Value {
         "bodyEncoding": encoding,
         "flag": message.flag,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_many_lines_takes_one() {
+        assert_eq!(on_one_line("a\r\nb\n"), "a\\r\\nb\\n");
+    }
 }

@@ -9,7 +9,7 @@ use thrustmq_client::Client;
 use super::contexts::{Context, Contexts, Keys};
 use super::encryption::{Encryption, TlsArgs};
 use super::failure::Failure;
-use super::screen::{consent, fitted, print, print_facts, print_json, print_table};
+use super::screen::{consent, print_facts, print_json, print_line, print_table};
 use super::target::{Destination, Source, Target};
 use crate::table::Table;
 
@@ -58,6 +58,9 @@ pub struct AddArgs {
     access_key_from_env: bool,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Do not ask whether other keys of a context of this name may be lost.
+    #[arg(short, long)]
+    yes: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -131,6 +134,12 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
     };
     let mut contexts = Contexts::load()?;
     let context = Context { nameserver: args.nameserver.clone(), keys, tls: args.tls.encryption()? };
+    let before = contexts.contexts.get(&args.context).and_then(|before| before.keys.as_ref());
+    if let Some(before) = before.filter(|before| context.keys.as_ref() != Some(before)) {
+        let lost =
+            format!("context \"{}\" loses its copy of the keys of {}", args.context, before.access_key);
+        consent(&lost, args.yes)?;
+    }
     let changed = contexts.contexts.insert(args.context.clone(), context.clone()).is_some();
     if contexts.chosen().is_none() {
         contexts.chosen = Some(args.context.clone());
@@ -145,7 +154,7 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
     let what = if changed { "changed" } else { "added" };
     let now = if chosen { ", which commands use from now on" } else { "" };
     let told = format!("{what} context {}{now}; it is kept in {}", args.context, path.display());
-    print(&format!("{}\n", fitted(&told)))
+    print_line(&told)
 }
 
 fn choose(args: &NameArgs) -> Result<(), Failure> {
@@ -156,7 +165,7 @@ fn choose(args: &NameArgs) -> Result<(), Failure> {
     if args.json {
         return print_json(&context_json(&args.context, &context, true));
     }
-    print(&format!("commands go to context {}, {}\n", args.context, context.nameserver))
+    print_line(&format!("commands go to context {}, {}", args.context, context.nameserver))
 }
 
 fn list(args: &PlainArgs) -> Result<(), Failure> {
@@ -225,7 +234,7 @@ fn remove(args: &RemoveArgs) -> Result<(), Failure> {
         return print_json(&context_json(&args.context, &context, false));
     }
     let now = if was_chosen { "; no context is chosen now" } else { "" };
-    print(&format!("removed context {}{now}\n", args.context))
+    print_line(&format!("removed context {}{now}", args.context))
 }
 
 fn access_key(keys: &Option<Keys>) -> String {

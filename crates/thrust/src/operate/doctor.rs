@@ -13,10 +13,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::progress::Bar;
 use super::screen::{Colour, columns, painted, print, print_json};
 use super::target::Target;
 use super::words::{count, wrapped};
+use crate::progress::Bar;
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -118,8 +118,12 @@ pub async fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         Some(data) => machine::look(data, &mut report),
         None if args.remote => (),
         None => {
-            for data in machine::stores_here(&brokers) {
-                machine::look(&data, &mut report);
+            let stores = machine::stores_here(&brokers);
+            stores.iter().for_each(|data| machine::look(data, &mut report));
+            if stores.is_empty() && !brokers.is_empty() {
+                let what = "no disk was looked at: no broker that is registered has its store here, as far as can be \
+                            seen; `thrust doctor --data DIR` looks at one";
+                report.ok("disk", what);
             }
         }
     }

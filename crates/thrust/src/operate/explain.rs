@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::screen::{Colour, columns, painted, print, print_json};
+use super::screen::{Colour, columns, harmless, painted, print, print_json};
 use super::target::Target;
 use super::words::wrapped;
 
@@ -95,12 +95,12 @@ impl Story {
         let room = columns();
         let mut text = String::new();
         for paragraph in &self.paragraphs {
-            text += &format!("{}\n", wrapped(paragraph, room, 0));
+            text += &format!("{}\n", wrapped(&harmless(paragraph), room, 0));
         }
         if !self.advice.is_empty() {
             text += &format!("\n{}\n", painted("What to do", Colour::Bold));
             for advice in &self.advice {
-                text += &format!("{}\n", wrapped(&format!("- {advice}"), room, 2));
+                text += &format!("{}\n", wrapped(&harmless(&format!("- {advice}")), room, 2));
             }
         }
         print(&text)

@@ -45,6 +45,11 @@ impl Failure {
             Failure::Client(Error::NoNameServer { .. }) => {
                 format!("{what}{between}start one with `thrust serve`, or name another with -n host:port")
             }
+            Failure::Client(Error::NoBroker { name }) if name.is_empty() => {
+                "no broker is registered with the name servers; start one with `thrust broker`, or name other servers \
+                 with -n host:port"
+                    .to_owned()
+            }
             Failure::Client(Error::NoBroker { .. }) => {
                 format!("{what}{between}start a broker that registers there")
             }

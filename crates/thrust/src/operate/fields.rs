@@ -303,6 +303,7 @@ pub fn of(command: &str) -> Vec<(String, &'static str)> {
                 ("[].inPerSecond", "Messages that came in, over 10 s"),
                 ("[].outPerSecond", "Messages that went out, over 10 s"),
                 ("[].stats.*", "All figures, as brokers write them"),
+                ("[].error", "Why there are no figures, or null"),
             ]),
         ]
         .concat(),

@@ -11,10 +11,10 @@ use wire::names::{dlq_topic, is_system_group, retry_topic};
 
 use super::failure::{Failure, did_you_mean};
 use super::moment::Times;
-use super::progress::Bar;
-use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_table};
+use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
 use super::target::{Target, route};
 use super::words::count;
+use crate::progress::Bar;
 use crate::table::Table;
 
 /// Work on consumer groups.
@@ -250,6 +250,10 @@ async fn lag(args: &LagArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     known(&admin, &args.group).await?;
     let stats = stats(&admin, &args.group, args.topic.as_deref()).await?;
+    if let (true, Some(topic)) = (stats.offset_table.is_empty(), &args.topic) {
+        // The topic may be a slip of the hand.
+        route(&admin, topic).await?;
+    }
     if args.target.json {
         let queues = stats.offset_table.iter().map(|(queue, offsets)| {
             let mut value = lag_json(queue, offsets);
@@ -327,8 +331,8 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
             &json!({ "deleted": true, "group": group, "brokers": brokers.keys().collect::<Vec<_>>() }),
         );
     }
-    print(&format!(
-        "deleted group {group}; if there are topics {} and {}, they stay\n",
+    print_line(&format!(
+        "deleted group {group}; if there are topics {} and {}, they stay",
         retry_topic(group),
         dlq_topic(group)
     ))

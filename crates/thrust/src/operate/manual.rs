@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Command;
 
 use super::failure::Failure;
-use super::screen::{print, print_bytes};
+use super::screen::{print_bytes, print_line};
 use super::words::count;
 
 /// Prints the page of `thrust`; with a directory, writes the page of every command into it, as `thrust-topic-list.1`.
@@ -18,7 +18,13 @@ pub fn write(dir: Option<&Path>, root: Command) -> Result<(), Failure> {
     };
     let cannot = |cause| Failure::File { what: format!("write manual pages to {}", dir.display()), cause };
     std::fs::create_dir_all(dir).map_err(cannot)?;
+    let number = pages(&root);
     clap_mangen::generate_to(root, dir).map_err(cannot)?;
-    let pages = std::fs::read_dir(dir).map_err(cannot)?.count();
-    print(&format!("{} in {}\n", count(pages, "page"), dir.display()))
+    print_line(&format!("{} in {}", count(number, "page"), dir.display()))
+}
+
+/// One for a command and for each below it that is shown; the directory may have others too.
+fn pages(command: &Command) -> usize {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    1 + shown.map(pages).sum::<usize>()
 }

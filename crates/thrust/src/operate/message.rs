@@ -11,7 +11,7 @@ use thrustmq_client::{Admin, Received};
 use super::consume::message_json;
 use super::failure::Failure;
 use super::moment::Times;
-use super::screen::{harmless, print, print_facts, print_json, say};
+use super::screen::{harmless, print, print_facts, print_json, print_line, say};
 use super::target::{Target, route};
 use super::words::count;
 use search::{Form, Found, find, forms_of_id, must_find, not_there};
@@ -108,7 +108,7 @@ async fn find_all(args: &FindArgs) -> Result<(), Failure> {
         let messages: Vec<Value> = messages.iter().map(message_json).collect();
         return print_json(&json!({ "foundBy": form.name(), "messages": messages }));
     }
-    print(&format!("{text} is the {} of {}\n", form.name(), count(messages.len(), "message")))?;
+    print_line(&format!("{text} is the {} of {}", form.name(), count(messages.len(), "message")))?;
     messages.iter().try_for_each(|message| {
         print("\n")?;
         print_message(message)

@@ -13,7 +13,9 @@ const OPENING: &str = "\
 
 Commands that speak to running servers work with Java servers of 4.9 and 5.x too. They print tables for people, and with
 `--json` documents with stable fields for machines: fields are added, never renamed; `[]` stands for each of a list and
-`*` for each name of a table. Times are local, with their zone and age; in JSON they are Unix milliseconds.
+`*` for each name of a table. Times are local, with their zone and age; in JSON they are Unix milliseconds. A terminal
+gets tables that fit it (rows line by line where columns cannot), colours (not with `NO_COLOR`), and after a second of
+waiting a line that says what for; files and pipes get none of that. What would be lost is asked about, at a terminal.
 
 | exit code | meaning |
 |---|---|
@@ -31,8 +33,7 @@ Where commands go: to the name servers of `-n`, or of the context that `--contex
 signed with the keys of the context, or else with `THRUST_ACCESS_KEY` and `THRUST_SECRET_KEY` (and perhaps
 `THRUST_SECURITY_TOKEN`) of the environment; no argument takes a secret, since every user of a machine can read
 arguments. They are encrypted if the context names authorities to trust, or else `THRUST_TLS_CA` of the environment
-does (with it perhaps `THRUST_TLS_SERVER_NAME`, `THRUST_TLS_CERTIFICATE` and `THRUST_TLS_KEY`). `NO_COLOR` switches
-colours off.
+does (with it perhaps `THRUST_TLS_SERVER_NAME`, `THRUST_TLS_CERTIFICATE` and `THRUST_TLS_KEY`).
 ";
 
 /// The text of the page.

@@ -16,10 +16,10 @@ use wire::names::AUTO_CREATE_TOPIC;
 use super::failure::{Failure, did_you_mean};
 use super::interrupt::Interrupt;
 use super::moment::duration;
-use super::progress::Bar;
-use super::screen::{print, print_json_line, say};
+use super::screen::{print_json_line, print_line, say};
 use super::target::{Target, pair, route};
 use super::words::count;
+use crate::progress::Bar;
 use lines::{Line, Lines};
 
 /// Messages under way at a time; ordered ones go one by one.
@@ -61,7 +61,7 @@ pub struct ProduceArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// With bodies: send them so many times. With --from: stop after so many lines.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Group of the producer.
     #[arg(long, default_value = "thrust-produce")]
@@ -155,6 +155,9 @@ impl Work<'_> {
             return Ok(());
         }
         let from = &self.args.from;
+        if lines::is_typed(from) {
+            say("a message is sent for each line that you type; Ctrl-D ends");
+        }
         let mut lines = lines::open(from)?;
         while self.args.count.is_none_or(|count| self.tally.begun < count) {
             match self.next_line(&mut lines).await? {
@@ -262,7 +265,7 @@ impl Work<'_> {
             Err(what) => {
                 self.tally.failed += 1;
                 if self.tally.failed <= TOLD_MAX {
-                    eprintln!("thrust: {what}");
+                    say(&format!("thrust: {what}"));
                 }
                 Ok(())
             }
@@ -287,10 +290,8 @@ impl Work<'_> {
             return Ok(());
         }
         let (broker, id, offset) = (&queue.broker_name, queue.queue_id, receipt.offset);
-        print(&format!(
-            "{} stored as {} in queue {id} of {broker} at {offset}\n",
-            receipt.message_id, receipt.offset_id
-        ))
+        let (key, place) = (&receipt.message_id, &receipt.offset_id);
+        print_line(&format!("{key} stored as {place} in queue {id} of {broker} at {offset}"))
     }
 
     /// Says what was stored, and how it ended.
@@ -302,12 +303,12 @@ impl Work<'_> {
         }
         let took = self.started.elapsed();
         let per_second = stored as f64 / took.as_secs_f64().max(0.001);
-        eprintln!(
+        say(&format!(
             "{stored} of {} stored in {:.3} s, {per_second:.0} per second, {}",
             count(begun, "message"),
             took.as_secs_f64(),
             count(bytes, "byte")
-        );
+        ));
         match done {
             // What is wrong with a later line does not undo what was stored.
             Err(Failure::Arguments(what)) => Err(Failure::Partly(what)),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::moment::Times;
 use super::words::wrapped;
+use crate::progress;
 use crate::table::Table;
 
 /// Letters of a line from which on tables have room for dates.
@@ -18,8 +19,14 @@ pub fn print(text: &str) -> Result<(), Failure> {
     print_bytes(text.as_bytes())
 }
 
+/// Prints a sentence as a line, on a terminal so that it fits.
+pub fn print_line(line: &str) -> Result<(), Failure> {
+    print(&format!("{}\n", fitted(line)))
+}
+
 /// Prints bytes as they are, and hands them over at once.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    progress::answered();
     let mut out = std::io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::of_output)
 }
@@ -40,7 +47,7 @@ pub fn print_table(table: &Table, otherwise: &str) -> Result<(), Failure> {
         return print(&format!("{}\n", wrapped(otherwise, columns(), 0)));
     }
     let text = table.text_within(columns());
-    match text.split_once('\n') {
+    match text.split_once('\n').filter(|_| table.has_room(columns())) {
         Some((headings, rows)) => print(&format!("{}\n{rows}", painted(headings, Colour::Bold))),
         None => print(&text),
     }
@@ -71,7 +78,8 @@ pub fn columns() -> usize {
     columns_of(std::io::stdout())
 }
 
-fn columns_of(stream: impl std::os::fd::AsFd) -> usize {
+/// The same for any stream.
+pub fn columns_of(stream: impl std::os::fd::AsFd) -> usize {
     match rustix::termios::tcgetwinsize(stream) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => usize::MAX,
@@ -85,7 +93,13 @@ pub fn fitted(line: &str) -> String {
 
 /// Says something on stderr.
 pub fn say(what: &str) {
-    eprintln!("{}", wrapped(what, columns_of(std::io::stderr()), 2));
+    let stream = std::io::stderr();
+    let what = if stream.is_terminal() { Cow::from(without_controls(what)) } else { Cow::from(what) };
+    let line = wrapped(&what, columns_of(&stream), 2);
+    progress::beside(|| {
+        // Nobody reads any more.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    });
 }
 
 /// A moment for a table: in a narrow terminal its age alone.
@@ -104,7 +118,9 @@ fn without_controls(text: &str) -> String {
 }
 
 fn is_coloured() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 /// Prints facts below each other, their names in one column.
@@ -116,21 +132,31 @@ pub fn print_facts(facts: &[(&str, String)]) -> Result<(), Failure> {
     print(&facts.iter().map(line).collect::<String>())
 }
 
+/// Asks, and gives what is answered; nothing where the input ends.
+fn answer(question: &str) -> Option<String> {
+    eprint!("{}", wrapped(question, columns_of(std::io::stderr()), 0));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    if !answer.ends_with('\n') {
+        // What is said next begins a line of its own.
+        eprintln!();
+    }
+    read.is_ok().then(|| answer.trim().to_owned())
+}
+
 /// Goes on only with consent: that of `--yes`, or that of a person who reads what is going to happen.
 pub fn consent(what: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    if !std::io::stdin().is_terminal() {
+    // Who does not see the question cannot answer it.
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Failure::Arguments(format!(
             "{what}; nothing was done, since nobody can be asked: add --yes"
         )));
     }
-    eprint!("{what}. Go on? [y/N] ");
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    match read {
-        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+    match progress::beside(|| answer(&format!("{what}. Go on? [y/N] "))).as_deref() {
+        Some("y" | "Y" | "yes") => Ok(()),
         _ => Err(Failure::Arguments("nothing was done".to_owned())),
     }
 }

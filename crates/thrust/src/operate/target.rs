@@ -82,6 +82,7 @@ impl Target {
     /// A client of the servers.
     pub async fn client(&self) -> Result<Client, Failure> {
         let Destination { servers, keys, tls, .. } = self.destination()?;
+        crate::progress::asks(&servers);
         let mut builder = Client::builder(servers);
         if let Some(keys) = keys {
             builder = builder.credentials(keys.credentials());

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use thrustmq_client::{Admin, TopicConfig};
+use thrustmq_client::{Admin, MessageQueue, TopicConfig};
 use wire::body::{PERM_READ, PERM_WRITE};
 use wire::names::{self, DLQ_PREFIX, RETRY_PREFIX};
 
+use super::cluster::masters;
 use super::failure::Failure;
 use super::moment::Times;
-use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_table};
+use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
 use super::target::{Target, pair, route};
 use super::words::count;
 use crate::table::Table;
@@ -149,6 +150,9 @@ pub struct UpdateArgs {
     /// An attribute to remove; may be repeated.
     #[arg(long, value_name = "NAME")]
     remove_attribute: Vec<String>,
+    /// Do not ask whether queues with messages may go.
+    #[arg(short, long)]
+    yes: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -180,7 +184,7 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     let mut config = TopicConfig::new(&args.topic, 8, PERM_READ | PERM_WRITE);
     args.changes.apply(&mut config);
-    let masters = admin.masters(&args.cluster).await?;
+    let masters = masters(&admin, &args.cluster).await?;
     for address in &masters {
         // The brokers themselves are asked: what was created a moment ago may not be registered yet.
         if admin.topic_configs(address).await?.contains_key(&args.topic) {
@@ -195,7 +199,7 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
         return print_json(&json!({ "created": true, "brokers": masters, "topic": config_json(&config) }));
     }
     let queues = count(config.write_queue_nums, "queue");
-    print(&format!("created topic {} with {queues} at {}\n", args.topic, masters.join(", ")))
+    print_line(&format!("created topic {} with {queues} at {}", args.topic, masters.join(", ")))
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -289,13 +293,30 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
 
 async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let mut changed = Vec::new();
+    let mut wanted = Vec::new();
     for (name, address, old) in configs(&admin, &args.topic).await? {
         let mut new = old.clone();
         args.changes.apply(&mut new);
         for attribute in &args.remove_attribute {
             new.attributes.remove(attribute);
         }
+        wanted.push((name, address, old, new));
+    }
+    let left: BTreeMap<&str, i32> = wanted
+        .iter()
+        .filter(|(_, _, old, new)| new.read_queue_nums < old.read_queue_nums)
+        .map(|(name, _, _, new)| (name.as_str(), new.read_queue_nums))
+        .collect();
+    let unread = unread(&admin, &args.topic, &left).await?;
+    if unread > 0 {
+        let (topic, held) = (&args.topic, count(unread, "message"));
+        consent(
+            &format!("topic \"{topic}\" gets fewer queues: {held} in the others are read no more"),
+            args.yes,
+        )?;
+    }
+    let mut changed = Vec::new();
+    for (name, address, old, new) in wanted {
         let differences = differences(&old, &new);
         if !differences.is_empty() {
             admin.update_topic_attributes(&address, &new, &attribute_changes(&old, &new)).await?;
@@ -315,6 +336,19 @@ async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     print_table(&table, "nothing changes: the topic has these settings already")
 }
 
+/// Messages in queues that nobody reads any more once brokers have only so many.
+async fn unread(admin: &Admin, topic: &str, left: &BTreeMap<&str, i32>) -> Result<i64, Failure> {
+    if left.is_empty() {
+        return Ok(0);
+    }
+    let stats = admin.topic_stats(topic).await?;
+    let goes = |queue: &MessageQueue| {
+        left.get(queue.broker_name.as_str()).is_some_and(|left| queue.queue_id >= *left)
+    };
+    let going = stats.offset_table.iter().filter(|(queue, _)| goes(queue));
+    Ok(going.map(|(_, offsets)| offsets.max_offset - offsets.min_offset).sum())
+}
+
 async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     let route = route(&admin, &args.topic).await?;
@@ -330,7 +364,7 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     if args.target.json {
         return print_json(&json!({ "deleted": true, "topic": topic, "messages": messages }));
     }
-    print(&format!("deleted topic {topic} with {held}\n"))
+    print_line(&format!("deleted topic {topic} with {held}"))
 }
 
 async fn show_route(args: &NameArgs) -> Result<(), Failure> {

@@ -10,8 +10,9 @@ use wire::properties;
 use wire::record::Record;
 
 use super::args::Place;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings, utc};
+use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line, utc};
 use crate::operate::{Times, cell_of_time};
+use crate::progress::Bar;
 use crate::table::Table;
 
 /// `thrust store inspect`.
@@ -50,7 +51,7 @@ pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
     if let Some(topic) = &args.topic {
         return show_entries(&files, topic, args);
     }
-    let overview = files.overview(args.records)?;
+    let overview = overview(&files, args.records)?;
     if args.place.json {
         tell!("{:#}", overview_json(&overview, &files));
     } else {
@@ -59,13 +60,23 @@ pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
     Ok(if overview.findings.is_empty() { Verdict::Sound } else { Verdict::Findings })
 }
 
+/// A store at a glance; counting the records of all segments may take long.
+fn overview(files: &StoreFiles, records: bool) -> Result<Overview, CommandError> {
+    let mut bar = Bar::of_bytes("inspect");
+    Ok(files.overview(records, &mut |progress| bar.set(progress.done, progress.total))?)
+}
+
 fn print_overview(overview: &Overview, files: &StoreFiles) {
     let options = files.options();
     match &overview.abort {
-        None => tell!("{}: stopped cleanly", options.root.display()),
-        Some(pid) => tell!("{}: not stopped cleanly, abort says {pid:?}", options.root.display()),
+        None => tell_line(&format!("{}: stopped cleanly", options.root.display())),
+        Some(pid) => {
+            tell_line(&format!("{}: not stopped cleanly, abort says {pid:?}", options.root.display()))
+        }
     }
-    tell!("segments of {} bytes in {}\n", grouped(options.segment_bytes), options.commit_log_dir.display());
+    let (bytes, dir) = (grouped(options.segment_bytes), options.commit_log_dir.display());
+    tell_line(&format!("segments of {bytes} bytes in {dir}"));
+    tell!();
     print_findings(&overview.findings, &options.root);
 
     segments(overview).print();
@@ -371,7 +382,7 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<Verdict, CommandError> {
-    let overview = files.overview(false)?;
+    let overview = overview(files, false)?;
     let ids = overview.queues.iter().filter(|queue| queue.topic == topic).map(|queue| queue.id);
     let ids: Vec<u32> = ids.filter(|id| args.queue.is_none_or(|queue| queue == *id)).collect();
     if ids.is_empty() {

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::args::Place;
-use super::progress::Bar;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings};
+use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line};
+use crate::progress::Bar;
 
 /// `thrust store repair`.
 #[derive(Debug, Args)]
@@ -39,8 +39,8 @@ pub enum Choice {
 pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
     let files = super::open(&args.place)?;
     let root = files.options().root.clone();
-    let mut bar = Bar::new("verify");
-    let verified = files.verify(&mut |progress| bar.set(progress))?;
+    let mut bar = Bar::of_bytes("verify");
+    let verified = files.verify(&mut |progress| bar.set(progress.done, progress.total))?;
     bar.end();
     if !args.place.json {
         print_findings(&verified.findings, &root);
@@ -53,9 +53,9 @@ pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
     let steps = plan.steps.clone();
     let mut repaired = None;
     if args.yes && !steps.is_empty() {
-        let mut bar = Bar::new("rebuild");
+        let mut bar = Bar::of_bytes("rebuild");
         let clock = Arc::new(RealClock::default());
-        repaired = Some(files.repair(&plan, clock, &mut |progress| bar.set(progress))?);
+        repaired = Some(files.repair(&plan, clock, &mut |progress| bar.set(progress.done, progress.total))?);
         bar.end();
     }
     if args.place.json {
@@ -65,20 +65,20 @@ pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
         summary["kept"] = json!(repaired.as_ref().and_then(|repaired| repaired.kept.clone()));
         tell!("{summary:#}");
     } else if steps.is_empty() {
-        tell!("{}: nothing to repair", root.display());
+        tell_line(&format!("{}: nothing to repair", root.display()));
     } else {
         tell!("{}", if repaired.is_some() { "done:" } else { "would:" });
         for step in &steps {
-            tell!("  {step}");
+            tell_line(&format!("  {step}"));
         }
         match &repaired {
             Some(repaired) => {
                 tell!("the queues have {} entries now", grouped(repaired.queue_entries));
                 if let Some(kept) = &repaired.kept {
-                    tell!(
+                    tell_line(&format!(
                         "what was taken out of the log is in {}, with a text on how to put it back",
                         kept.display()
-                    );
+                    ));
                 }
             }
             None => tell!("nothing was changed; --yes does it"),

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::Place;
-use super::progress::Bar;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings};
+use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line};
+use crate::progress::Bar;
 
 /// `thrust store verify`.
 #[derive(Debug, Args)]
@@ -19,8 +19,8 @@ pub struct VerifyArgs {
 
 pub fn run(args: &VerifyArgs) -> Result<Verdict, CommandError> {
     let files = super::open(&args.place)?;
-    let mut bar = Bar::new("verify");
-    let verified = files.verify(&mut |progress| bar.set(progress))?;
+    let mut bar = Bar::of_bytes("verify");
+    let verified = files.verify(&mut |progress| bar.set(progress.done, progress.total))?;
     let took = bar.end();
     if args.place.json {
         tell!("{:#}", summary(&verified, took));
@@ -33,12 +33,12 @@ pub fn run(args: &VerifyArgs) -> Result<Verdict, CommandError> {
 fn print(verified: &Verified, took: Duration, root: &std::path::Path) {
     print_findings(&verified.findings, root);
     for note in &verified.notes {
-        tell!("{:<10} {note}", "note");
+        tell_line(&format!("{:<10} {note}", "note"));
     }
     let how = if verified.clean { "stopped cleanly" } else { "not stopped cleanly" };
     let bytes = verified.log_end - verified.log_min;
-    tell!("{}: {how}", root.display());
-    tell!(
+    tell_line(&format!("{}: {how}", root.display()));
+    tell_line(&format!(
         "{} records from {} to {} of the log, {} queues, {} entries compared, {} index files, {} entries compared",
         grouped(verified.records),
         verified.log_min,
@@ -47,11 +47,16 @@ fn print(verified: &Verified, took: Duration, root: &std::path::Path) {
         grouped(verified.queue_entries),
         verified.index_files,
         grouped(verified.index_entries),
-    );
+    ));
     if verified.extensions > 0 {
-        tell!("{} extensions of queue entries compared", grouped(verified.extensions));
+        tell_line(&format!("{} extensions of queue entries compared", grouped(verified.extensions)));
     }
-    tell!("{} bytes in {:.2} s, {} MB/s", grouped(bytes), took.as_secs_f64(), rate(bytes, took));
+    tell_line(&format!(
+        "{} bytes in {:.2} s, {} MB/s",
+        grouped(bytes),
+        took.as_secs_f64(),
+        rate(bytes, took)
+    ));
     match verified.findings.counts().values().sum::<u64>() {
         0 => tell!("nothing is wrong"),
         count => tell!("{} findings", grouped(count)),

@@ -1,8 +1,10 @@
 //! `thrust cluster`, `thrust broker config` and `thrust broker status`.
 
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use super::{Server, cells};
+use crate::process::printed;
 
 #[test]
 fn a_cluster_shows_its_brokers_and_their_work() {
@@ -35,4 +37,22 @@ fn a_setting_of_a_running_broker_is_changed_and_the_change_is_shown() {
     let unknown = server.run(&["broker", "config", "set", "fileReservedTme=1"]);
     unknown.code(2).stderr(contains("did you mean \"fileReservedTime\"?"));
     server.run(&["broker", "config", "get", "-b", "nobody"]).code(3);
+    let unknown = server.run(&["broker", "config", "get", "fileReservdTime"]);
+    unknown.code(3).stderr(contains("(did you mean \"fileReservedTime\"?)"));
+}
+
+#[test]
+fn a_broker_that_is_down_hides_no_other() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    let _replica = server.replica_that_is_down("broker-a");
+    let told = server.run(&["cluster", "stats"]).code(1);
+    let told =
+        told.stderr(contains("broker-a/1: cannot connect to 127.0.0.1:1").and(contains("`thrust doctor`")));
+    let table = printed(&told);
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(cells).collect();
+    assert_eq!((rows.len(), rows[0][1], rows[1][1], rows[1][3]), (2, "0", "1", "-"), "{table}");
+    let told = server.run(&["cluster", "stats", "--json"]).code(1);
+    let stats: serde_json::Value = serde_json::from_str(&printed(&told)).unwrap();
+    assert!(stats[0]["error"].is_null() && stats[0]["inPerSecond"].is_f64(), "{stats}");
+    assert!(stats[1]["error"].is_string() && stats[1]["inPerSecond"].is_null(), "{stats}");
 }

@@ -90,3 +90,20 @@ fn secrets_come_from_files_and_the_environment_and_are_never_shown() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     user.run(&["topic", "list"]).code(2).stderr(contains("chmod 600"));
 }
+
+#[test]
+fn keys_are_not_lost_without_a_word() {
+    let (server, user) = (Server::start(), User::new());
+    let mine = server.file("mine.yml", "accessKey: me\nsecretKey: deep\n");
+    let yours = server.file("yours.yml", "accessKey: you\nsecretKey: deeper\n");
+    let add =
+        |more: &[&str]| user.run(&[&["context", "add", "here", "-n", &server.names][..], more].concat());
+    add(&["--access-key-file", &mine]).success();
+    add(&["--access-key-file", &mine]).success();
+    for more in [&[][..], &["--access-key-file", &yours]] {
+        add(more).code(2).stderr(contains("loses its copy of the keys of me"));
+        assert!(user.prints(&["context", "list"]).contains(" me "));
+    }
+    add(&["--access-key-file", &yours, "--yes"]).success().stdout(starts_with("changed context here"));
+    assert!(user.prints(&["context", "list"]).contains(" you "));
+}

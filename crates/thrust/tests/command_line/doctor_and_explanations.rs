@@ -105,7 +105,8 @@ fn with_ports(more: &[&str]) -> (Server, u16) {
     // Tests of other processes take ports that the system gives, which are higher.
     for port in (20_000..30_000).step_by(7).skip(std::process::id() as usize % 1_000) {
         let is_free = |ip, port| TcpListener::bind((ip, port)).is_ok();
-        if is_free("127.0.0.1", port) && is_free("127.0.0.1", port - 2) && is_free("127.0.0.2", port) {
+        let own = [port, port - 2, port + 1].iter().all(|port| is_free("127.0.0.1", *port));
+        if own && is_free("127.0.0.2", port) {
             let named = ["--broker-port", &port.to_string()];
             return (Server::start_as(&[&named[..], more].concat()), port);
         }
@@ -130,6 +131,34 @@ fn open_door(port: u16) {
             copy(inside, outside);
         }
     });
+}
+
+#[test]
+fn a_master_with_replicas_is_asked_at_its_replication_port() {
+    let (server, port) = with_ports(&["--set", "brokerName=broker-a"]);
+    let (_, report) = doctor(&server, &["--remote"]);
+    assert!(!report.to_string().contains("replication port"), "nobody needs it: {report}");
+    let _replica = server.replica_that_is_down("broker-a");
+    let (code, report) = doctor(&server, &["--remote"]);
+    let told = findings(&report, "broker");
+    let closed = format!("broker-a/0 takes no connections at its replication port 127.0.0.1:{}", port + 1);
+    let (_, remedy) = told.iter().find(|(what, _)| what.starts_with(&closed)).expect("it is told");
+    assert!(remedy.contains("haListenPort") && code == 2, "{remedy}");
+    let down = told.iter().any(|(what, _)| what.starts_with("broker-a/1 cannot be asked at 127.0.0.1:1"));
+    assert!(down, "{told:?}");
+    let _port = TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
+    let open = "broker-a/0 takes connections at its replication port";
+    assert!(doctor(&server, &["--remote"]).1.to_string().contains(open));
+}
+
+#[test]
+fn a_disk_that_is_not_seen_from_here_is_told_not_to_be_looked_at() {
+    let server = Server::start();
+    let data = server.dir.path().join("data");
+    std::fs::rename(data.join("abort"), data.join("elsewhere")).unwrap();
+    let (_, report) = doctor(&server, &[]);
+    assert!(report.to_string().contains("no disk was looked at: "), "{report}");
+    std::fs::rename(data.join("elsewhere"), data.join("abort")).unwrap();
 }
 
 #[test]
@@ -212,6 +241,6 @@ fn a_message_is_sent_once_more() {
         assert_eq!(copy[same], last[same], "{same}");
     }
     assert_ne!(copy["messageId"], last["messageId"]);
-    // Nobody of the group is online.
+    // A member would be handed the message, which is asked about; nobody of the group is online.
     server.run(&["message", "resend", id, "--group", "billing"]).code(3);
 }

@@ -113,7 +113,7 @@ fn commands_of_a_context_with_authorities_are_encrypted() {
     guarded.add("nameless", &["--tls-ca", &path("authority.pem")]);
     guarded.user.run(&["topic", "list", "--context", "nameless"]).code(4).stderr(contains(DOORS));
     // The bench never speaks in plain to servers of a context that is to be encrypted.
-    guarded.user.run(&["bench", "send", "--secs", "1"]).code(1).stderr(contains("does not encrypt"));
+    guarded.user.run(&["bench", "send", "--secs", "1"]).code(2).stderr(contains("does not encrypt"));
 }
 
 #[test]

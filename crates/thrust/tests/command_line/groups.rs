@@ -43,6 +43,8 @@ fn a_wrong_name_of_a_group_is_answered_with_the_right_one() {
     server.prints(&["produce", "-t", "orders", "a"]);
     server.prints(&["consume", "-t", "orders", "-g", "billing", "--count", "1"]);
     server.run(&["group", "lag", "biling"]).code(3).stderr(contains("(did you mean \"billing\"?)"));
+    let wrong_topic = server.run(&["group", "lag", "billing", "-t", "order"]);
+    wrong_topic.code(3).stderr(contains("no broker has topic \"order\" (did you mean \"orders\"?)"));
 }
 
 #[test]

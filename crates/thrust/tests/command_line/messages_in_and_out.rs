@@ -66,6 +66,21 @@ fn a_file_of_lines_is_sent_and_filters_select() {
 }
 
 #[test]
+fn a_body_of_many_lines_takes_one_for_people_and_stays_whole_for_machines() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["produce", "-t", "orders", "first\nsecond"]);
+    let read = |group: &str, more: &[&str]| {
+        server.prints(&[&["consume", "-t", "orders", "--until-end", "-g", group][..], more].concat())
+    };
+    let text = read("people", &[]);
+    assert!(text.lines().count() == 1 && text.ends_with(" first\\nsecond"), "{text}");
+    assert_eq!(read("raw", &["--format", "raw"]), "first\nsecond");
+    let told: Value = serde_json::from_str(&read("machines", &["--json"])).unwrap();
+    assert_eq!(told["body"], "first\nsecond");
+}
+
+#[test]
 fn a_line_that_makes_no_sense_is_named_with_what_was_stored_before() {
     let server = Server::start();
     server.prints(&["topic", "create", "orders", "-q", "1"]);

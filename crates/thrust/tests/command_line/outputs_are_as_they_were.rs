@@ -108,7 +108,8 @@ fn of_resending_for_machines() {
     let reader = ["consume", "-t", "copies", "-g", "copy", "--follow", "--format", "raw", "-n", names];
     let reader = Thrust::start(&reader);
     assert_eq!(reader.ready.line, "order 7 is paid");
-    snapshot.run("message resend 7 -t copies --group copy --json");
+    snapshot.run("message resend 7 -t copies --group copy");
+    snapshot.run("message resend 7 -t copies --group copy --yes --json");
     snapshot.run("message resend 7 -t orders --group billing");
     snapshot.compare("resending");
 }

@@ -62,4 +62,25 @@ fn a_wrong_name_is_answered_with_the_right_one() {
         let told = contains("no broker has topic \"ordesr\" (did you mean \"orders\"?)");
         server.run(command).code(3).stderr(told.and(contains("\n").count(1)));
     }
+    for what in ["topic", "group"] {
+        let told = contains("there is no cluster \"DefaultClustr\" (did you mean \"DefaultCluster\"?)");
+        server.run(&[what, "create", "new", "--cluster", "DefaultClustr"]).code(3).stderr(told);
+    }
+}
+
+#[test]
+fn queues_with_messages_do_not_go_without_a_word() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "4"]);
+    // Nothing is lost with queues that are empty.
+    server.prints(&["topic", "update", "orders", "-q", "2"]);
+    server.prints(&["produce", "-t", "orders", "a", "b", "c", "d", "e", "f"]);
+    let fewer = ["topic", "update", "orders", "-q", "1"];
+    let refused = server.run(&fewer).code(2);
+    refused.stderr(contains("topic \"orders\" gets fewer queues: ").and(contains("are read no more")));
+    assert_eq!(server.json(&["topic", "route", "orders"])["route"][0]["readQueues"], 2, "nothing was done");
+    // Those that are written no more are read to their end.
+    server.prints(&["topic", "update", "orders", "--write-queues", "1"]);
+    server.prints(&[&fewer[..], &["--yes"]].concat());
+    assert_eq!(server.json(&["topic", "route", "orders"])["route"][0]["readQueues"], 1);
 }

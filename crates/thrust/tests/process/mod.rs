@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of this")]
 
 pub mod socket;
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

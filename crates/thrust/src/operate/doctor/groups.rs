@@ -6,8 +6,8 @@ use wire::names::is_system_group;
 use super::Report;
 use crate::operate::failure::Failure;
 use crate::operate::group;
-use crate::operate::progress::Bar;
 use crate::operate::words::count;
+use crate::progress::Bar;
 
 /// Looks at every group that is not the system's own.
 pub async fn look(admin: &Admin, max_behind: i64, bar: &mut Bar, report: &mut Report) {

@@ -7,8 +7,8 @@ use wire::names::{LMQ_PREFIX, is_system_topic};
 
 use super::servers::Broker;
 use super::{Finding, Level, Report};
-use crate::operate::progress::Bar;
 use crate::operate::words::count;
+use crate::progress::Bar;
 
 /// Findings of one kind that are told one by one.
 const TOLD_MAX: usize = 10;

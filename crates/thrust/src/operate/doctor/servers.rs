@@ -13,6 +13,8 @@ use crate::operate::words::{bytes, count};
 const CLOCK_OFF_MAX_MS: i64 = 2_000;
 /// Bytes of the log that queues and index may lag behind.
 const DISPATCH_BEHIND_MAX: u64 = 64 << 20;
+/// A port that takes no connection within this time is told to take none.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Permission bit: producers may write.
 const WRITE: i32 = 2;
 /// Permission bit: consumers may read.
@@ -64,6 +66,11 @@ pub async fn look(admin: &Admin, report: &mut Report) -> Vec<Broker> {
         if let Some(broker) = look_at_broker(admin, name, id, address, report).await {
             brokers.push(broker);
         }
+    }
+    let all = members(&infos);
+    for broker in &brokers {
+        let has_replicas = all.iter().any(|(name, id, _)| *name == broker.name && *id != 0);
+        look_at_replication_port(broker, has_replicas, report).await;
     }
     if brokers.is_empty() && !infos.is_empty() {
         report.error("broker", "no broker that is registered answers", "start one with `thrust broker`");
@@ -157,13 +164,55 @@ async fn look_at_fast_port(admin: &Admin, broker: &Broker, report: &mut Report) 
     }
 }
 
-/// The port two below, where the broker listens at the port that clients are told. If something stands between, nothing
-/// is known of other ports.
+/// The port two below.
 fn fast_address(broker: &Broker) -> Option<String> {
+    let (host, port) = own_port(broker)?;
+    let fast = port.checked_sub(2).filter(|fast| *fast > 0)?;
+    Some(format!("{host}:{fast}"))
+}
+
+/// Where clients are sent, if the broker itself listens there. If something stands between, nothing is known of other
+/// ports.
+fn own_port(broker: &Broker) -> Option<(&str, u16)> {
     let (host, port) = broker.address.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
-    let fast = port.checked_sub(2).filter(|fast| *fast > 0)?;
-    (broker.number("listenPort") == Some(port)).then(|| format!("{host}:{fast}"))
+    (broker.number("listenPort") == Some(port)).then_some((host, port))
+}
+
+/// Replicas copy from a port of its own at the master. Nobody needs it where there are none.
+async fn look_at_replication_port(broker: &Broker, has_replicas: bool, report: &mut Report) {
+    let Some(address) = replication_address(broker) else { return };
+    let is_needed = has_replicas || broker.config.get("brokerRole").is_some_and(|role| role == "SYNC_MASTER");
+    let name = &broker.name;
+    let connected = tokio::time::timeout(CONNECT_MAX, tokio::net::TcpStream::connect(&address)).await;
+    let cause = match connected {
+        Ok(Ok(_)) => {
+            return report
+                .ok("broker", format!("{name}/0 takes connections at its replication port, {address}"));
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", CONNECT_MAX.as_secs()),
+    };
+    if is_needed {
+        report.warning(
+            "broker",
+            format!("{name}/0 takes no connections at its replication port {address}: {cause}"),
+            "open that port for its replicas, which copy from there, or name another (haListenPort, brokerIP2)",
+        );
+    }
+}
+
+/// The port of `haListenPort`, or else the one above; at the address that replicas are told. Only masters have it.
+fn replication_address(broker: &Broker) -> Option<String> {
+    let (host, port) = own_port(broker).filter(|_| broker.id == 0)?;
+    let host = broker
+        .config
+        .get("brokerIP2")
+        .map(|host| host.trim())
+        .filter(|host| !host.is_empty())
+        .unwrap_or(host);
+    let named = broker.number::<u16>("haListenPort").filter(|port| *port > 0);
+    Some(format!("{host}:{}", named.or(port.checked_add(1))?))
 }
 
 /// Compares clocks: the broker's read the moment of its start plus its time since, which it tells in whole seconds.
@@ -327,6 +376,37 @@ mod tests {
             [at("h:2", "2"), at("h:1", "1"), at("h", "10911"), at("h:10911", "")],
             [const { None }; 4]
         );
+    }
+
+    #[test]
+    fn replicas_find_their_port_one_above_unless_another_is_named() {
+        let at = |address: &str, more: &[(&str, &str)]| {
+            let settings = [&[("listenPort", "10911")], more].concat();
+            replication_address(&Broker { address: address.to_owned(), ..broker(&settings) })
+        };
+        assert_eq!(at("h:10911", &[]).as_deref(), Some("h:10912"));
+        assert_eq!(at("h:10911", &[("haListenPort", "7"), ("brokerIP2", "i")]).as_deref(), Some("i:7"));
+        assert_eq!(at("h:10911", &[("haListenPort", "0"), ("brokerIP2", " ")]).as_deref(), Some("h:10912"));
+        assert_eq!(at("h:31000", &[]), None, "another port is told to clients");
+        let slave = Broker { id: 1, address: "h:10911".into(), ..broker(&[("listenPort", "10911")]) };
+        assert_eq!(replication_address(&slave), None);
+    }
+
+    #[tokio::test]
+    async fn a_replication_port_that_is_closed_is_told_where_there_are_replicas() {
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = (open.local_addr().unwrap().port().to_string(), open);
+        let look = async |port: &str, has_replicas: bool, role: &str| {
+            let settings = [("listenPort", "10911"), ("haListenPort", port), ("brokerRole", role)];
+            let broker = Broker { address: "127.0.0.1:10911".into(), ..broker(&settings) };
+            let mut report = Report::default();
+            look_at_replication_port(&broker, has_replicas, &mut report).await;
+            report.findings.iter().map(|finding| finding.level).collect::<Vec<_>>()
+        };
+        assert_eq!(look(&open.0, false, "ASYNC_MASTER").await, [Level::Ok]);
+        assert_eq!(look("1", false, "ASYNC_MASTER").await, []);
+        assert_eq!(look("1", true, "ASYNC_MASTER").await, [Level::Warning]);
+        assert_eq!(look("1", false, "SYNC_MASTER").await, [Level::Warning]);
     }
 
     #[test]

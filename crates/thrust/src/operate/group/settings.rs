@@ -8,8 +8,9 @@ use thrustmq_client::SubscriptionGroupConfig;
 use wire::names;
 
 use super::{groups, known};
+use crate::operate::cluster::masters;
 use crate::operate::failure::Failure;
-use crate::operate::screen::{print, print_json, print_table};
+use crate::operate::screen::{print_json, print_line, print_table};
 use crate::operate::target::Target;
 use crate::operate::words::list;
 use crate::table::Table;
@@ -87,12 +88,12 @@ pub async fn create(args: &CreateArgs) -> Result<(), Failure> {
     }
     let mut config = SubscriptionGroupConfig::new(&args.group);
     args.changes.apply(&mut config);
-    let brokers = admin.masters(&args.cluster).await?;
+    let brokers = masters(&admin, &args.cluster).await?;
     admin.create_group(&args.cluster, &config).await?;
     if args.target.json {
         return print_json(&json!({ "created": true, "brokers": brokers, "group": config_json(&config) }));
     }
-    print(&format!("created group {} at {}\n", args.group, list(&brokers)))
+    print_line(&format!("created group {} at {}", args.group, list(&brokers)))
 }
 
 pub async fn update(args: &UpdateArgs) -> Result<(), Failure> {

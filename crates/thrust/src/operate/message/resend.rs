@@ -6,7 +6,7 @@ use thrustmq_client::{Admin, Message, Received};
 
 use super::search::must_find;
 use crate::operate::failure::Failure;
-use crate::operate::screen::{consent, print, print_json};
+use crate::operate::screen::{consent, print_json, print_line};
 use crate::operate::target::{Target, route};
 
 /// Group of the producer.
@@ -69,10 +69,11 @@ pub async fn run(args: &ResendArgs) -> Result<(), Failure> {
         }));
     }
     let (queue, offset) = (&receipt.queue, receipt.offset);
-    print(&format!(
-        "sent again to topic {topic}: {} stored as {} in queue {} of {} at {offset}\n",
+    let told = format!(
+        "sent again to topic {topic}: {} stored as {} in queue {} of {} at {offset}",
         receipt.message_id, receipt.offset_id, queue.queue_id, queue.broker_name
-    ))
+    );
+    print_line(&told)
 }
 
 /// Client id of a member that is online; Java's brokers do not choose one themselves.
@@ -92,6 +93,10 @@ async fn hand_over(args: &ResendArgs, admin: &Admin, group: &str, message: &Rece
         Some(member) => member.clone(),
         None => any_member(admin, group).await?,
     };
+    let who = args.member.as_ref().map_or("a member".to_owned(), |member| format!("member {member}"));
+    let again =
+        format!("{who} of group \"{group}\" consumes the message, whether the group has had it or not");
+    consent(&again, args.yes)?;
     let topic = &message.queue.topic;
     let result = admin.consume_directly(group, &member, topic, &message.offset_id()).await?;
     let is_done = result.consume_result == "CR_SUCCESS";
@@ -104,7 +109,7 @@ async fn hand_over(args: &ResendArgs, admin: &Admin, group: &str, message: &Rece
             "spentMs": result.spent_ms,
         }))?;
     } else if is_done {
-        print(&format!("group {group} has consumed it in {} ms\n", result.spent_ms))?;
+        print_line(&format!("group {group} has consumed it in {} ms", result.spent_ms))?;
     }
     let remark = result.remark.unwrap_or_default();
     match is_done {

@@ -7,8 +7,8 @@ use wire::ids::OffsetId;
 use wire::names::{DLQ_PREFIX, RETRY_PREFIX, is_system_topic};
 
 use crate::operate::failure::Failure;
-use crate::operate::progress::Bar;
 use crate::operate::target::route;
+use crate::progress::Bar;
 
 /// Messages of one id that are looked at.
 pub const SAME_ID_MAX: u32 = 32;

@@ -1,6 +1,6 @@
 //! Lines of a file or a pipe, and what each of them is as a message.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 
 use serde_json::Value;
@@ -27,6 +27,11 @@ pub type Lines = Receiver<std::io::Result<Line>>;
 /// What a path is called: `-` is stdin.
 pub fn name(path: &Path) -> String {
     if path.as_os_str() == "-" { "stdin".to_owned() } else { path.display().to_string() }
+}
+
+/// Whether lines come from somebody who types them.
+pub fn is_typed(path: &Path) -> bool {
+    path.as_os_str() == "-" && std::io::stdin().is_terminal()
 }
 
 /// Opens a file, or stdin, whose lines are read on a thread of their own: a pipe may be silent for long.
