@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::messages::bodies;
 use crate::support::pops::{Delivery, POP, Pop, ack, deliveries, hide};
 use crate::support::{World, body, number, records};
 use serde_json::json;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use wire::code::{request, response};
 
 const GROUP: &str = "readers";
+const DEAD: &str = "%DLQ%readers";
 
 async fn world_with(given: &[(&str, &str)], queues: i32, bodies: &[&str]) -> World {
     let world = World::start_with(given).await;
@@ -112,6 +114,33 @@ async fn a_message_is_hidden_for_as_long_as_its_consumer_asks() {
     assert_eq!(ack(&world, &second[0]).await.code, response::SUCCESS);
     assert_eq!(hide(&world, &again[0], "300").await.code, response::SUCCESS);
     assert_eq!(comes_back(&world).await.0[0].got.body, "a");
+}
+
+/// The maximum of a group counts for messages that its consumers send back. Whoever pops sees how often a message came,
+/// and what is too often for him goes to the dead letters when he says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_is_too_often_is_decided_by_the_consumer() {
+    let world = World::start().await;
+    world.create_topic("orders", 1).await;
+    let group = json!({ "groupName": GROUP, "retryMaxTimes": 1 }).to_string();
+    let made = world.me.ask_with(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group.as_bytes()).await;
+    assert_eq!(made.code, response::SUCCESS, "{made:?}");
+    world.send("orders", 0, "poison").await;
+    let mut delivery = deliveries(&POP.of(&world.me).await).remove(0);
+    for times in 1..=5 {
+        assert_eq!(hide(&world, &delivery, "0").await.code, response::SUCCESS);
+        delivery = comes_back(&world).await.0.remove(0);
+        assert_eq!((delivery.got.body.as_str(), delivery.got.reconsume_times), ("poison", times));
+        assert!(world.pull(GROUP, DEAD, 0, 0).await.messages.is_empty(), "it came {times} times");
+    }
+    let offset = delivery.got.physical_offset.to_string();
+    let enough =
+        [("offset", offset.as_str()), ("group", GROUP), ("delayLevel", "-1"), ("originTopic", "orders")];
+    world.me.ok(request::CONSUMER_SEND_MSG_BACK, &enough).await;
+    assert_eq!(ack(&world, &delivery).await.code, response::SUCCESS);
+    assert_eq!(bodies(&world.me.read_all(DEAD, 0).await), ["poison"]);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(POP.bodies(&world).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

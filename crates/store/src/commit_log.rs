@@ -182,11 +182,8 @@ impl CommitLog {
     /// While the file of an earlier one cannot be removed no other goes, or the next start would find a hole behind it.
     pub fn remove_first(&self) -> io::Result<()> {
         let mut stuck = self.stuck.lock();
-        if let Some(path) = &*stuck {
-            self.remove(path)?;
-            *stuck = None;
-        }
-        let path = {
+        self.remove_stuck(&mut stuck)?;
+        {
             let mut segments = self.segments.write();
             let mut list = segments.to_vec();
             if list.len() < 2 {
@@ -195,11 +192,21 @@ impl CommitLog {
             let first = list.remove(0);
             self.min.store(first.until(), Ordering::Release);
             *segments = Arc::new(list);
-            first.path.clone()
-        };
-        self.remove(stuck.insert(path))?;
+            *stuck = Some(first.path.clone());
+        }
+        self.remove_stuck(&mut stuck).map(|_| ())
+    }
+
+    /// Removes the file of a segment that is out of service, if an earlier try has failed; tells whether there was one.
+    pub fn finish_removal(&self) -> io::Result<bool> {
+        self.remove_stuck(&mut self.stuck.lock())
+    }
+
+    fn remove_stuck(&self, stuck: &mut Option<PathBuf>) -> io::Result<bool> {
+        let Some(path) = stuck.as_ref() else { return Ok(false) };
+        self.remove(path)?;
         *stuck = None;
-        Ok(())
+        Ok(true)
     }
 
     /// Removes a segment's file durably. One at a time: a power cut may keep later changes of a directory and lose

@@ -145,6 +145,7 @@ impl Store {
             id,
             sizes: self.compaction.sizes,
             clean: self.compaction.clean,
+            again_from: if next > 0 { queue.log_min_offset() } else { u64::MAX },
         };
         let parts = loading.load((next > 0).then_some(next))?;
         let end = end_of(&parts);

@@ -106,6 +106,8 @@ pub(crate) struct IndexFile {
     /// Index of the first pending entry.
     pending_from: u32,
     changed: bool,
+    /// Header and slots stay as they are in the file; what is new of them is in memory only.
+    held: bool,
 }
 
 struct Page {
@@ -129,7 +131,17 @@ impl IndexFile {
     fn new(file: Arc<dyn File>, path: PathBuf, shape: Shape, header: Header) -> IndexFile {
         let pages = Vec::new();
         let pending_from = header.count as u32;
-        IndexFile { path, file, shape, header, pages, pending: Vec::new(), pending_from, changed: false }
+        IndexFile {
+            path,
+            file,
+            shape,
+            header,
+            pages,
+            pending: Vec::new(),
+            pending_from,
+            changed: false,
+            held: false,
+        }
     }
 
     /// Whether no entry can be added.
@@ -208,8 +220,17 @@ impl IndexFile {
         Ok(())
     }
 
+    /// From now on nothing is written that the file's header, as it is on the disk, counts: whoever finds the file finds
+    /// it as it is now. Its changed slots stay in memory for as long as it is open.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
     /// Writes everything to the file and gives the memory back.
     pub fn flush(&mut self) -> io::Result<()> {
+        if self.held {
+            return self.write_pending();
+        }
         if self.changed {
             self.write_pending()?;
             let mut bytes = [0; PAGE_SLOTS * SLOT_BYTES as usize];

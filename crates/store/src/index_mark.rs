@@ -44,7 +44,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes durably that the last file is being written, before it is, and that what is in it by now holds.
+    /// Notes durably that the last file is being written, before it is, and that what is in it by now holds. Where that
+    /// cannot be noted any more, what the file says on the disk stays as it is.
     pub(crate) fn index_distrust(&self, state: &mut State) -> Result<(), StoreError> {
         let position = state.position;
         if let Some(last) = state.files.last().filter(|_| self.fault().is_none()) {
@@ -59,6 +60,10 @@ impl Store {
                 own.index = mark.header.begin_offset.max(0) as u64;
                 own.index_mark = Some(mark);
             })?;
+        }
+        // After a failed sync the checkpoint is told nothing: it goes on to say that all of this file is durable.
+        if let Some(last) = state.files.last_mut().filter(|_| self.fault().is_some()) {
+            last.hold();
         }
         (state.last_is_trusted, state.marked) = (false, position);
         Ok(())

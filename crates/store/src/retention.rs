@@ -101,7 +101,9 @@ impl Store {
     /// Deletes segments from the oldest on, never the last, until one has not expired.
     fn delete_segments(&self, live: &Live, now: i64, forced: bool) -> Result<u32, StoreError> {
         let reserved = live.file_reserved.as_millis() as i64;
-        let mut deleted = 0;
+        let unfinished =
+            self.log.finish_removal().map_err(StoreError::io("remove a segment in", &self.log.dir))?;
+        let mut deleted = u32::from(unfinished);
         while deleted < live.delete_batch_max {
             let segments = self.log.segments();
             let [first, second, ..] = segments.as_slice() else { break };

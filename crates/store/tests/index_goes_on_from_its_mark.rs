@@ -2,13 +2,14 @@
 //! read again, and in the end the files are those of a broker to which nothing happened.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{ROOT, World, letter, send, small_options};
-use sim::Random;
+use crate::support::{ROOT, World, bodies, letter, send, small_options};
 use sim::reader::StoreFiles;
+use sim::{Fault, Operation, Random};
 use store::{KeyKind, Options, Store};
 
 fn send_some(store: &Store, numbers: std::ops::Range<u32>) {
@@ -33,6 +34,15 @@ fn index_files(world: &World) -> BTreeMap<PathBuf, Vec<u8>> {
 fn is_found_once(store: &Store, number: u32) -> bool {
     let found = store.query("t", &format!("a{number}"), 32, 0, i64::MAX, KeyKind::Key).unwrap();
     found.records.len() == 1
+}
+
+/// Whether all of the first messages are found by their keys, the one that they have alone and the one that they share.
+fn are_found(store: &Store, count: u32) -> bool {
+    let sharing = |key: u32| {
+        let found = store.query("t", &format!("b{key}"), 1000, 0, i64::MAX, KeyKind::Key).unwrap();
+        found.records.len() == (0..count).filter(|i| i % 7 == key).count()
+    };
+    (0..count).all(|i| is_found_once(store, i)) && (0..7).all(sharing)
 }
 
 /// The index files of a broker that took so many messages and was stopped.
@@ -195,6 +205,41 @@ fn a_stop_before_the_first_step_of_the_index_is_a_clean_one_too() {
         store.stop().unwrap();
         drop(store);
         assert!(index_files(&world) == undisturbed(45));
+    }
+}
+
+/// A store that is read-only since a sync has failed tells its checkpoint nothing more: that goes on to say that all of
+/// the last file is as a clean stop has left it. So it must be, while the keys of the last messages come to be indexed.
+#[test]
+fn a_file_that_the_checkpoint_trusts_stays_as_it_is_when_a_sync_has_failed() {
+    for failing in ["/index/", "/commitlog/"] {
+        for writes in 0..6 {
+            let world = World::new(Options { index_slots: 500, ..small_options() });
+            let store = world.open();
+            send_some(&store, 0..40);
+            store.stop().unwrap();
+            drop(store);
+            let store = world.open();
+            send_some(&store, 40..100);
+            let fault = |on, path_part| Fault::from_now(on, path_part, ErrorKind::Other);
+            world.disk.inject(Fault { times: 1, ..fault(Operation::Sync, failing) });
+            let failures = [store.flush_step().is_err(), store.index_step().is_err()];
+            assert!(failures.contains(&true) && !store.is_writable(), "{failing}");
+            // Killed in the middle of writing to the index, which becomes full and is followed by another.
+            world.disk.inject(Fault { after: writes, ..fault(Operation::Write, "/index/") });
+            let indexed = store.index_step().is_ok() && store.index_step().is_ok();
+            assert!(!indexed || are_found(&store, 100), "{failing}, {writes} writes");
+            drop(store);
+            for seed in 0..20 {
+                let disk =
+                    if seed == 0 { world.disk.copy() } else { world.disk.crash(&mut Random::new(seed)) };
+                let World { clock, options, .. } = &world;
+                let store = World { disk, clock: clock.clone(), options: options.clone() }.open();
+                let count = bodies(&store, "t", 0).len() as u32;
+                assert!(count >= 40 && (seed > 0 || count == 100));
+                assert!(are_found(&store, count), "{failing}, {writes} writes, crash {seed}");
+            }
+        }
     }
 }
 

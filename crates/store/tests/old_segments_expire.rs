@@ -128,6 +128,71 @@ fn a_power_cut_while_segments_go_leaves_no_hole() {
     }
 }
 
+/// Names of the segments' files, in order.
+fn segment_names(world: &World) -> Vec<String> {
+    let files = world.disk.files().into_keys().filter(|path| path.starts_with(world.path("commitlog")));
+    files.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+/// A full disk may refuse to remove a file for want of room for its own notes. A hole in the log would keep the next
+/// start from opening the store.
+#[test]
+fn while_the_file_of_a_segment_cannot_be_removed_those_behind_it_stay() {
+    for operation in [Operation::Remove, Operation::SyncDir] {
+        let world = World::new(small_options());
+        let store = world.open();
+        fill(&store);
+        let all = segment_names(&world);
+        assert!(all.len() > 4);
+        world.disk.set_space(Space { total: 100, free: 12, available: 12 });
+        let path_part =
+            if operation == Operation::Remove { "commitlog/00000000000000000000" } else { "commitlog" };
+        world.disk.inject(Fault::from_now(operation, path_part, ErrorKind::StorageFull));
+        for _ in 0..3 {
+            store.clean_step().unwrap_err();
+            let left = segment_names(&world);
+            assert!(
+                all.ends_with(&left) && left.len() + 1 >= all.len(),
+                "{operation:?}: {left:?} of {all:?}"
+            );
+        }
+        let end = store.log_end();
+        for seed in 0..20 {
+            let disk = world.disk.crash(&mut Random::new(seed));
+            let after = World { disk, clock: world.clock.clone(), options: small_options() }.open();
+            assert_eq!(after.log_end(), end, "{operation:?}, seed {seed}");
+        }
+        world.disk.heal();
+        assert_eq!(store.clean_step().unwrap() as usize, all.len() - 1, "{operation:?}");
+        assert_eq!(segment_names(&world), all[all.len() - 1..]);
+        assert_eq!(store.clean_step().unwrap(), 0);
+        let kept = bodies(&store, "t", 0);
+        drop(store);
+        assert_eq!(bodies(&world.open(), "t", 0), kept);
+    }
+}
+
+/// Then no segment behind it is old enough to bring it up again.
+#[test]
+fn the_file_of_the_only_old_segment_goes_when_it_can_be_removed_though_nothing_else_goes() {
+    let world = World::new(small_options());
+    let store = world.open();
+    while store.log_end() <= store.options().segment_bytes {
+        send(&store, &letter("t", 0, &"x".repeat(800))).unwrap();
+    }
+    let first = segment_names(&world)[0].clone();
+    store.flush_step().unwrap();
+    world.disk.set_space(Space { total: 100, free: 12, available: 12 });
+    world.disk.inject(Fault::from_now(Operation::Remove, "commitlog", ErrorKind::StorageFull));
+    store.clean_step().unwrap_err();
+    store.clean_step().unwrap_err();
+    assert!(segment_names(&world).contains(&first));
+    world.disk.heal();
+    assert_eq!(store.clean_step().unwrap(), 1);
+    assert!(!segment_names(&world).contains(&first));
+    assert_eq!(store.clean_step().unwrap(), 0);
+}
+
 /// All that is left of the log is a segment whose records are lost: the log goes on there and does not begin anew.
 #[test]
 fn the_last_segment_stays_when_everything_before_it_expired_and_everything_in_it_was_lost() {

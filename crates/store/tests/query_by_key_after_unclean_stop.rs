@@ -171,3 +171,48 @@ fn a_record_on_the_border_of_two_files_keeps_all_its_keys() {
         }
     }
 }
+
+/// Offsets of the records that the entries of all index files speak of.
+fn indexed(world: &World) -> Vec<u64> {
+    let int = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
+    let entries_at = 40 + 4 * world.options.index_slots as usize;
+    let files = world.disk.files();
+    let files = files.iter().filter(|(path, _)| path.starts_with(world.path("index")));
+    let offsets = files.flat_map(|(_, bytes)| {
+        let entries = bytes[entries_at..].chunks_exact(20).take(int(&bytes[36..])).skip(1);
+        entries.map(|entry| u64::from_be_bytes(entry[4..12].try_into().unwrap())).collect::<Vec<_>>()
+    });
+    offsets.collect()
+}
+
+/// What is known of a full file does not tell whether it has all keys of its last record, so after a kill this record
+/// is indexed once more, in the next file.
+#[test]
+fn a_record_that_a_kill_at_the_border_of_two_files_has_indexed_twice_is_found_once() {
+    // Each message makes one entry, and 149 fill a file. The message behind them begins the next one.
+    for kind in [KeyKind::Key, KeyKind::Tag] {
+        let world = World::new(small_options());
+        let store = world.open();
+        let mut last = 0;
+        for i in 0..150 {
+            let letter = letter("t", 0, &format!("{i}"));
+            let name = format!("n{i}");
+            let letter = if kind == KeyKind::Key { letter.keyed(&name) } else { letter.tagged(&name) };
+            let appended = send(&store, &letter).unwrap();
+            last = if i == 148 { appended.offset } else { last };
+        }
+        while store.index_step().unwrap() {}
+        drop(store);
+        let store = world.open();
+        let query =
+            |i: usize, max| found(&store.query("t", &format!("n{i}"), max, 0, i64::MAX, kind).unwrap());
+        for i in 0..150 {
+            for max in [1, 2, 32] {
+                assert_eq!(query(i, max), [i.to_string()], "{kind:?}, at most {max}");
+            }
+        }
+        store.stop().unwrap();
+        let twice = indexed(&world).into_iter().filter(|offset| *offset == last).count();
+        assert_eq!(twice, 2, "the situation did not come about");
+    }
+}

@@ -2,6 +2,7 @@
 //! as in `cargo test -p store --test situations old_segments_expire`.
 
 mod a_flipped_bit_is_never_served;
+mod a_flipped_bit_of_a_compacted_topic_is_survived;
 mod a_flipped_bit_of_the_timer_is_survived;
 mod a_store_is_repaired;
 mod a_store_is_verified;

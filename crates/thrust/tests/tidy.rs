@@ -3,6 +3,7 @@
 //! Each message names the place and what to do about it. A rule that is wrong for a good reason gets its exception
 //! here, with the reason.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,9 @@ const MACHINE: [&str; 9] = [
     concat!("proxy.", "golang.org"),
     concat!("files.", "pythonhosted.org"),
 ];
+
+/// The page whose every promise names what proves it.
+const GUARANTEES: &str = "docs/guarantees.md";
 
 struct Text {
     /// Path from the root of the repository, with `/`.
@@ -332,12 +336,80 @@ fn links_between_pages_lead_somewhere() {
     findings.none();
 }
 
+#[test]
+fn every_guarantee_names_a_test_that_is_there() {
+    let mut findings = Findings::default();
+    let page = std::fs::read_to_string(root().join(GUARANTEES)).unwrap();
+    let defined: BTreeMap<_, _> = page.lines().filter_map(definition).collect();
+    let (mut proven, mut in_table) = (0, false);
+    for (at, line) in page.lines().enumerate() {
+        for name in references(line).filter(|name| !defined.contains_key(name)) {
+            findings.at(
+                GUARANTEES,
+                at + 1,
+                format!("[{name}] is defined nowhere; say below what it leads to"),
+            );
+        }
+        let proof = line.strip_prefix('|').and_then(|cells| cells.trim_end_matches('|').rsplit('|').next());
+        let Some(proof) = proof.map(str::trim) else {
+            in_table = false;
+            continue;
+        };
+        in_table |= proof == "proven by";
+        if !in_table || proof == "proven by" || proof == "---" {
+            continue;
+        }
+        proven += 1;
+        let named = references(proof).filter_map(|name| defined.get(name).copied());
+        let tests: Vec<_> = links(proof).into_iter().chain(named).collect();
+        for test in tests.iter().filter(|test| !is_test(test)) {
+            findings.at(
+                GUARANTEES,
+                at + 1,
+                format!("{test} has no test in it; link to the one that proves this"),
+            );
+        }
+        if tests.is_empty() {
+            findings.at(GUARANTEES, at + 1, "nothing proves this; write a test and link to it");
+        }
+    }
+    assert!(proven > 50, "only {proven} rows found; this test looks for the wrong tables");
+    findings.none();
+}
+
+/// Whether a file, as a page below `docs` names it, has tests: ours, or a program that runs official clients.
+fn is_test(target: &str) -> bool {
+    let Ok(content) = std::fs::read_to_string(root().join("docs").join(target)) else { return false };
+    content.contains("#[test]")
+        || content.contains("#[tokio::test")
+        || (target.starts_with("../interop/") && target.ends_with(".java"))
+}
+
+/// The name and the target of a line such as `[name.rs]: ../name.rs`.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('[')?.split_once("]: ")
+}
+
+/// Names of files in brackets without a target beside them: they are defined elsewhere on the page.
+fn references(line: &str) -> impl Iterator<Item = &str> {
+    let names = line.split('[').skip(1).filter_map(|rest| rest.split_once(']'));
+    let names = names.filter(|(name, rest)| is_file_name(name) && !rest.starts_with('('));
+    names.map(|(name, _)| name)
+}
+
+fn is_file_name(name: &str) -> bool {
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    name.split_once('.').is_some_and(|(stem, ending)| is_word(stem) && ["rs", "java"].contains(&ending))
+}
+
 /// Relative targets of the links of a line, without their anchors. Code between backticks has no links.
 fn links(line: &str) -> Vec<&str> {
     let outside = line.split('`').enumerate().filter(|(at, _)| at % 2 == 0).map(|(_, part)| part);
     // A link whose text is code, as in [`x`](y), is split at the backticks; its target is outside all the same.
+    let defined = definition(line).map(|(_, target)| target);
     outside
         .flat_map(|part| part.split("](").skip(1))
+        .chain(defined)
         .filter_map(|rest| rest.split([')', ' ', '#']).next())
         .filter(|target| !target.is_empty() && !target.contains(':'))
         .collect()
@@ -352,4 +424,7 @@ fn the_rules_see_what_they_look_for() {
     assert!(names_place(&format!("see {}main", MACHINE[0]), MACHINE[0]));
     assert!(!names_place(&format!("target{}x", MACHINE[0]), MACHINE[0]));
     assert_eq!(links("[`a`](b.md#c), [d](https://e) and [f](../g)"), ["b.md", "../g"]);
+    assert_eq!(links("[a.rs]: ../a.rs"), ["../a.rs"]);
+    assert!(references("[a.rs], [b](b.rs), [c.rs](d/c.rs) and [D_e.java] by `f`").eq(["a.rs", "D_e.java"]));
+    assert!(is_test("../crates/thrust/tests/tidy.rs") && !is_test("../crates/thrust/Cargo.toml"));
 }

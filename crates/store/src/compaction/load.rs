@@ -1,18 +1,24 @@
 //! Opening the compaction log of a queue: which parts there are, and how far they are filled.
 //!
-//! The records are the truth. Entries are believed as they stand after a clean stop; otherwise those of the last part,
-//! the only one that can be torn, are compared with the records and made anew where they differ, and so are the entries
-//! of all parts where Java's broker was interrupted while it replaced them.
+//! The records are the truth. Entries are believed after a clean stop if they end where the records do; otherwise those
+//! of the last part, the only one that can be torn, are compared with the records and made anew where they differ, and
+//! so are the entries of all parts where Java's broker was interrupted while it replaced them.
+//!
+//! What a power cut took is cut off and copied again from the commit log, which keeps its segments until that is done.
+//! What the commit log has no more was no power cut's to take: a record that is no longer sound there is damage, stays
+//! where it is, and hides nothing that stands behind it.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use wire::record::Record;
+
 use super::part::{Dirs, Extent, Part, Sizes};
 use super::replace;
 use super::unit::Unit;
 use crate::commit_log::{Look, Window, look_in};
-use crate::disk::Disk;
+use crate::disk::{self, Disk, File};
 use crate::error::StoreError;
 use crate::queue_kind::UNIT_BYTES;
 use crate::records::Reach;
@@ -33,6 +39,19 @@ pub(crate) struct Loading<'a> {
     pub sizes: Sizes,
     /// The store was stopped cleanly.
     pub clean: bool,
+    /// Queue offset from which on the commit log has the messages of the queue.
+    pub again_from: u64,
+}
+
+/// How far the entries of a part are to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    /// To where they end, if that is where the records end.
+    Whole,
+    /// As far as the records bear them out: a crash may have torn both.
+    Torn,
+    /// Not at all: they may be of other records.
+    None,
 }
 
 impl Loading<'_> {
@@ -45,8 +64,13 @@ impl Loading<'_> {
         let names = self.names()?;
         let mut parts = Vec::new();
         for (i, base) in names.iter().enumerate() {
-            let deep = distrusted || (!self.clean && i + 1 == names.len());
-            let part = self.part(*base, deep).map_err(failed("read"))?;
+            let belief = match distrusted {
+                true => Belief::None,
+                false if !self.clean && i + 1 == names.len() => Belief::Torn,
+                false => Belief::Whole,
+            };
+            let is_last = i + 1 == names.len();
+            let part = self.part(*base, belief, is_last).map_err(failed("read"))?;
             if part.extent().count == 0 {
                 self.remove(*base).map_err(failed("remove an empty file of"))?;
             } else {
@@ -122,33 +146,21 @@ impl Loading<'_> {
         Ok(())
     }
 
-    fn part(&self, base: u64, deep: bool) -> io::Result<Part> {
+    fn part(&self, base: u64, belief: Belief, is_last: bool) -> io::Result<Part> {
         let path = segment::path_of(&self.dirs.log, base);
         let log = Segment::new(base, self.sizes.log, path.clone(), self.disk.open(&path)?);
-        let units_path = segment::path_of(&self.dirs.units, base);
-        let stat = self.disk.stat(&units_path)?;
-        let is_there = stat.is_some_and(|stat| stat.len == self.sizes.units);
-        if is_there && !deep {
-            let units = self.disk.open(&units_path)?;
-            let extent = self.extent_of_units(base, &*units)?;
-            return Ok(Part::new(log, units, self.sizes.units, extent));
+        let (units, was_there) = self.units(base)?;
+        let by_units = self.extent_of_units(base, &*units)?;
+        if was_there && belief == Belief::Whole && self.ends_with_its_records(&log, &*units, &by_units)? {
+            return Ok(Part::new(log, units, self.sizes.units, by_units));
         }
-        let (expected, extent) = self.extent_of_records(&log)?;
-        let units = if is_there {
-            self.disk.open(&units_path)?
-        } else {
-            crate::disk::create_dirs(self.disk, &self.dirs.units)?;
-            let units = self.disk.create(&units_path, self.sizes.units)?;
-            units.sync_data()?;
-            self.disk.sync_dir(&self.dirs.units)?;
-            units
-        };
-        let mut found = vec![0; expected.len()];
+        let mut found = vec![0; self.sizes.units as usize];
         units.read_at(&mut found, 0)?;
-        let differs = found != expected;
-        let found_more = self.extent_of_units(base, &*units)?.count > extent.count;
+        let known = if belief == Belief::None { &[] } else { found.as_slice() };
+        let (expected, extent) = self.extent_of_records(&log, known, is_last)?;
+        let differs = found[..expected.len()] != expected;
         let part = Part::new(log, units, self.sizes.units, extent);
-        if differs || found_more {
+        if differs || by_units.count > extent.count {
             tracing::warn!(
                 topic = self.topic,
                 queue = self.id,
@@ -156,17 +168,53 @@ impl Loading<'_> {
                 "entries of a compaction log are made anew of its records"
             );
         }
+        part.units.write_at(&expected, 0)?;
+        if belief == Belief::Whole && !is_last {
+            // What ends the records of a part that is full stays.
+            part.units.write_at(&Unit::end_marker(), expected.len() as u64)?;
+            part.units.sync_data()?;
+            return Ok(part);
+        }
         // All of it is written again. If a sync of a broker that was killed has failed, this can be read and yet no
         // sync writes it, and the commit log's segments go because it is taken to be durable.
-        part.units.write_at(&expected, 0)?;
         write_again(&part.log, extent.end)?;
         // Torn records must not stand behind those that will be appended.
         part.cut(extent)?;
         Ok(part)
     }
 
+    /// The file of entries of a part, and whether it was there: else it is made.
+    fn units(&self, base: u64) -> io::Result<(Arc<dyn File>, bool)> {
+        let path = segment::path_of(&self.dirs.units, base);
+        if self.disk.stat(&path)?.is_some_and(|stat| stat.len == self.sizes.units) {
+            return Ok((self.disk.open(&path)?, true));
+        }
+        disk::create_dirs(self.disk, &self.dirs.units)?;
+        let units = self.disk.create(&path, self.sizes.units)?;
+        units.sync_data()?;
+        self.disk.sync_dir(&self.dirs.units)?;
+        Ok((units, false))
+    }
+
+    /// Whether the last entry speaks of the record that stands there, and no further record stands behind it. Else a
+    /// flipped bit has ended the row of entries early, or moved its end.
+    fn ends_with_its_records(&self, log: &Segment, units: &dyn File, extent: &Extent) -> io::Result<bool> {
+        let mut window = Window::new(u64::MAX);
+        if extent.count > 0 {
+            let mut bytes = [0; UNIT_BYTES];
+            units.read_at(&mut bytes, (extent.count - 1) * UNIT_BYTES as u64)?;
+            let Some(unit) = Unit::decode(&bytes) else { return Ok(false) };
+            match look_in(log, unit.position, &mut window)? {
+                Look::Record(record)
+                    if record.queue_offset >= 0 && Unit::of(&record, unit.position) == unit => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(extent.end >= log.until() || !matches!(look_in(log, extent.end, &mut window)?, Look::Record(_)))
+    }
+
     /// How far a part is filled by its entries: to the first that does not continue the one before.
-    fn extent_of_units(&self, base: u64, units: &dyn crate::disk::File) -> io::Result<Extent> {
+    fn extent_of_units(&self, base: u64, units: &dyn File) -> io::Result<Extent> {
         let mut extent = Extent::empty(base);
         let slots = self.sizes.units / UNIT_BYTES as u64;
         let mut bytes = vec![0; READ_UNITS.min(slots) as usize * UNIT_BYTES];
@@ -187,31 +235,53 @@ impl Loading<'_> {
         Ok(extent)
     }
 
-    /// How far a part is filled by its records, and the entries that belong to them.
-    fn extent_of_records(&self, log: &Segment) -> io::Result<(Vec<u8>, Extent)> {
+    /// How far a part is filled by its records, and the entries that belong to them. `known` are those that are there.
+    fn extent_of_records(&self, log: &Segment, known: &[u8], is_last: bool) -> io::Result<(Vec<u8>, Extent)> {
         let mut extent = Extent::empty(log.base);
         let mut units = Vec::new();
         let mut window = Window::new(u64::MAX);
         let room = (self.sizes.units / UNIT_BYTES as u64).saturating_sub(1);
-        while extent.count < room
-            && extent.end < log.until()
-            && let Look::Record(record) = look_in(log, extent.end, &mut window)?
-        {
-            let continues = record.verify_crc().is_ok()
-                // Copied with the key that a lost sector leaves it, it would be the last message of a wrong one.
-                && !torn::is_torn(&record, extent.end - log.base)
-                && record.topic == self.topic
-                && record.queue_id == self.id
-                && record.queue_offset >= 0
-                && (extent.count == 0 || record.queue_offset as u64 > extent.last);
-            if !continues {
-                break;
-            }
-            let unit = Unit::of(&record, extent.end);
+        while extent.count < room && extent.end < log.until() {
+            let follows = |unit: &Unit| extent.count == 0 || unit.queue_offset > extent.last;
+            let continues =
+                |unit: &Unit| unit.position == extent.end && unit.until() <= log.until() && follows(unit);
+            let known = unit_in(known, extent.count).filter(continues);
+            let found = match look_in(log, extent.end, &mut window)? {
+                Look::Record(record) if self.is_whole(&record, extent.end - log.base) => {
+                    Some(Unit::of(&record, extent.end)).filter(follows)
+                }
+                _ => None,
+            };
+            let unit = match (found, known) {
+                // Where they say different queue offsets one of them is damaged. The lower one hides no message that
+                // follows; if it is not that of the record, the record is not served.
+                (Some(found), Some(known)) if found.size == known.size => {
+                    Unit { queue_offset: found.queue_offset.min(known.queue_offset), ..found }
+                }
+                (Some(found), _) => found,
+                (None, Some(known)) if !is_last || known.queue_offset < self.again_from => {
+                    tracing::error!(
+                        path = %log.path.display(), at = extent.end, queue_offset = known.queue_offset,
+                        "a record of a compaction log is damaged; it is not served"
+                    );
+                    known
+                }
+                (None, _) => break,
+            };
             units.extend_from_slice(&unit.encode());
             extent.add(&unit);
         }
         Ok((units, extent))
+    }
+
+    /// Whether a record, which stands at `at` in its file, is one of this queue and all there.
+    fn is_whole(&self, record: &Record<'_>, at: u64) -> bool {
+        record.verify_crc().is_ok()
+            // Copied with the key that a lost sector leaves it, it would be the last message of a wrong one.
+            && !torn::is_torn(record, at)
+            && record.topic == self.topic
+            && record.queue_id == self.id
+            && record.queue_offset >= 0
     }
 
     /// Takes away the messages from queue offset `next` on.
@@ -244,6 +314,12 @@ impl Loading<'_> {
         }
         Ok(())
     }
+}
+
+/// The entry of this number among the bytes of some; `None` if there is none.
+fn unit_in(units: &[u8], slot: u64) -> Option<Unit> {
+    let at = usize::try_from(slot).ok()?.checked_mul(UNIT_BYTES)?;
+    Unit::decode(units.get(at..at + UNIT_BYTES)?)
 }
 
 /// Writes the records before `end` again as they are, so that the sync to come includes them.

@@ -134,6 +134,11 @@ impl Part {
         format!("{:020}", self.log.base)
     }
 
+    /// Its entries from the first on.
+    pub fn walk_units(&self) -> Units<'_> {
+        Units { part: self, slot: 0, bytes: Vec::new() }
+    }
+
     /// Fills `out` with entries from number `slot` on; `None` if that takes the disk and `reach` is not so far.
     pub fn read_units(&self, reach: Reach, slot: u64, out: &mut [u8]) -> io::Result<Option<()>> {
         let at = slot * UNIT_BYTES as u64;
@@ -198,6 +203,31 @@ impl Part {
         self.unsynced.store(true, Ordering::Release);
         *self.extent.lock() = extent;
         self.sync()
+    }
+}
+
+/// Entries that a walk reads at once.
+const WALKED: u64 = 1024;
+
+/// A walk over the entries of a part.
+pub(crate) struct Units<'a> {
+    part: &'a Part,
+    /// Number of the next entry.
+    slot: u64,
+    bytes: Vec<u8>,
+}
+
+impl Units<'_> {
+    /// The next entry; `None` if no message's entry stands there.
+    pub fn next(&mut self) -> io::Result<Option<Unit>> {
+        let in_bytes = (self.slot % WALKED) as usize * UNIT_BYTES;
+        if in_bytes == 0 {
+            let slots = self.part.units_bytes / UNIT_BYTES as u64;
+            self.bytes.resize(WALKED.min(slots.saturating_sub(self.slot)) as usize * UNIT_BYTES, 0);
+            self.part.units.read_at(&mut self.bytes, self.slot * UNIT_BYTES as u64)?;
+        }
+        self.slot += 1;
+        Ok(self.bytes.get(in_bytes..in_bytes + UNIT_BYTES).and_then(Unit::decode))
     }
 }
 

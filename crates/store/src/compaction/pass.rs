@@ -11,6 +11,7 @@ use wire::record::Record;
 use super::log::{CompactionLog, Parts, Pass};
 use super::part::{Part, Writer};
 use super::replace::{self, COMPACTING, Plan};
+use super::unit::Unit;
 use crate::commit_log::{Look, Window, look_in};
 use crate::disk;
 use crate::error::StoreError;
@@ -187,12 +188,14 @@ impl Store {
         for part in parts {
             let extent = part.extent();
             let mut window = Window::new(extent.end);
+            let mut units = part.walk_units();
             let mut at = part.log.base;
             while at < extent.end {
                 let look =
                     look_in(&part.log, at, &mut window).map_err(StoreError::io("read", &part.log.path))?;
+                let unit = units.next().map_err(StoreError::io("read the entries of", &part.log.path))?;
                 let record = match look {
-                    Look::Record(record) if record.verify_crc().is_ok() => record,
+                    Look::Record(record) if is_sound(&record, unit, at, log) => record,
                     _ => return Err(damaged(part, at)),
                 };
                 at += record.bytes.len() as u64;
@@ -220,6 +223,18 @@ impl Store {
         }
         (self.clock.monotonic(), self.log_end())
     }
+}
+
+/// Whether a record is what its entry says, of this queue, and whole: what is copied is taken for that ever after.
+fn is_sound(record: &Record<'_>, unit: Option<Unit>, at: u64, log: &CompactionLog) -> bool {
+    let is_named = |unit: Unit| {
+        (unit.position, unit.size as usize) == (at, record.bytes.len())
+            && i64::try_from(unit.queue_offset) == Ok(record.queue_offset)
+    };
+    unit.is_some_and(is_named)
+        && record.topic == &**log.queue.topic()
+        && record.queue_id == log.queue.id()
+        && record.verify_crc().is_ok()
 }
 
 /// A part with a damaged record stays as it is, with all others: what stands behind the damage would be lost.

@@ -171,7 +171,7 @@ impl Collecting<'_> {
             if read::is_full(live, records, &found, self.limits, self.log_end) {
                 return false;
             }
-            if read::fits(&part.log, &found.entry) {
+            if unit.position >= part.log.base && read::fits(&part.log, &found.entry) {
                 self.records.push(&part.log, &found);
             }
         }

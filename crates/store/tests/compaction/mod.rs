@@ -65,6 +65,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Of a queue to which this was sent.
+    pub fn following(queue: u32, sent: &[Kept]) -> Model {
+        Model { sent: HashMap::from([(queue, sent.to_vec())]) }
+    }
+
     pub fn send(&mut self, store: &Store, queue: u32, key: &str, body: &str) {
         let letter = Letter { keys: key.into(), ..letter(TOPIC, queue, body) };
         let appended = send(store, &letter).expect("sending works");
