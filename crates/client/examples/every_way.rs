@@ -4,9 +4,11 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thrustmq_client::{
-    Admin, AutoBatch, Client, Decision, Filter, Message, Moment, StartFrom, TopicConfig, Unfinished,
+    Admin, AutoBatch, Client, ConsumeOrderlyStatus, Decision, Filter, Message, Moment, StartFrom,
+    TopicConfig, Unfinished,
 };
 use tokio::sync::Mutex;
 
@@ -24,6 +26,7 @@ async fn main() -> Outcome {
 
     send_and_consume(&client, &run).await.map_err(|error| format!("sending and consuming: {error}"))?;
     send_and_consume_together(&client, &run).await.map_err(|error| format!("several at a time: {error}"))?;
+    change_and_roll_back(&client, &run).await.map_err(|error| format!("changes at run time: {error}"))?;
     transact(&client, &run).await.map_err(|error| format!("transactions: {error}"))?;
     ask(&client, &run).await.map_err(|error| format!("request and reply: {error}"))?;
     administer(&admin, &run).await.map_err(|error| format!("administration: {error}"))?;
@@ -100,6 +103,40 @@ async fn send_and_consume_together(client: &Client, topic: &str) -> Outcome {
     Ok(())
 }
 
+/// A filter changes while the consumer works, and its handler takes back what it did before it writes anything down.
+async fn change_and_roll_back(client: &Client, topic: &str) -> Outcome {
+    let producer = client.producer(format!("{topic}-i")).build()?;
+    let (seen, group) = (Arc::new(Mutex::new(Vec::new())), format!("{topic}-o"));
+    let noting = Arc::clone(&seen);
+    let consumer = client.consumer(&group).subscribe(topic, Filter::tags(["nobody has this"]));
+    let serving = consumer
+        .start_from(StartFrom::Earliest)
+        .retry_pause(Duration::from_millis(100))
+        .serve_orderly(1, move |messages| {
+            let seen = Arc::clone(&noting);
+            async move {
+                let mut seen = seen.lock().await;
+                seen.extend(messages.iter().map(|one| one.text().into_owned()));
+                Ok::<_, String>(match seen.len() {
+                    1 => ConsumeOrderlyStatus::Success,
+                    2 => ConsumeOrderlyStatus::Rollback,
+                    _ => ConsumeOrderlyStatus::Commit,
+                })
+            }
+        })
+        .await?;
+    until("it has all queues", async || !serving.queues().is_empty()).await?;
+    serving.subscribe(topic, Filter::tags(["in order"])).await?;
+    for number in 0..3 {
+        let message = Message::new(topic, number.to_string()).tag("in order").order_by("key");
+        producer.send(message).await?;
+    }
+    until("all came", async || seen.lock().await.len() >= 5).await?;
+    serving.close(PATIENCE).await;
+    let seen = seen.lock().await.join(" ");
+    if seen == "0 1 0 1 2" { Ok(()) } else { Err(format!("they came as {seen}").into()) }
+}
+
 async fn transact(client: &Client, topic: &str) -> Outcome {
     let producer = client.producer(format!("{topic}-t")).transactional(|_| async { Decision::Unknown })?;
     let before = count(&client.admin(), topic).await?;
@@ -127,8 +164,14 @@ async fn ask(client: &Client, topic: &str) -> Outcome {
         })
         .await?;
     let reply = producer.request(Message::new(topic, "well").tag("question"), PATIENCE).await?;
+    let queue = producer.queues(topic).await?.remove(0);
+    let named = producer.request_to(Message::new(topic, "well").tag("question"), &queue, PATIENCE).await?;
     serving.close(PATIENCE).await;
-    if reply.body == "well!" { Ok(()) } else { Err(format!("{:?} was replied", reply.body).into()) }
+    if reply.body == "well!" && named.body == reply.body {
+        Ok(())
+    } else {
+        Err(format!("{:?} was replied", reply.body).into())
+    }
 }
 
 async fn administer(admin: &Admin, topic: &str) -> Outcome {

@@ -16,13 +16,16 @@ mod pop;
 mod pull;
 mod questions;
 mod rebalance;
+mod send_back;
 mod serving;
 mod status;
 mod strategy;
+mod stream;
+mod subscriptions;
 mod window;
 
 pub use builder::{ConsumerBuilder, Subscribed, Unsubscribed};
-pub use delivery::{Consumer, Delivered, Unfinished};
+pub use delivery::{ConsumeOrderlyStatus, Consumer, Delivered, Unfinished};
 pub use lite_pull::{ByHand, LitePullConsumer, LitePullConsumerBuilder};
 pub(crate) use member::Member;
 pub use options::StartFrom;

@@ -121,6 +121,12 @@ impl Error {
         matches!(self, Error::Closed { .. } | Error::Timeout { .. } | Error::Malformed { .. })
     }
 
+    /// The same of a message that was sent. A server that says that it failed may have done so when the message was
+    /// stored already: other codes are given before that.
+    pub(crate) fn maybe_stored(&self) -> bool {
+        self.maybe_done() || self.broker_code() == Some(response::SYSTEM_ERROR)
+    }
+
     /// Whether the same call may succeed later, or with another broker.
     pub fn is_retryable(&self) -> bool {
         match self {

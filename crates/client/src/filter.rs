@@ -1,19 +1,21 @@
 //! Which messages of a topic a consumer wants.
 
+use std::sync::Arc;
+
 use wire::body::SubscriptionData;
 use wire::hash::java_hash;
 
 use crate::received::Received;
 
-/// Which messages of a topic are wanted.
+/// Which messages of a topic are wanted. Clones are cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     All,
-    Tags(Vec<String>),
-    Sql(String),
+    Tags(Arc<[String]>),
+    Sql(Arc<str>),
 }
 
 impl Filter {
@@ -34,21 +36,21 @@ impl Filter {
         if tags.is_empty() || tags.iter().any(|tag| tag == "*") {
             Filter::all()
         } else {
-            Filter(Kind::Tags(tags))
+            Filter(Kind::Tags(tags.into()))
         }
     }
 
     /// Messages whose properties satisfy a condition in SQL92, which the broker must allow
     /// (`enablePropertyFilter`).
     pub fn sql(condition: impl Into<String>) -> Filter {
-        Filter(Kind::Sql(condition.into()))
+        Filter(Kind::Sql(condition.into().into()))
     }
 
     pub(crate) fn expression(&self) -> String {
         match &self.0 {
             Kind::All => "*".to_owned(),
             Kind::Tags(tags) => tags.join(" || "),
-            Kind::Sql(condition) => condition.clone(),
+            Kind::Sql(condition) => condition.to_string(),
         }
     }
 
@@ -71,7 +73,7 @@ impl Filter {
     /// As a heartbeat says it.
     pub(crate) fn subscription(&self, topic: &str, version: i64) -> SubscriptionData {
         let tags = match &self.0 {
-            Kind::Tags(tags) => tags.clone(),
+            Kind::Tags(tags) => tags.to_vec(),
             Kind::All | Kind::Sql(_) => Vec::new(),
         };
         SubscriptionData {

@@ -13,6 +13,21 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # What there is
+//! - [`Producer`]: [`send`](Producer::send) and wait, [`enqueue`](Producer::enqueue) and go on,
+//!   [one-way](Producer::send_oneway), [many at a time](Producer::send_all), in order
+//!   ([`Message::order_by`]), later ([`Message::delay`], [`Message::delay_level`]), as a
+//!   [transaction](ProducerBuilder::transactional), as a [request](Producer::request) that is replied to.
+//! - [`Consumer`] and [`Serving`]: a member of a group, as a stream or with a handler; concurrent,
+//!   [orderly](ConsumerBuilder::orderly) or [broadcast](ConsumerBuilder::broadcast).
+//! - [`PopConsumer`]: brokers choose what each member gets, message by message.
+//! - [`LitePullConsumer`]: asked for messages, subscribed or with queues of one's own choice.
+//! - [`QueueReader`]: reads by offset, without a group.
+//! - [`Admin`]: what administrators see and change.
+//! - [Name servers](Client::connect) from a list or [a page](Client::discover), [encryption](ClientBuilder::tls),
+//!   [signatures](ClientBuilder::credentials), [traces](ClientBuilder::trace) and hooks ([`SendHook`], [`ConsumeHook`],
+//!   [`RpcHook`]).
+//!
 //! # What failed, and what that means
 //! Errors say whether something may have happened all the same: [`Error::maybe_done`], [`SendError::maybe_stored`].
 //! Where the answer is no, the call can be repeated without a second copy.
@@ -55,8 +70,9 @@ pub use admin::{
 pub use body::Compression;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    ByHand, Consumer, ConsumerBuilder, Delivered, LitePullConsumer, LitePullConsumerBuilder, PopConsumer,
-    PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy, Subscribed, Unfinished, Unsubscribed,
+    ByHand, ConsumeOrderlyStatus, Consumer, ConsumerBuilder, Delivered, LitePullConsumer,
+    LitePullConsumerBuilder, PopConsumer, PopConsumerBuilder, Popped, Rooms, Serving, StartFrom, Strategy,
+    Subscribed, Unfinished, Unsubscribed,
 };
 pub use credentials::Credentials;
 pub use error::Error;

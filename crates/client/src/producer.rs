@@ -4,11 +4,13 @@ mod batch;
 mod choice;
 mod fault;
 mod gather;
+mod own;
 mod receipt;
 mod request;
 mod send;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,9 +25,9 @@ use wire::recall::RecallHandle;
 
 pub use batch::BatchError;
 pub use gather::AutoBatch;
+pub(crate) use own::{SentBack, send_back, send_trace};
 pub use receipt::{Receipt, SendError, SendStatus};
 pub use request::{Reply, RequestError};
-pub(crate) use send::send_trace;
 pub(crate) use transaction::{Checker, check_transaction};
 pub use transaction::{Decision, Transaction, TransactionProducer};
 
@@ -48,6 +50,10 @@ pub(crate) struct Options {
     timeout: Duration,
     attempt_timeout: Option<Duration>,
     attempts: u32,
+    /// Tries another broker with what was stored less safely than it should be.
+    retry_not_store_ok: bool,
+    /// Codes of brokers after which another attempt is made.
+    retry_codes: BTreeSet<i32>,
     compress_from: usize,
     compression: Compression,
     body_max: usize,
@@ -88,6 +94,24 @@ impl ProducerBuilder {
     /// Requests that one send may take, 3 by default. Further ones go to other brokers where there are any.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.options.attempts = attempts.max(1);
+        self
+    }
+
+    /// Sends a message to another broker, if there is one, when the first has stored it but not as safely as it should
+    /// be, with another [status](SendStatus) than `Stored` (`retryAnotherBrokerWhenNotStoreOK`); off by default, since
+    /// consumers then see it twice. Where no other broker does better either, the receipt is that of the last one that
+    /// stored it. What keeps an order, has its queue named or belongs to a transaction stays with its broker.
+    pub fn retry_another_broker_when_not_store_ok(mut self, retry: bool) -> Self {
+        self.options.retry_not_store_ok = retry;
+        self
+    }
+
+    /// Adds a code of brokers after which a send makes another attempt (`addRetryResponseCode`). By default these are
+    /// Java's, SYSTEM_ERROR, SYSTEM_BUSY, SERVICE_NOT_AVAILABLE, NO_PERMISSION, TOPIC_NOT_EXIST, NO_BUYER_ID,
+    /// NOT_IN_CURRENT_UNIT and GO_AWAY, and FLOW_CONTROL and NOT_LEADER_FOR_QUEUE. The names are in
+    /// [`wire::code::response`].
+    pub fn add_retry_response_code(mut self, code: i32) -> Self {
+        self.options.retry_codes.insert(code);
         self
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use support::{CLUSTER, PATIENCE, World, eventually};
 use thrustmq_client::{
     Client, Filter, Message, PopConsumer, Popped, Producer, RequestMode, StartFrom, SubscriptionGroupConfig,
+    Unfinished,
 };
 use tokio::sync::Mutex;
 
@@ -329,4 +330,52 @@ async fn what_fails_too_often_in_order_is_dead_and_the_queue_goes_on() {
     assert_eq!(*seen.lock().await, ["0", "1", "1", "1", "2", "2"]);
     let dead = client.admin().topic_stats("%DLQ%G").await.unwrap();
     assert_eq!(dead.offset_table.values().map(|at| at.max_offset).sum::<i64>(), 1);
+}
+
+#[tokio::test]
+async fn handlers_take_several_that_were_popped_together_and_give_back_what_they_have_not_done() {
+    let world = World::start().await;
+    world.create_topic("T", 2).await;
+    let client = world.client().await;
+    send(&client.producer("P").build().unwrap(), 0..8).await;
+    let (begun, calls) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let noting = Arc::clone(&calls);
+    let consumer = client.pop_consumer("G").subscribe("T", Filter::all()).start_from_earliest().batch(4);
+    let serving = consumer
+        .invisible_for(Duration::from_millis(1_500))
+        .concurrency(1)
+        .renew()
+        .serve_batches(3, move |messages| {
+            let calls = Arc::clone(&noting);
+            async move {
+                let bodies: Vec<_> = messages.iter().map(|message| message.text().into_owned()).collect();
+                let first = {
+                    let mut calls = calls.lock().await;
+                    calls.push((begun.elapsed(), bodies));
+                    calls.len() == 1
+                };
+                if first {
+                    // Longer than they would be hidden for.
+                    tokio::time::sleep(Duration::from_millis(2_500)).await;
+                    return Err(Unfinished { done: 1, cause: "one was enough" });
+                }
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+    let distinct = async || {
+        let calls = calls.lock().await;
+        calls.iter().flat_map(|(_, bodies)| bodies.clone()).collect::<BTreeSet<_>>().len()
+    };
+    eventually("all came", async || distinct().await == 8).await;
+    serving.close(PATIENCE).await;
+    let calls = calls.lock().await;
+    let (at, first) = &calls[0];
+    assert!(first.len() > 1 && calls.iter().all(|(_, bodies)| bodies.len() <= 3), "{calls:?}");
+    let again: Vec<_> =
+        calls[1..].iter().filter(|(_, bodies)| bodies.iter().any(|body| first.contains(body))).collect();
+    // What failed comes again 10 s later; what was not hidden for longer would have come at once.
+    assert!(again.iter().all(|(then, _)| *then > *at + Duration::from_secs(10)), "{calls:?}");
+    assert!(again.iter().all(|(_, bodies)| !bodies.contains(&first[0])), "it was done: {calls:?}");
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use support::{PATIENCE, World, eventually};
 use thrustmq_client::{
-    Client, ConsumerBuilder, Filter, Message, Received, StartFrom, Subscribed, Unfinished,
+    Client, ConsumeOrderlyStatus, ConsumerBuilder, Filter, Message, Received, StartFrom, Subscribed,
+    Unfinished,
 };
 use tokio::sync::{Mutex, Semaphore};
 
@@ -181,4 +182,76 @@ async fn who_is_suspended_asks_for_nothing_until_it_is_resumed() {
     assert_eq!(message.text(), "1");
     message.ack();
     consumer.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn an_orderly_handler_commits_and_rolls_back_what_it_did_before() {
+    use ConsumeOrderlyStatus::{Commit, Rollback, Success, SuspendCurrentQueueAMoment};
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    send(&client, 6).await;
+    let queue = client.reader("G").queues("T").await.unwrap().remove(0);
+    let calls = Calls::default();
+    let noting = Arc::clone(&calls);
+    // Two at a time: 0 1, 2 3, both again, then they are committed, and 4 5 fail once and are never committed.
+    let says = [Success, Rollback, Success, Commit, SuspendCurrentQueueAMoment, Success];
+    let consumer = consumer(&client).retry_pause(Duration::from_millis(50));
+    let serving = consumer
+        .serve_orderly(2, move |messages| {
+            let calls = Arc::clone(&noting);
+            async move {
+                let mut calls = calls.lock().await;
+                calls.push(told(&messages));
+                says.get(calls.len() - 1).copied().ok_or("it came once too often")
+            }
+        })
+        .await
+        .unwrap();
+    eventually("all came", async || calls.lock().await.len() == says.len()).await;
+    let committed = async || client.admin().committed("G", &queue).await.unwrap() == Some(4);
+    eventually("four are committed", committed).await;
+    tokio::time::sleep(SOON * 2).await;
+    assert!(committed().await, "and no more");
+    let expected = [
+        call(&[0, 1], &[0; 2]),
+        call(&[2, 3], &[0; 2]),
+        call(&[0, 1], &[0; 2]),
+        call(&[2, 3], &[0; 2]),
+        call(&[4, 5], &[0; 2]),
+        call(&[4, 5], &[1; 2]),
+    ];
+    assert_eq!(calls.lock().await[..], expected);
+    serving.close(PATIENCE).await;
+    assert!(committed().await, "what was not committed comes again");
+}
+
+#[tokio::test]
+async fn a_pull_brings_no_more_bytes_than_it_asks_for_and_rests_as_long_as_it_shall() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    let producer = client.producer("P").build().unwrap();
+    for _ in 0..4 {
+        producer.send(Message::new("T", "b".repeat(1_000))).await.unwrap();
+    }
+    let admin = client.admin();
+    let slow = consumer(&client).prefetch_max(1, 1 << 20).batch_bytes(1_500).stream().await.unwrap();
+    let held = async || {
+        let info = admin.running_info("G", client.id(), false).await.unwrap();
+        let queues = info["mqTable"].as_object().unwrap().values();
+        queues.map(|queue| queue["cachedMsgCount"].as_i64().unwrap()).sum::<i64>()
+    };
+    eventually("something came", async || held().await > 0).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(held().await, 1, "without the bound all would have come");
+    slow.close(Duration::ZERO).await;
+
+    let begun = std::time::Instant::now();
+    let mut slow = consumer(&client).batch(1).pull_interval(SOON).stream().await.unwrap();
+    for _ in 0..4 {
+        tokio::time::timeout(PATIENCE, slow.next()).await.unwrap().unwrap().ack();
+    }
+    assert!(begun.elapsed() >= SOON * 3);
+    slow.close(PATIENCE).await;
 }

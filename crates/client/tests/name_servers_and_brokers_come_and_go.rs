@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use remoting::{Channel, Limits, Listener, Service, Turn};
 use support::World;
-use thrustmq_client::{Client, Error, Filter, Message, StartFrom};
+use thrustmq_client::{Client, Error, Filter, Message, RequestError, StartFrom};
 use wire::body::{LogicQueueMappingItem, TopicQueueMappingDetail};
 use wire::code::{request, response};
 use wire::header::FrameWriter;
@@ -132,6 +132,32 @@ async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
     assert_eq!((keys.len(), &keys[..2]), (4, &keys[2..]));
     assert_ne!(keys[0], keys[1]);
     server.close(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn no_call_takes_longer_than_its_time_whoever_is_silent() {
+    let silent = async |route: bool| {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address().to_string();
+        let server = if route {
+            let silent = Silent { address: Mutex::new(address.clone()), ..Silent::default() };
+            listener.serve(Limits::default(), Arc::new(silent))
+        } else {
+            listener.serve(Limits::default(), Arc::new(NoQuestions))
+        };
+        let builder = Client::builder(address).call_timeout(Duration::from_secs(60));
+        (server, builder.connect().await.unwrap())
+    };
+    let begun = std::time::Instant::now();
+    let (_names, client) = silent(false).await;
+    let producer = client.producer("P").timeout(SOON).build().unwrap();
+    let error = producer.send(Message::new("T", "x")).await.unwrap_err();
+    assert!(matches!(error.cause(), Error::TooLate { .. }) && !error.maybe_stored(), "{error}");
+    let (_broker, client) = silent(true).await;
+    let producer = client.producer("P").timeout(Duration::from_secs(60)).build().unwrap();
+    let error = producer.request(Message::new("T", "x"), SOON).await.unwrap_err();
+    assert!(matches!(error, RequestError::NoReply { after } if after == SOON), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 const SOON: Duration = Duration::from_millis(200);

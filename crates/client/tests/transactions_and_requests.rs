@@ -50,7 +50,7 @@ async fn only_committed_messages_are_seen() {
 #[tokio::test]
 async fn requests_are_replied_to() {
     let world = World::start().await;
-    world.create_topic("T", 1).await;
+    world.create_topic("T", 2).await;
     let (asker, replier) = (world.client().await, world.client().await);
     let replies = replier.producer("replies").build().unwrap();
     let answering = replies.clone();
@@ -62,14 +62,22 @@ async fn requests_are_replied_to() {
                 if question.text() == "silence" {
                     return Ok(());
                 }
-                answering.reply(&question, format!("{}!", question.text())).await.map(drop)
+                let answer = format!("{}! from {}", question.text(), question.queue.queue_id);
+                answering.reply(&question, answer).await.map(drop)
             }
         })
         .await
         .unwrap();
     let producer = asker.producer("asks").build().unwrap();
     let reply = producer.request(Message::new("T", "hello"), PATIENCE).await.unwrap();
-    assert_eq!(reply.body, "hello!");
+    assert!(reply.body.starts_with(b"hello! from"), "{reply:?}");
+    let queues = producer.queues("T").await.unwrap();
+    for (number, queue) in queues.iter().enumerate() {
+        let reply = producer.request_to(Message::new("T", "you"), queue, PATIENCE).await.unwrap();
+        assert_eq!(reply.body, format!("you! from {number}"));
+    }
+    let elsewhere = producer.request_to(Message::new("U", "you"), &queues[0], PATIENCE).await;
+    assert!(matches!(elsewhere, Err(RequestError::Send(error)) if !error.maybe_stored()));
     let silence = producer.request(Message::new("T", "silence"), Duration::from_millis(300)).await;
     assert!(matches!(silence, Err(RequestError::NoReply { .. })));
     let plain = producer.send(Message::new("T", "silence")).await.unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::{Consumer, Unfinished};
+use super::delivery::{ConsumeOrderlyStatus, Consumer, Unfinished};
 use super::intake::Intake;
 use super::member::Member;
 use super::options::{Allocation, Options, Role, StartFrom};
@@ -122,6 +122,20 @@ impl<S> ConsumerBuilder<S> {
         self
     }
 
+    /// Bytes that one pull asks for (`pullBatchSizeInBytes`); by default as many as brokers give, which is 256 KiB of
+    /// memory. A pull brings one message at least.
+    pub fn batch_bytes(mut self, bytes: u32) -> Self {
+        self.options.batch_bytes = Some(bytes.max(1));
+        self
+    }
+
+    /// How long each queue rests after a pull that brought something (`pullInterval`); not at all by default. With
+    /// [`batch`](ConsumerBuilder::batch) it bounds how much a member reads in a time.
+    pub fn pull_interval(mut self, pause: Duration) -> Self {
+        self.options.pull_interval = pause;
+        self
+    }
+
     /// How often a message may fail before it is a dead letter: by default 16 times, and without end for orderly
     /// consumers.
     pub fn retries_max(mut self, retries: u32) -> Self {
@@ -213,9 +227,9 @@ impl ConsumerBuilder<Subscribed> {
         Ok(self.stream().await?.serve(handler))
     }
 
-    /// Joins the group and hands messages to `handler`, up to so many of one queue at a time. A handler that has done
-    /// only the first of them says so with [`Unfinished`]; the others come again later, as does everything when it
-    /// panics. It gets what is there and waits for no more.
+    /// Joins the group and hands messages to `handler`, up to so many at a time of one queue, or of what was popped
+    /// together. A handler that has done only the first of them says so with [`Unfinished`]; the others come again
+    /// later, as does everything when it panics. It gets what is there and waits for no more.
     ///
     /// ```no_run
     /// # async fn write(orders: &[thrustmq_client::Received]) -> Result<(), std::io::Error> { Ok(()) }
@@ -237,5 +251,45 @@ impl ConsumerBuilder<Subscribed> {
     {
         self.options.together = messages_max.max(1);
         Ok(self.stream().await?.serve_batches(handler))
+    }
+
+    /// Joins the group and hands messages to `handler` in the order of their queue, up to so many of one queue at a
+    /// time, as an [orderly](ConsumerBuilder::orderly) consumer that writes nothing down by itself: the handler says
+    /// with [`ConsumeOrderlyStatus`] when everything so far is done, or comes again. An error is a failure of these
+    /// messages alone.
+    ///
+    /// What is done and not committed comes again when the queue goes to another member or the consumer is closed. It
+    /// counts as pulled and not settled: a handler that commits less often than the
+    /// [bounds](ConsumerBuilder::prefetch_max) allow waits for ever for the next message.
+    ///
+    /// ```no_run
+    /// # async fn write(orders: &[thrustmq_client::Received]) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::{ConsumeOrderlyStatus, Filter};
+    ///
+    /// let consumer = client.consumer("ledger").subscribe("bookings", Filter::all());
+    /// let serving = consumer
+    ///     .serve_orderly(100, |bookings| async move {
+    ///         write(&bookings).await?;
+    ///         // The last of a day closes it.
+    ///         let closes = bookings.iter().any(|booking| booking.tag() == Some("last"));
+    ///         let status = if closes { ConsumeOrderlyStatus::Commit } else { ConsumeOrderlyStatus::Success };
+    ///         Ok::<_, std::io::Error>(status)
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`stream`](ConsumerBuilder::stream).
+    pub async fn serve_orderly<H, F, E>(mut self, messages_max: usize, handler: H) -> Result<Serving, Error>
+    where
+        H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<ConsumeOrderlyStatus, E>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        self.options.orderly = true;
+        self.options.together = messages_max.max(1);
+        Ok(self.stream().await?.serve_orderly(handler))
     }
 }

@@ -1,5 +1,7 @@
 //! Messages in the application's hands, and what becomes of them.
 
+mod orderly;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -8,15 +10,15 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+pub use orderly::ConsumeOrderlyStatus;
 use wire::body::MessageQueue;
-use wire::code::request;
 
 use super::intake::{Batch, Intake};
 use super::member::{Assigned, Member};
 use super::pop::{Popped, Receipt};
 use super::serving::Serving;
 use crate::error::Error;
-use crate::fields::Fields;
+use crate::filter::Filter;
 use crate::hooks::{ConsumeOutcome, Watched};
 use crate::received::Received;
 use crate::watch::QueueWatch;
@@ -178,13 +180,13 @@ impl Delivered {
         self.failed_as(ConsumeOutcome::TimedOut, LATE).await;
     }
 
-    /// Whether a handler may take it together with another: they were read from one queue, for the same reason.
+    /// Whether a handler may take it together with another: they were read from one queue, or popped together.
     pub(super) fn goes_with(&self, other: &Delivered) -> bool {
         match (&self.place, &other.place) {
             (Some(Place::Pulled(one)), Some(Place::Pulled(two))) => {
                 Arc::ptr_eq(&one.source.assigned, &two.source.assigned)
             }
-            (Some(Place::Popped(_)), Some(Place::Popped(_))) => self.message.queue == other.message.queue,
+            (Some(Place::Popped(one)), Some(Place::Popped(two))) => one.goes_with(two),
             _ => false,
         }
     }
@@ -330,33 +332,7 @@ impl Drop for Seat {
     }
 }
 
-impl Member {
-    /// Gives a message back to the broker, which delivers it again later or makes a dead letter of it. `topic` is where
-    /// it lay.
-    pub(super) async fn send_back(&self, message: &Received, topic: &str, level: i32) -> Result<(), Error> {
-        let namespace = &self.shared.namespace;
-        // What a queue held before it moved to another broker is still where it was stored.
-        let stored = Some(message.store_host.to_string());
-        let stored = stored.filter(|address| self.shared.routes.name_of(address).is_some());
-        let address = match stored {
-            Some(address) => address,
-            None => self.shared.master_of(&namespace.wrap_queue(&message.queue)).await?,
-        };
-        let fields = Fields::new()
-            .text("group", self.group.as_str())
-            .text("originTopic", namespace.wrap(topic))
-            .number("offset", message.commit_log_offset)
-            .number("delayLevel", level)
-            .text("originMsgId", message.message_id())
-            .flag("unitMode", false)
-            .number("maxReconsumeTimes", self.retries_max())
-            .text("bname", message.queue.broker_name.as_str());
-        self.shared.ask(&address, request::CONSUMER_SEND_MSG_BACK, &fields, &[]).await?;
-        Ok(())
-    }
-}
-
-/// A member of a group that gives messages one by one.
+/// A member of a group that gives messages one by one. It is a [`Stream`](futures_core::Stream) too.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), thrustmq_client::Error> {
@@ -376,7 +352,7 @@ impl Member {
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    intake: Intake,
+    pub(super) intake: Intake,
 }
 
 impl Consumer {
@@ -408,6 +384,30 @@ impl Consumer {
             (namespace.unwrap_queue(MessageQueue::clone(&one.queue)), one.window.lock().committable())
         };
         assigned.map(position).collect()
+    }
+
+    /// Adds a topic while the consumer works, or wants other messages of it from now on. What was pulled before comes
+    /// as it was. All members of a group must do the same.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: thrustmq_client::Consumer) -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::Filter;
+    ///
+    /// consumer.subscribe("refunds", Filter::tags(["large"])).await?;
+    /// consumer.unsubscribe("orders").await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the name is not allowed, no name server answers, or the broker refuses the filter; nothing changes then.
+    pub async fn subscribe(&self, topic: &str, filter: Filter) -> Result<(), Error> {
+        self.intake.member.subscribe(topic, filter).await
+    }
+
+    /// Wants nothing of a topic any more. When this returns, none of its messages is given out, unless it was popped;
+    /// those in hands can be settled, for a few seconds with effect on the group's offsets.
+    pub async fn unsubscribe(&self, topic: &str) {
+        self.intake.member.unsubscribe(topic).await;
     }
 
     /// Asks brokers for no more messages until it is [resumed](Consumer::resume). What has come before is given

@@ -1,7 +1,9 @@
 //! What requests brought, on its way to the application.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -69,16 +71,22 @@ impl Intake {
 
     /// The next message; `None` when the consumer was closed. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Delivered> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same for streams. Only its owner closes the consumer, and who polls it is not closing it: nothing else than
+    /// a message need wake it.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivered>> {
         loop {
             if self.member.is_stopping() {
-                return None;
+                return Poll::Ready(None);
             }
             while let Some(mut delivered) = self.ready.pop_front() {
                 if delivered.hand_over() {
-                    return Some(delivered);
+                    return Poll::Ready(Some(delivered));
                 }
             }
-            let given = self.next_given().await?;
+            let Some(given) = ready!(self.receiver.poll_recv(context)) else { return Poll::Ready(None) };
             let mut ready = std::mem::take(&mut self.ready);
             self.unpack(given, &mut ready);
             self.ready = ready;

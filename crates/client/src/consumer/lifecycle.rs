@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wire::code::request;
 
 use super::member::Member;
 use super::options::{Allocation, Role};
 use super::status::SAMPLED;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::filter::Filter;
 
 /// How often an orderly consumer renews its locks.
 const LOCK_PERIOD: Duration = Duration::from_secs(20);
@@ -19,13 +17,8 @@ const LOCK_PERIOD: Duration = Duration::from_secs(20);
 impl Member {
     /// Joins the group, divides its queues once and starts what goes on from then.
     pub(super) async fn start(self: &Arc<Self>) -> Result<(), Error> {
-        for (topic, filter) in &self.subscriptions {
-            match self.shared.route(topic).await {
-                Ok(route) => self.check_filter(topic, filter, &route.addresses()).await?,
-                // It may be created later.
-                Err(Error::NoRoute { .. }) => tracing::debug!(topic, "nobody has this topic yet"),
-                Err(error) => return Err(error),
-            }
+        for (topic, filter) in self.subscribed() {
+            self.check_subscription(&topic, &filter).await?;
         }
         self.shared.registry.add_consumer(self)?;
         self.shared.heartbeat_all().await;
@@ -57,23 +50,6 @@ impl Member {
                 () = member.told_to_stop() => (),
             }
         });
-    }
-
-    /// Brokers refuse wrong conditions here, rather than with every pull.
-    async fn check_filter(&self, topic: &str, filter: &Filter, addresses: &[&str]) -> Result<(), Error> {
-        if !filter.is_sql() {
-            return Ok(());
-        }
-        let data = serde_json::json!({
-            "clientId": self.shared.client_id,
-            "group": self.group,
-            "subscriptionData": filter.subscription(topic, self.started_ms),
-        });
-        for address in addresses {
-            let body = data.to_string();
-            self.shared.ask(address, request::CHECK_CLIENT_CONFIG, &Fields::new(), body.as_bytes()).await?;
-        }
-        Ok(())
     }
 
     async fn commit_for_ever(&self) {

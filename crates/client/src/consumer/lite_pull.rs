@@ -451,6 +451,22 @@ impl<S> LitePullConsumer<S> {
     }
 }
 
+impl LitePullConsumer<Subscribed> {
+    /// Adds a topic while the consumer works, or wants other messages of it from now on. What was pulled before comes
+    /// as it was. All members of a group must do the same.
+    ///
+    /// # Errors
+    /// When the name is not allowed, no name server answers, or the broker refuses the filter; nothing changes then.
+    pub async fn subscribe(&self, topic: &str, filter: Filter) -> Result<(), Error> {
+        self.member().subscribe(topic, filter).await
+    }
+
+    /// Wants nothing of a topic any more: when this returns, no poll gives any of it.
+    pub async fn unsubscribe(&self, topic: &str) {
+        self.member().unsubscribe(topic).await;
+    }
+}
+
 impl LitePullConsumer<ByHand> {
     /// Reads these queues from now on, and no others. Those that can be read are
     /// [assigned](LitePullConsumer::assignment) when this returns; the others follow when they can.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
 use wire::body::{ConsumerData, MessageQueue};
 use wire::names::{check_group, check_topic, retry_topic};
@@ -38,7 +38,8 @@ pub(crate) struct Member {
     /// As the application knows it.
     named: String,
     pub(super) options: Options,
-    pub(super) subscriptions: BTreeMap<String, Filter>,
+    /// Topics and filters, which change at run time; see `subscriptions.rs`.
+    pub(super) subscriptions: RwLock<BTreeMap<String, Filter>>,
     /// Queues that are pulled.
     pub(super) queues: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
     /// Queues that are popped; one with the number -1 stands for all of its broker.
@@ -116,6 +117,8 @@ pub(super) struct Line {
     waiting: VecDeque<(u64, Received)>,
     /// Given out and not settled; none is given out before there are none.
     out: usize,
+    /// Given out and done, but to be written down only with a commit.
+    kept: Vec<(u64, Received)>,
 }
 
 impl Line {
@@ -123,6 +126,31 @@ impl Line {
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.out = 0;
+        self.kept.clear();
+    }
+
+    /// Nothing more of it is given out.
+    pub fn end(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// One that was given out is done, and written down with the next commit.
+    pub fn keep(&mut self, generation: u64, message: Received) {
+        self.kept.push((generation, message));
+        self.settled();
+    }
+
+    /// What was done since the last commit, and is in nobody's hands.
+    pub fn take_kept(&mut self, generation: u64) -> Vec<Received> {
+        let kept = std::mem::take(&mut self.kept).into_iter();
+        kept.filter(|(of, _)| *of == generation).map(|(_, message)| message).collect()
+    }
+
+    /// What was done since the last commit stands in line again.
+    pub fn kept_again(&mut self, generation: u64) {
+        for message in self.take_kept(generation) {
+            self.stand(generation, message);
+        }
     }
 
     /// One that was given out is settled.
@@ -132,9 +160,13 @@ impl Line {
 
     /// One that was given out stands in line again, before all that come after it.
     pub fn again(&mut self, generation: u64, message: Received) {
+        self.stand(generation, message);
+        self.settled();
+    }
+
+    fn stand(&mut self, generation: u64, message: Received) {
         let at = self.waiting.partition_point(|(_, later)| later.offset < message.offset);
         self.waiting.insert(at, (generation, message));
-        self.settled();
     }
 
     /// Takes up to so many of this generation, unless some are out. Those of earlier ones mean nothing any more.
@@ -258,7 +290,7 @@ impl Member {
             shared,
             group,
             options,
-            subscriptions,
+            subscriptions: RwLock::new(subscriptions),
             queues: Mutex::default(),
             popped: Mutex::default(),
             chosen: Mutex::default(),
@@ -362,7 +394,9 @@ impl Member {
 
     /// Queues changed hands: what brokers have heard so far is old.
     pub(super) fn newer_version(&self) {
-        self.version.fetch_max(now_ms(), Ordering::Relaxed);
+        // Brokers take only what is newer than what they know, also when both are of one millisecond.
+        let newer = |known: i64| Some(now_ms().max(known + 1));
+        let _ = self.version.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
     }
 
     /// Whether a queue is still this member's to read.
@@ -413,24 +447,17 @@ impl Member {
     /// What a heartbeat says of this member.
     pub fn heartbeat(&self) -> ConsumerData {
         let version = self.version.load(Ordering::Relaxed);
-        let subscriptions = self.subscriptions.iter();
+        let subscriptions = self.subscribed().into_iter();
         ConsumerData {
             group_name: self.group.clone(),
             consume_type: self.options.role.consume_type().to_owned(),
             message_model: if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }.to_owned(),
             consume_from_where: self.options.start.name().to_owned(),
             subscription_data_set: subscriptions
-                .map(|(topic, filter)| filter.subscription(topic, version))
+                .map(|(topic, filter)| filter.subscription(&topic, version))
                 .collect(),
             unit_mode: false,
         }
-    }
-
-    /// Which messages of a topic are wanted.
-    pub(super) fn filter_of(&self, topic: &str) -> &Filter {
-        // What is read without being subscribed to are retries, of which the group wants all.
-        static ALL: Filter = Filter::ALL;
-        self.subscriptions.get(topic).unwrap_or(&ALL)
     }
 
     /// Gives out messages that a pull brought: all at once, or in an orderly consumer one after the other.
@@ -505,6 +532,23 @@ mod tests {
         assert!(line.next(0, 4).is_empty(), "one still is");
         line.again(0, at(2));
         assert_eq!(offsets(line.next(0, 4)), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_done_and_not_committed_holds_nothing_up_and_can_come_again() {
+        let mut line = Line::default();
+        line.waiting.extend((0..5).map(|offset| (0, at(offset))));
+        for offset in line.next(0, 2).into_iter().map(|message| message.offset) {
+            line.keep(0, at(offset));
+        }
+        assert_eq!(offsets(line.next(0, 1)), [2]);
+        line.again(0, at(2));
+        line.kept_again(0);
+        assert_eq!(offsets(line.next(0, 9)), [0, 1, 2, 3, 4]);
+        line.keep(0, at(0));
+        line.keep(1, at(1));
+        assert_eq!(offsets(line.take_kept(1)), [1], "the other was read before a restart");
+        assert!(line.take_kept(0).is_empty());
     }
 
     #[test]

@@ -89,8 +89,11 @@ pub(super) struct Options {
     pub topic_bytes_max: Option<usize>,
     /// Messages of all queues together.
     pub all_messages_max: Option<usize>,
-    /// Messages that a pull asks for.
+    /// Messages that a pull asks for, and their bytes; as many bytes as brokers give without the latter.
     pub batch: u32,
+    pub batch_bytes: Option<u32>,
+    /// Pause after a pull that brought something.
+    pub pull_interval: Duration,
     pub retries: Option<u32>,
     pub pause: Duration,
     pub concurrency: usize,
@@ -152,6 +155,8 @@ impl Options {
             topic_bytes_max: None,
             all_messages_max: None,
             batch: 32,
+            batch_bytes: None,
+            pull_interval: Duration::ZERO,
             retries: None,
             pause: Duration::from_secs(1),
             concurrency: 20,

@@ -38,16 +38,22 @@ impl Member {
             };
             let begun = Instant::now();
             let pulled = tokio::select! {
-                pulled = self.pull(&assigned, offset, broker_id) => pulled,
+                // What comes at the same moment was asked for in vain.
+                biased;
                 () = assigned.interrupt.notified() => continue,
+                pulled = self.pull(&assigned, offset, broker_id) => pulled,
             };
             match pulled {
                 Ok(pulled) => {
                     broker_id = pulled.suggested_broker_id;
-                    if !pulled.messages.is_empty() {
-                        assigned.status.pulled(begun.elapsed(), pulled.messages.len());
+                    let found = pulled.messages.len();
+                    if found > 0 {
+                        assigned.status.pulled(begun.elapsed(), found);
                     }
                     self.took(&assigned, generation, pulled);
+                    if found > 0 && !self.options.pull_interval.is_zero() {
+                        tokio::time::sleep(self.options.pull_interval).await;
+                    }
                 }
                 Err(error) => self.rest(&assigned, &error).await,
             }
@@ -76,6 +82,7 @@ impl Member {
             .number("queueId", queue.queue_id)
             .number("queueOffset", offset)
             .number("maxMsgNums", self.options.batch)
+            .maybe("maxMsgBytes", self.options.batch_bytes.map(|bytes| bytes.to_string()))
             .number("sysFlag", SUSPEND | SUBSCRIPTION)
             .number("commitOffset", 0)
             .number("suspendTimeoutMillis", SUSPENDED.as_millis() as i64)
@@ -94,7 +101,7 @@ impl Member {
             self.pulls_as_of_old.store(true, Ordering::Relaxed);
             answer = self.shared.call(&address, request::PULL_MESSAGE, &fields, &[], timeout).await?;
         }
-        pulled(answer, &address, queue, filter)
+        pulled(answer, &address, queue, &filter)
     }
 
     fn took(self: &Arc<Self>, assigned: &Arc<Assigned>, generation: u64, mut pulled: Pulled) {

@@ -20,6 +20,8 @@ const DIRECT: Duration = Duration::from_secs(9);
 /// What is said to who asks for stacks of threads.
 const NO_STACKS: &str =
     "This consumer is written in Rust: its handlers are tasks, which have no stacks to show.";
+/// What a pull brings of memory unless brokers are set otherwise.
+const BATCH_BYTES: u32 = 256 << 10;
 /// How often its fate is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -74,6 +76,8 @@ impl Member {
             ("popInvisibleTime", options.pop.invisible.as_millis().to_string()),
             ("popThresholdForQueue", options.pop.messages_max.to_string()),
             ("pullBatchSize", options.batch.to_string()),
+            ("pullBatchSizeInBytes", options.batch_bytes.unwrap_or(BATCH_BYTES).to_string()),
+            ("pullInterval", options.pull_interval.as_millis().to_string()),
             ("pullThresholdForQueue", options.messages_max.to_string()),
             ("pullThresholdForTopic", of_topic(options.topic_messages_max)),
             ("pullThresholdSizeForQueue", (options.bytes_max >> 20).to_string()),
@@ -83,9 +87,9 @@ impl Member {
     }
 
     fn status_table(&self) -> BTreeMap<String, Value> {
-        for topic in self.subscriptions.keys() {
+        for topic in self.subscribed_topics() {
             // Also of those that no queue was had of yet.
-            self.status_of(topic);
+            self.status_of(&topic);
         }
         let age = self.age();
         let status = self.status.lock();

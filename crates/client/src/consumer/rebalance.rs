@@ -51,7 +51,7 @@ impl Member {
                     balanced &= all;
                     changed |= some;
                 }
-                Err(Error::NoRoute { .. }) if !self.subscriptions.contains_key(topic) => (),
+                Err(Error::NoRoute { .. }) if !self.is_subscribed(topic) => (),
                 Err(Error::NoRoute { .. }) => balanced = false,
                 Err(error) => {
                     tracing::warn!(group = self.group, topic, "queues are not divided: {error}");
@@ -70,19 +70,28 @@ impl Member {
 
     /// Topics that there may be queues of, those last whose queues depend on those of others.
     fn topics(&self) -> Vec<String> {
+        let mut topics = self.wanted_topics();
+        // Also those that were wanted before, to be given up.
+        let mut held: BTreeSet<_> = self.queues.lock().keys().map(|queue| queue.topic.clone()).collect();
+        held.extend(self.popped.lock().keys().map(|queue| queue.topic.clone()));
+        held.retain(|topic| !topics.contains(topic));
+        topics.extend(held);
+        topics
+    }
+
+    /// Topics that the application wants, and those that hold what failed of them while it was popped.
+    fn wanted_topics(&self) -> Vec<String> {
         if self.options.allocation == Allocation::Application {
-            // Also those that were chosen before, to be given up.
-            let held = self.held_queues();
             let chosen = self.chosen.lock();
-            let topics: BTreeSet<&String> = chosen.iter().chain(&held).map(|queue| &queue.topic).collect();
+            let topics: BTreeSet<&String> = chosen.iter().map(|queue| &queue.topic).collect();
             return topics.into_iter().cloned().collect();
         }
-        let subscribed = self.subscriptions.keys().cloned();
-        if !self.is_told_by_brokers() {
-            return subscribed.collect();
+        let mut topics = self.subscribed_topics();
+        if self.is_told_by_brokers() {
+            let left: Vec<_> = topics.iter().filter_map(|topic| self.left_by_pops(topic)).collect();
+            topics.extend(left);
         }
-        let left_by_pops = self.subscriptions.keys().filter_map(|topic| self.left_by_pops(topic));
-        subscribed.chain(left_by_pops).collect()
+        topics
     }
 
     /// Whether a topic holds what failed of another while that was popped, and is popped together with it now.
@@ -102,6 +111,9 @@ impl Member {
             let chosen = self.chosen.lock();
             let pulled = chosen.iter().filter(|queue| queue.topic == topic).cloned().collect();
             return Ok(Share { pulled, ..Share::default() });
+        }
+        if !self.wanted_topics().iter().any(|wanted| wanted == topic) {
+            return Ok(Share::default());
         }
         let route = self.shared.route(topic).await?;
         if self.options.role == Role::Pop {
@@ -174,7 +186,8 @@ impl Member {
         for assigned in revoked {
             assigned.revoked.store(true, Ordering::Release);
             assigned.interrupt.notify_one();
-            assigned.line.lock().clear();
+            // What is done and in nobody's hands is still written down if a handler commits it in time.
+            assigned.line.lock().end();
             self.spawn(|member| async move { member.give_up(assigned).await });
         }
         let mut all = true;

@@ -23,6 +23,8 @@ use wire::body::MessageQueue;
 use super::delivery::Delivered;
 use super::intake::Intake;
 use super::member::Member;
+use crate::error::Error;
+use crate::filter::Filter;
 use crate::watch::QueueWatch;
 
 /// How long what was popped and not handled may take to be given back.
@@ -107,6 +109,21 @@ impl Serving {
     /// Watches which queues this member has: they change when members come and go, or the topics change.
     pub fn watch_queues(&self) -> QueueWatch {
         self.member.watch_queues()
+    }
+
+    /// Adds a topic while the consumer works, or wants other messages of it from now on. What was pulled before comes
+    /// as it was. All members of a group must do the same.
+    ///
+    /// # Errors
+    /// When the name is not allowed, no name server answers, or the broker refuses the filter; nothing changes then.
+    pub async fn subscribe(&self, topic: &str, filter: Filter) -> Result<(), Error> {
+        self.member.subscribe(topic, filter).await
+    }
+
+    /// Wants nothing of a topic any more. When this returns, no handler begins with any of its messages, unless it was
+    /// popped; those in hands can be settled, for a few seconds with effect on the group's offsets.
+    pub async fn unsubscribe(&self, topic: &str) {
+        self.member.unsubscribe(topic).await;
     }
 
     /// Asks brokers for no more messages until it is [resumed](Serving::resume). What has come before is given

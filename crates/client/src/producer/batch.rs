@@ -177,6 +177,7 @@ impl Inner {
             properties: String::from_utf8(properties).unwrap_or_default(),
             code: request::SEND_BATCH_MESSAGE,
             unique_key: "",
+            failures: None,
         };
         self.attempts(&outgoing, target, None).await
     }

@@ -327,6 +327,7 @@ impl Inner {
             properties: key.properties(Vec::new()),
             code: request::SEND_BATCH_MESSAGE,
             unique_key: "",
+            failures: None,
         };
         self.attempts(&outgoing, key.target(), None).await
     }
@@ -340,6 +341,7 @@ impl Inner {
             properties: key.properties(one.properties.clone()),
             code: request::SEND_MESSAGE_V2,
             unique_key: &one.message_id,
+            failures: None,
         };
         self.attempts(&outgoing, key.target(), None).await
     }

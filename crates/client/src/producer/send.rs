@@ -1,13 +1,13 @@
 //! One send: its attempts, their time, and the request itself (client.md §2.3, §2.5).
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use remoting::{Answer, Patience};
 use wire::body::MessageQueue;
-use wire::code::request;
+use wire::code::{request, response};
 use wire::names::AUTO_CREATE_TOPIC;
 use wire::properties as props;
 
@@ -21,13 +21,24 @@ use crate::hooks::{SendKind, SendOutcome, Sending, Sent};
 use crate::identity::{now_ms, random};
 use crate::message::{Delivery, Message, SHARDING_KEY};
 use crate::route::{DEFAULT_TOPIC_QUEUES, Route};
-use crate::shared::{Shared, number};
+use crate::shared::number;
 
 /// Pause before the second attempt; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Group of messages that this crate sends by itself, about others.
-const TRACE_GROUP: &str = "_INNER_TRACE_PRODUCER";
+/// Codes of brokers after which another attempt is made: Java's, and two that say when and where to ask again.
+const RETRY_CODES: [i32; 10] = [
+    response::SYSTEM_ERROR,
+    response::SYSTEM_BUSY,
+    response::SERVICE_NOT_AVAILABLE,
+    response::NO_PERMISSION,
+    response::TOPIC_NOT_EXIST,
+    response::NO_BUYER_ID,
+    response::NOT_IN_CURRENT_UNIT,
+    response::GO_AWAY,
+    response::FLOW_CONTROL,
+    response::NOT_LEADER_FOR_QUEUE,
+];
 /// Property with the namespace of a message.
 const INSTANCE_ID: &str = "INSTANCE_ID";
 /// Field of an answer with the broker's region, and whether it wants traces.
@@ -54,6 +65,8 @@ pub(super) struct Outgoing<'a> {
     /// Which of the requests that send messages.
     pub code: i32,
     pub unique_key: &'a str,
+    /// How often its consumption failed, and how often it may, for a retry topic.
+    pub failures: Option<(i32, i32)>,
 }
 
 /// A message that was stored, and what the broker said besides.
@@ -181,6 +194,7 @@ impl Inner {
             properties: String::from_utf8(properties).unwrap_or_default(),
             code: request::SEND_MESSAGE_V2,
             unique_key: key,
+            failures: None,
         })
     }
 
@@ -201,47 +215,77 @@ impl Inner {
         target: Target<'_>,
         ordering_key: Option<&str>,
     ) -> Result<Stored, Failure> {
-        let options = &self.options;
-        let deadline = Instant::now() + options.timeout;
-        let mut failure = Failure::unsent(Error::TooLate { what: "the send", after: options.timeout });
+        let deadline = Instant::now() + self.options.timeout;
+        let fixed = matches!(target, Target::Queue(_)) || ordering_key.is_some();
+        let mut failure = Failure::unsent(Error::TooLate { what: "the send", after: self.options.timeout });
         let mut failed_broker: Option<String> = None;
-        while failure.attempts < options.attempts {
+        // Stored, but not as safely as it should be.
+        let mut unsafely: Option<Stored> = None;
+        while failure.attempts < self.options.attempts {
+            if failure.attempts > 0 {
+                // Boxed, since it is rare and would make the future of every send large.
+                Box::pin(pause(failure.attempts, deadline)).await;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let route = match self.shared.route_to_send(&outgoing.topic).await {
-                Ok(route) => route,
-                Err(error) => return Err(Failure { error, ..failure }),
-            };
-            let queue = match self.choose(&route, target, ordering_key, failed_broker.as_deref()) {
+            // Name servers may take longer than there is time.
+            let asked = self.shared.route_to_send(&outgoing.topic);
+            let Ok(route) = tokio::time::timeout_at(deadline.into(), asked).await else { break };
+            let queue = route.and_then(|route| {
+                let queue = self.choose(&route, target, ordering_key, failed_broker.as_deref())?;
+                let elsewhere = route.writable().iter().any(|other| other.broker_name != queue.broker_name);
+                Ok((queue, elsewhere))
+            });
+            let (queue, elsewhere) = match queue {
                 Ok(queue) => queue,
-                Err(error) => return Err(Failure { error, ..failure }),
+                Err(error) => {
+                    failure.error = error;
+                    break;
+                }
             };
             failure.attempts += 1;
             let timeout = self.time_of_attempt(left, failure.attempts);
             match self.attempt(outgoing, &queue, timeout, &mut failure.broker).await {
                 Ok(mut stored) => {
                     stored.receipt.attempts = failure.attempts;
-                    return Ok(stored);
+                    if fixed || !elsewhere || !self.wants_another(&stored.receipt, outgoing) {
+                        return Ok(stored);
+                    }
+                    unsafely = Some(stored);
                 }
                 Err(error) => {
-                    failure.maybe_stored |= error.maybe_done();
+                    failure.maybe_stored |= error.maybe_stored();
                     self.shared.note_moved(&outgoing.topic, &error).await;
-                    let fixed = matches!(target, Target::Queue(_)) || ordering_key.is_some();
                     // A second copy behind others would break the order that a fixed queue is chosen for.
-                    let again = error.is_retryable() && !(fixed && error.maybe_done());
+                    let again = self.retries_after(&error) && !(fixed && error.maybe_stored());
                     failure.error = error;
                     if !again {
                         break;
                     }
-                    failed_broker = Some(queue.broker_name);
                 }
             }
-            // Boxed, since it is rare and would make the future of every send large.
-            Box::pin(pause(failure.attempts, deadline)).await;
+            failed_broker = Some(queue.broker_name);
         }
-        Err(failure)
+        let Some(mut stored) = unsafely else { return Err(failure) };
+        stored.receipt.attempts = failure.attempts;
+        Ok(stored)
+    }
+
+    /// Whether another attempt may do better than one that failed.
+    fn retries_after(&self, error: &Error) -> bool {
+        match error.broker_code() {
+            Some(code) => self.options.retry_codes.contains(&code),
+            None => error.is_retryable(),
+        }
+    }
+
+    /// Whether a message that is stored less safely than it should be shall be stored elsewhere too. A half message
+    /// elsewhere would be a second transaction.
+    fn wants_another(&self, receipt: &Receipt, outgoing: &Outgoing<'_>) -> bool {
+        let half = outgoing.sys_flag & wire::sys_flag::TRANSACTION_MASK != 0;
+        self.options.retry_not_store_ok && receipt.status != SendStatus::Stored && !half
     }
 
     fn time_of_attempt(&self, left: Duration, attempt: u32) -> Duration {
@@ -381,33 +425,6 @@ pub(super) fn told<'a>(
     }
 }
 
-/// Sends records of a trace, for no producer that anybody knows of, and past the hooks.
-pub(crate) async fn send_trace(
-    shared: &Arc<Shared>,
-    topic: &str,
-    keys: String,
-    body: String,
-) -> Result<(), Error> {
-    let options = Options { timeout: Duration::from_secs(5), ..Options::usual() };
-    let inner = Inner::new(Arc::clone(shared), TRACE_GROUP.to_owned(), options);
-    let key = shared.keys.next(now_ms());
-    let mut properties = Vec::new();
-    for (name, value) in [(props::KEYS, keys.as_str()), (props::UNIQ_KEY, &key), (props::WAIT, "true")] {
-        props::push(&mut properties, name, value);
-    }
-    let (body, sys_flag) = pack(&body.into(), inner.options.compress_from, Compression::Zlib);
-    let outgoing = Outgoing {
-        topic: Cow::Borrowed(topic),
-        body,
-        flag: 0,
-        sys_flag,
-        properties: String::from_utf8(properties).unwrap_or_default(),
-        code: request::SEND_MESSAGE_V2,
-        unique_key: &key,
-    };
-    inner.attempts(&outgoing, Target::Any, None).await.map(drop).map_err(|failure| failure.error)
-}
-
 impl Options {
     /// As the official clients have them.
     pub fn usual() -> Options {
@@ -415,6 +432,8 @@ impl Options {
             timeout: Duration::from_secs(3),
             attempt_timeout: None,
             attempts: 3,
+            retry_not_store_ok: false,
+            retry_codes: BTreeSet::from(RETRY_CODES),
             compress_from: 4_096,
             compression: Compression::default(),
             body_max: crate::message::BODY_MAX,
@@ -438,8 +457,9 @@ fn fields<'a>(group: &'a str, outgoing: &'a Outgoing<'_>, queue: &'a MessageQueu
         .number("g", now_ms())
         .number("h", outgoing.flag)
         .text("i", outgoing.properties.as_str())
-        .number("j", 0)
+        .number("j", outgoing.failures.map_or(0, |(failures, _)| failures))
         .flag("k", false)
+        .maybe("l", outgoing.failures.map(|(_, most)| most.to_string()))
         .flag("m", outgoing.code == request::SEND_BATCH_MESSAGE)
         .text("n", queue.broker_name.as_str())
 }

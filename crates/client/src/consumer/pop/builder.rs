@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::consumer::PopConsumer;
 use crate::consumer::builder::{Subscribed, Unsubscribed};
+use crate::consumer::delivery::Unfinished;
 use crate::consumer::intake::Intake;
 use crate::consumer::member::Member;
 use crate::consumer::options::{Options, POP_BATCH_MAX, Role, StartFrom};
@@ -169,5 +170,31 @@ impl PopConsumerBuilder<Subscribed> {
         E: std::fmt::Display + Send + 'static,
     {
         Ok(self.stream().await?.serve(handler))
+    }
+
+    /// Joins the group and hands messages to `handler`, up to so many at a time that were popped together; it gets what
+    /// is there and waits for no more. Each is acknowledged by itself. A handler that has done only the first of them
+    /// says so with [`Unfinished`]; the others come again later.
+    ///
+    /// ```no_run
+    /// # async fn draw(pictures: &[thrustmq_client::Received]) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+    /// use thrustmq_client::Filter;
+    ///
+    /// let consumer = client.pop_consumer("thumbnails").subscribe("pictures", Filter::all());
+    /// let serving = consumer.serve_batches(16, |pictures| async move { Ok(draw(&pictures).await?) }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`stream`](PopConsumerBuilder::stream).
+    pub async fn serve_batches<H, F, E>(mut self, messages_max: usize, handler: H) -> Result<Serving, Error>
+    where
+        H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Unfinished<E>>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        self.options.together = messages_max.max(1);
+        Ok(self.stream().await?.serve_batches(handler))
     }
 }

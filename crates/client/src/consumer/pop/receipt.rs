@@ -59,6 +59,11 @@ impl Receipt {
         self.handed.is_some()
     }
 
+    /// Whether it was popped where another was.
+    pub fn goes_with(&self, other: &Receipt) -> bool {
+        Arc::ptr_eq(&self.popping, &other.popping)
+    }
+
     /// Counts the message as in the application's hands; false when others may have it already.
     pub fn hand_over(&mut self) -> bool {
         let now = Instant::now();
