@@ -72,28 +72,39 @@ fn logical_queues(route: &Route, details: &[TopicQueueMappingDetail]) -> Vec<Log
 }
 
 impl Admin {
-    /// The queues of a topic, if it is a static one.
-    async fn logical_queues(&self, topic: &str) -> Result<Option<Vec<LogicalQueue>>, Error> {
-        let route = match self.fresh_route(topic).await {
-            Err(Error::NoRoute { .. }) => return Ok(None),
-            route => route?,
-        };
+    /// What every broker of a static topic says of the queues that it leads or has led, in the order of the route;
+    /// `None` if the topic is not static.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn queue_mappings(&self, route: &Route) -> Result<Option<Vec<TopicQueueMappingDetail>>, Error> {
         if route.raw().topic_queue_mapping_by_broker.as_ref().is_none_or(BTreeMap::is_empty) {
             return Ok(None);
         }
         let mut details = Vec::new();
         for address in route.addresses() {
-            let known = self.topic_with_mapping(address, topic).await?;
+            let known = self.topic_with_mapping(address, route.topic()).await?;
             details.extend(known.and_then(|known| known.mapping_detail));
         }
-        Ok(Some(logical_queues(&route, &details)))
+        Ok(Some(details))
+    }
+
+    /// The queues of a topic, if it is a static one.
+    async fn logical_queues(&self, route: &Route) -> Result<Option<Vec<LogicalQueue>>, Error> {
+        let details = self.queue_mappings(route).await?;
+        Ok(details.map(|details| logical_queues(route, &details)))
     }
 
     /// Tells of logical queues where brokers told of the physical ones of static topics.
     pub(super) async fn logical_progress(&self, stats: &mut ConsumeStats) -> Result<(), Error> {
         let topics: BTreeSet<String> = stats.offset_table.keys().map(|queue| queue.topic.clone()).collect();
         for topic in topics {
-            let Some(queues) = self.logical_queues(&topic).await? else { continue };
+            let route = match self.fresh_route(&topic).await {
+                // Groups outlive topics.
+                Err(Error::NoRoute { .. }) => continue,
+                route => route?,
+            };
+            let Some(queues) = self.logical_queues(&route).await? else { continue };
             let told =
                 queues.iter().filter_map(|one| Some((one.queue.clone(), one.progress(&stats.offset_table)?)));
             let told: Vec<_> = told.collect();
@@ -103,13 +114,13 @@ impl Admin {
         Ok(())
     }
 
-    /// Does the same with what the queues of a topic hold.
+    /// Does the same with what the queues of the topic of a route hold.
     pub(super) async fn logical_extents(
         &self,
-        topic: &str,
+        route: &Route,
         stats: &mut TopicStatsTable,
     ) -> Result<(), Error> {
-        let Some(queues) = self.logical_queues(topic).await? else { return Ok(()) };
+        let Some(queues) = self.logical_queues(route).await? else { return Ok(()) };
         let told =
             queues.iter().filter_map(|one| Some((one.queue.clone(), one.extent(&stats.offset_table)?)));
         stats.offset_table = told.collect();

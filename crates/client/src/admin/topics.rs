@@ -197,13 +197,14 @@ impl Admin {
     /// # Errors
     /// When a broker does not answer or refuses.
     pub async fn topic_stats(&self, topic: &str) -> Result<TopicStatsTable, Error> {
+        let route = self.fresh_route(topic).await?;
         let mut all = TopicStatsTable::default();
-        for address in self.fresh_route(topic).await?.addresses() {
+        for address in route.addresses() {
             let one = self.topic_stats_at(address, topic).await?;
             all.offset_table.extend(one.offset_table);
             all.topic_put_tps += one.topic_put_tps;
         }
-        self.logical_extents(topic, &mut all).await?;
+        self.logical_extents(&route, &mut all).await?;
         Ok(all)
     }
 

@@ -27,15 +27,8 @@ impl Logical {
     /// # Errors
     /// When a broker does not answer.
     pub async fn of(call: &Call, route: &Route) -> Result<Option<Logical>, Failure> {
-        if route.raw().topic_queue_mapping_by_broker.as_ref().is_none_or(BTreeMap::is_empty) {
-            return Ok(None);
-        }
-        let mut details = Vec::new();
-        for address in route.addresses() {
-            let topic = call.admin.topic_with_mapping(address, route.topic()).await?;
-            details.extend(topic.and_then(|topic| topic.mapping_detail));
-        }
-        Ok(Logical::led(route.topic(), details))
+        let details = call.admin.queue_mappings(route).await?;
+        Ok(details.and_then(|details| Logical::led(route.topic(), details)))
     }
 
     /// What leaders say of their queues. Of two that claim a queue the later epoch is right.
