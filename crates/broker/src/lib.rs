@@ -185,12 +185,7 @@ impl Broker {
         } else {
             ConsumerOffsets::load(file("consumerOffset.json"))?
         };
-        let filters = ConsumerFilters::load(file("consumerFilter.json"), &settings, clock.now_millis())?;
-        let filters = Arc::new(filters);
-        if settings.enable_consume_queue_ext && settings.enable_calc_filter_bit_map {
-            filters.begin_bits(store.was_stopped_cleanly(), store.last_timestamp());
-            store.set_bitmaps(Arc::clone(&filters) as Arc<dyn store::Bitmaps>);
-        }
+        let filters = load_filters(file("consumerFilter.json"), &settings, &store, clock.now_millis())?;
         schedule.load(file("delayOffset.json"), &settings, &store)?;
         let transactions = Transactions::load(&store, &offsets, file, halves_arrived, clock.now_millis())?;
         let orders = Orders::load(file("consumerOrderInfo.json"))?;
@@ -231,15 +226,21 @@ impl Broker {
         });
         broker.hold.attach(Arc::downgrade(&broker));
         broker.pop.waits.attach(Arc::downgrade(&broker));
-        broker.attach_static_topics()?;
-        broker.recover_pop()?;
-        let entries_max = broker.settings.load().dedup_entries_max;
-        for topic in broker.topics.all() {
-            broker.keep_messages_of(&topic.config)?;
-            broker.repeats.load(&broker.store, &topic, entries_max, broker.now_ms());
-        }
-        broker.count_timer_deliveries();
+        broker.follow_store()?;
         Ok(broker)
+    }
+
+    /// Brings to mind what follows from the topics and the log together, and tells the store what to keep.
+    fn follow_store(self: &Arc<Self>) -> Result<(), BrokerError> {
+        self.attach_static_topics()?;
+        self.recover_pop()?;
+        let entries_max = self.settings.load().dedup_entries_max;
+        for topic in self.topics.all() {
+            self.keep_messages_of(&topic.config)?;
+            self.repeats.load(&self.store, &topic, entries_max, self.now_ms());
+        }
+        self.count_timer_deliveries();
+        Ok(())
     }
 
     /// Names the file that settings changed by clients are written to. Without it they end with the process.
@@ -277,6 +278,21 @@ impl Broker {
     fn now_ms(&self) -> i64 {
         self.clock.now_millis()
     }
+}
+
+/// Filters that groups have registered. If queues carry answers to them, the store asks them from now on.
+fn load_filters(
+    file: StateFile,
+    settings: &settings::Broker,
+    store: &Store,
+    now_ms: i64,
+) -> Result<Arc<ConsumerFilters>, BrokerError> {
+    let filters = Arc::new(ConsumerFilters::load(file, settings, now_ms)?);
+    if settings.enable_consume_queue_ext && settings.enable_calc_filter_bit_map {
+        filters.begin_bits(store.was_stopped_cleanly(), store.last_timestamp());
+        store.set_bitmaps(Arc::clone(&filters) as Arc<dyn store::Bitmaps>);
+    }
+    Ok(filters)
 }
 
 /// Who hears of what arrives.

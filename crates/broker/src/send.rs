@@ -225,9 +225,7 @@ impl Broker {
             outgoing.answers.push(Answer { logical, ..answer });
             return Ok(());
         }
-        let queue = topic.queue(&self.store, queue_id_stored).ok_or_else(|| {
-            Refusal::system(format!("topic {} has no queue {queue_id_stored}", topic.config.topic_name))
-        })?;
+        let queue = self.queue_to_write(&topic, queue_id_stored)?;
         let properties = &outgoing.properties;
         let message = self.message(exchange, &header, &topic, queue_id_stored, request.body, properties);
         let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
@@ -369,6 +367,12 @@ impl Broker {
             Err(_) => self.any_write_queue(&topic),
         };
         Ok(Target { topic, queue_id, dead: false })
+    }
+
+    /// A queue that must be there.
+    fn queue_to_write<'t>(&self, topic: &'t Topic, queue_id: u32) -> Result<&'t Arc<Queue>, Refusal> {
+        let absent = || format!("topic {} has no queue {queue_id}", topic.config.topic_name);
+        topic.queue(&self.store, queue_id).ok_or_else(|| Refusal::system(absent()))
     }
 
     /// A write queue for a sender that leaves the choice to us.
@@ -520,11 +524,7 @@ impl Broker {
             return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
         }
         let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(topic));
-        let queue = Arc::clone(
-            topic
-                .queue(&self.store, queue_id)
-                .ok_or_else(|| Refusal::system(format!("topic {} has no queue {queue_id}", header.topic)))?,
-        );
+        let queue = Arc::clone(self.queue_to_write(topic, queue_id)?);
         if topic.kind == QueueKind::Batch
             && let Some(unique_key) = shared.unique_key
         {
@@ -534,9 +534,7 @@ impl Broker {
         if let Some(repeat) =
             outgoing.repeats.find(&self.repeats, topic, unique.iter().copied(), || self.now_ms())
         {
-            let start = outgoing.keys.len();
-            outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
-            let key = start..outgoing.keys.len();
+            let key = outgoing.keep_key(shared.unique_key.unwrap_or_default());
             let answer =
                 self.answer_repeat(exchange, repeat, unique.len(), key, !shared.no_wait, outgoing)?;
             let logical = header.logical_of(topic, answer.queue_id);
@@ -551,9 +549,7 @@ impl Broker {
         if count == 0 {
             return Err(illegal("the batch holds no message".to_owned()));
         }
-        let start = outgoing.keys.len();
-        outgoing.keys.extend_from_slice(shared.unique_key.unwrap_or_default().as_bytes());
-        let key = start..outgoing.keys.len();
+        let key = outgoing.keep_key(shared.unique_key.unwrap_or_default());
         let held = self.place(exchange.channel, !shared.no_wait)?;
         topic.put.add(count as u64, request.body.len() as u64);
         for (number, unique) in unique.into_iter().enumerate() {

@@ -157,64 +157,53 @@ impl Tables {
         drop_missing: bool,
         now_ms: i64,
     ) -> Result<Registered, Refused> {
-        let r = &mut registration;
-        let group = self.groups.get(&*r.group);
-        let holder_of_id = group.and_then(|group| group.addresses.get(&r.id)).cloned();
+        let said = &mut registration;
+        let group = self.groups.get(&*said.group);
+        let holder_of_id = group.and_then(|group| group.addresses.get(&said.id)).cloned();
         let min_id_before = group.and_then(|group| group.addresses.keys().next()).copied();
-        if holder_of_id.is_none() && r.topics.len() == 1 {
+        if holder_of_id.is_none() && said.topics.len() == 1 {
             return Err(Refused::OneTopicFirst);
         }
-        self.check_room(r)?;
+        self.check_room(said)?;
 
         let mut registered = Registered::default();
-        if self.live.get(&r.broker).is_some_and(|live| *live.group != *r.group) {
+        if self.live.get(&said.broker).is_some_and(|live| *live.group != *said.group) {
             // The process came back under another name before anybody noticed that it was gone.
-            registered.min_id_changes = self.leave(&[Departure::Broker(r.broker.clone(), String::new())]);
+            registered.min_id_changes = self.leave(&[Departure::Broker(said.broker.clone(), String::new())]);
         }
         // A role change: one address never has two ids.
-        if let Some(group) = self.groups.get_mut(&*r.group) {
-            group.addresses.retain(|id, address| *id == r.id || *address != r.broker.address);
+        if let Some(group) = self.groups.get_mut(&*said.group) {
+            group.addresses.retain(|id, address| *id == said.id || *address != said.broker.address);
         }
-        if self.is_fenced_off(r, holder_of_id.as_deref()) {
-            self.forget(&r.broker);
+        if self.is_fenced_off(said, holder_of_id.as_deref()) {
+            self.forget(&said.broker);
             return Ok(registered);
         }
 
-        let name = self.join(r);
+        let name = self.join(said);
         let group = &self.groups[&name];
-        let is_min = group.addresses.keys().next() == Some(&r.id);
-        let is_prime_slave = r.acting_master.is_some() && r.id != MASTER_ID && is_min;
+        let is_min = group.addresses.keys().next() == Some(&said.id);
+        let is_prime_slave = said.acting_master.is_some() && said.id != MASTER_ID && is_min;
         let acting = is_prime_slave && group.acting_master;
-        if r.id == MASTER_ID || is_prime_slave {
-            // Brokers also send new topics alone. A whole table has the topic named after the broker, which every
-            // broker makes at its start; upstream drops all other topics when a new one is announced.
-            let is_whole = r.topics.iter().any(|topic| *topic.name == *r.group);
-            if drop_missing && is_whole && r.mappings.is_empty() {
-                self.drop_missing(&name, &r.topics);
+        if said.id == MASTER_ID || is_prime_slave {
+            if drop_missing && is_whole(said) && said.mappings.is_empty() {
+                self.drop_missing(&name, &said.topics);
             }
-            let topics = std::mem::take(&mut r.topics);
-            let all = holder_of_id.is_none() || self.version_of(&r.broker) != Some(r.version);
+            let topics = std::mem::take(&mut said.topics);
+            let all = holder_of_id.is_none() || self.version_of(&said.broker) != Some(said.version);
             self.publish(&name, topics, all, acting);
             if all {
-                self.map_queues(&name, std::mem::take(&mut r.mappings));
+                self.map_queues(&name, std::mem::take(&mut said.mappings));
             }
         }
-        registered.expires_ms = Some(self.hear_of(r, Arc::clone(&name), now_ms));
+        registered.expires_ms = Some(self.hear_of(said, Arc::clone(&name), now_ms));
 
         let group = &self.groups[&name];
-        if r.id != MASTER_ID {
-            registered.master = self.master_of(group, &r.broker.cluster);
+        if said.id != MASTER_ID {
+            registered.master = self.master_of(group, &said.broker.cluster);
         }
-        if min_id_before.is_some_and(|before| r.id < before) {
-            let alone = group.addresses.len() == 1;
-            let others = group.addresses.iter().filter(|(id, _)| alone || **id != r.id);
-            registered.min_id_changes.push(MinIdChange {
-                min_id: r.id,
-                min_address: r.broker.address.clone(),
-                offline_address: None,
-                ha_address: r.ha_address.clone(),
-                tell: others.map(|(_, address)| address.clone()).collect(),
-            });
+        if min_id_before.is_some_and(|before| said.id < before) {
+            registered.min_id_changes.push(group.led_by(said));
         }
         Ok(registered)
     }
@@ -292,12 +281,12 @@ impl Tables {
         self.topics.iter().map(|(topic, holders)| (&**topic, &**holders))
     }
 
-    fn check_room(&self, r: &Registration) -> Result<(), Refused> {
-        if self.live.len() >= BROKERS_MAX && !self.live.contains_key(&r.broker) {
+    fn check_room(&self, said: &Registration) -> Result<(), Refused> {
+        if self.live.len() >= BROKERS_MAX && !self.live.contains_key(&said.broker) {
             return Err(Refused::Brokers);
         }
-        if self.topics.len() + r.topics.len() > TOPICS_MAX {
-            let new = r.topics.iter().filter(|topic| !self.topics.contains_key(&topic.name)).count();
+        if self.topics.len() + said.topics.len() > TOPICS_MAX {
+            let new = said.topics.iter().filter(|topic| !self.topics.contains_key(&topic.name)).count();
             if self.topics.len() + new > TOPICS_MAX {
                 return Err(Refused::Topics);
             }
@@ -307,14 +296,16 @@ impl Tables {
 
     /// Whether the id belongs to another live broker of a later epoch: the newcomer is a master that was deposed
     /// and does not know it yet.
-    fn is_fenced_off(&self, r: &Registration, holder_of_id: Option<&str>) -> bool {
-        let Some(address) = holder_of_id.filter(|address| *address != r.broker.address) else { return false };
-        let holder = BrokerKey { cluster: r.broker.cluster.clone(), address: address.to_owned() };
+    fn is_fenced_off(&self, said: &Registration, holder_of_id: Option<&str>) -> bool {
+        let Some(address) = holder_of_id.filter(|address| *address != said.broker.address) else {
+            return false;
+        };
+        let holder = BrokerKey { cluster: said.broker.cluster.clone(), address: address.to_owned() };
         let Some(live) = self.live.get(&holder) else { return false };
-        let (theirs, ours) = (live.version.state_version, r.version.state_version);
+        let (theirs, ours) = (live.version.state_version, said.version.state_version);
         if theirs > ours {
             tracing::warn!(
-                broker = %r.group, id = r.id, newcomer = %r.broker.address, holder = address,
+                broker = %said.group, id = said.id, newcomer = %said.broker.address, holder = address,
                 "registration ignored: the holder's epoch {theirs} is later than {ours}"
             );
         }
@@ -322,24 +313,24 @@ impl Tables {
     }
 
     /// Puts the address into its group. Returns the group's name.
-    fn join(&mut self, r: &Registration) -> Arc<str> {
-        let known = self.groups.get_key_value(&*r.group).map(|(name, _)| Arc::clone(name));
-        let name = known.unwrap_or_else(|| Arc::from(&*r.group));
+    fn join(&mut self, said: &Registration) -> Arc<str> {
+        let known = self.groups.get_key_value(&*said.group).map(|(name, _)| Arc::clone(name));
+        let name = known.unwrap_or_else(|| Arc::from(&*said.group));
         let group = self.groups.entry(Arc::clone(&name)).or_insert_with(|| Group {
-            cluster: r.broker.cluster.clone(),
+            cluster: said.broker.cluster.clone(),
             addresses: BTreeMap::new(),
             zone: None,
             acting_master: false,
         });
-        if group.cluster != r.broker.cluster {
+        if group.cluster != said.broker.cluster {
             tracing::warn!(
-                broker = %name, cluster = %group.cluster, address = %r.broker.address,
-                "a broker of this name belongs to cluster {} as well; rename one of them", r.broker.cluster
+                broker = %name, cluster = %group.cluster, address = %said.broker.address,
+                "a broker of this name belongs to cluster {} as well; rename one of them", said.broker.cluster
             );
         }
-        group.acting_master = r.acting_master.unwrap_or(false);
-        group.zone.clone_from(&r.zone);
-        group.addresses.insert(r.id, r.broker.address.clone());
+        group.acting_master = said.acting_master.unwrap_or(false);
+        group.zone.clone_from(&said.zone);
+        group.addresses.insert(said.id, said.broker.address.clone());
         name
     }
 
@@ -393,24 +384,24 @@ impl Tables {
         });
     }
 
-    fn hear_of(&mut self, r: &mut Registration, group: Arc<str>, now_ms: i64) -> i64 {
+    fn hear_of(&mut self, said: &mut Registration, group: Arc<str>, now_ms: i64) -> i64 {
         let live = Live {
             group,
             last_heard_ms: now_ms,
-            timeout_ms: r.heartbeat_timeout_ms.filter(|ms| *ms > 0).unwrap_or(HEARTBEAT_TIMEOUT_MS),
-            version: r.version,
-            channel: r.channel,
-            ha_address: r.ha_address.clone(),
+            timeout_ms: said.heartbeat_timeout_ms.filter(|ms| *ms > 0).unwrap_or(HEARTBEAT_TIMEOUT_MS),
+            version: said.version,
+            channel: said.channel,
+            ha_address: said.ha_address.clone(),
         };
         let expires_ms = live.expires_ms();
-        if self.forget(&r.broker).is_none() {
+        if self.forget(&said.broker).is_none() {
             tracing::info!(
-                broker = %live.group, id = r.id, address = %r.broker.address, cluster = %r.broker.cluster,
+                broker = %live.group, id = said.id, address = %said.broker.address, cluster = %said.broker.cluster,
                 "broker registered"
             );
         }
-        self.by_channel.entry(r.channel).or_default().push(r.broker.clone());
-        self.live.insert(r.broker.clone(), live);
+        self.by_channel.entry(said.channel).or_default().push(said.broker.clone());
+        self.live.insert(said.broker.clone(), live);
         expires_ms
     }
 
@@ -422,7 +413,26 @@ impl Tables {
     }
 }
 
+/// Brokers also send new topics alone. A whole table has the topic named after the broker, which every broker makes at
+/// its start; upstream drops all other topics when a new one is announced.
+fn is_whole(registration: &Registration) -> bool {
+    registration.topics.iter().any(|topic| *topic.name == *registration.group)
+}
+
 impl Group {
+    /// What the others are told when a broker with the lowest id has joined them; one that is alone is told itself.
+    fn led_by(&self, newcomer: &Registration) -> MinIdChange {
+        let alone = self.addresses.len() == 1;
+        let others = self.addresses.iter().filter(|(id, _)| alone || **id != newcomer.id);
+        MinIdChange {
+            min_id: newcomer.id,
+            min_address: newcomer.broker.address.clone(),
+            offline_address: None,
+            ha_address: newcomer.ha_address.clone(),
+            tell: others.map(|(_, address)| address.clone()).collect(),
+        }
+    }
+
     /// As clients see it.
     pub fn broker_data(&self, name: &str) -> BrokerData {
         BrokerData {

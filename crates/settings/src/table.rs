@@ -178,7 +178,7 @@ macro_rules! settings {
                             default: settings!(@default $name $key $($shown)?),
                         };
                         let value = <Written as Form>::read(given).ok_or_else(|| {
-                            #[allow(unused_mut, unused_assignments)]
+                            #[allow(unused_mut, unused_assignments, reason = "only bounds change it")]
                             let mut accepted = <Written as Form>::ACCEPTS.to_owned();
                             $(accepted = bounds::<Written>(&$low, &$high);)?
                             refuse(accepted)
@@ -188,7 +188,7 @@ macro_rules! settings {
                         })?
                         $(let value = clamp(value, $floor, $ceiling);)?
                         self.$field = value;
-                        #[allow(unused_mut, unused_assignments)]
+                        #[allow(unused_mut, unused_assignments, reason = "only limits change it")]
                         let mut remark = None;
                         $(
                             let used = <Written as Form>::write(&self.$field);

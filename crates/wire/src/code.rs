@@ -10,7 +10,6 @@ macro_rules! codes {
 
         /// RocketMQ's name of `code`, if it has one.
         pub fn name(code: i32) -> Option<&'static str> {
-            #[allow(unreachable_patterns)]
             match code {
                 $($value => Some(stringify!($name)),)*
                 _ => None,
@@ -21,7 +20,7 @@ macro_rules! codes {
 
 /// What a peer asks for. The names are RocketMQ's and say what each is; codes from [`request::OURS_FROM`] on are this
 /// broker's own.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are RocketMQ's own")]
 pub mod request {
     /// The first code that RocketMQ has nothing to do with.
     pub const OURS_FROM: i32 = 810_000;
@@ -205,7 +204,7 @@ pub mod request {
 }
 
 /// How a request ended. The names are RocketMQ's and say what each means.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are RocketMQ's own")]
 pub mod response {
     codes! {
         SUCCESS = 0,

@@ -84,6 +84,38 @@ impl PartialEq for SharedBits {
 }
 
 impl ConsumerFilterData {
+    /// What is stored of a subscription that begins now.
+    fn new(group: &str, data: &SubscriptionData, bits: BloomFilterData, now_ms: i64) -> ConsumerFilterData {
+        ConsumerFilterData {
+            bloom_filter_data: Some(bits),
+            born_time: now_ms,
+            client_version: data.sub_version,
+            consumer_group: group.to_owned(),
+            expression: data.sub_string.clone(),
+            expression_type: data.expression_type.clone(),
+            topic: data.topic.clone(),
+            ..ConsumerFilterData::default()
+        }
+    }
+
+    /// Takes over what a member says where it is no new filter, and says whether that changed anything; `None` for a
+    /// new filter.
+    fn renewed_by(&mut self, data: &SubscriptionData, bits: &BloomFilterData) -> Option<bool> {
+        let is_same_filter = self.expression == data.sub_string
+            && self.expression_type == data.expression_type
+            && self.bloom_filter_data.as_ref() == Some(bits);
+        let is_same_version = data.sub_version == self.client_version;
+        if data.sub_version < self.client_version || (is_same_version && !self.is_dead()) {
+            return Some(false);
+        }
+        if is_same_filter || is_same_version {
+            self.client_version = data.sub_version;
+            self.dead_time = 0;
+            return Some(true);
+        }
+        None
+    }
+
     fn is_dead(&self) -> bool {
         self.dead_time >= self.born_time
     }
@@ -265,48 +297,34 @@ impl ConsumerFilters {
             table.filter_data_by_topic.values().map(|filters| filters.group_filter_data.len()).sum();
         let filters = table.filter_data_by_topic.entry(data.topic.clone()).or_default();
         filters.topic.clone_from(&data.topic);
-        let old = filters.group_filter_data.get_mut(group);
-        if let Some(old) = old {
-            let same = old.expression == data.sub_string
-                && old.expression_type == data.expression_type
-                && old.bloom_filter_data.as_ref() == Some(&bits);
-            if data.sub_version < old.client_version
-                || (data.sub_version == old.client_version && !old.is_dead())
-            {
-                return false;
+        match filters.group_filter_data.get_mut(group) {
+            Some(old) => {
+                if let Some(changed) = old.renewed_by(data, &bits) {
+                    return changed;
+                }
+                if let Some(old) = &old.bits.0 {
+                    old.void();
+                }
             }
-            if same || data.sub_version == old.client_version {
-                old.client_version = data.sub_version;
-                old.dead_time = 0;
+            None if count >= FILTERS_MAX => {
+                tracing::warn!(
+                    group,
+                    topic = data.topic,
+                    "there are {count} filters; this one is not registered"
+                );
+                // The save that follows makes room, if any of them are dead for long enough.
                 return true;
             }
-        } else if count >= FILTERS_MAX {
-            tracing::warn!(
-                group,
-                topic = data.topic,
-                "there are {count} filters; this one is not registered"
-            );
-            // The save that follows makes room, if any of them are dead for long enough.
-            return true;
-        }
-        if let Some(old) = filters.group_filter_data.get(group).and_then(|old| old.bits.0.as_ref()) {
-            old.void();
+            None => (),
         }
         match compile(&data.expression_type, &data.sub_string) {
             Ok(compiled) => {
                 let with_bits = self.with_bits.load(Ordering::Acquire);
+                let known = SharedBits(with_bits.then(|| Bits::new(bits.clone(), now_ms)));
                 let new = ConsumerFilterData {
-                    bits: SharedBits(with_bits.then(|| Bits::new(bits.clone(), now_ms))),
-                    bloom_filter_data: Some(bits),
-                    born_time: now_ms,
-                    client_version: data.sub_version,
-                    consumer_group: group.to_owned(),
-                    dead: false,
-                    dead_time: 0,
-                    expression: data.sub_string.clone(),
-                    expression_type: data.expression_type.clone(),
-                    topic: data.topic.clone(),
+                    bits: known,
                     compiled: Some(compiled),
+                    ..ConsumerFilterData::new(group, data, bits, now_ms)
                 };
                 filters.group_filter_data.insert(group.to_owned(), new);
                 true

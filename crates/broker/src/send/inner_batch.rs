@@ -43,9 +43,7 @@ impl Broker {
         let first = outgoing.batch.push_inner_batch(queue, &message, tags_code, count)?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
         topic.put.add(u64::from(count), request.body.len() as u64);
-        let start = outgoing.keys.len();
-        outgoing.keys.extend_from_slice(unique_key.as_bytes());
-        let key = start..outgoing.keys.len();
+        let key = outgoing.keep_key(unique_key);
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue.id());
         let logical = header.logical.clone();

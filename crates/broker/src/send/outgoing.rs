@@ -2,6 +2,7 @@
 //! answers that follow.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use remoting::ReplyTo;
@@ -36,6 +37,13 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Keeps a unique key for an answer; gives its place in `keys`.
+    pub(super) fn keep_key(&mut self, unique_key: &str) -> Range<usize> {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(unique_key.as_bytes());
+        start..self.keys.len()
+    }
+
     /// Answers a request with SUCCESS and nothing else once the batch is stored.
     pub(crate) fn answer_plainly(&mut self, reply_to: ReplyTo) {
         let first = self.batch.len();

@@ -1,5 +1,5 @@
 //! A server with a small service, and a bare socket that speaks frames to it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test uses a part of this")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

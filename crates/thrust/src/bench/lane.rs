@@ -168,24 +168,12 @@ pub fn drive<T: Traffic>(
     let mut asked_ns = None;
     loop {
         moment.update();
-        if moment.now_ns < looked_ns + gather_ns {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a thread of the generator, which serves nobody else"
-            )]
-            std::thread::sleep(Duration::from_nanos(looked_ns + gather_ns - moment.now_ns));
-            moment.update();
-        }
+        rest_until(looked_ns + gather_ns, &mut moment);
         looked_ns = moment.now_ns;
         if let Some(live) = live {
             live.tell(&mut told, moment.now_ns, &mut tally);
         }
-        // Each is asked, not just those before the first that goes on: they may count on it.
-        let mut is_done = true;
-        for lane in lanes.iter_mut() {
-            is_done &= lane.traffic.is_done(moment.now_ns);
-        }
-        if is_done || stop.load(Ordering::Relaxed) {
+        if all_done(lanes, moment.now_ns) || stop.load(Ordering::Relaxed) {
             break;
         }
         if asked_ns.is_none() && lanes.iter().any(|lane| lane.under_way() > 0) {
@@ -220,6 +208,19 @@ pub fn drive<T: Traffic>(
         }
     }
     Ok(tally)
+}
+
+fn rest_until(until_ns: u64, moment: &mut Moment) {
+    if moment.now_ns < until_ns {
+        #[expect(clippy::disallowed_methods, reason = "a thread of the generator, which serves nobody else")]
+        std::thread::sleep(Duration::from_nanos(until_ns - moment.now_ns));
+        moment.update();
+    }
+}
+
+/// Whether all are done. Each is asked, not just those before the first that goes on: they may count on it.
+fn all_done<T: Traffic>(lanes: &mut [Lane<T>], now_ns: u64) -> bool {
+    lanes.iter_mut().fold(true, |done, lane| lane.traffic.is_done(now_ns) & done)
 }
 
 fn wait(polled: &mut [PollFd<'_>], nanos: u64, addr: &str) -> Result<(), BenchError> {

@@ -305,8 +305,8 @@ fn maybe_ratio(first: Option<f64>, second: Option<f64>) -> Option<f64> {
 /// Columns before the figures of a block.
 const INDENT: usize = 13;
 
-fn block(side: &Side, work: &'static str, load: &Load) -> String {
-    let figures = side.median();
+/// What was measured, and under which load.
+fn headline(side: &Side, work: &'static str, load: &Load) -> String {
     let setting = side.rounds[0].setting;
     let mut text = format!(
         "{work}  {}  topic {}, {}, {} bytes, {} x {} in flight",
@@ -333,7 +333,12 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
     if side.rounds.len() > 1 {
         let _ = write!(text, ", median of {}", side.rounds.len());
     }
-    let mut text = crate::operate::fitted(&text);
+    text
+}
+
+fn block(side: &Side, work: &'static str, load: &Load) -> String {
+    let figures = side.median();
+    let mut text = crate::operate::fitted(&headline(side, work, load));
     text.push('\n');
     let of = if matches!(work, "pull" | "mixed" | "roundtrip") { "records" } else { "bodies" };
     let _ = writeln!(

@@ -88,8 +88,8 @@ impl Cause {
                  `thrust group reset {group} --topic {topic} --to last` gives up what is there"
             ),
             Cause::NotSubscribed | Cause::NoHolder => {
-                "let all members of the group subscribe to the same topics with \
-                                                       the same filters, and look at their logs"
+                "let all members of the group subscribe to the same topics with the same filters, and look at their \
+                 logs"
                     .to_owned()
             }
             Cause::Filtered { .. } => format!(
@@ -97,8 +97,8 @@ impl Cause {
                  compare the filters of all members: `thrust group describe {group}`"
             ),
             Cause::Slow { .. } => {
-                "make what members do with a message faster, let each do more at a time, or start \
-                                   more members, up to one for each queue"
+                "make what members do with a message faster, let each do more at a time, or start more members, up \
+                 to one for each queue"
                     .to_owned()
             }
             Cause::Idle { member } => format!("look at the log of member {member}"),
