@@ -12,6 +12,7 @@ use crate::tables::MinIdChange;
 /// A broker that does not take the notice in time asks by itself later.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// Tells brokers of a group that its lowest id is another one now.
 pub(crate) struct Notices {
     client: Arc<Client>,
 }

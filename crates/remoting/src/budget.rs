@@ -59,10 +59,12 @@ impl Budget {
         })
     }
 
+    /// Answers of so many bytes wait for peers to read them.
     pub fn outbound_grew(&self, bytes: usize) {
         self.outbound.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Peers have read so many bytes of what waited, or never will.
     pub fn outbound_shrank(&self, bytes: usize) {
         self.outbound.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -350,20 +350,24 @@ impl Channel {
         self.budget.may_read(self.unread())
     }
 
+    /// So many bytes more wait for the peer.
     pub(crate) fn grew(&self, bytes: usize) {
         self.budget.outbound_grew(bytes);
         self.unread.fetch_add(bytes, Ordering::AcqRel);
     }
 
+    /// The peer's kernel took so many bytes.
     pub(crate) fn shrank(&self, bytes: usize) {
         self.unread.fetch_sub(bytes, Ordering::Relaxed);
         self.budget.outbound_shrank(bytes);
     }
 
+    /// Why the connection is to end, once somebody has said so.
     pub(crate) fn closing(&self) -> Option<String> {
         self.closing.lock().clone()
     }
 
+    /// The socket is gone: nothing is sent any more, and calls end without an answer.
     pub(crate) fn mark_closed(&self) {
         self.closed.store(true, Ordering::Release);
         self.outbox.close();

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::stream::Stream;
 
+/// The bytes that a socket has yet to take, and the right to write them.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Mutex<State>);
 

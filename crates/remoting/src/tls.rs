@@ -285,6 +285,7 @@ impl Session {
         }
     }
 
+    /// Waits as a socket does, but for bytes that are decrypted already.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         if interest.is_readable() && self.more.load(Ordering::Acquire) {
             return Ok(Ready::READABLE);
@@ -292,6 +293,7 @@ impl Session {
         self.socket.ready(interest).await
     }
 
+    /// Reads what is there without waiting; 0 when the peer has ended the connection.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
         let mut filled = 0;
@@ -331,6 +333,7 @@ impl Session {
         Ok(count)
     }
 
+    /// Encrypts and writes what the socket takes; what it does not take yet is kept ([`Session::is_behind`]).
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
         self.flush(&mut state)?;
@@ -347,12 +350,14 @@ impl Session {
         Ok(())
     }
 
+    /// Whether encrypted bytes still wait for the socket, after another try.
     pub fn is_behind(&self) -> bool {
         let mut state = self.state.lock();
         // An error shows again at the next read.
         matches!(self.flush(&mut state), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Tells the peer that nothing follows, as far as the socket takes it.
     pub fn say_goodbye(&self) {
         let mut state = self.state.lock();
         state.send_close_notify();

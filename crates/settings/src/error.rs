@@ -121,6 +121,7 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
+/// `; did you mean x?`, or nothing.
 pub(crate) fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
 }

@@ -64,6 +64,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Why it has no effect here: its own reason, or that of its class.
     pub(crate) fn reason(&self) -> &'static str {
         let of_class = CLASSES.iter().find(|class| class.name == self.class).map(|class| class.reason);
         self.own_reason.or(of_class).unwrap_or_default()
