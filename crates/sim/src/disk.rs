@@ -56,6 +56,8 @@ struct World {
 struct Inode {
     content: Content,
     modified: i64,
+    /// Its readers do not go on where they stopped, as the last advice said.
+    reads_at_random: bool,
 }
 
 impl SimDisk {
@@ -83,11 +85,12 @@ impl SimDisk {
         let names = names::crash(&world.durable, &world.changes, random, kept);
         let mut inodes = HashMap::new();
         for number in names.files.values() {
-            let Inode { content, modified } = &world.inodes[number];
+            let Inode { content, modified, .. } = &world.inodes[number];
             // A file may have two names when a rename survived and what came before it did not.
             if !inodes.contains_key(number) {
                 let content = content.crash(random, kept);
-                inodes.insert(*number, Inode { content, modified: *modified });
+                let modified = *modified;
+                inodes.insert(*number, Inode { content, modified, reads_at_random: false });
             }
         }
         let mut boot_id = [0; 16];
@@ -178,6 +181,13 @@ impl SimDisk {
         let names = names::crash(&world.durable, &[], &mut Random::new(0), 0);
         let content = |inode: &u64| world.inodes[inode].content.durable().to_vec();
         names.files.iter().map(|(path, inode)| (path.clone(), content(inode))).collect()
+    }
+
+    /// The files of which the last advice said that nothing is to be read in advance.
+    pub fn read_at_random(&self) -> BTreeSet<PathBuf> {
+        let world = self.world.lock();
+        let at_random = |inode: &u64| world.inodes[inode].reads_at_random;
+        world.live.files.iter().filter(|(_, inode)| at_random(inode)).map(|(path, _)| path.clone()).collect()
     }
 
     /// Changes bytes of a file behind everybody's back, durably.
@@ -442,6 +452,12 @@ impl File for SimFile {
             buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         })
+    }
+
+    fn expect_streams(&self, streams: bool) {
+        if let Some(inode) = self.disk.world.lock().inodes.get_mut(&self.inode) {
+            inode.reads_at_random = !streams;
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use wire::record::{self, Prefix, Record};
@@ -31,6 +31,8 @@ pub(crate) struct CommitLog {
     ready: Mutex<Option<Arc<Segment>>>,
     /// File of a segment that is out of service and could not be removed: what is behind it must not go before it.
     stuck: Mutex<Option<PathBuf>>,
+    /// Whether the system may read in advance in segments that are full.
+    streams: AtomicBool,
 }
 
 impl CommitLog {
@@ -75,6 +77,7 @@ impl CommitLog {
             end: AtomicU64::new(first),
             ready: Mutex::new(None),
             stuck: Mutex::new(None),
+            streams: AtomicBool::new(true),
         };
         Ok((log, leftovers))
     }
@@ -119,12 +122,28 @@ impl CommitLog {
         };
         let mut segments = self.segments.write();
         let mut list = segments.to_vec();
-        if list.is_empty() {
-            self.min.store(base, Ordering::Release);
+        match list.last() {
+            Some(full) => full.file.expect_streams(self.streams.load(Ordering::Relaxed)),
+            None => self.min.store(base, Ordering::Release),
         }
+        segment.file.expect_streams(false);
         list.push(segment.clone());
         *segments = Arc::new(list);
         Ok(segment)
+    }
+
+    /// Says whether the system may read in advance where somebody reads one stretch behind the other. It never may in
+    /// the segment that is written: behind the end of the log it would make pages for what nobody has written yet, by
+    /// default 8 MiB of them at a time on some disks, which keeps a processor from everybody else for 25 ms.
+    pub fn expect_streams(&self, streams: bool) {
+        let segments = self.segments.write();
+        self.streams.store(streams, Ordering::Relaxed);
+        if let Some((last, full)) = segments.split_last() {
+            last.file.expect_streams(false);
+            for segment in full {
+                segment.file.expect_streams(streams);
+            }
+        }
     }
 
     /// Makes the segment behind the last one, if there is one to follow and it is not there yet.

@@ -126,6 +126,7 @@ impl Store {
         let queues = Queues::new(files);
         queues.learn_kinds(queue_kind::topics_on_disk(&*disk, &root))?;
         let mut recovered = recovery::recover(&*disk, &*clock, &options, &log, &queues, leftovers)?;
+        log.expect_streams(options.read_ahead);
         let index = Index::open(&*disk, &options, &mut recovered, log.end())?;
         let timer = match &options.timer {
             Some(timer) => Some(Timer::open(&disk, &root, timer, clock.now_millis(), &queues, &log)?),
@@ -340,9 +341,7 @@ impl Store {
         let streams = live.read_ahead;
         let before = self.live.swap(Arc::new(live));
         if before.read_ahead != streams {
-            for segment in self.log.segments().iter() {
-                segment.file.expect_streams(streams);
-            }
+            self.log.expect_streams(streams);
         }
         self.cleaner.raise();
     }

@@ -1,7 +1,7 @@
 //! The end of a segment (store.md §3.7).
 
 use crate::support::{World, bodies, letter, send, small_options};
-use store::{AppendError, Batch};
+use store::{AppendError, Batch, Options};
 
 const SEGMENT: u64 = 16 * 1024;
 
@@ -103,4 +103,26 @@ fn the_next_segment_is_ready_before_it_is_needed_and_goes_if_it_is_not() {
     let store = world.open();
     assert!(!world.disk.files().contains_key(&second));
     assert_eq!(bodies(&store, "t", 0).len(), 2);
+}
+
+#[test]
+fn nothing_is_read_in_advance_in_the_segment_that_is_written() {
+    let world = World::new(small_options());
+    let store = world.open();
+    let segment = |number: u64| world.path(&format!("commitlog/{:020}", number * SEGMENT));
+    let fill = |until: u64| while send(&store, &letter("t", 0, &"x".repeat(1000))).unwrap().until <= until {};
+    let in_advance_but_in = |number| {
+        let at_random = world.disk.read_at_random();
+        at_random.len() == 1 && at_random.contains(&segment(number))
+    };
+    fill(SEGMENT);
+    assert!(in_advance_but_in(1));
+    store.adjust(&Options { read_ahead: false, ..small_options() });
+    fill(2 * SEGMENT);
+    assert_eq!(world.disk.read_at_random().len(), 3);
+    store.adjust(&small_options());
+    assert!(in_advance_but_in(2));
+    drop(store);
+    drop(world.open());
+    assert!(in_advance_but_in(2));
 }
