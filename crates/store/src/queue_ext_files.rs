@@ -224,7 +224,9 @@ impl ExtFiles {
         note: &dyn Fn(PathBuf, bool),
     ) -> io::Result<()> {
         for &start in segments.iter().rev().take_while(|start| **start + self.segment_bytes > end) {
-            if start >= end && segments.len() > 1 {
+            // An empty one that extensions end before stays: without it they would end in the one before, at the next
+            // start, and be other ones than those that entries of before a crash may speak of.
+            if start > end {
                 self.remove(queue, start)?;
             } else if let Some(file) = self.whole_file(queue, start)? {
                 file.zero(end.max(start) - start, self.segment_bytes)?;

@@ -250,6 +250,31 @@ fn the_switch_may_be_turned_at_any_start() {
 }
 
 #[test]
+fn a_segment_of_which_a_power_cut_kept_the_name_alone_stays_the_one_to_go_on_with() {
+    let mut world = World::new(extended());
+    let store = open(&world);
+    send_tagged(&store, 0..20);
+    store.stop().unwrap();
+    drop(store);
+    world.options.queue_ext_enabled = false;
+    let store = open(&world);
+    send_tagged(&store, 20..21);
+    store.flush_step().unwrap();
+    drop(store);
+    world.disk.damage(&world.path("consumequeue_ext/t/0/00000000000000000400"), |bytes| bytes.fill(0));
+    let recovered = || {
+        let store = open(&world);
+        store.queue_step(true).unwrap();
+        assert_eq!((tagged(&store, "a"), tagged(&store, "b")), (numbers(0..21), numbers(1..21)));
+        (file(&world, 0).unwrap(), file(&world, 400).unwrap())
+    };
+    let first = recovered();
+    let mark = first.0.windows(2).position(|bytes| bytes == [0xFF, 0xFF]);
+    assert!(mark.is_some_and(|at| at > 350), "the one before is full, as it says: {mark:?}");
+    assert_eq!(recovered(), first);
+}
+
+#[test]
 fn extensions_whose_files_are_removed_are_missed_and_never_mistaken() {
     let world = World::new(extended());
     let store = open(&world);
