@@ -324,7 +324,7 @@ pub fn run(bench: &Bench) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crate::operate::say(&format!("thrust bench: {error}"));
+            crate::output::screen::say(&format!("thrust bench: {error}"));
             error.exit_code()
         }
     }
@@ -332,7 +332,7 @@ pub fn run(bench: &Bench) -> ExitCode {
 
 /// The name servers, found as all commands find theirs.
 fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
-    let found = crate::operate::destination(named);
+    let found = crate::target::destination(named);
     let found = found.map_err(|failure| BenchError::Arguments(failure.to_string()))?;
     if found.tls.is_some() {
         let why = "the bench does not encrypt, as the context or THRUST_TLS_CA asks for; name the address of a broker \
@@ -340,7 +340,9 @@ fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
         return Err(BenchError::Arguments(why.to_owned()));
     }
     if found.keys.is_some() {
-        crate::operate::say("note: the bench signs nothing; brokers that ask for it refuse its requests");
+        crate::output::screen::say(
+            "note: the bench signs nothing; brokers that ask for it refuse its requests",
+        );
     }
     Ok(found.servers)
 }

@@ -1,6 +1,19 @@
-//! `thrust --help`: the commands by what they are for, each with the sentence of its definition.
+//! `thrust --help`: the commands by what they are for, each with the sentence of its definition. Pages, manuals and
+//! completions come from the same definitions.
+
+pub mod fields;
+mod manual;
+mod page;
+
+use std::path::Path;
+use std::process::ExitCode;
 
 use clap::Command;
+
+use crate::failure::Failure;
+use crate::output::screen::{ended, print, print_bytes};
+use crate::output::terminal::columns;
+use crate::output::words::wrapped;
 
 /// What commands are for, and their names.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -21,7 +34,7 @@ const PLAIN: &str = "\x1b[0m";
 
 /// The command with a page of help that has its commands in groups.
 pub fn grouped(root: Command) -> Command {
-    let room = crate::operate::columns().min(COLUMNS_MAX);
+    let room = columns().min(COLUMNS_MAX);
     let groups: String = GROUPS.iter().map(|(title, names)| group(&root, title, names, room)).collect();
     root.help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{HEADING}Options:{PLAIN}\n{{options}}{{after-help}}"
@@ -36,11 +49,31 @@ fn group(root: &Command, title: &str, names: &[&str], room: usize) -> String {
             // What clap adds when it reads the line.
             None => "Print this page or that of a command".to_owned(),
         };
-        text +=
-            &crate::operate::wrapped(&format!("  {name:<11}  {}", about.trim_end_matches('.')), room, INDENT);
+        text += &wrapped(&format!("  {name:<11}  {}", about.trim_end_matches('.')), room, INDENT);
         text.push('\n');
     }
     text + "\n"
+}
+
+/// Prints the page of all commands.
+pub fn print_page(root: Command) -> ExitCode {
+    ended_well(print(&page::text(root)))
+}
+
+/// Prints the manual page of `thrust`, or writes those of all commands into a directory.
+pub fn print_manual(dir: Option<&Path>, root: Command) -> ExitCode {
+    ended_well(manual::write(dir, root))
+}
+
+/// Prints what a shell needs to complete commands.
+pub fn print_completions(shell: clap_complete::Shell, mut root: Command) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut root, "thrust", &mut script);
+    ended_well(print_bytes(&script))
+}
+
+fn ended_well(result: Result<(), Failure>) -> ExitCode {
+    ended(result.map(|()| ExitCode::SUCCESS))
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@
 mod output;
 
 mod bench;
+mod failure;
 mod help;
 mod logging;
+mod moment;
 mod mqadmin;
 mod operate;
-mod progress;
 mod serve;
 mod store;
-mod table;
+mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -139,10 +140,10 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(bench),
         Command::Store(command) => store::run(command),
         Command::Operate(command) => operate::run(command),
-        Command::Completions { shell } => operate::print_completions(*shell, Cli::command()),
-        Command::Man { dir } => operate::print_manual(dir.as_deref(), Cli::command()),
+        Command::Completions { shell } => help::print_completions(*shell, Cli::command()),
+        Command::Man { dir } => help::print_manual(dir.as_deref(), Cli::command()),
         Command::Mqadmin { line } => mqadmin::run(line),
-        Command::Commands => operate::print_page(Cli::command()),
+        Command::Commands => help::print_page(Cli::command()),
     }
 }
 
@@ -160,7 +161,7 @@ fn serve(log_format: LogFormat, command: &ServerCommand) -> ExitCode {
     match plan.and_then(serve::Plan::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            operate::say(&format!("thrust: {error}"));
+            output::screen::say(&format!("thrust: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -179,7 +180,7 @@ mod tests {
 
     fn check(command: &clap::Command, name: &str) {
         let takes_json = command.get_arguments().any(|arg| arg.get_id() == "json");
-        let listed = |name: &str| !operate::fields_of(name).is_empty();
+        let listed = |name: &str| !help::fields::of(name).is_empty();
         // Works of the bench share a list.
         let family = name.split(' ').next().unwrap_or_default();
         assert!(!takes_json || listed(name) || listed(family), "what `{name} --json` prints is not listed");

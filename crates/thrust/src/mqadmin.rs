@@ -105,7 +105,7 @@ fn absent(name: &str) -> String {
     if let Some((name, why)) = REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
         return format!("mqadmin: {name} is not offered: {why}");
     }
-    let hint = crate::operate::did_you_mean(name, commands().map(|(_, command)| command.name));
+    let hint = crate::failure::did_you_mean(name, commands().map(|(_, command)| command.name));
     format!("The sub command {name} not exist.{hint}")
 }
 
@@ -123,7 +123,7 @@ fn list() -> String {
 }
 
 fn say(text: &str) -> ExitCode {
-    match crate::operate::print(text) {
+    match crate::output::screen::print(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.exit_code(),
     }

@@ -7,36 +7,20 @@ pub mod broker;
 mod cluster;
 mod consume;
 mod context;
-mod contexts;
 mod doctor;
-mod encryption;
 mod explain;
-mod failure;
-mod fields;
 mod group;
 mod interrupt;
-mod manual;
 mod message;
-mod moment;
-pub mod page;
 mod produce;
-mod screen;
-mod target;
 mod topic;
-mod words;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-pub use consume::body_text;
-pub use failure::{Failure, did_you_mean};
-#[cfg(test)]
-pub use fields::of as fields_of;
-pub use moment::{Times, civil};
-pub use screen::{cell_of_time, columns, columns_of, fitted, print, say};
-pub use words::{count, wrapped};
+use crate::failure::Failure;
+use crate::output::screen::ended;
 
 /// What can be asked of running servers.
 #[derive(Debug, Subcommand)]
@@ -85,59 +69,23 @@ Examples:
     Consume(consume::ConsumeArgs),
 }
 
-/// Where a command goes that has no [`target::Target`] of its own.
-pub fn destination(nameserver: Option<&str>) -> Result<target::Destination, Failure> {
-    let nameserver = nameserver.map(str::to_owned);
-    target::Target { nameserver, context: None, json: false }.destination()
-}
-
 /// Runs a command to its exit code.
 pub fn run(command: &OperateCommand) -> ExitCode {
-    exit_with(work(command))
+    exit(work(command))
 }
 
 /// The same for commands on running brokers.
 pub fn ask_brokers(command: &broker::BrokerCommand) -> ExitCode {
-    exit(broker::run(command))
+    exit(async { broker::run(command).await.map(|()| ExitCode::SUCCESS) })
 }
 
-/// Prints the page of all commands.
-pub fn print_page(root: clap::Command) -> ExitCode {
-    exit(async { screen::print(&page::text(root)) })
-}
-
-/// Prints the manual page of `thrust`, or writes those of all commands into a directory.
-pub fn print_manual(dir: Option<&Path>, root: clap::Command) -> ExitCode {
-    exit(async { manual::write(dir, root) })
-}
-
-/// Prints what a shell needs to complete commands.
-pub fn print_completions(shell: clap_complete::Shell, mut root: clap::Command) -> ExitCode {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut root, "thrust", &mut script);
-    exit(async { screen::print_bytes(&script) })
-}
-
-fn exit(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
-    exit_with(async { work.await.map(|()| ExitCode::SUCCESS) })
-}
-
-/// The same for what has exit codes of its own.
-fn exit_with(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
+/// Waits for the end of a command.
+fn exit(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let result = match runtime {
+    ended(match runtime {
         Ok(runtime) => runtime.block_on(work),
         Err(cause) => Err(Failure::File { what: "start".to_owned(), cause }),
-    };
-    crate::progress::end();
-    match result {
-        Ok(code) => code,
-        Err(Failure::PipeClosed) => ExitCode::SUCCESS,
-        Err(failure) => {
-            screen::say(&format!("thrust: {}", failure.told()));
-            failure.exit_code()
-        }
-    }
+    })
 }
 
 async fn work(command: &OperateCommand) -> Result<ExitCode, Failure> {

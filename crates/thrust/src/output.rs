@@ -1,4 +1,7 @@
-//! Lines on stdout. Whoever has stopped reading wants no more of them: the rest is not printed, and the work goes on.
+//! What commands print, in words, tables, bars and JSON, for terminals and for pipes.
+//!
+//! `tell!` and `tell_part!` are for reports: whoever has stopped reading wants no more of them, so the rest is not
+//! printed, and the work goes on. What must not be lost goes through [`screen`], which says that the reader is gone.
 
 /// Prints a line.
 macro_rules! tell {
@@ -17,3 +20,10 @@ macro_rules! tell_part {
         let _ = write!(std::io::stdout().lock(), $($part)*);
     }};
 }
+
+pub mod message;
+pub mod progress;
+pub mod screen;
+pub mod table;
+pub mod terminal;
+pub mod words;

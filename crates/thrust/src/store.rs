@@ -78,7 +78,7 @@ pub fn run(command: &StoreCommand) -> ExitCode {
         Ok(Verdict::Sound) => ExitCode::SUCCESS,
         Ok(Verdict::Findings) => ExitCode::from(1),
         Err(error) => {
-            crate::operate::say(&format!("thrust: {error}"));
+            crate::output::screen::say(&format!("thrust: {error}"));
             ExitCode::from(2)
         }
     }
@@ -148,13 +148,15 @@ fn place_of(finding: &Finding, root: &Path) -> String {
 
 /// Prints a line, on a terminal so that it fits.
 fn tell_line(line: &str) {
-    tell!("{}", crate::operate::fitted(line));
+    tell!("{}", crate::output::terminal::fitted(line));
 }
 
 /// Prints findings with their remedies, and says how many there are that it does not print.
 fn print_findings(findings: &Findings, root: &Path) {
     for finding in findings.kept() {
-        let line = |start: String| crate::operate::wrapped(&start, crate::operate::columns(), REMEDY_INDENT);
+        let line = |start: String| {
+            crate::output::words::wrapped(&start, crate::output::terminal::columns(), REMEDY_INDENT)
+        };
         let (area, place) = (finding.area.name(), place_of(finding, root));
         tell!("{}", line(format!("{area:<10} {place}: {}", finding.what)));
         tell!("{}", line(format!("{:REMEDY_INDENT$}{}", "", finding.remedy)));

@@ -21,8 +21,8 @@ use super::IdleArgs;
 use super::admin::{self, Target};
 use super::error::BenchError;
 use super::process::{self, Usage};
-use super::words::count;
-use crate::progress::Bar;
+use super::words::thousands;
+use crate::output::progress::Bar;
 
 /// The subscription comes with the request, so the broker needs no heartbeat of the group; it holds the request.
 const SYS_FLAG_SUBSCRIPTION_AND_SUSPEND: u32 = 4 | 2;
@@ -317,7 +317,7 @@ impl Figures {
         let mut text = format!(
             "idle  {broker}  topic {}, {} consumers, each with a pull that waits for {} s, {beats}, {} s after {} s\n",
             args.topic,
-            count(f64::from(args.conns)),
+            thousands(f64::from(args.conns)),
             args.suspend,
             args.secs,
             args.warmup,
@@ -333,13 +333,13 @@ impl Figures {
         }
         text += &format!(
             "  answered   {} pulls at their time, {} heartbeats\n  errors     {}\n",
-            count(self.pulls as f64),
-            count(self.heartbeats as f64),
+            thousands(self.pulls as f64),
+            thousands(self.heartbeats as f64),
             match self.unexpected {
                 0 => "none".to_owned(),
                 unexpected => format!(
                     "{} answers with messages, with another code or before their time; is the topic used by others?",
-                    count(unexpected as f64)
+                    thousands(unexpected as f64)
                 ),
             },
         );

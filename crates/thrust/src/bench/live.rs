@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
 use super::tally::Tally;
-use super::words::{count, time};
+use super::words::{thousands, time};
 
 /// Time between two lines.
 pub const STEP: Duration = Duration::from_secs(1);
@@ -78,13 +78,13 @@ impl Live {
         let mut interval = self.interval.lock();
         let seconds = now.duration_since(std::mem::replace(&mut *self.shown.lock(), now)).as_secs_f64();
         let latency = |quantile| time(interval.latency.value_at_quantile(quantile) as f64 / 1e3);
-        let mut line = format!("{phase}  {} msg/s", count(interval.messages as f64 / seconds.max(1e-3)));
+        let mut line = format!("{phase}  {} msg/s", thousands(interval.messages as f64 / seconds.max(1e-3)));
         if !interval.latency.is_empty() {
             let (p50, p99, max) = (latency(0.5), latency(0.99), latency(1.0));
             line += &format!("  p50 {p50}  p99 {p99}  max {max}");
         }
         if interval.failures > 0 {
-            line += &format!("  {} errors", count(interval.failures as f64));
+            line += &format!("  {} errors", thousands(interval.failures as f64));
         }
         *interval = Interval { messages: 0, failures: 0, latency: Tally::histogram() };
         line

@@ -11,8 +11,9 @@ use super::admin::Target;
 use super::error::BenchError;
 use super::run::Outcome;
 use super::tally::{Failures, Tally};
-use super::words::{count, time};
-use crate::operate::count as of_noun;
+use super::words::{thousands, time};
+use crate::output::terminal::{columns, fitted};
+use crate::output::words::{count, wrapped};
 
 const MIB: f64 = (1u64 << 20) as f64;
 
@@ -110,7 +111,7 @@ impl Report {
         let figures = &self.figures;
         let mut text = format!(
             "{} msg/s  p50 {}  p99.9 {}",
-            count(figures.messages_per_second),
+            thousands(figures.messages_per_second),
             time(figures.p50_us),
             time(figures.p999_us)
         );
@@ -133,7 +134,7 @@ impl Report {
         if self.unanswered > 0 {
             lines.push(format!(
                 "{} requests were not answered, were due and could not be sent, or sent what nobody received",
-                count(self.unanswered as f64)
+                thousands(self.unanswered as f64)
             ));
         }
         lines
@@ -162,7 +163,7 @@ impl Report {
 fn failure(code: i32, failures: &Failures) -> String {
     let name = response::name(code).unwrap_or("unknown code");
     let first = if failures.count > 1 { "first: " } else { "" };
-    format!("code {code} {name} x {}  {first}{}", count(failures.count as f64), failures.first_remark)
+    format!("code {code} {name} x {}  {first}{}", thousands(failures.count as f64), failures.first_remark)
 }
 
 fn figures(outcome: &Outcome) -> Figures {
@@ -312,13 +313,13 @@ fn headline(side: &Side, work: &'static str, load: &Load) -> String {
         "{work}  {}  topic {}, {}, {} bytes, {} x {} in flight",
         side.target,
         load.topic,
-        of_noun(setting.queues, "queue"),
+        count(setting.queues, "queue"),
         load.size,
-        of_noun(load.conns, "connection"),
+        count(load.conns, "connection"),
         setting.inflight
     );
     if setting.consumers > 0 {
-        let _ = write!(text, ", {}", of_noun(setting.consumers, "consumer"));
+        let _ = write!(text, ", {}", count(setting.consumers, "consumer"));
     }
     if setting.topics > 1 {
         let _ = write!(text, ", {} such topics", setting.topics);
@@ -327,7 +328,7 @@ fn headline(side: &Side, work: &'static str, load: &Load) -> String {
         let _ = write!(text, ", {} messages a request", setting.batch);
     }
     if let Some(rate) = setting.rate {
-        let _ = write!(text, ", {} msg/s asked", count(rate as f64));
+        let _ = write!(text, ", {} msg/s asked", thousands(rate as f64));
     }
     let _ = write!(text, ", {} s after {} s", load.secs, load.warmup);
     if side.rounds.len() > 1 {
@@ -338,15 +339,15 @@ fn headline(side: &Side, work: &'static str, load: &Load) -> String {
 
 fn block(side: &Side, work: &'static str, load: &Load) -> String {
     let figures = side.median();
-    let mut text = crate::operate::fitted(&headline(side, work, load));
+    let mut text = fitted(&headline(side, work, load));
     text.push('\n');
     let of = if matches!(work, "pull" | "mixed" | "roundtrip") { "records" } else { "bodies" };
     let _ = writeln!(
         text,
         "  rate       {} msg/s   {:.1} MiB/s of {of}   {} messages",
-        count(figures.messages_per_second),
+        thousands(figures.messages_per_second),
         figures.bytes_per_second / MIB,
-        count(figures.messages)
+        thousands(figures.messages)
     );
     let _ = writeln!(
         text,
@@ -365,14 +366,14 @@ fn block(side: &Side, work: &'static str, load: &Load) -> String {
             resident / MIB,
             anonymous / MIB
         );
-        text += &crate::operate::wrapped(&line, crate::operate::columns(), INDENT);
+        text += &wrapped(&line, columns(), INDENT);
         text.push('\n');
     }
     let _ = writeln!(text, "  generator  {} CPU per message", time(figures.generator_cpu_us));
     let errors: Vec<String> = side.rounds.iter().flat_map(Report::errors).collect();
     for error in errors.iter().take(10) {
         let line = format!("  error      {error}");
-        text += &crate::operate::wrapped(&line, crate::operate::columns(), INDENT);
+        text += &wrapped(&line, columns(), INDENT);
         text.push('\n');
     }
     if errors.is_empty() {
@@ -403,11 +404,11 @@ fn row(name: &str, one: &Figures, two: &Figures) -> String {
     let times = |ratio: Option<f64>| {
         maybe(ratio, |ratio| if ratio < 1.0 { format!("{ratio:.2}x") } else { format!("{ratio:.1}x") })
     };
-    let mib = |bytes: f64| count(bytes / MIB);
+    let mib = |bytes: f64| thousands(bytes / MIB);
     format!(
         "| {name} | {} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} / {} |",
-        count(one.messages_per_second),
-        count(two.messages_per_second),
+        thousands(one.messages_per_second),
+        thousands(two.messages_per_second),
         times(ratio(one.messages_per_second, two.messages_per_second)),
         time(one.p50_us),
         time(two.p50_us),

@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// A number with its thousands set apart.
-pub fn count(value: f64) -> String {
+pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -32,7 +32,7 @@ mod tests {
     fn numbers_are_readable() {
         assert_eq!(
             ["0", "999", "1,000", "1,234,567"].map(str::to_owned),
-            [0.0, 999.4, 1000.0, 1_234_567.0].map(count)
+            [0.0, 999.4, 1000.0, 1_234_567.0].map(thousands)
         );
         assert_eq!(time(0.312), "0.31 us");
         assert_eq!(time(189.2), "189 us");

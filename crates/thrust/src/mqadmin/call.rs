@@ -127,8 +127,8 @@ impl Call {
 
     /// Prints text as it is.
     pub fn say(&self, text: &str) -> Result<(), Failure> {
-        crate::operate::print(text).map_err(|failure| match failure {
-            crate::operate::Failure::PipeClosed => Failure::PipeClosed,
+        crate::output::screen::print(text).map_err(|failure| match failure {
+            crate::failure::Failure::PipeClosed => Failure::PipeClosed,
             other => Failure::Other(other.to_string()),
         })
     }
@@ -194,8 +194,8 @@ impl Call {
 
 /// A client of the servers that other commands find too.
 async fn connect(line: &Line, timeout: Duration) -> Result<Client, Failure> {
-    let wrong = |failure: crate::operate::Failure| Failure::Usage(failure.to_string());
-    let found = crate::operate::destination(line.value("n")).map_err(wrong)?;
+    let wrong = |failure: crate::failure::Failure| Failure::Usage(failure.to_string());
+    let found = crate::target::destination(line.value("n")).map_err(wrong)?;
     // Java's lists may end with a separator.
     let mut builder = Client::builder(found.servers.trim().trim_end_matches(';')).call_timeout(timeout);
     if let Some(credentials) = credentials()?.or_else(|| found.keys.map(|keys| keys.credentials())) {

@@ -7,11 +7,11 @@ use serde_json::json;
 use thrustmq_client::Admin;
 
 use super::cluster::{Member, members};
-use super::failure::{Failure, did_you_mean};
-use super::screen::{print_json, print_table};
-use super::target::{Target, pair};
+use crate::failure::{Failure, did_you_mean};
+use crate::output::screen::{print_json, print_table};
+use crate::output::table::Table;
 use crate::serve::BrokerArgs;
-use crate::table::Table;
+use crate::target::{Target, pair};
 
 /// `thrust broker` runs one; with a word behind it, it asks those that run.
 #[derive(Debug, Args)]

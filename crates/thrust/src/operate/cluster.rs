@@ -6,10 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use thrustmq_client::{Admin, Error};
 
-use super::failure::{Failure, did_you_mean};
-use super::screen::{print_json, print_table};
-use super::target::Target;
-use crate::table::Table;
+use crate::failure::{Failure, did_you_mean};
+use crate::output::screen::{print_json, print_table};
+use crate::output::table::Table;
+use crate::target::Target;
 
 /// Look at clusters.
 #[derive(Debug, Subcommand)]

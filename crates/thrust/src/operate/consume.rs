@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 use thrustmq_client::{Admin, Consumer, Filter, MessageQueue, Received, StartFrom, SubscriptionGroupConfig};
 
-use super::failure::Failure;
 use super::interrupt::Interrupt;
-use super::moment::{Times, duration};
-use super::screen::{harmless, print_bytes, say};
-use super::target::{Target, route};
-use super::words;
-use crate::progress::Bar;
+use crate::failure::Failure;
+use crate::moment::{Times, duration};
+use crate::output::message::message_json;
+use crate::output::progress::Bar;
+use crate::output::screen::{print_bytes, say};
+use crate::output::terminal::harmless;
+use crate::output::words::count;
+use crate::target::{Target, route};
 
 /// Time to write offsets down and leave the group.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -86,10 +87,10 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     let mut consumer = builder.start_from(start).stream().await?;
     let form = if args.target.json { Form::Json } else { args.format };
     let waits = !args.follow && !args.until_end;
-    let (mut count, times) = (0_u64, Times::new());
+    let (mut read, times) = (0_u64, Times::new());
     let mut bar = Bar::beside_output("messages read", args.count);
     let ended = loop {
-        if args.count.is_some_and(|wanted| count >= wanted) {
+        if args.count.is_some_and(|wanted| read >= wanted) {
             break Ok(());
         }
         let next = tokio::select! {
@@ -109,7 +110,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
             Ok(()) => message.ack(),
             Err(failure) => break Err(failure),
         }
-        count += 1;
+        read += 1;
         bar.step();
         // Where messages come without a pause there is never time to look.
         if goal.as_mut().is_some_and(|goal| goal.is_passed(&consumer)) {
@@ -120,7 +121,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     consumer.close(LEAVE_MAX).await;
     ended?;
     let (topic, group) = (&args.topic, &args.group);
-    say(&format!("{} read from topic {topic} by group {group}", words::count(count, "message")));
+    say(&format!("{} read from topic {topic} by group {group}", count(read, "message")));
     Ok(())
 }
 
@@ -237,39 +238,6 @@ fn printed(message: &Received, form: Form, times: &Times) -> Vec<u8> {
 /// A text whose ends of lines are told and not made.
 fn on_one_line(text: &str) -> String {
     text.replace('\r', "\\r").replace('\n', "\\n")
-}
-
-/// A body for machines, and how it is written: text, or hexadecimal digits where it is none.
-pub fn body_text(body: &[u8]) -> (String, &'static str) {
-    match std::str::from_utf8(body) {
-        Ok(text) => (text.to_owned(), "utf-8"),
-        Err(_) => (body.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
-    }
-}
-
-/// A message for machines.
-pub fn message_json(message: &Received) -> Value {
-    let (body, encoding) = body_text(&message.body);
-    let properties = message.properties().map(|(name, value)| (name.to_owned(), Value::from(value)));
-    json!({
-        "topic": message.topic(),
-        "broker": message.queue.broker_name,
-        "queueId": message.queue.queue_id,
-        "offset": message.offset,
-        "messageId": message.message_id(),
-        "offsetId": message.offset_id(),
-        "tag": message.tag(),
-        "keys": message.keys().collect::<Vec<_>>(),
-        "bornMs": message.born_at_ms,
-        "storedMs": message.stored_at_ms,
-        "bornHost": message.born_host.to_string(),
-        "storeHost": message.store_host.to_string(),
-        "reconsumeTimes": message.reconsume_times,
-        "properties": Value::Object(properties.collect()),
-        "body": body,
-        "bodyEncoding": encoding,
-        "flag": message.flag,
-    })
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use thrustmq_client::Client;
 
-use super::contexts::{Context, Contexts, Keys};
-use super::encryption::{Encryption, TlsArgs};
-use super::failure::Failure;
-use super::screen::{consent, print_facts, print_json, print_line, print_table};
-use super::target::{Destination, Source, Target};
-use crate::table::Table;
+use crate::failure::Failure;
+use crate::output::screen::{consent, print_facts, print_json, print_line, print_table};
+use crate::output::table::Table;
+use crate::target::contexts::{Context, Contexts, Keys};
+use crate::target::encryption::{Encryption, TlsArgs};
+use crate::target::{Destination, Source, Target};
 
 /// Work on contexts.
 #[derive(Debug, Subcommand)]

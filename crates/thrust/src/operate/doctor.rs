@@ -3,6 +3,7 @@
 
 mod groups;
 mod machine;
+mod report;
 mod routes;
 mod servers;
 
@@ -10,13 +11,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::screen::{Colour, columns, painted, print, print_json};
-use super::target::Target;
-use super::words::{count, wrapped};
-use crate::progress::Bar;
+use crate::failure::Failure;
+use crate::output::progress::Bar;
+use crate::output::screen::{print, print_json};
+use crate::target::Target;
+use report::Report;
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -32,76 +32,6 @@ pub struct DoctorArgs {
     max_behind: i64,
     #[command(flatten)]
     target: Target,
-}
-
-/// How bad it is; also the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Ok = 0,
-    Warning = 1,
-    Error = 2,
-}
-
-impl Level {
-    fn name(self) -> &'static str {
-        match self {
-            Level::Ok => "ok",
-            Level::Warning => "warning",
-            Level::Error => "error",
-        }
-    }
-
-    fn colour(self) -> Colour {
-        match self {
-            Level::Ok => Colour::Green,
-            Level::Warning => Colour::Yellow,
-            Level::Error => Colour::Red,
-        }
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub level: Level,
-    /// What was looked at: `nameserver`, `broker`, `clock`, `store`, `route`, `group`, `disk`, `files`.
-    pub check: &'static str,
-    pub what: String,
-    /// Empty when nothing is to be done.
-    pub remedy: String,
-}
-
-/// Everything that was found.
-#[derive(Debug, Default)]
-pub struct Report {
-    pub findings: Vec<Finding>,
-}
-
-impl Report {
-    pub fn ok(&mut self, check: &'static str, what: impl Into<String>) {
-        self.add(Level::Ok, check, what.into(), "");
-    }
-
-    pub fn warning(&mut self, check: &'static str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Level::Warning, check, what.into(), remedy);
-    }
-
-    pub fn error(&mut self, check: &'static str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.add(Level::Error, check, what.into(), remedy);
-    }
-
-    fn add(&mut self, level: Level, check: &'static str, what: String, remedy: impl Into<String>) {
-        self.findings.push(Finding { level, check, what, remedy: remedy.into() });
-    }
-
-    /// The worst of all.
-    fn level(&self) -> Level {
-        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
-    }
-
-    fn number_of(&self, level: Level) -> usize {
-        self.findings.iter().filter(|finding| finding.level == level).count()
-    }
 }
 
 pub async fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
@@ -129,47 +59,8 @@ pub async fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     }
     bar.end();
     match args.target.json {
-        true => print_json(&report_json(&report))?,
-        false => print_report(&report)?,
+        true => print_json(&report.json())?,
+        false => print(&report.text())?,
     }
     Ok(ExitCode::from(report.level() as u8))
-}
-
-fn print_report(report: &Report) -> Result<(), Failure> {
-    // Below the words of the findings.
-    const INDENT: usize = 21;
-    let room = columns();
-    let mut text = String::new();
-    for Finding { level, check, what, remedy } in &report.findings {
-        let head = format!("{:<7}  {check:<10}  ", level.name());
-        let line = wrapped(&format!("{head}{what}"), room, INDENT);
-        // The level comes first and is never wrapped.
-        let (name, rest) = line.split_at(level.name().len());
-        text += &format!("{}{rest}\n", painted(name, level.colour()));
-        if !remedy.is_empty() {
-            text += &wrapped(&format!("{:INDENT$}do: {remedy}", ""), room, INDENT + 4);
-            text.push('\n');
-        }
-    }
-    let (errors, warnings) = (report.number_of(Level::Error), report.number_of(Level::Warning));
-    let looked = count(report.findings.len(), "finding");
-    text += &format!("\n{looked}: {}, {}\n", count(errors, "error"), count(warnings, "warning"));
-    print(&text)
-}
-
-fn report_json(report: &Report) -> Value {
-    let findings = report.findings.iter().map(|finding| {
-        json!({
-            "level": finding.level.name(),
-            "check": finding.check,
-            "what": finding.what,
-            "remedy": finding.remedy,
-        })
-    });
-    json!({
-        "level": report.level().name(),
-        "errors": report.number_of(Level::Error),
-        "warnings": report.number_of(Level::Warning),
-        "findings": findings.collect::<Vec<_>>(),
-    })
 }

@@ -1,21 +1,23 @@
 //! `thrust group`: consumer groups, how far they are behind, moving them.
 
+pub mod lookup;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use thrustmq_client::{Admin, ConsumeStats, MessageQueue, Moment, OffsetWrapper, SubscriptionGroupConfig};
+use thrustmq_client::{MessageQueue, Moment, OffsetWrapper};
 use wire::names::{dlq_topic, is_system_group, retry_topic};
 
-use super::failure::{Failure, did_you_mean};
-use super::moment::Times;
-use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
-use super::target::{Target, route};
-use super::words::count;
-use crate::progress::Bar;
-use crate::table::Table;
+use crate::failure::Failure;
+use crate::moment::Times;
+use crate::output::progress::Bar;
+use crate::output::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
+use crate::output::table::Table;
+use crate::output::words::count;
+use crate::target::{Target, route};
+use lookup::{groups, known, stats};
 
 /// Work on consumer groups.
 #[derive(Debug, Subcommand)]
@@ -119,44 +121,6 @@ pub async fn run(command: &GroupCommand) -> Result<(), Failure> {
         GroupCommand::Lag(args) => lag(args).await,
         GroupCommand::Reset(args) => reset(args).await,
         GroupCommand::Delete(args) => delete(args).await,
-    }
-}
-
-/// Groups by name, each with its brokers and their settings.
-pub type Groups = BTreeMap<String, BTreeMap<String, SubscriptionGroupConfig>>;
-
-pub async fn groups(admin: &Admin) -> Result<Groups, Failure> {
-    let mut all = Groups::new();
-    for address in admin.masters("").await? {
-        for (name, config) in admin.groups(&address).await? {
-            all.entry(name).or_default().insert(address.clone(), config);
-        }
-    }
-    Ok(all)
-}
-
-/// Settings of a group that must be there, by broker.
-pub async fn known(admin: &Admin, group: &str) -> Result<BTreeMap<String, SubscriptionGroupConfig>, Failure> {
-    let mut all = groups(admin).await?;
-    all.remove(group).ok_or_else(|| {
-        let hint = did_you_mean(group, all.keys().map(String::as_str));
-        Failure::NotFound(format!("no broker has group \"{group}\"{hint}; `thrust group list` shows all"))
-    })
-}
-
-/// Offsets of a group; none when it has not finished anything yet.
-pub async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<ConsumeStats, Failure> {
-    match admin.consume_stats(group, topic).await {
-        Ok(mut stats) => {
-            // Of a static topic's queue that the group has never read, brokers say -1.
-            for offsets in stats.offset_table.values_mut() {
-                offsets.consumer_offset = offsets.consumer_offset.max(0);
-            }
-            Ok(stats)
-        }
-        // Brokers refuse what they have no offsets for.
-        Err(error) if error.broker_code().is_some() => Ok(ConsumeStats::default()),
-        Err(error) => Err(error.into()),
     }
 }
 

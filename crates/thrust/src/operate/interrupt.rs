@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
 /// Waits for somebody to say stop.
 pub struct Interrupt {

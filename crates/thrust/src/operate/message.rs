@@ -1,5 +1,6 @@
 //! `thrust message`: single messages, found by whatever is known of them.
 
+mod facts;
 mod resend;
 pub mod search;
 pub mod track;
@@ -8,12 +9,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use thrustmq_client::{Admin, Received};
 
-use super::consume::message_json;
-use super::failure::Failure;
-use super::moment::Times;
-use super::screen::{harmless, print, print_facts, print_json, print_line, say};
-use super::target::{Target, route};
-use super::words::count;
+use crate::failure::Failure;
+use crate::output::message::message_json;
+use crate::output::screen::{print, print_json, print_line, say};
+use crate::output::words::count;
+use crate::target::{Target, route};
+use facts::print_message;
 use search::{Form, Found, find, forms_of_id, must_find, not_there};
 
 /// Work on single messages.
@@ -177,33 +178,4 @@ async fn at_position(
         thrustmq_client::Error::Illegal(what) => Failure::NotFound(what),
         other => other.into(),
     })
-}
-
-/// Both ids, and where the message stands.
-fn print_ids(message: &Received) -> Result<(), Failure> {
-    let queue = &message.queue;
-    print_facts(&[
-        ("message id", message.message_id().into_owned()),
-        ("offset id", message.offset_id()),
-        ("topic", message.topic().to_owned()),
-        ("queue", format!("{} of {}, at {}", queue.queue_id, queue.broker_name, message.offset)),
-    ])
-}
-
-fn print_message(message: &Received) -> Result<(), Failure> {
-    let times = Times::new();
-    let keys: Vec<&str> = message.keys().collect();
-    let properties: Vec<String> =
-        message.properties().map(|(name, value)| format!("{name}={value}")).collect();
-    print_ids(message)?;
-    print_facts(&[
-        ("stored", times.told(message.stored_at_ms)),
-        ("born", format!("{} at {}", times.told(message.born_at_ms), message.born_host)),
-        ("tag", message.tag().unwrap_or("-").to_owned()),
-        ("keys", keys.join(" ")),
-        ("retries", message.reconsume_times.to_string()),
-        ("properties", properties.join(" ")),
-        ("body", count(message.body.len(), "byte")),
-    ])?;
-    print(&format!("\n{}\n", harmless(&message.text())))
 }

@@ -13,13 +13,13 @@ use thrustmq_client::{Admin, Delivery, Error, Message, Producer, Receipt};
 use tokio::time::Instant;
 use wire::names::AUTO_CREATE_TOPIC;
 
-use super::failure::{Failure, did_you_mean};
 use super::interrupt::Interrupt;
-use super::moment::duration;
-use super::screen::{print_json_line, print_line, say};
-use super::target::{Target, pair, route};
-use super::words::count;
-use crate::progress::Bar;
+use crate::failure::{Failure, did_you_mean};
+use crate::moment::duration;
+use crate::output::progress::Bar;
+use crate::output::screen::{print_json_line, print_line, say};
+use crate::output::words::count;
+use crate::target::{Target, pair, route};
 use lines::{Line, Lines};
 
 /// Messages under way at a time; ordered ones go one by one.

@@ -9,12 +9,12 @@ use wire::body::{PERM_READ, PERM_WRITE};
 use wire::names::{self, DLQ_PREFIX, RETRY_PREFIX};
 
 use super::cluster::masters;
-use super::failure::Failure;
-use super::moment::Times;
-use super::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
-use super::target::{Target, pair, route};
-use super::words::count;
-use crate::table::Table;
+use crate::failure::Failure;
+use crate::moment::Times;
+use crate::output::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
+use crate::output::table::Table;
+use crate::output::words::count;
+use crate::target::{Target, pair, route};
 
 /// Attribute that says what kind of messages a topic has.
 const MESSAGE_TYPE: &str = "message.type";

@@ -11,9 +11,10 @@ use wire::record::Record;
 
 use super::args::Place;
 use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line, utc};
-use crate::operate::{Times, cell_of_time};
-use crate::progress::Bar;
-use crate::table::Table;
+use crate::moment::Times;
+use crate::output::progress::Bar;
+use crate::output::screen::cell_of_time;
+use crate::output::table::Table;
 
 /// `thrust store inspect`.
 #[derive(Debug, Args)]
@@ -319,7 +320,7 @@ fn record_properties(record: &Record<'_>) -> Value {
 
 /// A record for machines.
 fn record_json(record: &Record<'_>) -> Value {
-    let (body, encoding) = crate::operate::body_text(record.body);
+    let (body, encoding) = crate::output::message::body_text(record.body);
     json!({
         "physicalOffset": record.physical_offset,
         "totalSize": record.bytes.len(),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::Place;
 use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line};
-use crate::progress::Bar;
+use crate::output::progress::Bar;
 
 /// `thrust store repair`.
 #[derive(Debug, Args)]

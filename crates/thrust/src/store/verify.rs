@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::Place;
 use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line};
-use crate::progress::Bar;
+use crate::output::progress::Bar;
 
 /// `thrust store verify`.
 #[derive(Debug, Args)]

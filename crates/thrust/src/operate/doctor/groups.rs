@@ -3,11 +3,11 @@
 use thrustmq_client::Admin;
 use wire::names::is_system_group;
 
-use super::Report;
-use crate::operate::failure::Failure;
-use crate::operate::group;
-use crate::operate::words::count;
-use crate::progress::Bar;
+use super::report::Report;
+use crate::failure::Failure;
+use crate::operate::group::lookup;
+use crate::output::progress::Bar;
+use crate::output::words::count;
 
 /// Looks at every group that is not the system's own.
 pub async fn look(admin: &Admin, max_behind: i64, bar: &mut Bar, report: &mut Report) {
@@ -26,7 +26,7 @@ async fn look_at_all(
     bar: &mut Bar,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let all = group::groups(admin).await?;
+    let all = lookup::groups(admin).await?;
     let (before, mut looked) = (report.findings.len(), 0);
     for (name, brokers) in all.iter().filter(|(name, _)| !is_system_group(name)) {
         bar.step();
@@ -38,7 +38,7 @@ async fn look_at_all(
                 format!("`thrust group update {name} --consume allow` lets it go on"),
             );
         }
-        let behind = group::stats(admin, name, None).await?.behind();
+        let behind = lookup::stats(admin, name, None).await?.behind();
         if behind <= max_behind {
             continue;
         }

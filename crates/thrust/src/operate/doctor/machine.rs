@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use ::store::{Disk, RealDisk};
 use rustix::process::{Resource, getrlimit};
 
-use super::Report;
+use super::report::Report;
 use super::servers::Broker;
-use crate::operate::words::{bytes, count};
+use crate::output::words::{bytes, count};
 
 /// Writes whose time is taken.
 const ROUNDS: usize = 16;
@@ -197,8 +197,8 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use crate::operate::doctor::report::Level;
 
     #[test]
     fn a_directory_is_measured_and_left_as_it_was() {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use thrustmq_client::{Admin, TopicConfig, TopicRoute};
 use wire::names::{LMQ_PREFIX, is_system_topic};
 
+use super::report::{Finding, Level, Report};
 use super::servers::Broker;
-use super::{Finding, Level, Report};
-use crate::operate::words::count;
-use crate::progress::Bar;
+use crate::output::progress::Bar;
+use crate::output::words::count;
 
 /// Findings of one kind that are told one by one.
 const TOLD_MAX: usize = 10;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use thrustmq_client::{Admin, ClusterInfo};
 
-use super::Report;
-use crate::operate::moment::Times;
-use crate::operate::words::{bytes, count};
+use super::report::Report;
+use crate::moment::Times;
+use crate::output::words::{bytes, count};
 
 /// A clock may be so far off before it is told: brokers tell theirs in whole seconds.
 const CLOCK_OFF_MAX_MS: i64 = 2_000;
@@ -327,8 +327,8 @@ fn told(took: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
+    use crate::operate::doctor::report::Level;
 
     fn broker(settings: &[(&str, &str)]) -> Broker {
         let config = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use clap::Args;
 use serde_json::{Value, json};
 use thrustmq_client::{
     Admin, ConsumeStats, ConsumerConnection, MessageQueue, OffsetWrapper, SubscriptionData,
 };
 use wire::names::{RETRY_PREFIX, dlq_topic};
 
-use super::{GroupArgs, Story};
+use super::story::Story;
+use crate::failure::Failure;
+use crate::moment::{Times, span};
 use crate::operate::cluster::members;
-use crate::operate::failure::Failure;
-use crate::operate::group::{known, lag_json, stats};
+use crate::operate::group::lag_json;
+use crate::operate::group::lookup::{known, stats};
 use crate::operate::message::track::wants;
-use crate::operate::moment::{Times, span};
-use crate::operate::words::{count, list};
+use crate::output::words::{count, list};
+use crate::target::Target;
 
 /// Members that are asked which queues they have; the rest is not known.
 const ASKED_MAX: usize = 32;
@@ -144,6 +147,14 @@ impl Facts {
     fn members(&self) -> usize {
         self.online.as_ref().map_or(0, |online| online.connection_set.len())
     }
+}
+
+#[derive(Debug, Args)]
+pub struct GroupArgs {
+    /// Name of the group.
+    group: String,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub async fn run(args: &GroupArgs) -> Result<(), Failure> {

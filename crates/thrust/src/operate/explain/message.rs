@@ -1,22 +1,36 @@
 //! `thrust explain message`.
 
+use clap::Args;
 use serde_json::json;
 use thrustmq_client::{Admin, Received};
 use wire::names::{HALF_TOPIC, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC, dlq_topic};
 use wire::properties as props;
 
-use super::{MessageArgs, Story, told};
-use crate::operate::consume::message_json;
-use crate::operate::failure::Failure;
+use super::story::{Story, online};
+use super::told;
+use crate::failure::Failure;
+use crate::moment::{Times, span};
 use crate::operate::message::search::{Form, SAME_ID_MAX, find, forms_of_id, not_there};
 use crate::operate::message::track::{Again, Fate, Track, copies, tracked_json, tracks};
-use crate::operate::moment::{Times, span};
-use crate::operate::words::{bytes, count, list};
+use crate::output::message::message_json;
+use crate::output::words::{bytes, count, list};
+use crate::target::Target;
 
 /// How often a broker has asked what became of a half message.
 const CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
 /// Topics in which messages wait that are not in their own yet.
 const WAITING_PLACES: [&str; 4] = [HALF_TOPIC, SCHEDULE_TOPIC, TIMER_TOPIC, TRANS_CHECK_MAX_TIME_TOPIC];
+
+#[derive(Debug, Args)]
+pub struct MessageArgs {
+    /// Id of the message, of any form, or a key of it.
+    id: String,
+    /// Its topic [default: all are asked].
+    #[arg(short, long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
 
 pub async fn run(args: &MessageArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
@@ -260,11 +274,7 @@ async fn tell_surroundings(admin: &Admin, message: &Received, story: &mut Story)
 
 fn tell_group(message: &Received, track: &Track, story: &mut Story) {
     let Track { group, members, fate, at, again } = track;
-    let online = if *members == 0 {
-        "nobody online".to_owned()
-    } else {
-        format!("{} online", count(members, "member"))
-    };
+    let online = online(*members);
     let place = at.map_or("it has never read this queue".to_owned(), |at| format!("it stands at {at}"));
     story.tell(match fate {
         Fate::Read => format!("Group {group} ({online}) has read past it: {place}."),

@@ -4,10 +4,10 @@ use thrustmq_client::{
     Admin, MessageStory, Received, StoryGroup, StoryPosition, StoryRecord, StoryRole, StoryTransactionState,
 };
 
-use super::Story;
+use super::story::Story;
+use crate::moment::{Times, span};
 use crate::operate::message::track::{Again, Fate, Track};
-use crate::operate::moment::{Times, span};
-use crate::operate::words::count;
+use crate::output::words::count;
 
 /// The broker's own story of a message that was found in `topic`, if the broker tells stories.
 pub async fn told(admin: &Admin, message: &Received, topic: Option<&str>) -> Option<MessageStory> {

@@ -1,21 +1,31 @@
 //! `thrust explain topic`.
 
+use clap::Args;
 use serde_json::json;
 use thrustmq_client::{Admin, TopicConfig};
 use wire::body::{PERM_READ, PERM_WRITE};
 
-use super::{Story, TopicArgs};
-use crate::operate::failure::Failure;
-use crate::operate::group::stats;
-use crate::operate::moment::Times;
+use super::story::{Story, online};
+use crate::failure::Failure;
+use crate::moment::Times;
+use crate::operate::group::lookup::stats;
 use crate::operate::topic::{configs, message_type, perm_text};
-use crate::operate::words::{count, list};
+use crate::output::words::{count, list};
+use crate::target::Target;
 
 /// A group that reads the topic.
 struct Reader {
     group: String,
     members: usize,
     behind: i64,
+}
+
+#[derive(Debug, Args)]
+pub struct TopicArgs {
+    /// Name of the topic.
+    topic: String,
+    #[command(flatten)]
+    target: Target,
 }
 
 pub async fn run(args: &TopicArgs) -> Result<(), Failure> {
@@ -119,11 +129,7 @@ fn tell_readers(topic: &str, readers: &[Reader], story: &mut Story) {
 }
 
 fn reader_text(Reader { group, members, behind }: &Reader) -> String {
-    let online = if *members == 0 {
-        "nobody online".to_owned()
-    } else {
-        format!("{} online", count(members, "member"))
-    };
+    let online = online(*members);
     match behind {
         0 => format!("{group} ({online}, has read everything)"),
         _ => format!("{group} ({online}, {} behind)", count(behind, "message")),

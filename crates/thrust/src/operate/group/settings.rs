@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use thrustmq_client::SubscriptionGroupConfig;
 use wire::names;
 
-use super::{groups, known};
+use super::lookup::{groups, known};
+use crate::failure::Failure;
 use crate::operate::cluster::masters;
-use crate::operate::failure::Failure;
-use crate::operate::screen::{print_json, print_line, print_table};
-use crate::operate::target::Target;
-use crate::operate::words::list;
-use crate::table::Table;
+use crate::output::screen::{print_json, print_line, print_table};
+use crate::output::table::Table;
+use crate::output::words::list;
+use crate::target::Target;
 
 /// What members may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,9 +5,9 @@ use serde_json::json;
 use thrustmq_client::{Admin, Message, Received};
 
 use super::search::must_find;
-use crate::operate::failure::Failure;
-use crate::operate::screen::{consent, print_json, print_line};
-use crate::operate::target::{Target, route};
+use crate::failure::Failure;
+use crate::output::screen::{consent, print_json, print_line};
+use crate::target::{Target, route};
 
 /// Group of the producer.
 const PRODUCER: &str = "thrust-resend";

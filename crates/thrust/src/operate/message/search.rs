@@ -6,9 +6,9 @@ use thrustmq_client::{Admin, Received};
 use wire::ids::OffsetId;
 use wire::names::{DLQ_PREFIX, RETRY_PREFIX, is_system_topic};
 
-use crate::operate::failure::Failure;
-use crate::operate::target::route;
-use crate::progress::Bar;
+use crate::failure::Failure;
+use crate::output::progress::Bar;
+use crate::target::route;
 
 /// Messages of one id that are looked at.
 pub const SAME_ID_MAX: u32 = 32;

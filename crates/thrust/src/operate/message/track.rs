@@ -6,12 +6,12 @@ use thrustmq_client::{Admin, ConsumerConnection, Error, Received, SubscriptionDa
 use wire::names::{SCHEDULE_TOPIC, dlq_topic, retry_topic};
 use wire::properties::REAL_TOPIC;
 
-use super::print_ids;
+use super::facts::print_ids;
 use super::search::must_find;
-use crate::operate::failure::Failure;
-use crate::operate::screen::{print, print_json, print_table};
-use crate::operate::target::Target;
-use crate::table::Table;
+use crate::failure::Failure;
+use crate::output::screen::{print, print_json, print_table};
+use crate::output::table::Table;
+use crate::target::Target;
 
 #[derive(Debug, Args)]
 pub struct TrackArgs {

@@ -8,7 +8,7 @@ use thrustmq_client::Message;
 use tokio::sync::mpsc::{Receiver, channel};
 use wire::ids::unhex;
 
-use crate::operate::failure::Failure;
+use crate::failure::Failure;
 
 /// Lines that are read ahead.
 const AHEAD_MAX: usize = 256;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thrustmq_client::Credentials;
 
 use super::encryption::Encryption;
-use super::failure::{Failure, did_you_mean};
+use crate::failure::{Failure, did_you_mean};
 
 /// Who may do what with the file: its owner alone.
 const FILE_MODE: u32 = 0o600;

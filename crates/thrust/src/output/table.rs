@@ -1,5 +1,8 @@
 //! Columns that stand below each other.
 
+use super::terminal::columns;
+use super::words::wrapped;
+
 /// Letters of a text that are left when a table is made narrow.
 const TEXT_MIN: usize = 12;
 
@@ -29,7 +32,7 @@ impl Table {
     /// Prints it with an empty line behind, on a terminal so that it fits, or nothing if it has no rows.
     pub fn print(&self) {
         if self.rows.len() > 1 {
-            tell!("{}", self.text_within(crate::operate::columns()));
+            tell!("{}", self.text_within(columns()));
         }
     }
 
@@ -69,7 +72,7 @@ impl Table {
         let width = headings.iter().map(|heading| heading.chars().count()).max().unwrap_or(0);
         let line = |(heading, cell): (&String, &String)| {
             let line = format!("{heading:<width$}  {cell}");
-            format!("{}\n", crate::operate::wrapped(line.trim_end(), columns, width + 2))
+            format!("{}\n", wrapped(line.trim_end(), columns, width + 2))
         };
         let block = |row: &Vec<String>| headings.iter().zip(row).map(line).collect::<String>();
         let blocks: Vec<String> = rows.iter().map(block).collect();

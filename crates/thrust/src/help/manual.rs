@@ -4,9 +4,9 @@ use std::path::Path;
 
 use clap::Command;
 
-use super::failure::Failure;
-use super::screen::{print_bytes, print_line};
-use super::words::count;
+use crate::failure::Failure;
+use crate::output::screen::{print_bytes, print_line};
+use crate::output::words::count;
 
 /// Prints the page of `thrust`; with a directory, writes the page of every command into it, as `thrust-topic-list.1`.
 pub fn write(dir: Option<&Path>, root: Command) -> Result<(), Failure> {

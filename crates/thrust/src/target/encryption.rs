@@ -8,7 +8,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use thrustmq_client::{Tls, TlsError};
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
 /// The environment's names of files, and of the name in servers' certificates.
 pub const AUTHORITIES: &str = "THRUST_TLS_CA";

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::terminal::columns_of;
+
 /// Nobody waits yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -169,7 +171,7 @@ fn paint() {
             continue;
         }
         // The last column stays free: some terminals begin a new line behind it.
-        let room = crate::operate::columns_of(std::io::stderr()).saturating_sub(1);
+        let room = columns_of(std::io::stderr()).saturating_sub(1);
         let text: String = line.text(passed).chars().take(room).collect();
         line.shown = true;
         // A terminal that is gone is no reason to stop.

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Write};
+use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::failure::Failure;
-use super::moment::Times;
+use super::progress;
+use super::table::Table;
+use super::terminal::{Colour, columns, columns_of, fitted, harmless, painted, without_controls};
 use super::words::wrapped;
-use crate::progress;
-use crate::table::Table;
+use crate::failure::Failure;
+use crate::moment::Times;
 
 /// Letters of a line from which on tables have room for dates.
 const WIDE: usize = 110;
@@ -53,44 +55,6 @@ pub fn print_table(table: &Table, otherwise: &str) -> Result<(), Failure> {
     }
 }
 
-/// How a word stands out on a terminal.
-#[derive(Debug, Clone, Copy)]
-pub enum Colour {
-    Bold,
-    Green,
-    Yellow,
-    Red,
-}
-
-/// A text in a colour, where there are colours.
-pub fn painted(text: &str, colour: Colour) -> String {
-    let code = match colour {
-        Colour::Bold => 1,
-        Colour::Red => 31,
-        Colour::Green => 32,
-        Colour::Yellow => 33,
-    };
-    if is_coloured() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
-/// Letters that fit into a line; without end where no terminal is.
-pub fn columns() -> usize {
-    columns_of(std::io::stdout())
-}
-
-/// The same for any stream.
-pub fn columns_of(stream: impl std::os::fd::AsFd) -> usize {
-    match rustix::termios::tcgetwinsize(stream) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
-        _ => usize::MAX,
-    }
-}
-
-/// A line of text, wrapped where the terminal is narrower; what follows is indented.
-pub fn fitted(line: &str) -> String {
-    wrapped(line, columns(), 2)
-}
-
 /// Says something on stderr.
 pub fn say(what: &str) {
     let stream = std::io::stderr();
@@ -105,22 +69,6 @@ pub fn say(what: &str) {
 /// A moment for a table: in a narrow terminal its age alone.
 pub fn cell_of_time(times: &Times, at_ms: i64) -> String {
     if columns() < WIDE { times.age_told(at_ms) } else { times.told(at_ms) }
-}
-
-/// Text that somebody else has written, without what a terminal would act on; into a file or a pipe it goes as it is.
-pub fn harmless(text: &str) -> Cow<'_, str> {
-    if std::io::stdout().is_terminal() { without_controls(text).into() } else { text.into() }
-}
-
-fn without_controls(text: &str) -> String {
-    let is_harmless = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
-    text.chars().map(|letter| if is_harmless(letter) { letter } else { '.' }).collect()
-}
-
-fn is_coloured() -> bool {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 /// Prints facts below each other, their names in one column.
@@ -161,12 +109,15 @@ pub fn consent(what: &str, yes: bool) -> Result<(), Failure> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_of_others_do_nothing_to_the_terminal() {
-        assert_eq!(without_controls("gr\u{fc}\u{df}e\x1b[2J\tx\n\0"), "gr\u{fc}\u{df}e.[2J\tx\n.");
+/// The exit code of a command that has come to its end; if it failed, stderr is told why.
+pub fn ended(result: Result<ExitCode, Failure>) -> ExitCode {
+    progress::end();
+    match result {
+        Ok(code) => code,
+        Err(Failure::PipeClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("thrust: {}", failure.told()));
+            failure.exit_code()
+        }
     }
 }

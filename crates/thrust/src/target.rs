@@ -1,11 +1,14 @@
 //! Which servers a command speaks to, and who asks them.
 
+pub mod contexts;
+pub mod encryption;
+
 use clap::Args;
 use thrustmq_client::{Admin, Client, Error};
 
-use super::contexts::{Contexts, Keys};
-use super::encryption::Encryption;
-use super::failure::{Failure, did_you_mean};
+use crate::failure::{Failure, did_you_mean};
+use contexts::{Contexts, Keys};
+use encryption::Encryption;
 
 /// Where a command goes when nothing says otherwise.
 const USUAL: &str = "127.0.0.1:9876";
@@ -82,7 +85,7 @@ impl Target {
     /// A client of the servers.
     pub async fn client(&self) -> Result<Client, Failure> {
         let Destination { servers, keys, tls, .. } = self.destination()?;
-        crate::progress::asks(&servers);
+        crate::output::progress::asks(&servers);
         let mut builder = Client::builder(servers);
         if let Some(keys) = keys {
             builder = builder.credentials(keys.credentials());
@@ -112,6 +115,12 @@ fn of_context(contexts: &Contexts, name: &str) -> Result<Destination, Failure> {
     };
     let source = Source::Context(name.to_owned());
     Ok(Destination { servers: context.nameserver.clone(), keys, tls, source })
+}
+
+/// Where a command goes that has no [`Target`] of its own.
+pub fn destination(nameserver: Option<&str>) -> Result<Destination, Failure> {
+    let nameserver = nameserver.map(str::to_owned);
+    Target { nameserver, context: None, json: false }.destination()
 }
 
 /// The route of a topic that must be there; if it is not, says which name may have been meant.
