@@ -104,6 +104,11 @@ fn numbers(text: &str, between: char) -> Option<Vec<i64>> {
     text.split(between).map(|part| part.parse().ok()).collect()
 }
 
+/// A moment in UTC.
+pub fn utc(at_ms: i64) -> String {
+    stamp(at_ms, 0)
+}
+
 fn stamp(at_ms: i64, offset_seconds: i32) -> String {
     let LocalTime { year, month, day, hour, minute, second, millis } = LocalTime::of(at_ms, offset_seconds);
     let zone = match offset_seconds {

@@ -8,6 +8,7 @@
 mod broker;
 mod call;
 mod cluster;
+mod command;
 mod export;
 mod find;
 mod group;
@@ -26,25 +27,12 @@ pub mod servers;
 mod static_topic;
 mod topic;
 
-use std::pin::Pin;
 use std::process::ExitCode;
 
-use call::{Call, Failure};
-use line::{Flag, LineError};
+use crate::failure::did_you_mean;
+use command::{Command, fail, say};
+use line::LineError;
 use refused::REFUSED;
-
-/// The work of a command.
-type Work<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
-
-/// One command.
-pub struct Command {
-    pub name: &'static str,
-    pub about: &'static str,
-    pub flags: &'static [Flag],
-    /// How it differs from the official tool, in a sentence; empty where it does not.
-    pub differs: &'static str,
-    pub run: for<'a> fn(&'a Call) -> Work<'a>,
-}
 
 /// All commands that are offered, family by family.
 fn commands() -> impl Iterator<Item = (&'static str, &'static Command)> {
@@ -79,7 +67,7 @@ pub fn run(words: &[String]) -> ExitCode {
         _ => (name, rest, false),
     };
     if name == "page" && rest.is_empty() {
-        return say(&page::text());
+        return say(&page::text(commands()));
     }
     let Some(command) = find_command(name) else {
         return fail(&absent(name), 3);
@@ -89,7 +77,7 @@ pub fn run(words: &[String]) -> ExitCode {
         return say(&line::usage(&program, command.flags));
     }
     match line::parse(command.flags, rest) {
-        Ok(line) => call::run(command, line),
+        Ok(line) => command.perform(line),
         Err(LineError::Help) => say(&line::usage(&program, command.flags)),
         Err(error) => {
             // Both where the official tool puts them.
@@ -105,7 +93,7 @@ fn absent(name: &str) -> String {
     if let Some((name, why)) = REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
         return format!("mqadmin: {name} is not offered: {why}");
     }
-    let hint = crate::failure::did_you_mean(name, commands().map(|(_, command)| command.name));
+    let hint = did_you_mean(name, commands().map(|(_, command)| command.name));
     format!("The sub command {name} not exist.{hint}")
 }
 
@@ -120,18 +108,6 @@ fn list() -> String {
         text += &format!("   {name:<35} {why}\n");
     }
     text + "\nSee 'mqadmin help <command>' for more information on a specific command.\n"
-}
-
-fn say(text: &str) -> ExitCode {
-    match crate::output::screen::print(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.exit_code(),
-    }
-}
-
-fn fail(text: &str, code: u8) -> ExitCode {
-    eprintln!("{text}");
-    ExitCode::from(code)
 }
 
 #[cfg(test)]

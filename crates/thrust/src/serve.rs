@@ -6,6 +6,7 @@
 
 mod address;
 mod args;
+mod error;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,15 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, BrokerError, FastPort, MainPort, SettingsFile};
-use nameserver::{Nameserver, NameserverError};
-use remoting::{Limits, Listener, Server, ServerError};
-use settings::{Loaded, Place, SettingError};
+use broker::{Broker, FastPort, MainPort, SettingsFile};
+use nameserver::Nameserver;
+use remoting::{Limits, Listener, Server};
+use settings::{Loaded, Place};
 use store::{RealClock, RealDisk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use args::{BrokerArgs, NameserverArgs, ServeArgs, key_values};
+pub use error::ServeError;
 
 /// How long connections may take to end once their answers are written.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
@@ -42,53 +44,6 @@ macro_rules! limits_of {
             ..Limits::default()
         }
     };
-}
-
-/// Why a process cannot start or ends badly. One clear line each.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// A setting is wrong.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// A configuration file cannot be read.
-    #[error("cannot read {}: {cause}; check the path given with -c", path.display())]
-    ConfigFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// An option has a value that makes no sense.
-    #[error("{0}")]
-    Argument(String),
-    /// An address on the command line or in the file makes no sense.
-    #[error("{0}")]
-    Address(String),
-    /// A port cannot be taken.
-    #[error(transparent)]
-    Port(#[from] ServerError),
-    /// The data directory cannot be used.
-    #[error("data directory {} cannot be written: {cause}; choose another with --data or correct its owner", path.display())]
-    Data {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The broker cannot start or stop cleanly.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// The nameserver cannot start.
-    #[error(transparent)]
-    Nameserver(#[from] NameserverError),
-    /// The process lacks something from the system.
-    #[error("cannot {what}: {cause}")]
-    System {
-        /// A verb.
-        what: &'static str,
-        /// What the system said.
-        cause: std::io::Error,
-    },
 }
 
 /// What to run, with all settings known and checked.

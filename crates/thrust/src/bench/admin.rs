@@ -11,10 +11,12 @@ use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter, Head};
 use wire::loose_json;
 
-use super::DEFAULT_TOPIC;
 use super::answer::{self, Inbox};
+use super::args::DEFAULT_TOPIC;
 use super::error::BenchError;
 use super::template;
+use crate::output::screen::say;
+use crate::target::destination;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -358,4 +360,19 @@ impl From<wire::frame::FrameError> for Nonsense {
     fn from(error: wire::frame::FrameError) -> Nonsense {
         Nonsense(error.to_string())
     }
+}
+
+/// The name servers, found as all commands find theirs.
+pub fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
+    let found = destination(named);
+    let found = found.map_err(|failure| BenchError::Arguments(failure.to_string()))?;
+    if found.tls.is_some() {
+        let why = "the bench does not encrypt, as the context or THRUST_TLS_CA asks for; name the address of a broker \
+                   that takes plain connections";
+        return Err(BenchError::Arguments(why.to_owned()));
+    }
+    if found.keys.is_some() {
+        say("note: the bench signs nothing; brokers that ask for it refuse its requests");
+    }
+    Ok(found.servers)
 }

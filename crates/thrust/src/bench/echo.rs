@@ -13,8 +13,8 @@ use wire::code::response;
 use wire::frame::{Frame, FrameError};
 use wire::header::{Dialect, FrameWriter, Head, HeaderError};
 
-use super::EchoArgs;
 use super::answer::{Inbox, Scanner};
+use super::args::EchoArgs;
 use super::error::BenchError;
 use super::slots::OPAQUE_BASE;
 use super::template::write_decimal;

@@ -17,8 +17,8 @@ use wire::body::{ConsumerData, HeartbeatData, SubscriptionData};
 use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter};
 
-use super::IdleArgs;
 use super::admin::{self, Target};
+use super::args::IdleArgs;
 use super::error::BenchError;
 use super::process::{self, Usage};
 use super::words::thousands;
@@ -60,7 +60,7 @@ pub fn run(args: &IdleArgs) -> Result<(), BenchError> {
     crate::serve::raise_open_file_limit();
     let target = match &args.addr {
         Some(addr) => Target::broker(addr),
-        None => Target::through(&super::name_servers(args.nameserver.as_deref())?, &args.topic)?.first(),
+        None => Target::through(&admin::name_servers(args.nameserver.as_deref())?, &args.topic)?.first(),
     };
     let broker = target.to_string();
     let queues = target.prepare_topic(&args.topic, args.queues, Dialect::Json)?;

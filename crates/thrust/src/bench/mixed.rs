@@ -8,6 +8,7 @@ use wire::frame::Frame;
 
 use super::admin::Target;
 use super::answer;
+use super::args::{Load, MixedArgs};
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::report::{Report, Setting};
@@ -17,7 +18,6 @@ use super::slots::Slots;
 use super::tail::{self, Tail};
 use super::tally::{Tally, Window};
 use super::template::Shape;
-use super::{Load, MixedArgs};
 
 const INFLIGHT: u32 = 64;
 

@@ -11,14 +11,15 @@ use wire::header::{Dialect, FrameWriter, Head, Header};
 
 use super::admin::{Client, Target};
 use super::answer;
+use super::args::PopArgs;
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::pull;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
+use super::send;
 use super::slots::Slots;
 use super::tally::{Tally, Window};
-use super::{PopArgs, send};
 
 const INFLIGHT: u32 = 1;
 /// Longer than any round: what is not acknowledged must not come back within it.

@@ -9,15 +9,16 @@ use wire::record::Record;
 
 use super::admin::{Client, Target};
 use super::answer;
+use super::args::{Load, PullArgs};
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::pace::Start;
 use super::report::{Report, Setting};
 use super::run::{self, Plan};
+use super::send;
 use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::Shape;
-use super::{Load, PullArgs, send};
 
 const INFLIGHT: u32 = 1;
 pub const GROUP: &str = "thrust_bench_consumer";

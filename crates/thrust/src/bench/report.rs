@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use wire::code::response;
 
-use super::Load;
 use super::admin::Target;
+use super::args::Load;
 use super::error::BenchError;
 use super::run::Outcome;
 use super::tally::{Failures, Tally};

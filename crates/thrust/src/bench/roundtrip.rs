@@ -3,9 +3,9 @@
 use wire::code::response;
 use wire::frame::Frame;
 
-use super::RoundtripArgs;
 use super::admin::Target;
 use super::answer;
+use super::args::RoundtripArgs;
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::pace::Start;

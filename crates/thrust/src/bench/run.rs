@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Load;
 use super::admin::{self, Target};
+use super::args::Load;
 use super::error::BenchError;
 use super::lane::{self, Lane, Traffic};
 use super::live::{self, Live};

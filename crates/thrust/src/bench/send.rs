@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::admin::Target;
 use super::answer::{self, Scanner};
+use super::args::{Load, SendArgs};
 use super::error::BenchError;
 use super::lane::{Moment, Staged, Traffic};
 use super::pace::Start;
@@ -16,7 +17,6 @@ use super::run::{self, Plan};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::{Ring, Shape, Template};
-use super::{Load, SendArgs};
 
 const INFLIGHT: u32 = 64;
 /// Requests under way over all connections; bounds the memory of both sides.

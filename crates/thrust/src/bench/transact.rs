@@ -11,6 +11,7 @@ use wire::sys_flag;
 
 use super::admin::Target;
 use super::answer::{self, Scanner};
+use super::args::{Load, TransactArgs};
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::report::{Report, Setting};
@@ -19,7 +20,6 @@ use super::send::{self, Keys};
 use super::slots::Slots;
 use super::tally::{Tally, Window};
 use super::template::{GROUP, Shape, Template};
-use super::{Load, TransactArgs};
 
 const INFLIGHT: u32 = 64;
 

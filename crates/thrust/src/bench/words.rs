@@ -1,16 +1,10 @@
 //! Numbers as people read them.
 
-/// A number with its thousands set apart.
+use crate::output::words::grouped;
+
+/// A number with its thousands set apart and nothing behind the point.
 pub fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 && digit.is_ascii_digit() {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    grouped(format_args!("{value:.0}"))
 }
 
 /// A time in the unit that suits it, with three digits or so.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use thrustmq_client::{Admin, Error, HaStatus};
 
-use super::Command;
 use super::call::{Call, Failure};
+use super::command::Command;
 use super::java::{self, Times};
-use super::line::{flag, one_of, required};
+use super::line::{Flag, flag, one_of, required};
 use super::names::settings;
 
 pub const COMMANDS: &[Command] = &[
@@ -143,7 +143,7 @@ pub const COMMANDS: &[Command] = &[
 
 const REFUSED_HERE: &str = "for Java's brokers; ours refuses the request and says why";
 
-const HOUSEKEEPING: &[super::line::Flag] = &[
+const HOUSEKEEPING: &[Flag] = &[
     flag("b", "brokerAddr", "the broker to clean"),
     flag("c", "cluster", "the cluster to clean [default: all]"),
 ];

@@ -1,13 +1,11 @@
 //! One run of a command: its line, the servers, what is printed, how it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use thrustmq_client::{Admin, BrokerData, Client, ClusterInfo, Credentials, Error, Route};
 use wire::code::response;
 
-use super::Command;
 use super::java::Times;
 use super::line::Line;
 
@@ -84,28 +82,6 @@ pub fn told(error: &Error) -> String {
     }
 }
 
-/// Runs a command to its exit code.
-pub fn run(command: &Command, line: Line) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(cause) => return super::fail(&format!("mqadmin: cannot start: {cause}"), 3),
-    };
-    let result = runtime.block_on(async {
-        let call = Call::new(line).await?;
-        (command.run)(&call).await
-    });
-    match result {
-        Ok(()) | Err(Failure::PipeClosed) => ExitCode::SUCCESS,
-        Err(Failure::Incomplete) => {
-            super::say(&super::line::usage(&format!("mqadmin {}", command.name), command.flags));
-            ExitCode::from(1)
-        }
-        Err(failure) => {
-            super::fail(&format!("mqadmin: {} command failed: {failure}", command.name), failure.code())
-        }
-    }
-}
-
 /// What a command works with.
 pub struct Call {
     pub line: Line,
@@ -115,7 +91,11 @@ pub struct Call {
 }
 
 impl Call {
-    async fn new(line: Line) -> Result<Call, Failure> {
+    /// A run against the servers that the line names.
+    ///
+    /// # Errors
+    /// When the line or the files of keys make no sense, or no server answers.
+    pub async fn new(line: Line) -> Result<Call, Failure> {
         let client = connect(&line, CALL_TIMEOUT).await?;
         Ok(Call { admin: client.admin(), client, line, times: Times::new() })
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use thrustmq_client::{BrokerData, BrokerStatsData};
 
-use super::Command;
-use super::call::{Call, Cluster, Failure, MASTER};
+use super::call::{Call, Cluster, Failure, MASTER, told};
+use super::command::Command;
 use super::java::front;
 use super::line::{bare, flag};
 use super::topic::is_of_group;
@@ -62,7 +62,7 @@ async fn brokers(call: &Call, cluster: &Cluster, name: &str) -> Result<(), Failu
         for (id, address) in &data.broker_addrs {
             // A broker that does not answer is listed all the same.
             let facts = call.admin.runtime_stats(address).await.unwrap_or_else(|error| {
-                eprintln!("mqadmin: {address}: {}", super::call::told(&error));
+                eprintln!("mqadmin: {address}: {}", told(&error));
                 Facts::new()
             });
             call.say(&if call.line.has("m") {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use thrustmq_client::{BrokerStatsData, SubscriptionGroupConfig, TopicConfig};
 use wire::names::{BUILT_IN_GROUPS, HALF_TOPIC, SCHEDULE_TOPIC, is_system_group, is_system_topic};
 
-use super::Command;
 use super::call::{Call, Failure, MASTER};
+use super::command::Command;
 use super::java;
 use super::line::{bare, flag, required};
 use super::topic::is_of_group;

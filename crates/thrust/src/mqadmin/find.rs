@@ -4,8 +4,8 @@ use thrustmq_client::{ConsumeResult, Error, Filter, Index, Message, MessageQueue
 use wire::code::response;
 use wire::ids::OffsetId;
 
-use super::Command;
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, told};
+use super::command::Command;
 use super::group::members;
 use super::java::{self, Times};
 use super::line::{bare, flag, parts, required};
@@ -282,7 +282,7 @@ async fn track(call: &Call, message: &Received, group: &str) -> (&'static str, O
     }
     let stats = match call.admin.consume_stats(group, None).await {
         Ok(stats) => stats,
-        Err(error) => return ("UNKNOWN", Some(super::call::told(&error))),
+        Err(error) => return ("UNKNOWN", Some(told(&error))),
     };
     if stats.offset_table.is_empty() && members.message_model == "BROADCASTING" {
         return ("CONSUME_BROADCASTING", None);

@@ -5,8 +5,8 @@ use thrustmq_client::{ConsumerConnection, Error, ProducerInfo, RequestMode, Subs
 use wire::code::response;
 use wire::names::{dlq_topic, retry_topic};
 
-use super::Command;
 use super::call::{Call, Failure};
+use super::command::Command;
 use super::java;
 use super::line::{flag, one_of, required};
 use super::topic::{attributes, read_list};

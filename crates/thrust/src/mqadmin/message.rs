@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use thrustmq_client::{Filter, Message, MessageQueue, Pulled, QueueReader, Received};
 
-use super::Command;
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, told};
+use super::command::Command;
 use super::java;
 use super::line::{flag, required};
 use super::rehearsal::status_name;
@@ -344,7 +344,7 @@ async fn send(call: &Call) -> Result<(), Failure> {
         }
         _ => producer.send(message).await,
     };
-    let sent = sent.map_err(|error| Failure::Other(super::call::told(error.cause())))?;
+    let sent = sent.map_err(|error| Failure::Other(told(error.cause())))?;
     call.say(&format!(
         "{:<32}  {:<4}  {:<20}    #MsgId\n{:<32}  {:<4}  {:<20}    {}\n",
         "#Broker Name",

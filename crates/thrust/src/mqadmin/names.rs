@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Command;
 use super::call::{Call, Failure};
+use super::command::Command;
 use super::line::required;
 
 pub const COMMANDS: &[Command] = &[

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use thrustmq_client::{Error, MessageQueue, Moment};
 
-use super::Command;
 use super::call::{Call, Failure};
+use super::command::Command;
 use super::java::front;
 use super::line::{flag, required};
 

@@ -1,7 +1,7 @@
 //! `docs/mqadmin.md`, written from the table of commands so that it cannot lag behind it.
 
+use super::command::Command;
 use super::refused::REFUSED;
-use super::{Command, commands};
 
 const OPENING: &str = "\
 # mqadmin, mqnamesrv, mqbroker
@@ -48,11 +48,11 @@ their data where Java's do (`~/namesrv`, `~/store`) unless the file says otherwi
 they are ready. `--enable-proxy` is refused: there is no proxy.
 ";
 
-/// The text of the page.
-pub fn text() -> String {
+/// The text of the page, from all commands with their families.
+pub fn text(commands: impl Iterator<Item = (&'static str, &'static Command)>) -> String {
     let mut text = OPENING.to_owned();
     let mut last = "";
-    for (family, command) in commands() {
+    for (family, command) in commands {
         if family != last {
             text += &format!("\n## {family}\n\n| command | what it does | how it differs |\n|---|---|---|\n");
             last = family;

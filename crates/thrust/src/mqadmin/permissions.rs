@@ -2,8 +2,8 @@
 
 use thrustmq_client::{AclInfo, PolicyEntryInfo, PolicyInfo, UserInfo};
 
-use super::Command;
 use super::call::{Call, Failure};
+use super::command::Command;
 use super::line::{Flag, flag, one_of, parts, required};
 
 const DIFFERS: &str = "for Java's brokers; ours refuse the request and say why";

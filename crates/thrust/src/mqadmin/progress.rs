@@ -7,8 +7,8 @@ use thrustmq_client::{ConsumeStats, ConsumeStatsList, ConsumerConnection, Error,
 use wire::loose_json;
 use wire::names::{RETRY_PREFIX, retry_topic};
 
-use super::Command;
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, told};
+use super::command::Command;
 use super::group::members;
 use super::java::{self, Times, front};
 use super::line::{bare, flag, required};
@@ -243,14 +243,14 @@ async fn status(call: &Call) -> Result<(), Failure> {
     let now = call.times.now_ms();
     let directory = std::path::PathBuf::from(now.to_string());
     call.say(&format!("{:<10} {:<40} {:<20} #ConsumerRunningInfoFile\n", "#Index", "#ClientId", "#Version"))?;
-    let mut told = Vec::new();
+    let mut infos = Vec::new();
     let mut failed = 0;
     for member in &found.connection_set {
         let info = match call.admin.running_info(group, &member.client_id, stacks).await {
             Ok(info) => info,
             Err(error) => {
                 failed += 1;
-                eprintln!("mqadmin: {}: {}", member.client_id, super::call::told(&error));
+                eprintln!("mqadmin: {}: {}", member.client_id, told(&error));
                 continue;
             }
         };
@@ -261,12 +261,12 @@ async fn status(call: &Call) -> Result<(), Failure> {
             .and_then(|()| std::fs::write(&path, running_info(&info, &call.times)));
         let path = path.display().to_string();
         written.map_err(|cause| Failure::File { what: "write", path: path.clone(), cause })?;
-        let (index, version) = (told.len() + 1, java::version(member.version));
+        let (index, version) = (infos.len() + 1, java::version(member.version));
         call.say(&format!("{index:<10} {:<40} {version:<20} {path}\n", member.client_id))?;
-        told.push((member.client_id.clone(), info));
+        infos.push((member.client_id.clone(), info));
     }
-    if !told.is_empty() {
-        call.say(&verdict(&told, now))?;
+    if !infos.is_empty() {
+        call.say(&verdict(&infos, now))?;
     }
     let all = found.connection_set.len();
     if failed > 0 { Err(Failure::Partly { failed, all }) } else { Ok(()) }

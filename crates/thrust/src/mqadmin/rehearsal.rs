@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use thrustmq_client::{Message, MessageQueue, Producer, Receipt, SendStatus};
 
-use super::Command;
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, told};
+use super::command::Command;
 use super::java::{self};
 use super::line::{flag, required};
 
@@ -90,7 +90,7 @@ async fn to_broker(call: &Call) -> Result<(), Failure> {
 
 async fn send(producer: &Producer, topic: &str, body: String) -> Result<Receipt, Failure> {
     let sent = producer.send(Message::new(topic, body)).await;
-    sent.map_err(|error| Failure::Other(super::call::told(error.cause())))
+    sent.map_err(|error| Failure::Other(told(error.cause())))
 }
 
 /// Times of sends; the first of them, which makes the connection, does not count.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::command::{fail, say};
 use super::line::{self, Flag, Line, LineError, bare, flag};
 use crate::logging::{self, LogFormat};
 use crate::serve::{BrokerArgs, NameserverArgs, Plan, ServeError};
@@ -64,23 +65,23 @@ fn start(
 ) -> ExitCode {
     let line = match line::parse(flags, words) {
         Ok(line) => line,
-        Err(LineError::Help) => return super::say(&line::usage(program, flags)),
+        Err(LineError::Help) => return say(&line::usage(program, flags)),
         Err(error) => {
             eprintln!("{error}");
-            super::say(&line::usage(program, flags));
+            say(&line::usage(program, flags));
             return ExitCode::from(1);
         }
     };
     let run = plan(&line);
     if line.has("p") || line.has("m") {
         return match run {
-            Ok(plan) => super::say(&plan.settings(line.has("m") && !line.has("p"))),
-            Err(error) => super::fail(&format!("{program}: {error}"), 1),
+            Ok(plan) => say(&plan.settings(line.has("m") && !line.has("p"))),
+            Err(error) => fail(&format!("{program}: {error}"), 1),
         };
     }
     logging::start(LogFormat::Text);
     match run.and_then(Plan::run) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::fail(&format!("{program}: {error}"), 1),
+        Err(error) => fail(&format!("{program}: {error}"), 1),
     }
 }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thrustmq_client::MessageQueue;
 
-use super::Command;
-use super::call::{Call, Cluster, Failure, MASTER};
+use super::call::{Call, Cluster, Failure, MASTER, told};
+use super::command::Command;
 use super::line::{flag, one_of, parts, required};
 use plan::{Holdings, Plan};
 
@@ -112,11 +112,11 @@ fn complete(plan: &mut Plan, cluster: &Cluster) -> Result<(), Failure> {
 /// Tells one broker what it shall have.
 async fn tell(call: &Call, cluster: &Cluster, plan: &Plan, broker: &str) -> Result<(), Failure> {
     let Some(holding) = plan.brokers.get(broker) else { return Ok(()) };
-    let told = call.admin.update_static_topic(master(cluster, broker)?, holding, false).await;
-    told.map_err(|error| {
+    let answer = call.admin.update_static_topic(master(cluster, broker)?, holding, false).await;
+    answer.map_err(|error| {
         Failure::Other(format!(
             "{}; brokers may have parts of the change now: the files named above tell what was and what shall be",
-            super::call::told(&error)
+            told(&error)
         ))
     })
 }

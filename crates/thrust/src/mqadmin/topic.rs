@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use thrustmq_client::{Error, TopicConfig, TopicRoute, TopicStatsTable};
 use wire::names::{DLQ_PREFIX, RETRY_PREFIX};
 
-use super::Command;
 use super::call::{Call, Cluster, Failure, MASTER};
+use super::command::Command;
 use super::java::{self, Times, front};
 use super::line::{bare, flag, one_of, required};
 use super::logical::Logical;

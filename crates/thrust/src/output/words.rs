@@ -8,6 +8,19 @@ pub fn count(number: impl std::fmt::Display, noun: &str) -> String {
     }
 }
 
+/// A whole number with its thousands set apart: `1,234,567`.
+pub fn grouped(number: impl std::fmt::Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) && digit.is_ascii_digit() {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Bytes as people read them: `512 bytes`, `1.5 KiB`.
 pub fn bytes(number: u64) -> String {
     if number < 1024 {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
-use super::ServeError;
+use super::error::ServeError;
 
 /// The interface: what was asked for, else what the file says, else all of them where Java's habits rule, else
 /// loopback.

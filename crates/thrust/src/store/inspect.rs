@@ -9,12 +9,14 @@ use wire::prop_crc;
 use wire::properties;
 use wire::record::Record;
 
-use super::args::Place;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line, utc};
-use crate::moment::Times;
+use super::findings::{Verdict, findings_json, print_findings, tell_line};
+use super::place::{CommandError, Place, open};
+use crate::moment::{Times, utc};
+use crate::output::message::body_text;
 use crate::output::progress::Bar;
 use crate::output::screen::cell_of_time;
 use crate::output::table::Table;
+use crate::output::words::grouped;
 
 /// `thrust store inspect`.
 #[derive(Debug, Args)]
@@ -45,7 +47,7 @@ pub struct InspectArgs {
 const SHOWN_BYTES: usize = 256;
 
 pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
-    let files = super::open(&args.place)?;
+    let files = open(&args.place)?;
     if let Some(offset) = args.offset {
         return show_record(&files, offset, args.place.json);
     }
@@ -320,7 +322,7 @@ fn record_properties(record: &Record<'_>) -> Value {
 
 /// A record for machines.
 fn record_json(record: &Record<'_>) -> Value {
-    let (body, encoding) = crate::output::message::body_text(record.body);
+    let (body, encoding) = body_text(record.body);
     json!({
         "physicalOffset": record.physical_offset,
         "totalSize": record.bytes.len(),

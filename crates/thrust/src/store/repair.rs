@@ -7,9 +7,10 @@ use ::store::examine::LogChoice;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::args::Place;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line};
+use super::findings::{Verdict, findings_json, print_findings, tell_line};
+use super::place::{CommandError, Place, open};
 use crate::output::progress::Bar;
+use crate::output::words::grouped;
 
 /// `thrust store repair`.
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ pub enum Choice {
 }
 
 pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
-    let files = super::open(&args.place)?;
+    let files = open(&args.place)?;
     let root = files.options().root.clone();
     let mut bar = Bar::of_bytes("verify");
     let verified = files.verify(&mut |progress| bar.set(progress.done, progress.total))?;

@@ -6,9 +6,10 @@ use ::store::examine::Verified;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::Place;
-use super::{CommandError, Verdict, findings_json, grouped, print_findings, tell_line};
+use super::findings::{Verdict, findings_json, print_findings, tell_line};
+use super::place::{CommandError, Place, open};
 use crate::output::progress::Bar;
+use crate::output::words::grouped;
 
 /// `thrust store verify`.
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> Result<Verdict, CommandError> {
-    let files = super::open(&args.place)?;
+    let files = open(&args.place)?;
     let mut bar = Bar::of_bytes("verify");
     let verified = files.verify(&mut |progress| bar.set(progress.done, progress.total))?;
     let took = bar.end();

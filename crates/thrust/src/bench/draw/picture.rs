@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-use super::{Point, Servers};
+use super::points::{Point, Servers};
 
 const PANEL_WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 340.0;
