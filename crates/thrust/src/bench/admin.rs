@@ -296,49 +296,45 @@ impl Client {
         }
         writer.body(body);
         self.stream.write_all(&out).map_err(|cause| self.io("cannot send", cause))?;
-        let mut answer = None;
-        while answer.is_none() {
-            match self.inbox.read(&self.stream) {
-                Ok(0) => {
-                    return Err(BenchError::Closed {
-                        addr: self.addr.clone(),
-                        answers: self.opaque as u64 - 1,
-                    });
-                }
-                Ok(_) => {}
-                Err(cause)
-                    if matches!(
-                        cause.kind(),
-                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                    ) =>
-                {
-                    return Err(BenchError::Silent {
-                        addr: self.addr.clone(),
-                        seconds: CALL_TIMEOUT.as_secs(),
-                    });
-                }
-                Err(cause) => return Err(self.io("cannot receive", cause)),
+        loop {
+            self.read_some()?;
+            if let Some(answer) = self.take_answer()? {
+                return Ok(answer);
             }
-            let opaque = self.opaque;
-            let taken = self.inbox.frames(|frame| {
-                let header = answer::parse(frame).map_err(|error| Nonsense(error.to_string()))?;
-                if header.is_response() && header.opaque == opaque {
-                    answer = Some(Answer {
-                        code: header.code,
-                        fields: header
-                            .fields
-                            .iter()
-                            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                            .collect(),
-                        remark: header.remark.unwrap_or_default().into_owned(),
-                        body: frame.body.to_vec(),
-                    });
-                }
-                Ok::<_, Nonsense>(())
-            });
-            taken.map_err(|Nonsense(cause)| BenchError::Malformed { addr: self.addr.clone(), cause })?;
         }
-        Ok(answer.expect("the loop ends with an answer"))
+    }
+
+    /// Waits for more bytes of the answer.
+    fn read_some(&mut self) -> Result<(), BenchError> {
+        let addr = self.addr.clone();
+        match self.inbox.read(&self.stream) {
+            Ok(0) => Err(BenchError::Closed { addr, answers: self.opaque as u64 - 1 }),
+            Ok(_) => Ok(()),
+            Err(cause) if is_timeout(&cause) => {
+                Err(BenchError::Silent { addr, seconds: CALL_TIMEOUT.as_secs() })
+            }
+            Err(cause) => Err(self.io("cannot receive", cause)),
+        }
+    }
+
+    /// The answer to the last request, if all of it is there.
+    fn take_answer(&mut self) -> Result<Option<Answer>, BenchError> {
+        let (opaque, mut answer) = (self.opaque, None);
+        let taken = self.inbox.frames(|frame| {
+            let header = answer::parse(frame).map_err(|error| Nonsense(error.to_string()))?;
+            if header.is_response() && header.opaque == opaque {
+                let fields = header.fields.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                answer = Some(Answer {
+                    code: header.code,
+                    fields: fields.collect(),
+                    remark: header.remark.unwrap_or_default().into_owned(),
+                    body: frame.body.to_vec(),
+                });
+            }
+            Ok::<_, Nonsense>(())
+        });
+        taken.map_err(|Nonsense(cause)| BenchError::Malformed { addr: self.addr.clone(), cause })?;
+        Ok(answer)
     }
 
     fn malformed(&self, cause: &dyn fmt::Display) -> BenchError {
@@ -375,4 +371,8 @@ pub fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
         say("note: the bench signs nothing; brokers that ask for it refuse its requests");
     }
     Ok(found.servers)
+}
+
+fn is_timeout(cause: &std::io::Error) -> bool {
+    matches!(cause.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
