@@ -82,10 +82,13 @@ pub(crate) fn known(record: &Record<'_>) -> Known {
     Known { born_ms: record.born_timestamp.min(stored_ms), stored_ms, immunity_ms }
 }
 
-/// Adds a half offset to the body of an op record.
+/// Adds a half offset to the body of an op record. Java puts a comma behind each; brokers before 5.0 know of one number
+/// only, and of none with a comma: for them there is none behind the last.
 pub(crate) fn name(body: &mut Vec<u8>, offset: u64) {
+    if !body.is_empty() {
+        body.push(b',');
+    }
     body.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
-    body.push(b',');
 }
 
 /// The half offsets that an op record names: one, as brokers before 5.0 wrote, or many.
