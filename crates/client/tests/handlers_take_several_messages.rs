@@ -139,6 +139,45 @@ async fn a_handler_that_takes_too_long_holds_its_queue_back_no_longer() {
 }
 
 #[tokio::test]
+async fn a_handler_that_settles_its_messages_chooses_what_becomes_of_each() {
+    let world = World::with(1, &LEVELS).await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    send(&client, 4).await;
+    let calls = Calls::default();
+    let noting = Arc::clone(&calls);
+    let serving = consumer(&client)
+        .serve_delivered(move |message| {
+            let calls = Arc::clone(&noting);
+            async move {
+                calls.lock().await.push(told(std::slice::from_ref(&*message)));
+                match (message.text().as_ref(), message.reconsume_times) {
+                    ("0", _) => message.dead_letter().await,
+                    ("1", 0) => message.retry_after_level(1).await,
+                    ("2", 0) => drop(message),
+                    _ => message.ack(),
+                }
+            }
+        })
+        .await
+        .unwrap();
+    let admin = client.admin();
+    let dead = async || {
+        let stats = admin.topic_stats("%DLQ%G").await;
+        stats.is_ok_and(|stats| stats.offset_table.values().map(|offset| offset.max_offset).sum::<i64>() == 1)
+    };
+    eventually("one is dead", dead).await;
+    eventually("two came again", async || calls.lock().await.len() == 6).await;
+    serving.close(PATIENCE).await;
+    let calls = calls.lock().await;
+    assert_eq!(calls[..4], [call(&[0], &[0]), call(&[1], &[0]), call(&[2], &[0]), call(&[3], &[0])]);
+    let mut again = calls[4..].to_vec();
+    again.sort();
+    assert_eq!(again, [call(&[1], &[1]), call(&[2], &[1])]);
+    assert_eq!(admin.consume_stats("G", None).await.unwrap().behind(), 0);
+}
+
+#[tokio::test]
 async fn queues_divide_what_the_topic_may_have() {
     let world = World::start().await;
     world.create_topic("T", 4).await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::{ConsumeOrderlyStatus, Consumer, Unfinished};
+use super::delivery::{ConsumeOrderlyStatus, Consumer, Delivered, Unfinished};
 use super::intake::Intake;
 use super::member::Member;
 use super::options::{Allocation, Options, Role, StartFrom};
@@ -225,6 +225,40 @@ impl ConsumerBuilder<Subscribed> {
         E: std::fmt::Display + Send + 'static,
     {
         Ok(self.stream().await?.serve(handler))
+    }
+
+    /// Joins the group and hands every message to `handler`, many at a time, which settles it itself: with a delay of
+    /// its own choice (`delayLevelWhenNextConsume`), or as a dead letter at once. What it drops has failed. It may take
+    /// as long as it likes, and an orderly queue waits for it.
+    ///
+    /// ```no_run
+    /// # async fn book(order: &thrustmq_client::Received) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+    /// use std::io::ErrorKind;
+    /// use thrustmq_client::Filter;
+    ///
+    /// let consumer = client.consumer("order-service").subscribe("orders", Filter::all());
+    /// let serving = consumer
+    ///     .serve_delivered(|order| async move {
+    ///         match book(&order).await {
+    ///             Ok(()) => order.ack(),
+    ///             Err(error) if error.kind() == ErrorKind::InvalidData => order.dead_letter().await,
+    ///             // A minute later, with the delays that brokers have by default.
+    ///             Err(_) => order.retry_after_level(5).await,
+    ///         }
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`stream`](ConsumerBuilder::stream).
+    pub async fn serve_delivered<H, F>(self, handler: H) -> Result<Serving, Error>
+    where
+        H: Fn(Delivered) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Ok(Serving::start(self.stream().await?.intake, handler))
     }
 
     /// Joins the group and hands messages to `handler`, up to so many at a time of one queue, or of what was popped
