@@ -220,8 +220,8 @@ impl IndexFile {
         Ok(())
     }
 
-    /// From now on nothing is written that counts by the header as it is on the disk: whoever finds the file finds it as
-    /// it is now. Its changed slots stay in memory for as long as it is open.
+    /// From now on nothing is written that counts by the header as it is on the disk: whoever finds the file finds it
+    /// as it is now. Its changed slots stay in memory for as long as it is open.
     pub fn hold(&mut self) {
         self.held = true;
     }
