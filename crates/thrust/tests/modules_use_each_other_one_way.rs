@@ -50,7 +50,8 @@ fn paths(code: &str) -> Vec<Vec<&str>> {
             joined = true;
             continue;
         }
-        if !(is_name(first) && joined) && !(token == "{" && joined) && !path.is_empty() {
+        let goes_on = joined && (is_name(first) || token == "{");
+        if !goes_on && !path.is_empty() {
             let prefix: &[&str] = outer.last().map_or(&[], Vec::as_slice);
             found.push([prefix, &path].concat());
             path.clear();
