@@ -36,8 +36,11 @@ const PLAIN: &str = "\x1b[0m";
 pub fn grouped(root: Command) -> Command {
     let room = columns().min(COLUMNS_MAX);
     let groups: String = GROUPS.iter().map(|(title, names)| group(&root, title, names, room)).collect();
+    let after = root.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let after = wrapped(&after, room, 0);
     root.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{HEADING}Options:{PLAIN}\n{{options}}{{after-help}}"
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{HEADING}Options:{PLAIN}\n{{options}}\n\n\
+         {after}"
     ))
 }
 

@@ -25,8 +25,8 @@ waiting a line that says what for; files and pipes get none of that. What would 
 | 3 | what was named is not there |
 | 4 | nobody answered |
 
-`thrust store` has codes of its own: [store-tools.md](store-tools.md). So has `thrust doctor`, for monitoring: 0
-nothing is wrong, 1 there are warnings, 2 there are errors.
+A server that cannot start ends with 1. `thrust store` has codes of its own: [store-tools.md](store-tools.md). So has
+`thrust doctor`, for monitoring: 0 nothing is wrong, 1 there are warnings, 2 there are errors.
 
 Where commands go: to the name servers of `-n`, or of the context that `--context` names; else to those of
 `NAMESRV_ADDR`; else to those of the context that `thrust context use` chose; else to 127.0.0.1:9876. Requests are

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use thrustmq_client::{Admin, Received};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, did_you_mean};
 use crate::output::message::message_json;
 use crate::output::screen::{print, print_json, print_line, say};
 use crate::output::words::count;
@@ -160,6 +160,12 @@ async fn at_position(
     offset: i64,
 ) -> Result<Received, Failure> {
     let mut queues = route(admin, topic).await?.queues_to_read();
+    if let Some(broker) = broker.filter(|broker| queues.iter().all(|queue| queue.broker_name != **broker)) {
+        let hint = did_you_mean(broker, queues.iter().map(|queue| queue.broker_name.as_str()));
+        return Err(Failure::NotFound(format!(
+            "topic \"{topic}\" has no queues at broker \"{broker}\"{hint}; `thrust topic route {topic}` shows all"
+        )));
+    }
     queues.retain(|queue| queue.queue_id == id && broker.is_none_or(|broker| *broker == queue.broker_name));
     let queue = match &queues[..] {
         [one] => one,

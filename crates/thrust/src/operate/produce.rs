@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use thrustmq_client::{Admin, Delivery, Error, Message, Producer, Receipt};
 use tokio::time::Instant;
-use wire::names::AUTO_CREATE_TOPIC;
+use wire::names::{AUTO_CREATE_TOPIC, check_topic};
 
 use super::interrupt::Interrupt;
 use crate::failure::{Failure, did_you_mean};
@@ -78,6 +78,7 @@ enum Form {
 }
 
 pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
+    check_topic(&args.topic).map_err(|error| Failure::Arguments(error.to_string()))?;
     let mut interrupt = Interrupt::listen()?;
     let client = args.target.client().await?;
     look_for_topic(&client.admin(), &args.topic).await?;

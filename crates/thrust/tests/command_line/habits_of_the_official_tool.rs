@@ -189,3 +189,28 @@ fn the_servers_print_their_settings_and_refuse_what_is_not_there() {
     let usage = program(&link(&directory, "mqnamesrv"), &["-h"]).assert().success();
     usage.stdout(starts_with("usage: mqnamesrv [-c <arg>] [-h] [-n <arg>] [-p]\n"));
 }
+
+#[test]
+fn the_surroundings_of_the_official_scripts_count() {
+    let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
+    let conf = home.path().join("broker.conf");
+    std::fs::write(&conf, "storePathRootDir=${ROCKETMQ_HOME}/store\n").unwrap();
+    let mut mqbroker = program(&link(&home, "mqbroker"), &["-p", "-c", conf.to_str().unwrap()]);
+    let all = mqbroker.env("ROCKETMQ_HOME", home.path()).env("NAMESRV_ADDR", "ns1:9876").assert();
+    let all = printed(&all.success());
+    for line in
+        [format!("storePathRootDir={}/store", home.path().display()), "namesrvAddr=ns1:9876".to_owned()]
+    {
+        assert!(all.lines().any(|one| one == line), "{line} is not in\n{all}");
+    }
+    let mqadmin = || {
+        let mut mqadmin = program(&home.path().join("mqadmin"), &["topicList"]);
+        mqadmin.env("ROCKETMQ_HOME", home.path()).env("NAMESRV_ADDR", &server.names);
+        mqadmin.assert()
+    };
+    link(&home, "mqadmin");
+    mqadmin().success().stdout(contains("TBW102"));
+    // Keys are looked for there; this is no file of keys.
+    std::fs::create_dir_all(home.path().join("conf/tools.yml")).unwrap();
+    mqadmin().code(3).stderr(contains("conf/tools.yml"));
+}

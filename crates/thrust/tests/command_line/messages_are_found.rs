@@ -51,3 +51,13 @@ fn what_is_not_there_is_said_to_be_missing() {
     show("0").success().stdout(contains("\"body\": \"seven\""));
     show("5").code(3);
 }
+
+#[test]
+fn a_wrong_name_of_a_broker_is_answered_with_the_right_one() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["produce", "-t", "orders", "first"]);
+    let at = |broker| server.run(&["message", "show", "-t", "orders", "-b", broker, "-q", "0", "-o", "0"]);
+    at("broker-a").success().stdout(contains("first"));
+    at("broker-b").code(3).stderr(contains("at broker \"broker-b\" (did you mean \"broker-a\"?)"));
+}

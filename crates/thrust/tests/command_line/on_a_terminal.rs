@@ -168,3 +168,14 @@ fn whoever_types_is_told_how_to_end() {
     assert!(seen.status.success() && seen.raw.contains("Ctrl-D ends"), "{}", seen.raw);
     assert!(seen.raw.contains("2 of 2 messages stored in "), "{}", seen.raw);
 }
+
+#[test]
+fn a_bench_shows_each_second() {
+    let server = Server::start();
+    let short =
+        ["bench", "send", "--secs", "2.5", "--warmup", "0", "--conns", "1", "--queues", "1", "--rate", "200"];
+    let seen = run(thrust(&[&short[..], &["-n", &server.names]].concat()), COLUMNS, b"");
+    assert!(seen.status.success() && seen.raw.contains(" msg/s  p50 "), "{}", seen.raw);
+    // What stays is the report alone.
+    assert!(seen.lines().iter().all(|line| !line.contains('\r')), "{:?}", seen.raw);
+}

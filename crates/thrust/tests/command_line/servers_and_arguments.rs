@@ -38,6 +38,7 @@ fn arguments_that_make_no_sense_are_refused_before_anything_is_sent() {
         (&["consume", "-t", "t", "-g", "g", "--filter", "a", "--sql", "b"], "cannot be used with"),
         (&["produce", "-t", "t", "--delay", "5"], "write it as 250ms, 5s, 10m, 2h or 3d"),
         (&["produce", "-t", "t", "-p", "amount", "x"], "write NAME=VALUE"),
+        (&["produce", "-t", "or ders", "x", "-n", "127.0.0.1:1"], "contains illegal characters"),
         (&["produce", "-t", "t", "--count", "0", "x"], "0 is not in 1.."),
     ] {
         run(args).code(2).stderr(contains(words));
