@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use thrustmq_client::{Admin, TopicConfig, TopicRoute};
+use wire::body::{PERM_READ, PERM_WRITE};
 use wire::names::{LMQ_PREFIX, is_system_topic};
 
 use super::report::{Finding, Level, Report};
@@ -12,8 +13,7 @@ use crate::output::words::count;
 
 /// Findings of one kind that are told one by one.
 const TOLD_MAX: usize = 10;
-const WRITE: i32 = 2;
-const READ_WRITE: i32 = 6;
+const READ_WRITE: i32 = PERM_READ | PERM_WRITE;
 
 /// What one topic has at one broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,9 @@ fn difference(
     if had == routed {
         return None;
     }
-    if (had.read, had.write) == (routed.read, routed.write) && had.perm & WRITE > routed.perm & WRITE {
+    if (had.read, had.write) == (routed.read, routed.write)
+        && had.perm & PERM_WRITE > routed.perm & PERM_WRITE
+    {
         return Some((
             format!("{server} keeps producers of topic \"{topic}\" away from broker {broker}"),
             format!(

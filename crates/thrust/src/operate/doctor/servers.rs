@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use thrustmq_client::{Admin, ClusterInfo};
+use wire::body::{PERM_READ, PERM_WRITE};
 
 use super::report::Report;
 use crate::moment::Times;
@@ -15,10 +16,6 @@ const CLOCK_OFF_MAX_MS: i64 = 2_000;
 const DISPATCH_BEHIND_MAX: u64 = 64 << 20;
 /// A port that takes no connection within this time is told to take none.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Permission bit: producers may write.
-const WRITE: i32 = 2;
-/// Permission bit: consumers may read.
-const READ: i32 = 4;
 
 /// A broker that answers.
 pub struct Broker {
@@ -37,7 +34,7 @@ impl Broker {
 
     /// What the whole broker allows, whatever topics say.
     pub fn permission(&self) -> i32 {
-        self.number("brokerPermission").unwrap_or(READ | WRITE)
+        self.number("brokerPermission").unwrap_or(PERM_READ | PERM_WRITE)
     }
 }
 
@@ -288,14 +285,14 @@ fn look_at_store(broker: &Broker, stats: &BTreeMap<String, String>, now_ms: i64,
     }
     let permission = broker.permission();
     let open = format!("`thrust broker config set brokerPermission=6 --broker {name}`");
-    if permission & WRITE == 0 {
+    if permission & PERM_WRITE == 0 {
         report.warning(
             "store",
             format!("{name}/{id} takes no messages (brokerPermission={permission})"),
             &open,
         );
     }
-    if permission & READ == 0 {
+    if permission & PERM_READ == 0 {
         report.warning(
             "store",
             format!("{name}/{id} gives no messages out (brokerPermission={permission})"),
