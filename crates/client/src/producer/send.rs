@@ -233,13 +233,12 @@ impl Inner {
             // Name servers may take longer than there is time.
             let asked = self.shared.route_to_send(&outgoing.topic);
             let Ok(route) = tokio::time::timeout_at(deadline.into(), asked).await else { break };
-            let queue = route.and_then(|route| {
+            let chosen = route.and_then(|route| {
                 let queue = self.choose(&route, target, ordering_key, failed_broker.as_deref())?;
-                let elsewhere = route.writable().iter().any(|other| other.broker_name != queue.broker_name);
-                Ok((queue, elsewhere))
+                Ok((route, queue))
             });
-            let (queue, elsewhere) = match queue {
-                Ok(queue) => queue,
+            let (route, queue) = match chosen {
+                Ok(chosen) => chosen,
                 Err(error) => {
                     failure.error = error;
                     break;
@@ -250,7 +249,9 @@ impl Inner {
             match self.attempt(outgoing, &queue, timeout, &mut failure.broker).await {
                 Ok(mut stored) => {
                     stored.receipt.attempts = failure.attempts;
-                    if fixed || !elsewhere || !self.wants_another(&stored.receipt, outgoing) {
+                    let elsewhere =
+                        || route.writable().iter().any(|other| other.broker_name != queue.broker_name);
+                    if fixed || !self.wants_another(&stored.receipt, outgoing) || !elsewhere() {
                         return Ok(stored);
                     }
                     unsafely = Some(stored);
