@@ -172,4 +172,8 @@ impl<L: Layer> File for LayeredFile<L> {
     fn map(&self) -> io::Result<Option<Map>> {
         self.below.map()
     }
+
+    fn map_part(&self, from: u64, len: usize) -> io::Result<Option<Map>> {
+        self.below.map_part(from, len)
+    }
 }

@@ -13,6 +13,8 @@ use wire::record::{self, Prefix, Record};
 
 use crate::disk::Disk;
 use crate::error::StoreError;
+use crate::map::Map;
+use crate::records::TAIL_BYTES;
 use crate::segment::{self, Segment};
 
 /// The list of segments, shared with readers that keep it while it changes.
@@ -280,8 +282,8 @@ const WINDOW_BYTES: usize = 256 << 10;
 
 /// Walks over the log. Keeps the segment it stands in, so that it may be removed meanwhile.
 ///
-/// It reads and does not map: what a whole log's walk has seen would count as the process's memory, and a page that
-/// the disk cannot give would end the process.
+/// It reads and does not map whole segments: what a walk over the log has seen would count as the process's memory, and
+/// a page that the disk cannot give would end the process.
 pub(crate) struct Walk<'a> {
     log: &'a CommitLog,
     segment: Option<Arc<Segment>>,
@@ -291,20 +293,24 @@ pub(crate) struct Walk<'a> {
 /// A stretch of a segment in memory.
 pub(crate) struct Window {
     bytes: Vec<u8>,
+    /// Stands for `bytes` where that is the end of the log.
+    map: Option<Map>,
     from: u64,
     /// Nothing behind this is read ahead: it may still be changing.
     limit: u64,
+    /// From here to the limit the log is mapped and not read.
+    mapped_from: u64,
 }
 
 impl Window {
     /// A window in which nothing is yet.
     pub fn new(limit: u64) -> Window {
-        Window { bytes: Vec::new(), from: 0, limit }
+        Window { bytes: Vec::new(), map: None, from: 0, limit, mapped_from: u64::MAX }
     }
 
     /// `len` bytes from `at` on, which must all be in the segment.
     pub fn bytes(&mut self, segment: &Segment, at: u64, len: usize) -> io::Result<&[u8]> {
-        if at < self.from || at + len as u64 > self.from + self.bytes.len() as u64 {
+        if at < self.from || at + len as u64 > self.from + self.held().len() as u64 {
             let ahead = self.limit.min(segment.until()).saturating_sub(at).min(WINDOW_BYTES as u64) as usize;
             // A bad spot of the disk further on is no reason to miss what is before it.
             if ahead <= len || self.read(segment, at, ahead).is_err() {
@@ -312,11 +318,23 @@ impl Window {
             }
         }
         let start = (at - self.from) as usize;
-        Ok(&self.bytes[start..start + len])
+        Ok(&self.held()[start..start + len])
+    }
+
+    fn held(&self) -> &[u8] {
+        self.map.as_ref().map_or(&self.bytes, Map::all)
     }
 
     fn read(&mut self, segment: &Segment, at: u64, len: usize) -> io::Result<()> {
         self.from = at;
+        self.map = match at >= self.mapped_from && at + len as u64 <= self.limit {
+            // What cannot be mapped can perhaps be read.
+            true => segment.file.map_part(at - segment.base, len).unwrap_or_default(),
+            false => None,
+        };
+        if self.map.is_some() {
+            return Ok(());
+        }
         self.bytes.resize(len, 0);
         let read = segment.file.read_at(&mut self.bytes, at - segment.base);
         if read.is_err() {
@@ -330,6 +348,16 @@ impl<'a> Walk<'a> {
     /// Over records that begin below `limit`.
     pub fn new(log: &'a CommitLog, limit: u64) -> Walk<'a> {
         Walk { log, segment: None, window: Window::new(limit) }
+    }
+
+    /// Over records that begin below `end`, the end of the log at this moment. The last of them are in memory, and not
+    /// read but mapped, a stretch at a time: when a page is read that the system has picked for giving its memory
+    /// back, as soon as it is on the disk, the system takes that for a sign to read on behind it. It does so without
+    /// regard for the advice not to (both are one flag of a page in Linux), and behind the end of the log.
+    pub fn to_end(log: &'a CommitLog, end: u64) -> Walk<'a> {
+        let mut walk = Walk::new(log, end);
+        walk.window.mapped_from = end.saturating_sub(TAIL_BYTES);
+        walk
     }
 
     /// What stands at `at`.

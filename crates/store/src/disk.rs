@@ -84,6 +84,11 @@ pub trait File: Send + Sync {
     }
     /// A read-only map of the whole file, `None` where there are no maps.
     fn map(&self) -> io::Result<Option<Map>>;
+    /// A read-only map of `len` bytes from `from` on, which are in memory when it is there; `None` where there are no
+    /// such maps.
+    fn map_part(&self, _from: u64, _len: usize) -> io::Result<Option<Map>> {
+        Ok(None)
+    }
 }
 
 /// A held lock; dropping it lets go.
@@ -361,6 +366,14 @@ impl File for RealFile {
 
     fn map(&self) -> io::Result<Option<Map>> {
         Map::new(&self.0).map(Some)
+    }
+
+    fn map_part(&self, from: u64, len: usize) -> io::Result<Option<Map>> {
+        match Map::part(&self.0, from, len) {
+            // Linux before 5.14 does not bring maps into memory.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(None),
+            map => map.map(Some),
+        }
     }
 }
 

@@ -199,7 +199,7 @@ impl Store {
         self.index_link(state)?;
         let end = self.log.end();
         let until = end.min(state.position.max(self.log.min()) + STEP_BYTES);
-        let mut walk = Walk::new(&self.log, end);
+        let mut walk = Walk::to_end(&self.log, end);
         state.position = state.position.max(self.log.min());
         while state.position < until {
             let at = state.position;

@@ -16,7 +16,7 @@ use crate::segment::Segment;
 
 /// Bytes at the end of the log that are taken to be in memory without looking: they were written a moment ago, and most
 /// of them wait for the disk themselves.
-const TAIL_BYTES: u64 = 8 << 20;
+pub(crate) const TAIL_BYTES: u64 = 8 << 20;
 /// Records closer to each other than this are looked up, and read ahead, as one stretch of the log: passing over a gap
 /// takes the disk less than beginning anew.
 const GAP_BYTES_MAX: u64 = 32 << 10;
