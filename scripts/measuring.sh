@@ -95,8 +95,21 @@ two_servers() { # HEAP of the Java broker
   thrust_ns=${PORT:-18876}
   thrust_bp=$((thrust_ns + 35)) java_ns=$((thrust_ns + 1000)) java_bp=$((thrust_ns + 1035))
   ours=127.0.0.1:$thrust_bp theirs=127.0.0.1:$java_bp
+  echo_port=$((thrust_ns - 76)) echo_pid=''
+  echo=127.0.0.1:$echo_port
   thrust_pid='' java_pid='' version=${JAVA_VERSION:-5.5.0}
   export PEER_LIB=${PEER_LIB:-/tmp/peer} HEAP=${HEAP:-$1}
+}
+# What only reads requests and answers them: as much as the machine, its loopback and the generator can do together.
+start_echo() {
+  "$thrust" bench echo --port "$echo_port" > /dev/null &
+  echo_pid=$!
+  sleep 0.5
+  kill -0 "$echo_pid" 2> /dev/null || fail "the echo did not start"
+}
+end_echo() {
+  [ -z "$echo_pid" ] || end "$echo_pid"
+  echo_pid=''
 }
 need_java() {
   [ -n "${JAVA_PEER:-}" ] || fail "JAVA_PEER is not set; it names the script that starts the Java broker (docs/benchmarks.md)"
