@@ -183,3 +183,16 @@ async fn what_waits_is_counted_and_survives_a_restart() {
         (&"3".into(), &"0".into())
     );
 }
+
+/// What is sent to where timer messages wait would be delivered to the same place again and again.
+#[tokio::test]
+async fn nobody_sends_to_where_timer_messages_wait() {
+    let world = started(&[]).await;
+    let timer_topic = "rmq_sys_wheel_timer";
+    let made_up = [("TIMER_OUT_MS", "1000"), ("REAL_TOPIC", timer_topic), ("REAL_QID", "0")];
+    for properties in [&[][..], &[("TIMER_DELAY_MS", "1")], &[("DELAY", "1")], &made_up] {
+        let answer = world.me.try_send(timer_topic, 0, b"x", properties).await;
+        assert_eq!(answer.code, response::NO_PERMISSION, "{properties:?}: {answer:?}");
+    }
+    assert_eq!(world.pull("readers", timer_topic, 0, 0).await.max_offset, 0, "nothing is stored");
+}

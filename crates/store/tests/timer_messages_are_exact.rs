@@ -271,3 +271,27 @@ fn java_finds_in_the_present_slot_only_what_was_not_delivered() {
     run(&store);
     assert_eq!(bodies(&store, "orders"), ["early", "late"]);
 }
+
+/// A client can put any properties into a message. One that is for the timer topic itself would come back there with a
+/// time that is past, and be delivered again at once, until the disk is full.
+#[test]
+fn a_message_that_is_for_a_place_where_messages_wait_is_dropped() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let places =
+        [TIMER_TOPIC, "SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC"];
+    park(&store, &places.map(|place| at(place, "round and round", start + 1500)));
+    // One that waits longer than the wheel reaches goes through the timer topic on its way, and arrives.
+    park(&store, &[at("orders", "far", start + 30_000)]);
+    for _ in 0..32 {
+        run(&store);
+        world.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(bodies(&store, "orders"), ["far"]);
+    let parked = arrived(&store, TIMER_TOPIC, 0);
+    assert_eq!(parked.iter().filter(|parked| parked.body == "round and round").count(), places.len());
+    for place in &places[1..] {
+        assert!(arrived(&store, place, 0).is_empty(), "{place}");
+    }
+}

@@ -107,11 +107,15 @@ pub fn may_name_light_queues(topic: &str) -> bool {
         && !matches!(topic, SCHEDULE_TOPIC | HALF_TOPIC | OP_HALF_TOPIC)
 }
 
-/// Whether clients may not send to this topic (wire.md §15.2).
+/// Whether clients may not send to this topic (wire.md §15.2), and nothing that waits may be for it.
+///
+/// The timer topic is one here, though Java takes sends to it: what waits there for that topic itself would come back
+/// to it each time that it is delivered, for ever.
 pub fn is_send_forbidden(topic: &str) -> bool {
     matches!(
         topic,
         SCHEDULE_TOPIC
+            | TIMER_TOPIC
             | HALF_TOPIC
             | OP_HALF_TOPIC
             | TRANS_CHECK_MAX_TIME_TOPIC

@@ -223,8 +223,10 @@ impl Store {
             let id = record.property(props::REAL_QID).and_then(|id| id.parse::<u32>().ok());
             (real_topic, id.unwrap_or(u32::MAX))
         };
-        // The name becomes a directory: a store from elsewhere may say anything.
-        if !dispatch::is_safe_topic(topic) || topic == names::HALF_TOPIC || queue_id > i32::MAX as u32 {
+        // The name becomes a directory, and one of a place where messages wait would have it go round for ever: a
+        // store from elsewhere may say anything.
+        let waits_again = !rolls && names::is_send_forbidden(topic);
+        if !dispatch::is_safe_topic(topic) || waits_again || queue_id > i32::MAX as u32 {
             tracing::warn!(
                 offset = waiting.offset,
                 topic,
