@@ -95,13 +95,27 @@ impl Groups {
         if !allowed || names::check_group(name).is_err() {
             return Ok(None);
         }
-        self.update(vec![SubscriptionGroupConfig::new(name)], now_ms)?;
+        self.create(SubscriptionGroupConfig::new(name), now_ms)?;
         Ok(self.get(name))
     }
 
-    /// Creates or replaces groups; they are in the file when this returns.
-    pub fn update(&self, mut configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
+    /// Creates a group unless there is one by now: an administrator may have made it since the caller looked.
+    fn create(&self, config: SubscriptionGroupConfig, now_ms: i64) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
+        if self.get(&config.group_name).is_some() {
+            return Ok(());
+        }
+        self.change(vec![config], now_ms)
+    }
+
+    /// Creates or replaces groups; they are in the file when this returns.
+    pub fn update(&self, configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
+        let _one_at_a_time = self.changing.lock();
+        self.change(configs, now_ms)
+    }
+
+    /// Creates or replaces groups, for who holds `changing`.
+    fn change(&self, mut configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
         configs.retain(|config| !(self.light && names::is_light(&config.group_name)));
         configs.retain(|config| self.get(&config.group_name).is_none_or(|old| *old != *config));
         if configs.is_empty() {
@@ -191,5 +205,28 @@ impl Groups {
         change(&mut body);
         self.file.save(&body)?;
         Ok(body.data_version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sim::{SimClock, SimDisk};
+
+    use super::*;
+
+    #[test]
+    fn a_group_that_an_administrator_makes_meanwhile_stays_as_it_is() {
+        let disk = Arc::new(SimDisk::new(SimClock::default()));
+        let file = StateFile::new(disk, Path::new("/store/config"), "subscriptionGroup.json");
+        let settings = settings::load_broker("", &[]).unwrap().settings;
+        let groups = Groups::load(file, &settings).unwrap();
+        let config =
+            SubscriptionGroupConfig { retry_max_times: 3, ..SubscriptionGroupConfig::new("readers") };
+        groups.update(vec![config.clone()], 0).unwrap();
+        // A consumer's heartbeat had looked before that, and found nothing.
+        groups.create(SubscriptionGroupConfig::new("readers"), 0).unwrap();
+        assert_eq!(*groups.get("readers").unwrap(), config);
     }
 }

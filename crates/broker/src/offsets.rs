@@ -112,11 +112,15 @@ impl ConsumerOffsets {
         version_step: u64,
         now_ms: i64,
     ) -> bool {
-        if self.pending_reset(group, topic, queue).is_some() {
-            return false;
-        }
-        if !put(&mut self.groups.write(), group, topic, queue, offset) {
-            return true;
+        {
+            let mut groups = self.groups.write();
+            // Looked at under the lock: what an administrator sets in between must not be overwritten.
+            if self.pending_reset(group, topic, queue).is_some() {
+                return false;
+            }
+            if !put(&mut groups, group, topic, queue, offset) {
+                return true;
+            }
         }
         if self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(version_step.max(1)) {
             self.version.lock().next(now_ms);
@@ -142,9 +146,10 @@ impl ConsumerOffsets {
 
     /// Sets an offset that the group's next pull will be told to jump to.
     pub fn reset(&self, group: &str, topic: &str, queue: i32, offset: i64) {
-        put(&mut self.groups.write(), group, topic, queue, offset);
+        // In this order: who commits from here on sees it, and whose commit came before it is overwritten.
         put(&mut self.resets.write(), group, topic, queue, offset);
         self.any_reset.store(true, Ordering::Release);
+        put(&mut self.groups.write(), group, topic, queue, offset);
         self.unsaved.note();
     }
 
@@ -275,4 +280,36 @@ fn put(table: &mut HashMap<String, GroupOffsets>, group: &str, topic: &str, queu
         None => Some(table.entry(group.to_owned()).or_default().entry(topic.to_owned()).or_default()),
     };
     queues.is_some_and(|queues| queues.insert(queue, offset) != Some(offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Barrier};
+
+    use sim::{SimClock, SimDisk};
+
+    use super::*;
+
+    #[test]
+    fn a_commit_at_the_moment_of_a_reset_does_not_undo_it() {
+        let disk = Arc::new(SimDisk::new(SimClock::default()));
+        let file = StateFile::new(disk, Path::new("/store/config"), "consumerOffset.json");
+        let offsets = ConsumerOffsets::load(file).unwrap();
+        for queue in 0..500 {
+            let start = Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    start.wait();
+                    for offset in 100..110 {
+                        offsets.commit("readers", "orders", queue, offset, 1, 0);
+                    }
+                });
+                start.wait();
+                offsets.reset("readers", "orders", queue, 7);
+            });
+            assert_eq!(offsets.get("readers", "orders", queue), Some(7));
+            assert_eq!(offsets.take_reset("readers", "orders", queue), Some(7));
+        }
+    }
 }

@@ -197,8 +197,23 @@ impl Topics {
     }
 
     /// Creates or replaces topics; they are in the file when this returns. Equal configurations change nothing.
-    pub fn update(&self, mut configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
+    pub fn update(&self, configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
+        self.change(configs, now_ms)
+    }
+
+    /// Creates a topic unless there is one by now: of two who miss it at the same time the second must not replace
+    /// what the first has made, least of all an administrator's.
+    fn create(&self, config: TopicConfig, now_ms: i64) -> Result<(), io::Error> {
+        let _one_at_a_time = self.changing.lock();
+        if self.get(&config.topic_name).is_some() {
+            return Ok(());
+        }
+        self.change(vec![config], now_ms)
+    }
+
+    /// Creates or replaces topics, for who holds `changing`.
+    fn change(&self, mut configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
         configs.retain(|config| !self.is_light(&config.topic_name));
         configs.retain(|config| self.get(&config.topic_name).is_none_or(|old| old.config != *config));
         if configs.is_empty() {
@@ -274,7 +289,7 @@ impl Topics {
             None if retry => TopicConfig::new(wanted.topic, 1, PERM_READ | PERM_WRITE),
             None => return Ok(None),
         };
-        self.update(vec![config], now_ms)?;
+        self.create(config, now_ms)?;
         Ok(self.get(wanted.topic))
     }
 
@@ -292,7 +307,7 @@ impl Topics {
         let mut config = TopicConfig::new(name, queues, PERM_READ | PERM_WRITE);
         config.topic_sys_flag = sys_flag;
         let topic = Arc::new(Topic::new(config.clone(), Arc::default(), None));
-        self.update(vec![config], now_ms)?;
+        self.create(config, now_ms)?;
         Ok(self.get(name).unwrap_or(topic))
     }
 
@@ -379,4 +394,56 @@ fn built_in(settings: &Settings) -> Vec<TopicConfig> {
         topics.push(TopicConfig::new(&settings.msg_trace_topic_name, 1, both));
     }
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Barrier;
+
+    use sim::{SimClock, SimDisk};
+
+    use super::*;
+
+    fn topics() -> (Topics, Settings) {
+        let disk = Arc::new(SimDisk::new(SimClock::default()));
+        let settings = settings::load_broker("", &[]).unwrap().settings;
+        let file = StateFile::new(disk, Path::new("/store/config"), "topics.json");
+        (Topics::load(file, &settings, Box::new(|_| ())).unwrap(), settings)
+    }
+
+    /// As many queues as the client would like, if the template has so many.
+    fn wanted(topic: &str, queues: i32) -> Wanted<'_> {
+        Wanted { topic, template: names::AUTO_CREATE_TOPIC, queues, unit: false }
+    }
+
+    #[test]
+    fn producers_that_miss_a_topic_at_the_same_time_get_the_same_one() {
+        let (topics, settings) = topics();
+        for round in 0..50 {
+            let name = format!("orders-{round}");
+            let start = Barrier::new(2);
+            let send = |queues| {
+                start.wait();
+                topics.find_or_create(&wanted(&name, queues), &settings, 0).unwrap().unwrap()
+            };
+            let (first, second) = std::thread::scope(|scope| {
+                let first = scope.spawn(|| send(5));
+                (send(3), first.join().unwrap())
+            });
+            let queues = topics.get(&name).unwrap().queue_count();
+            assert_eq!((first.queue_count(), second.queue_count()), (queues, queues), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_an_administrator_makes_meanwhile_stays_as_it_is() {
+        let (topics, _) = topics();
+        let mut config = TopicConfig::new("orders", 16, PERM_READ | PERM_WRITE);
+        config.attributes.insert("message.type".to_owned(), "FIFO".to_owned());
+        topics.update(vec![config.clone()], 0).unwrap();
+        // A producer had looked before that, and found nothing.
+        topics.create(TopicConfig::new("orders", 4, PERM_READ | PERM_WRITE), 0).unwrap();
+        assert_eq!(topics.get("orders").unwrap().config, config);
+    }
 }
