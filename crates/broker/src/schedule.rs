@@ -3,7 +3,7 @@
 //! One task serves all levels. It sleeps until the next message is due or a new one is parked, so a broker without
 //! delayed messages does not wake up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -28,6 +28,8 @@ use crate::store_options;
 const DELIVERED_AT_ONCE: u32 = 64;
 /// Pause after a delivery that the store refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause after the queue of a level could not be read.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 /// Deliveries after which the version of the table moves on.
 const VERSION_STEP: i64 = 200;
 
@@ -46,11 +48,42 @@ pub(crate) struct Schedule {
     levels: OnceLock<Vec<Duration>>,
     file: OnceLock<StateFile>,
     offsets: Mutex<DelayOffsets>,
+    /// By level.
+    ahead: Mutex<HashMap<i32, Ahead>>,
     since_version: AtomicI32,
     /// Something was parked.
     pub arrived: Notify,
     /// What the file does not have yet.
     pub unsaved: Unsaved,
+}
+
+/// When messages of a level were parked whose store time is ahead of the clock. It is after the clock was set back: the
+/// log's time never goes back. Their entries do not tell when they are due, and to deliver them at once would have a
+/// message whose consumption fails go through all its attempts within a moment.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Messages before these offsets were there at these times, in Unix milliseconds.
+    seen: VecDeque<(u64, i64)>,
+}
+
+/// Times are told apart by this much, and taken for the later one.
+const SEEN_GRAIN_MS: i64 = 100;
+
+impl Ahead {
+    /// When the message at `offset`, which is the next one, was there first. Its queue goes up to `end` now.
+    fn seen_ms(&mut self, offset: u64, end: u64, now_ms: i64) -> i64 {
+        while self.seen.front().is_some_and(|(until, _)| *until <= offset) {
+            self.seen.pop_front();
+        }
+        let latest_ms = (now_ms.div_euclid(SEEN_GRAIN_MS) + 1) * SEEN_GRAIN_MS;
+        match self.seen.back_mut() {
+            Some((until, _)) if *until >= end => (),
+            Some((until, seen_ms)) if *seen_ms == latest_ms => *until = end,
+            _ => self.seen.push_back((end, latest_ms)),
+        }
+        // The clock may be set back once more.
+        self.seen.front().map_or(latest_ms, |(_, seen_ms)| latest_ms.min(*seen_ms))
+    }
 }
 
 impl Schedule {
@@ -59,6 +92,7 @@ impl Schedule {
             levels: OnceLock::new(),
             file: OnceLock::new(),
             offsets: Mutex::default(),
+            ahead: Mutex::default(),
             since_version: AtomicI32::new(0),
             arrived: Notify::new(),
             unsaved: Unsaved::default(),
@@ -117,6 +151,11 @@ impl Schedule {
         levels.get(level as usize - 1).copied().unwrap_or_default()
     }
 
+    /// When a message was parked whose entry tells a time that is too far ahead, as far as anybody has seen.
+    fn seen_ms(&self, level: i32, offset: u64, end: u64, now_ms: i64) -> i64 {
+        self.ahead.lock().entry(level).or_default().seen_ms(offset, end, now_ms)
+    }
+
     fn advance(&self, level: i32, offset: i64, now_ms: i64) {
         let mut offsets = self.offsets.lock();
         let delivered = offset - offsets.offset_table.insert(level, offset).unwrap_or(0);
@@ -131,6 +170,7 @@ impl Schedule {
 }
 
 /// When a level wants to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// When the next message is parked.
     OnArrival,
@@ -185,7 +225,13 @@ impl Broker {
         let min = queue.min_offset();
         let offset = u64::try_from(stored).unwrap_or(0).max(min);
         queue.watchers.watch(store::Watcher::Schedule);
-        let entries = self.store.entries(&queue, offset, DELIVERED_AT_ONCE);
+        let entries = match self.store.read_entries(&queue, offset, DELIVERED_AT_ONCE) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(level, offset, "delayed messages cannot be looked at: {error}");
+                return Next::After(UNREADABLE_PAUSE);
+            }
+        };
         if entries.is_empty() {
             return Next::OnArrival;
         }
@@ -199,9 +245,11 @@ impl Broker {
                 next = Next::FromDisk;
                 break;
             }
-            // A time beyond the level's delay can only come from a clock that has stepped back.
-            let due_ms = self.due_ms(entry, longest);
-            let due_ms = if due_ms > now_ms + longest { now_ms } else { due_ms };
+            let mut due_ms = self.due_ms(entry, longest);
+            if due_ms > now_ms + longest {
+                let end = queue.max_offset();
+                due_ms = self.schedule.seen_ms(level, offset + delivered, end, now_ms) + longest;
+            }
             if due_ms > now_ms {
                 next = Next::After(Duration::from_millis((due_ms - now_ms) as u64));
                 break;
@@ -257,8 +305,16 @@ impl Broker {
             );
             return Ok(());
         };
-        // The name becomes a directory: a store from elsewhere may say anything.
-        if topic_name == names::HALF_TOPIC || names::check_topic(&topic_name.replacen('+', "_", 1)).is_err() {
+        // The name becomes a directory, and one of a place where messages wait would have it go round for ever: a
+        // store from elsewhere may say anything.
+        let is_good = names::check_topic(&topic_name.replacen('+', "_", 1)).is_ok();
+        if !is_good || names::is_send_forbidden(topic_name) {
+            let offset = entry.physical_offset;
+            tracing::warn!(
+                offset,
+                topic_name,
+                "a delayed message is for no topic that takes any; it is skipped"
+            );
             return Ok(());
         }
         // The stored text keeps DELAY and REAL_* as Java's does (broker.md §8.2, step 6); clients show them.
@@ -286,4 +342,83 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
     props::push(properties, props::DELAY, itoa::Buffer::new().format(level));
     props::push(properties, props::REAL_TOPIC, topic);
     props::push(properties, props::REAL_QID, itoa::Buffer::new().format(queue_id));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use sim::{Fault, Operation, SimClock, SimDisk};
+
+    use super::*;
+
+    const LEVEL: i32 = 1;
+
+    fn park(broker: &Broker) {
+        let mut properties = Vec::new();
+        push_parking(&mut properties, LEVEL, "orders", 0);
+        let message = Message {
+            properties: &properties,
+            ..Message::of_broker(broker.address, names::SCHEDULE_TOPIC, LEVEL as u32 - 1, b"later")
+        };
+        let queue = broker.store.queue(names::SCHEDULE_TOPIC, LEVEL as u32 - 1);
+        let mut batch = Batch::default();
+        batch.push(&queue, &message, 0).unwrap();
+        broker.store.append(&mut batch).unwrap();
+    }
+
+    fn broker() -> (Arc<Broker>, SimDisk, SimClock) {
+        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = settings::load_broker("", &keys).unwrap().settings;
+        let address = SocketAddr::from(([127, 0, 0, 1], 10911));
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let broker = Broker::open(settings, address, Arc::new(disk.clone()), Arc::new(clock.clone()));
+        (broker.unwrap(), disk, clock)
+    }
+
+    fn delivered(broker: &Broker) -> u64 {
+        broker.store.queue("orders", 0).max_offset()
+    }
+
+    #[tokio::test]
+    async fn messages_that_are_delayed_after_the_clock_was_set_back_wait_all_the_same() {
+        let (broker, _, clock) = broker();
+        let delay = broker.schedule.delay(LEVEL);
+        let grain = Duration::from_millis(SEEN_GRAIN_MS as u64);
+        clock.set_wall(broker.now_ms() + 3_600_000);
+        park(&broker);
+        clock.set_wall(broker.now_ms() - 3_600_000);
+        let look = broker.deliver_level(LEVEL, Reach::Disk);
+        assert!(matches!(look, Next::After(after) if after >= delay), "{look:?}");
+        clock.advance(delay / 2);
+        park(&broker);
+        broker.deliver_level(LEVEL, Reach::Disk);
+        assert_eq!(delivered(&broker), 0, "none is early");
+        clock.advance(delay / 2 + grain);
+        broker.deliver_level(LEVEL, Reach::Disk);
+        assert_eq!(delivered(&broker), 1, "each has its own time");
+        clock.advance(delay / 2);
+        broker.deliver_level(LEVEL, Reach::Disk);
+        assert_eq!(delivered(&broker), 2);
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+    }
+
+    /// It must not pass for one that has nothing: nobody would look at it before something else is delayed as long.
+    #[tokio::test]
+    async fn a_level_whose_queue_cannot_be_read_is_looked_at_again() {
+        let (broker, disk, clock) = broker();
+        park(&broker);
+        broker.store.queue_step(true).unwrap();
+        clock.advance(broker.schedule.delay(LEVEL));
+        disk.inject(Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other));
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(UNREADABLE_PAUSE));
+        disk.heal();
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(Duration::ZERO));
+        assert_eq!(delivered(&broker), 1);
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+    }
 }

@@ -97,7 +97,8 @@ impl Transactions {
         };
         let checks_file = file("transactionChecks.json");
         let checks: Checks = checks_file.load()?;
-        let (table, topics) = queues::load(store, &halves, &ops, from, &checks.checks);
+        let (table, topics) =
+            queues::load(store, &halves, &ops, from, &checks.checks).map_err(io::Error::other)?;
         if table.open_count() > 0 {
             tracing::info!(
                 open = table.open_count(),

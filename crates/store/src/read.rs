@@ -374,16 +374,27 @@ impl Store {
     /// it. In a batch queue an entry stands for all messages of its record.
     ///
     /// Entries that stand for no message (fillers before a queue's first one) are among them, with size 0x7FFFFFFF.
+    /// None where they cannot be read: for who may take that for the end of the queue.
     pub fn entries(&self, queue: &Queue, from: u64, count: u32) -> Vec<QueueEntry> {
+        self.read_entries(queue, from, count).unwrap_or_default()
+    }
+
+    /// The same, with an error where the first of them cannot be read.
+    pub fn read_entries(&self, queue: &Queue, from: u64, count: u32) -> Result<Vec<QueueEntry>, StoreError> {
         let (kind, entry_bytes) = (queue.kind(), queue.kind().entry_bytes());
         let (max, count) = (queue.max_offset(), count as usize);
-        let Ok(mut place) = queue.place_of(Reach::Disk, from) else { return Vec::new() };
+        let place = queue.place_of(Reach::Disk, from);
+        let mut place = place.map_err(|source| self.queue_error(queue, source))?;
         let mut entries = Vec::new();
         let mut buffer = [0; FETCHED * UNIT_BYTES];
         let mut next = from;
         while next < max && entries.len() < count {
             let wanted = FETCHED.min(count - entries.len());
-            let Ok(read) = queue.raw_entries(place, &mut buffer[..wanted * entry_bytes]) else { break };
+            let read = match queue.raw_entries(place, &mut buffer[..wanted * entry_bytes]) {
+                Ok(read) => read,
+                Err(source) if entries.is_empty() => return Err(self.queue_error(queue, source)),
+                Err(_) => break,
+            };
             let before = entries.len();
             for bytes in buffer[..read * entry_bytes].chunks_exact(entry_bytes) {
                 let Some(unit) = Unit::decode(kind, place, bytes).filter(|unit| unit.base < max) else {
@@ -396,7 +407,7 @@ impl Store {
                 break;
             }
         }
-        entries
+        Ok(entries)
     }
 }
 

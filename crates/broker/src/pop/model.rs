@@ -4,11 +4,12 @@
 //! A failing seed is printed: run it alone with `POP_SEED=<seed>`; `POP_SEEDS=<count>` tries more of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sim::{Random, SimClock, SimDisk};
+use sim::{Fault, Operation, Random, SimClock, SimDisk};
 use store::Batch;
 use wire::body::{SubscriptionGroupConfig, TopicConfig};
 use wire::hash;
@@ -175,6 +176,37 @@ fn offsets_do_not_outlive_the_messages_that_were_passed_over() {
         for _ in 0..12 {
             history.send_one(true);
         }
+    });
+}
+
+/// A disk that cannot read the queue when a message is due says nothing of whether that is still there.
+#[test]
+fn what_cannot_be_read_when_it_is_due_comes_back_later() {
+    for_some_seeds(|history| {
+        history.send();
+        history.broker.store.queue_step(true).unwrap();
+        history.pop(0, 12, 500);
+        let unreadable = Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other);
+        history.world.disk.inject(unreadable);
+        history.world.clock.advance(Duration::from_secs(5));
+        history.revive();
+        assert!(history.world.disk.failures() > 0, "nothing was looked for");
+        history.world.disk.heal();
+        history.world.clock.advance(Duration::from_secs(5));
+        history.revive();
+    });
+}
+
+/// The times in the log do not go back with the clock. What is found there at a start must not wait for them.
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_messages_away_after_a_start() {
+    for_some_seeds(|history| {
+        let now_ms = history.now_ms();
+        history.world.clock.set_wall(now_ms + 3_600_000);
+        history.send();
+        history.world.clock.set_wall(now_ms);
+        history.pop(0, 12, 500);
+        history.end(End::Kill);
     });
 }
 

@@ -122,7 +122,7 @@ impl Broker {
             queue: checkpoint.queue,
             start: checkpoint.start,
             pop_time: checkpoint.pop_time,
-            invisible_ms: checkpoint.due_ms - checkpoint.pop_time,
+            invisible_ms: checkpoint.due_ms.saturating_sub(checkpoint.pop_time),
             revive_queue,
             offsets,
         };
@@ -235,11 +235,12 @@ impl Broker {
         Ok(())
     }
 
-    /// The record at an offset of a queue; `None` when it is gone.
+    /// The record at an offset of a queue; `None` when it is gone. What cannot be read now is not: it is looked for
+    /// again later.
     fn message_at(&self, topic: &str, queue: i32, offset: i64) -> Result<Option<Vec<u8>>, Refusal> {
         let (Ok(queue), Ok(offset)) = (u32::try_from(queue), u64::try_from(offset)) else { return Ok(None) };
         let Some(queue) = self.store.find_queue(topic, queue) else { return Ok(None) };
-        match self.store.entries(&queue, offset, 1).first() {
+        match self.store.read_entries(&queue, offset, 1)?.first() {
             Some(entry) => Ok(self.store.record_at(entry.physical_offset)?),
             None => Ok(None),
         }

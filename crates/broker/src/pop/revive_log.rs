@@ -309,7 +309,7 @@ impl ReviveLog {
         let body = CheckpointBody {
             start,
             pop_time,
-            invisible_ms: checkpoint.due_ms - pop_time,
+            invisible_ms: checkpoint.due_ms.saturating_sub(pop_time),
             acked: 0,
             count: checkpoint.offsets.len() as i32,
             queue: checkpoint.queue,
@@ -525,7 +525,8 @@ fn enter_record(outstanding: &mut Outstanding, record: &Record<'_>, now_ms: i64)
     let Ok(at) = u64::try_from(record.queue_offset) else { return };
     match record.property(props::TAGS) {
         Some(CHECKPOINT_TAG) => match serde_json::from_slice::<CheckpointBody<'_>>(record.body) {
-            Ok(body) => outstanding.open(at, checkpoint_of(&body, record.store_timestamp)),
+            // The log's time is ahead of the clock after that was set back.
+            Ok(body) => outstanding.open(at, checkpoint_of(&body, record.store_timestamp.min(now_ms))),
             Err(_) => outstanding.skip(at),
         },
         Some(ACK_TAG | BATCH_ACK_TAG) => match serde_json::from_slice::<AckBody<'_>>(record.body) {

@@ -1,10 +1,13 @@
-//! A half message that is moved to the end of its queue, on a real store: it stays one transaction, under the offset it
-//! had and under the one it has, and a broker that starts afterwards sees the same.
+//! Half messages on a real store. One that is moved to the end of its queue stays one transaction, under the offset it
+//! had and under the one it has, and a broker that starts afterwards sees the same. One that the disk does not give at
+//! the moment stays one too.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sim::{SimClock, SimDisk};
+use sim::{Fault, Operation, SimClock, SimDisk};
 use store::{Batch, RealClock};
 use wire::hash;
 use wire::names;
@@ -12,7 +15,7 @@ use wire::properties as props;
 use wire::record::{Message, Record};
 
 use super::queues;
-use super::table::Ending;
+use super::table::{Ending, Positions, Table};
 use crate::Broker;
 
 fn address() -> SocketAddr {
@@ -110,4 +113,28 @@ async fn it_is_the_same_transaction_at_another_place() {
     for offset in 0..3 {
         assert_eq!(begin(&after_end, offset), None, "{offset} came back");
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_now_is_neither_decided_nor_forgotten() {
+    const START: Positions = Positions { half: 0, op: 0 };
+    let disk = SimDisk::new(SimClock::new(1_700_000_000_000, 0));
+    let broker = open(&disk);
+    let first = store_half(&broker);
+    broker.store.queue_step(true).unwrap();
+    let (store, transactions) = (&broker.store, &broker.transactions);
+    let load = || queues::load(store, &transactions.halves, &transactions.ops, START, &BTreeMap::new());
+
+    disk.inject(Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other));
+    let mut table = Table::new(START);
+    queues::follow(store, &transactions.halves, &mut table);
+    assert_eq!((table.followed(), table.open_count()), (0, 0), "it is looked at again");
+    assert!(load().is_err(), "a broker that starts does not go on without it");
+
+    disk.heal();
+    queues::follow(store, &transactions.halves, &mut table);
+    assert_eq!((table.followed(), table.open_count()), (1, 1));
+    disk.inject(Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other));
+    let (table, _) = load().unwrap();
+    assert_eq!(table.get(0).map(|open| (open.physical, open.known)), Some((first, None)));
 }

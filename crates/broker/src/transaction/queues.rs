@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use store::{Boundary, Queue, QueueEntry, Store};
+use store::{Boundary, Queue, QueueEntry, Store, StoreError};
 use wire::properties as props;
 use wire::record::Record;
 
@@ -28,14 +28,15 @@ const DECISIONS_MAX: u64 = 1024;
 /// Size field of entries that stand for no message.
 const FILLER_SIZE: u32 = 0x7FFF_FFFF;
 
-/// The transactions that the queues say are open, and how many they are by topic.
+/// The transactions that the queues say are open, and how many they are by topic. An error if one of the queues cannot
+/// be read: what stands there must not pass for decided, nor what is decided for open.
 pub(crate) fn load(
     store: &Store,
     halves: &Queue,
     ops: &Queue,
     from: Positions,
     checks: &BTreeMap<u64, u32>,
-) -> (Table, HashMap<String, i64>) {
+) -> Result<(Table, HashMap<String, i64>), StoreError> {
     let mut table = Table::new(from);
     for_each_entry(store, ops, from.op, |offset, entry| {
         let bytes = entry.and_then(|entry| read(store, entry.physical_offset));
@@ -43,17 +44,27 @@ pub(crate) fn load(
             Some(record) => table.found_op(offset, &named(&record), record.property(MOVED).is_some()),
             None => table.found_op(offset, &[], false),
         }
-    });
+    })?;
     let mut topics: HashMap<String, i64> = HashMap::new();
     for_each_entry(store, halves, from.half, |offset, entry| {
         if table.found_half(offset) {
             return;
         }
         let Some(physical) = entry.map(|entry| entry.physical_offset) else { return };
-        let Some(bytes) = read(store, physical) else { return };
+        let asked = checks.get(&offset).copied();
+        let bytes = match store.record_at(physical) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return,
+            Err(error) => {
+                // It is read again in each round of checks, until the disk gives it.
+                tracing::error!(offset, "a half message cannot be read and stays open: {error}");
+                table.restore(offset, Open::asked(physical, asked.unwrap_or(0), None), None);
+                return;
+            }
+        };
         let Ok(record) = Record::parse(&bytes) else { return };
         let counted = record.property(CHECK_TIMES).and_then(|times| times.parse().ok());
-        let checks = checks.get(&offset).copied().or(counted).unwrap_or(0);
+        let checks = asked.or(counted).unwrap_or(0);
         let open = Open::asked(physical, checks, Some(known(&record)));
         let before = record.property(PREPARED_OFFSET).and_then(|offset| offset.parse().ok());
         if table.restore(offset, open, before)
@@ -61,16 +72,20 @@ pub(crate) fn load(
         {
             *topics.entry(topic.to_owned()).or_default() += 1;
         }
-    });
+    })?;
     table.restored();
-    (table, topics)
+    Ok((table, topics))
 }
 
-/// Brings the table up to the end of the half queue.
+/// Brings the table up to the end of the half queue, or to where that cannot be read.
 pub(crate) fn follow(store: &Store, halves: &Queue, table: &mut Table) {
-    for_each_entry(store, halves, table.followed(), |offset, entry| {
+    let from = table.followed();
+    let followed = for_each_entry(store, halves, from, |offset, entry| {
         table.follow(offset, entry.map(|entry| entry.physical_offset));
     });
+    if let Err(error) = followed {
+        tracing::error!(offset = table.followed(), "half messages are looked at again later: {error}");
+    }
 }
 
 /// What the record of a half message says about its checks.
@@ -139,11 +154,16 @@ fn read(store: &Store, physical: u64) -> Option<Vec<u8>> {
 }
 
 /// Every offset from `from` to the end of the queue, with its entry if one stands for a message there.
-fn for_each_entry(store: &Store, queue: &Queue, from: u64, mut each: impl FnMut(u64, Option<&QueueEntry>)) {
+fn for_each_entry(
+    store: &Store,
+    queue: &Queue,
+    from: u64,
+    mut each: impl FnMut(u64, Option<&QueueEntry>),
+) -> Result<(), StoreError> {
     let until = queue.max_offset();
     let mut next = from.max(queue.min_offset());
     while next < until {
-        let entries = store.entries(queue, next, READ_AT_ONCE);
+        let entries = store.read_entries(queue, next, READ_AT_ONCE)?;
         if entries.is_empty() {
             // A hole; the entries behind it count all the same.
             each(next, None);
@@ -154,6 +174,7 @@ fn for_each_entry(store: &Store, queue: &Queue, from: u64, mut each: impl FnMut(
             next += 1;
         }
     }
+    Ok(())
 }
 
 /// Where reading begins, brought into the range of a queue.
