@@ -17,8 +17,8 @@ use wire::pop::{Handle, Origin};
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pop::order::Acked;
-use crate::pop::order_key;
 use crate::pop::revive_log::Acks;
+use crate::pop::{INVISIBLE_MAX_MS, order_key};
 use crate::pull::no_topic;
 use crate::topics::Topic;
 
@@ -117,6 +117,12 @@ impl Broker {
         });
     }
 
+    /// Forgets what a turn gathered that did not come to its end.
+    pub(crate) fn forget_acks(&self) {
+        drop(INCOMING.take());
+    }
+
+    /// To a group that there is not nothing is delivered, and nothing is kept of what it is said to have consumed.
     fn gather_one(&self, exchange: &Exchange<'_, '_>, incoming: &mut Incoming) -> Outcome {
         let name = exchange.text("topic")?;
         let topic = match &incoming.topic {
@@ -133,7 +139,10 @@ impl Broker {
             return Err(illegal_offset(&queue, offset));
         }
         let group = exchange.text("consumerGroup")?;
-        let handle = parse_handle(exchange)?;
+        let handle = parse_handle(exchange, self.now_ms())?;
+        if self.groups.get(group).is_none() {
+            return Ok(());
+        }
         if handle.is_orderly() {
             return self.ack_orderly(group, &queue, offset, handle.pop_time);
         }
@@ -170,9 +179,10 @@ impl Broker {
             topic.queue(&self.store, id).cloned()
         });
         // Like Java: what is not here cannot be delivered again either.
-        let Some(queue) = queue else { return Ok(None) };
+        let Some(queue) = queue.filter(|_| self.groups.get(&batch.group).is_some()) else { return Ok(None) };
         let offsets = batch.offsets(&queue)?;
         let handle = batch_handle(batch, origin);
+        check_end(&handle, self.now_ms())?;
         if handle.is_orderly() {
             for offset in offsets {
                 // One that is of no delivery does not keep the others from counting.
@@ -346,12 +356,24 @@ fn batch_handle(batch: &BatchAck, origin: Origin) -> Handle<'static> {
 }
 
 /// The handle in a request.
-pub(crate) fn parse_handle<'a>(exchange: &'a Exchange<'_, '_>) -> Result<Handle<'a>, Refusal> {
+pub(crate) fn parse_handle<'a>(exchange: &'a Exchange<'_, '_>, now_ms: i64) -> Result<Handle<'a>, Refusal> {
     let text = exchange.text("extraInfo")?;
-    Handle::parse(text).ok_or_else(|| {
+    let handle = Handle::parse(text).ok_or_else(|| {
         let remark = format!("extraInfo is \"{text}\", which is no receipt handle");
         Refusal::new(response::MESSAGE_ILLEGAL, remark)
-    })
+    })?;
+    check_end(&handle, now_ms)?;
+    Ok(handle)
+}
+
+/// Refuses the handle of a delivery that would end later than any can, even if the clock was set back since by as much
+/// again: what is noted under it would be kept for ever.
+fn check_end(handle: &Handle<'_>, now_ms: i64) -> Outcome {
+    let end_ms = handle.pop_time.saturating_add(handle.invisible_ms);
+    if end_ms.saturating_sub(now_ms) <= 2 * INVISIBLE_MAX_MS {
+        return Ok(());
+    }
+    Err(Refusal::new(response::MESSAGE_ILLEGAL, "the handle is of a delivery that ends later than any can"))
 }
 
 pub(crate) fn illegal_offset(queue: &Queue, offset: i64) -> Refusal {

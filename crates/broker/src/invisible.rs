@@ -13,7 +13,7 @@ use crate::ack::{acks_of, illegal_offset, parse_handle};
 use crate::exchange::{Exchange, Outcome};
 use crate::pop::outstanding::Checkpoint;
 use crate::pop::{check_invisible, order_key};
-use crate::pull::no_topic;
+use crate::pull::{no_group, no_topic};
 
 /// What the client makes its new handle of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,15 +42,16 @@ impl Broker {
             return Err(illegal_offset(&queue, offset));
         }
         let group = exchange.text("consumerGroup")?.to_owned();
+        self.groups.get(&group).ok_or_else(|| no_group(&group))?;
         let invisible_ms: i64 = exchange.number("invisibleTime")?;
         check_invisible(invisible_ms)?;
         let suspended = exchange.flag("suspend");
-        let handle = parse_handle(exchange)?;
+        let now_ms = self.now_ms();
+        let handle = parse_handle(exchange, now_ms)?;
         if handle.is_orderly() {
             let changed = self.change_orderly(&group, &queue, offset, &handle, invisible_ms);
             return exchange.answer(response::SUCCESS, None, |writer| changed.write(writer));
         }
-        let now_ms = self.now_ms();
         let revive_queue = self.checked_revive_queue(&handle)?;
         let mut old = acks_of(&handle, &group, &queue, revive_queue);
         old.offsets.push(offset);
@@ -61,7 +62,7 @@ impl Broker {
             queue: queue.id() as i32,
             start: offset,
             pop_time,
-            due_ms: pop_time + invisible_ms,
+            due_ms: pop_time.saturating_add(invisible_ms),
             offsets: [offset].into(),
             acked: 0,
             suspended,
@@ -120,7 +121,7 @@ impl Broker {
         self.pop.waits.arrived_for(queue.topic(), group);
         Changed {
             pop_time: handle.pop_time,
-            invisible_ms: visible_ms - handle.pop_time,
+            invisible_ms: visible_ms.saturating_sub(handle.pop_time),
             revive_queue: handle.revive_queue,
         }
     }

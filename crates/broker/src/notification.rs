@@ -12,19 +12,15 @@ use wire::header::FrameWriter;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome};
 use crate::filter::TagFilter;
-use crate::pop::PopRequest;
 use crate::pop::polling::{NoRoom, Place};
 use crate::pop::waits::{NotificationWaiter, watch};
-
-/// Longest time that a client may ask to wait.
-const POLL_MAX_MS: i64 = 120_000;
+use crate::pop::{PopRequest, poll_left_ms};
 
 impl Broker {
     pub(crate) fn notification(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let (topic, group) = self.check_reader(exchange, "peeking message")?;
-        let now_ms = self.now_ms();
-        let born_ms = Some(exchange.number_or("bornTime", 0)).filter(|born| *born > 0).unwrap_or(now_ms);
-        let poll_ms = exchange.number::<i64>("pollTime")?.min(POLL_MAX_MS);
+        let poll_ms: i64 = exchange.number("pollTime")?;
+        let left_ms = u64::try_from(poll_left_ms(exchange, poll_ms, self.now_ms())).unwrap_or(0);
         let request = PopRequest {
             group,
             topic,
@@ -41,7 +37,6 @@ impl Broker {
             write(reply_to, true, false, exchange.out);
             return Ok(());
         }
-        let left_ms = u64::try_from(born_ms.saturating_add(poll_ms).saturating_sub(now_ms)).unwrap_or(0);
         if poll_ms <= 0 || left_ms == 0 {
             write(reply_to, false, false, exchange.out);
             return Ok(());

@@ -50,7 +50,7 @@ const HARDLY_WORTH_WAITING_MS: i64 = 50;
 const POLL_MAX_MS: i64 = 120_000;
 /// Longest time that messages can be hidden for: the reach of Java's timer, which a Java broker would need to take
 /// over.
-const INVISIBLE_MAX_MS: i64 = 3 * 86_400_000;
+pub(crate) const INVISIBLE_MAX_MS: i64 = 3 * 86_400_000;
 /// The entry, among the offsets of the group of the revive log, that is the place in the commit log up to which the
 /// file of offsets reflects the revive log. Java asks for queues that exist, and passes over it.
 const MARK_QUEUE: i32 = -1;
@@ -151,10 +151,8 @@ impl Popped {
 
 impl Broker {
     pub(crate) fn pop_message(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let now_ms = self.now_ms();
-        let born_ms = Some(exchange.number_or("bornTime", 0)).filter(|born| *born > 0).unwrap_or(now_ms);
         let poll_ms: i64 = exchange.number("pollTime")?;
-        let left_ms = born_ms.saturating_add(poll_ms.min(POLL_MAX_MS)).saturating_sub(now_ms);
+        let left_ms = poll_left_ms(exchange, poll_ms, self.now_ms());
         if left_ms < -LATE_MS {
             let remark = format!("the broker[{}] pop message is timeout too much", self.address);
             return Err(Refusal::new(response::POLLING_TIMEOUT, remark));
@@ -744,6 +742,14 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// What is left of the time that a client wants to wait, which began when it asked. If its clock is ahead, it began
+/// now: a request that waits on when its client has given up takes a message from it.
+pub(crate) fn poll_left_ms(exchange: &Exchange<'_, '_>, poll_ms: i64, now_ms: i64) -> i64 {
+    let born_ms = Some(exchange.number_or("bornTime", 0)).filter(|born| *born > 0);
+    let born_ms = born_ms.map_or(now_ms, |born_ms| born_ms.min(now_ms));
+    born_ms.saturating_add(poll_ms.min(POLL_MAX_MS)).saturating_sub(now_ms)
 }
 
 /// How long messages may be hidden (client and administrator would wait for ever beyond that).

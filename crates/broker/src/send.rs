@@ -179,6 +179,14 @@ impl Broker {
         });
     }
 
+    /// Forgets what a turn gathered that did not come to its end.
+    pub(crate) fn forget_sends(&self) {
+        with_outgoing(|outgoing| {
+            self.transactions_not_stored(&mut outgoing.share);
+            *outgoing = Outgoing::default();
+        });
+    }
+
     fn prepare(&self, exchange: &Exchange<'_, '_>, outgoing: &mut Outgoing) -> Outcome {
         let request = exchange.request;
         let mut header = SendHeader::of(request)?;
@@ -357,7 +365,7 @@ impl Broker {
                 Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
             })?;
             let max = max_reconsume(header.max_reconsume_times, version, &group);
-            if header.reconsume_times > max || self.locks.any(group_name, self.now_ms()) {
+            if header.reconsume_times > max || self.locks.any(group_name, self.clock.monotonic()) {
                 let topic = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
                 return Ok(Target { topic, queue_id: 0, dead: true });
             }

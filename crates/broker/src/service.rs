@@ -51,6 +51,7 @@ fn is_on_fast_port(code: i32) -> bool {
 
 impl Broker {
     fn serve(self: &Arc<Self>, channel: &Arc<Channel>, turn: &mut Turn<'_>, served: fn(i32) -> bool) {
+        let _gathered = Gathered(self);
         let leaving = *self.stopping.borrow() && self.settings.load().enable_shutdown_gracefully;
         while let Some(request) = turn.next_request() {
             if leaving && request.header.version > VERSION_GO_AWAY {
@@ -118,6 +119,19 @@ impl Broker {
             code::QUERY_MESSAGE => self.query_message(exchange),
             code::VIEW_MESSAGE_BY_ID => self.view_message(exchange),
             _ => self.administer(exchange).unwrap_or_else(|| Err(unsupported(exchange.request))),
+        }
+    }
+}
+
+/// What the turns of this thread gather. If a handler panics it is forgotten: the next connection that the thread
+/// serves must neither store what another one sent, nor be given its answers.
+pub(crate) struct Gathered<'b>(pub &'b Broker);
+
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.forget_sends();
+            self.0.forget_acks();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The broker's own work beside requests: starting it, and stopping it in an order that loses nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,6 +14,8 @@ use crate::{Broker, BrokerError};
 const CLIENT_SCAN: Duration = Duration::from_secs(10);
 /// How long after a change `consumerFilter.json` is written.
 const FILTER_SAVE: Duration = Duration::from_secs(10);
+/// Pause before a task that panicked begins again.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a start waits for the nameservers. One that takes connections and never answers shall not keep the broker
 /// from its clients.
@@ -64,9 +68,12 @@ impl Broker {
     async fn register_at_start(self: &Arc<Self>) {
         let told = Arc::new(Notify::new());
         let all_told = Arc::clone(&told);
-        self.spawn(|broker| async move {
-            broker.register_all().await;
-            all_told.notify_one();
+        self.spawn(move |broker| {
+            let all_told = Arc::clone(&all_told);
+            async move {
+                broker.register_all().await;
+                all_told.notify_one();
+            }
         });
         if tokio::time::timeout(START_WAIT, told.notified()).await.is_err() {
             tracing::warn!(
@@ -98,12 +105,19 @@ impl Broker {
         self.pop.orders.save(self.now_ms(), exists)
     }
 
-    /// Runs a task until the broker stops.
-    fn spawn<F>(self: &Arc<Self>, task: impl FnOnce(Arc<Broker>) -> F)
+    /// Runs a task until the broker stops. One that panics is begun again: without it messages would stay delayed, or
+    /// offsets unsaved, for as long as nobody looks into the log.
+    fn spawn<F>(self: &Arc<Self>, task: impl Fn(Arc<Broker>) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let work = task(Arc::clone(self));
+        let broker = Arc::clone(self);
+        let work = async move {
+            while caught(task(Arc::clone(&broker))).await.is_err() {
+                tracing::error!("a task of the broker panicked; it begins again");
+                tokio::time::sleep(PANIC_PAUSE).await;
+            }
+        };
         let mut stopping = self.stopping.subscribe();
         tokio::spawn(async move {
             tokio::select! {
@@ -159,6 +173,16 @@ impl Broker {
     }
 }
 
+/// Does a task's work; an error says that it panicked.
+async fn caught(work: impl Future<Output = ()>) -> std::thread::Result<()> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
 /// Saves a period after the first change, and sleeps while nothing changes.
 async fn save_when_changed(
     unsaved: &Unsaved,
@@ -177,21 +201,41 @@ async fn save_when_changed(
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use sim::{SimClock, SimDisk};
 
     use super::*;
 
-    /// Each save moves the mark of the revive log, and that is no reason for another one.
-    #[tokio::test]
-    async fn offsets_that_have_not_changed_do_not_flush_the_log() {
+    fn broker() -> Arc<Broker> {
         let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = settings::load_broker("", &keys).unwrap().settings;
         let address = SocketAddr::from(([127, 0, 0, 1], 10911));
         let clock = SimClock::default();
         let disk = SimDisk::new(clock.clone());
-        let broker = Broker::open(settings, address, Arc::new(disk), Arc::new(clock)).unwrap();
+        Broker::open(settings, address, Arc::new(disk), Arc::new(clock)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_begins_again() {
+        let (begun, done) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let all_done = Arc::clone(&done);
+        broker().spawn(move |_| {
+            let (begun, done) = (Arc::clone(&begun), Arc::clone(&done));
+            async move {
+                tokio::task::yield_now().await;
+                assert!(begun.fetch_add(1, Ordering::Relaxed) > 0, "a mistake");
+                done.notify_one();
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(20), all_done.notified()).await.unwrap();
+    }
+
+    /// Each save moves the mark of the revive log, and that is no reason for another one.
+    #[tokio::test]
+    async fn offsets_that_have_not_changed_do_not_flush_the_log() {
+        let broker = broker();
         let save = |offset: i64| {
             // Something is appended every time.
             broker.note_move("readers", "orders", 0, 0).unwrap();

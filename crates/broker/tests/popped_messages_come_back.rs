@@ -1,6 +1,6 @@
 //! Messages are popped, acknowledged, hidden for longer, forgotten by their consumer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::support::messages::bodies;
 use crate::support::pops::{Delivery, POP, Pop, ack, deliveries, hide};
@@ -430,4 +430,69 @@ async fn the_way_a_group_consumes_is_set_for_all_its_members() {
     assert_eq!(body(&answer), expected);
     let all = world.me.ok(request::GET_ALL_MESSAGE_REQUEST_MODE, &[]).await;
     assert_eq!(body(&all)["messageRequestModeMap"]["orders"][GROUP]["mode"], "POP");
+}
+
+/// Else it would wait on after its client has given up, and a message would go where nobody is.
+#[tokio::test]
+async fn a_client_whose_clock_is_ahead_waits_no_longer_than_it_wants_to() {
+    let world = world_with(&[], 1, &[]).await;
+    let tomorrow = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(86_400);
+    let tomorrow = tomorrow.as_millis().to_string();
+    for code in [request::POP_MESSAGE, request::NOTIFICATION] {
+        let mut fields = Pop { poll: "200", ..POP }.fields();
+        let born = fields.iter_mut().find(|(name, _)| *name == "bornTime").unwrap();
+        born.1 = &tomorrow;
+        let answer = world.me.ask(code, &fields).await;
+        assert_ne!(answer.code, response::POLLING_FULL, "{answer:?}");
+    }
+    world.send("orders", 0, "for whoever comes next").await;
+    assert_eq!(POP.bodies(&world).await, ["for whoever comes next"]);
+}
+
+/// Whatever a client makes up must not stay in the tables, which are saved.
+#[tokio::test]
+async fn nothing_is_kept_of_a_group_that_there_is_not() {
+    let world = world_with(&[], 1, &["a"]).await;
+    let now_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    // As of an orderly delivery, whose acknowledgement moves the group.
+    let handle = format!("0 {now_ms} 60000 999 0 broker-a 0 0");
+    let fields = [
+        ("consumerGroup", "made-up"),
+        ("topic", "orders"),
+        ("queueId", "0"),
+        ("extraInfo", handle.as_str()),
+        ("offset", "0"),
+        ("invisibleTime", "1000"),
+    ];
+    assert_eq!(world.me.ask(request::ACK_MESSAGE, &fields).await.code, response::SUCCESS);
+    let changed = world.me.ask(request::CHANGE_MESSAGE_INVISIBLETIME, &fields).await;
+    assert_eq!(changed.code, response::SUBSCRIPTION_GROUP_NOT_EXIST, "{changed:?}");
+    assert_eq!(world.committed("made-up", "orders", 0).await, None);
+    assert_eq!(world.committed("readers", "orders", 0).await, None);
+}
+
+#[tokio::test]
+async fn handles_with_impossible_times_are_answered() {
+    let world = world_with(&[], 1, &["a"]).await;
+    for revive_queue in [0, 999] {
+        for pop_time in [i64::MIN, i64::MAX] {
+            let handle = format!("0 {pop_time} {} {revive_queue} 0 broker-a 0 0", i64::MAX);
+            let fields = [
+                ("consumerGroup", GROUP),
+                ("topic", "orders"),
+                ("queueId", "0"),
+                ("extraInfo", handle.as_str()),
+                ("offset", "0"),
+                ("invisibleTime", "1000"),
+            ];
+            for code in [request::CHANGE_MESSAGE_INVISIBLETIME, request::ACK_MESSAGE] {
+                let answer = world.me.ask(code, &fields).await;
+                // What ends in the far future would be kept until then.
+                let expected = if pop_time < 0 { response::SUCCESS } else { response::MESSAGE_ILLEGAL };
+                assert_eq!(answer.code, expected, "{pop_time}: {answer:?}");
+            }
+        }
+    }
+    let answer = Pop { invisible: "700", ..POP }.of(&world.me).await;
+    assert!(matches!(answer.code, response::SUCCESS | response::POLLING_TIMEOUT), "{answer:?}");
 }

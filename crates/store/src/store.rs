@@ -1,5 +1,6 @@
 //! The store as a whole: what it is made of, how it opens, works and stops.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -217,12 +218,24 @@ impl Store {
         let mut workers = self.workers.lock();
         for (name, run) in work {
             let store = self.clone();
-            let spawned = std::thread::Builder::new().name(name.into()).spawn(move || run(&store));
+            let work = move || {
+                if catch_unwind(AssertUnwindSafe(|| run(&store))).is_err() {
+                    store.worker_panicked(name);
+                }
+            };
+            let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
             match spawned {
                 Ok(worker) => workers.push(worker),
                 Err(error) => self.set_fault(format!("cannot start thread {name}: {error}")),
             }
         }
+    }
+
+    /// What the worker was for is done by nobody from now on, so nothing more is promised.
+    fn worker_panicked(&self, name: &str) {
+        tracing::error!(worker = name, "a thread of the store panicked; the store is read-only now");
+        self.set_fault(format!("its thread {name} panicked"));
+        self.answer_waiters();
     }
 
     /// Stops cleanly: everything accepted is flushed, dispatched and checkpointed. Appends are refused from now on.

@@ -7,6 +7,7 @@ mod a_flipped_bit_of_the_timer_is_survived;
 mod a_store_is_repaired;
 mod a_store_is_verified;
 mod a_store_that_is_dropped_leaves_nothing;
+mod a_worker_that_panics_makes_store_read_only;
 #[path = "support/archive.rs"]
 mod archive;
 mod clean_stop_then_open;
