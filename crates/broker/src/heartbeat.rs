@@ -111,7 +111,8 @@ impl Broker {
 
     pub(crate) fn lock_queues(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let wanted: LockBatch = exchange.body()?;
-        let locked = self.locks.lock(&wanted.consumer_group, &wanted.client_id, wanted.mq_set, self.now_ms());
+        let now = self.clock.monotonic();
+        let locked = self.locks.lock(&wanted.consumer_group, &wanted.client_id, wanted.mq_set, now);
         exchange.ok_json(&LockedQueues { locked })
     }
 
