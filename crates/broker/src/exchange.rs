@@ -99,7 +99,13 @@ impl Exchange<'_, '_> {
         number(name, self.text(name)?)
     }
 
-    /// A number with a default.
+    /// A number that may be missing, but not be anything else.
+    pub fn optional_number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let text = self.request.field(name).filter(|text| !text.is_empty());
+        text.map(|text| number(name, text)).transpose()
+    }
+
+    /// A number with a default, which also stands for what is none.
     pub fn number_or<T: std::str::FromStr>(&self, name: &str, default: T) -> T {
         self.request.header.fields.number(name).unwrap_or(default)
     }

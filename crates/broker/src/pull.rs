@@ -90,6 +90,8 @@ impl Waiter {
 impl Broker {
     pub(crate) fn pull(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let flags: i32 = exchange.number("sysFlag")?;
+        // Not 0 for what is none: that would have the group read all of its queue again.
+        let committed = (flags & COMMIT_OFFSET != 0).then(|| exchange.number("commitOffset")).transpose()?;
         let (group, topic) = self.check_puller(exchange)?;
         let place = match &topic.mapping {
             Some(mapping) if !is_physical(exchange) => match self.place_of_pull(exchange, mapping)? {
@@ -104,8 +106,8 @@ impl Broker {
             },
         };
         let pull = self.check_pull(exchange, flags, &group, topic, place)?;
-        if flags & COMMIT_OFFSET != 0 {
-            self.commit_with_pull(&pull, exchange.number_or("commitOffset", 0));
+        if let Some(offset) = committed {
+            self.commit_with_pull(&pull, offset);
         }
         let queue_id = pull.queue.id() as i32;
         if let Some(offset) = self.offsets.take_reset(&pull.group, pull.queue.topic(), queue_id) {
@@ -526,10 +528,7 @@ impl Broker {
             response::SUCCESS => (result.records.messages(), result.records.byte_len() as u64),
             _ => (0, 0),
         };
-        // Light queues are counted together: there may be very many.
-        let light = self.topics.is_light(pull.queue.topic());
-        let topic = if light { names::LMQ_PREFIX } else { pull.queue.topic() };
-        self.stats.got(&pull.group, topic, messages, bytes);
+        self.stats.got(&pull.group, pull.queue.topic(), messages, bytes);
     }
 
     /// Notes how far a member of a broadcast group has come.

@@ -102,3 +102,23 @@ async fn offsets_are_there_after_a_stop_and_after_a_kill() {
     assert_eq!(committed(&peer, "readers", 0, false).await, Some(12));
     assert_eq!(committed(&peer, "readers", 3, false).await, Some(1));
 }
+
+/// Taken for 0 it would have the group read all of its queue again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_commits_no_number_moves_nothing() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "x").await);
+    peer.pull(&Ask::new("orders", 0, 1).committing(1)).await;
+    for text in ["", "one", "9223372036854775808"] {
+        let mut fields = Ask::new("orders", 0, 1).committing(7).fields().to_vec();
+        fields.retain(|(name, _)| *name != "commitOffset" || !text.is_empty());
+        for (_, value) in fields.iter_mut().filter(|(name, _)| *name == "commitOffset") {
+            *value = text.to_owned();
+        }
+        let answer = peer.ask(code::PULL_MESSAGE, &borrowed(&fields)).await;
+        assert_eq!(answer.code, 1, "{text:?}: {answer:?}");
+        assert_eq!(committed(&peer, "readers", 0, false).await, Some(1), "{text:?}");
+    }
+}

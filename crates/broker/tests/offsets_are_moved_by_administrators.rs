@@ -58,6 +58,9 @@ async fn one_queue_can_be_set_within_its_bounds() {
     assert_eq!(beyond.remark.unwrap(), "Target offset 7 not in consume queue range [0-5]");
     assert_eq!(reset("0", "-2").await.code, response::SYSTEM_ERROR);
     assert_eq!(reset("9", "0").await.code, response::INVALID_PARAMETER);
+    // What is no number stands neither for all queues nor for the time.
+    assert_eq!(reset("0 ", "0").await.code, response::SYSTEM_ERROR);
+    assert_eq!(reset("0", "last").await.code, response::SYSTEM_ERROR);
     assert_eq!(world.committed("billing", "Orders", 0).await, Some(3));
 
     let ask = |group: &'static str, topic: &'static str| {

@@ -68,7 +68,7 @@ impl Broker {
     fn reset_targets(&self, exchange: &Exchange<'_, '_>, topic: &Topic) -> Result<Offsets, Refusal> {
         let name = topic.config.topic_name.as_str();
         let timestamp: i64 = exchange.number("timestamp")?;
-        let one: i32 = exchange.number_or("queueId", -1);
+        let one: i32 = exchange.optional_number("queueId")?.unwrap_or(-1);
         if one < 0 {
             let queues = 0..topic.config.read_queue_nums;
             return Ok(queues
@@ -80,7 +80,7 @@ impl Broker {
                 format!("queueId[{one}] is illegal, topic {name} has {} queues", topic.queue_count());
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
-        let asked: i64 = exchange.number_or("offset", -1);
+        let asked: i64 = exchange.optional_number("offset")?.unwrap_or(-1);
         if asked == -1 {
             return Ok(vec![(self.message_queue(name, one), self.offset_at(name, one, timestamp))]);
         }
