@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use settings::Broker as Settings;
-use store::Batch;
+use store::{Batch, Flushed};
 use wire::code::response;
 use wire::hash;
 use wire::header::FrameWriter;
@@ -111,6 +111,7 @@ impl Broker {
     /// Takes back a timer message that is not due yet (370).
     pub(crate) fn recall_message(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let settings = self.settings.load();
+        let held = self.place(exchange.channel, true)?;
         let done = self.check_recall(exchange, &settings).and_then(|(handle, out_ms)| {
             let until = self.store_recall(exchange, &handle, out_ms)?;
             Ok((handle.unique_key, until))
@@ -128,11 +129,20 @@ impl Broker {
             }
             Ok((key, until)) if self.store.is_sync() => {
                 let channel = Arc::clone(exchange.channel);
-                // A flush that takes too long has stored the message all the same.
-                let finish = move |_| {
+                let finish = move |flushed: Flushed| {
                     let mut out = Vec::new();
-                    answer_recall(&mut out, &reply_to, &region, &key);
+                    match flushed {
+                        // One that takes too long has stored the message all the same.
+                        Flushed::Done | Flushed::Timeout => {
+                            answer_recall(&mut out, &reply_to, &region, &key);
+                        }
+                        Flushed::Failed => {
+                            let remark = "recall failed, the disk has not confirmed it";
+                            reply_to.write(&mut out, response::SYSTEM_ERROR, Some(remark));
+                        }
+                    }
                     channel.send(&out);
+                    drop(held);
                 };
                 self.store.when_flushed(until, Box::new(finish));
             }

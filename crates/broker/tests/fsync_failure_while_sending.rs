@@ -72,3 +72,19 @@ async fn with_asynchronous_flush_everything_is_refused_and_reads_go_on() {
     let committed = peer.ask_with(code::QUERY_CONSUMER_OFFSET, &asked, &[]).await;
     assert_eq!(committed.field("offset"), Some("1"), "{committed:?}");
 }
+
+/// What the disk has lost cannot keep the message back after the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_that_a_message_is_taken_back() {
+    let situation = Situation::new(&[("flushDiskType", "SYNC_FLUSH"), ("recallMessageEnable", "true")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    peer.store("orders", 0, "so that there is the topic").await;
+    let later = stored(peer.try_send("orders", 0, b"later", &[("TIMER_DELAY_SEC", "3600")]).await);
+    let handle = later.field("recallHandle").unwrap();
+    situation.disk.inject(broken());
+    let fields = [("producerGroup", "p"), ("topic", "orders"), ("recallHandle", handle)];
+    let answer = peer.ask(code::RECALL_MESSAGE, &fields).await;
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(remark(&answer).starts_with("recall failed"), "{answer:?}");
+}
