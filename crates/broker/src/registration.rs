@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use remoting::{Channel, Client, Limits, Service, Turn};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use wire::body::{DataVersion, PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigAndMappingWrapper};
 use wire::code::{request, response};
 
@@ -18,7 +19,7 @@ use crate::topics::Topic;
 /// Longest wait for a nameserver when leaving; a broker that stops must not hang on a dead nameserver.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause before a registration that failed everywhere is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is to be told, and who waits for it.
 #[derive(Default)]
@@ -77,13 +78,14 @@ impl Broker {
     /// Registers for ever.
     pub(crate) async fn run_registration(&self) {
         let registration = &self.registration;
+        let period = || self.settings.load().register_name_server_period;
+        // However often single topics are told in between: only the whole table helps a nameserver that has restarted.
+        let mut due = Instant::now() + period();
         loop {
-            let period = self.settings.load().register_name_server_period;
             tokio::select! {
-                () = tokio::time::sleep(period) => {
-                    if !self.register_all().await {
-                        tokio::time::sleep(RETRY_PAUSE).await;
-                    }
+                () = tokio::time::sleep_until(due) => {
+                    let told = self.register_all().await;
+                    due = Instant::now() + if told { period() } else { RETRY_PAUSE };
                 }
                 () = registration.wake.notified() => {
                     let asked = *registration.asked.lock();
@@ -193,5 +195,58 @@ fn wrapper(data_version: DataVersion, topics: &[Arc<Topic>]) -> TopicConfigAndMa
         topic_config_table: topics.iter().map(config).collect(),
         topic_queue_mapping_info_map: static_topics::infos(topics.iter()),
         ..TopicConfigAndMappingWrapper::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use remoting::Server;
+    use sim::{SimClock, SimDisk};
+    use wire::names;
+
+    use super::*;
+
+    /// A nameserver that counts whole tables.
+    #[derive(Default)]
+    struct Counting(AtomicU32);
+
+    impl Service for Counting {
+        fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+            while let Some(request) = turn.next_request() {
+                if String::from_utf8_lossy(request.body).contains(names::SELF_TEST_TOPIC) {
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                }
+                request.reply_to().write(turn.out, response::SUCCESS, None);
+            }
+        }
+
+        fn closed(&self, _: &Arc<Channel>) {}
+    }
+
+    #[tokio::test]
+    async fn topics_that_change_all_the_time_do_not_put_off_the_whole_table() {
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let nameserver = Arc::new(Counting::default());
+        let server = Server::start(here, Limits::default(), Arc::<Counting>::clone(&nameserver)).unwrap();
+        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut settings = settings::load_broker("", &keys).unwrap().settings;
+        settings.namesrv_addr = vec![server.address().to_string()];
+        settings.register_name_server_period = Duration::from_millis(100);
+        let clock = SimClock::default();
+        let disk = Arc::new(SimDisk::new(clock.clone()));
+        let broker = Broker::open(settings, here, disk, Arc::new(clock)).unwrap();
+        let telling = Arc::clone(&broker);
+        let task = tokio::spawn(async move { telling.run_registration().await });
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while nameserver.0.load(Ordering::Relaxed) < 2 {
+            assert!(Instant::now() < deadline, "only single topics are told");
+            broker.registration.topics_changed(vec![names::BENCHMARK_TOPIC.to_owned()]);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        task.abort();
     }
 }
