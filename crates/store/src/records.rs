@@ -239,8 +239,9 @@ impl Records {
     fn fetch_at_once(&mut self, from: u64, until: u64) -> Result<(), StoreError> {
         let Some(first) = self.parts.first() else { return Ok(()) };
         let segment = &self.segments[first.segment as usize];
-        // The log may have been asked for its end before the last of the records was there.
-        let until = self.parts.last().map_or(until, |last| until.max(last.until()));
+        // The log may have been asked for its end before the last of the records was there. And the last need not be
+        // the one that reaches farthest: the size in a damaged entry may be any within the segment.
+        let until = self.parts.iter().map(Part::until).fold(until, u64::max);
         let fetched = STRETCH.with_borrow_mut(|stretch| {
             let len = (until - from) as usize;
             if stretch.len() < len {

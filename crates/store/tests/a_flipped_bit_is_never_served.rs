@@ -323,3 +323,24 @@ fn in_a_configuration_file() {
         assert!(same || read == OFFSETS_BEFORE, "{bit}: {}", String::from_utf8_lossy(&read));
     }
 }
+
+/// The records of one answer are taken from one read of the log. A size that lets one of them reach over the end of the
+/// log, yet not over that of its segment, must not lead out of what was read.
+#[test]
+fn a_size_that_reaches_over_the_end_of_the_log_hides_its_message_alone() {
+    let world = World::new(small_options());
+    let store = world.open();
+    for body in ["a", "b", "c"] {
+        send(&store, &letter("t", 0, body)).unwrap();
+    }
+    store.queue_step(true).unwrap();
+    let file = world.path("consumequeue/t/0/00000000000000000000");
+    // Behind twenty bytes of the first entry and eight of the second, which is that of b: its size, of some hundred.
+    world.disk.damage(&file, |bytes| bytes[28..32].copy_from_slice(&8000u32.to_be_bytes()));
+    assert!(store.log_end() < 8000);
+    let limits = ReadLimits { max_count: 32, max_bytes: 1 << 20 };
+    let result = store.read(&store.queue("t", 0), 0, limits, &mut |_| true).unwrap();
+    let body = |bytes: &[u8]| Record::parse(bytes).unwrap().body.to_vec();
+    let bodies: Vec<_> = result.records.iter().map(|bytes| body(&bytes.unwrap())).collect();
+    assert_eq!((bodies, result.next_offset), (vec![b"a".to_vec(), b"c".to_vec()], 3));
+}
