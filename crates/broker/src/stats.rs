@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use store::Clock;
 use tokio::sync::Notify;
+use wire::names;
 
 use crate::topics::{Counter, Topic, Topics};
 
@@ -182,6 +183,7 @@ impl ByGroup {
     }
 
     fn add(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
+        let (group, topic) = (counted_as(group), counted_as(topic));
         self.total.total.add(messages, bytes);
         let known = self.groups.read().get(group).and_then(|topics| topics.get(topic)).map(|flow| {
             flow.total.add(messages, bytes);
@@ -205,7 +207,7 @@ impl ByGroup {
     }
 
     fn of(&self, group: &str, topic: &str) -> Option<Arc<Flow>> {
-        self.groups.read().get(group)?.get(topic).cloned()
+        self.groups.read().get(counted_as(group))?.get(counted_as(topic)).cloned()
     }
 
     fn forget_topic(&self, topic: &str) {
@@ -218,6 +220,11 @@ impl ByGroup {
     fn forget_group(&self, group: &str) {
         self.groups.write().remove(group);
     }
+}
+
+/// Light queues, and groups named like them, are counted together: there may be very many, one for each client.
+fn counted_as(name: &str) -> &str {
+    if names::is_light(name) { names::LMQ_PREFIX } else { name }
 }
 
 /// All counters of this broker.

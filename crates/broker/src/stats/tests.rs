@@ -164,3 +164,19 @@ fn mornings_are_those_of_local_time() {
     clock.0.store(22 * HOUR_MS + 5 * DAY_MS, Ordering::Relaxed);
     assert_eq!((stats.mornings().yesterday, stats.mornings().today), ((15, 0), (15, 0)));
 }
+
+#[test]
+fn light_queues_and_their_groups_are_counted_together() {
+    let stats = Stats::new(Arc::new(HandClock::default()));
+    for number in 0..1000 {
+        let name = format!("%LMQ%client-{number}");
+        stats.got(&name, &name, 1, 10);
+        stats.opened(&name, &name);
+        stats.acknowledged(&name, &name, 1);
+    }
+    for by_group in [&stats.got, &stats.checkpoints, &stats.acks] {
+        assert_eq!(by_group.groups.read().values().map(HashMap::len).sum::<usize>(), 1);
+    }
+    let got = stats.group_got_over("%LMQ%client-7", "%LMQ%client-7", MINUTE).unwrap();
+    assert_eq!((got.messages, got.bytes), (1000, 10_000));
+}
