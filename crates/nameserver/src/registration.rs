@@ -21,6 +21,8 @@ const VERSION_WITH_FILTERS: i32 = 37;
 const VERSION_WITH_MAPPINGS: i32 = 413;
 /// Most topics of one registration.
 const TOPICS_MAX: usize = 2_000_000;
+/// Most static topics of one registration: an empty one is two bytes here, and more than a hundred in memory.
+const MAPPINGS_MAX: usize = 200_000;
 /// Most bytes that a compressed body may unfold to.
 const INFLATED_BYTES_MAX: u64 = 512 << 20;
 /// Most bytes of one record within a compressed body.
@@ -184,7 +186,11 @@ fn inflate(body: &[u8], version: i32) -> Result<Payload, PayloadError> {
     }
     records.next()?;
     if version >= VERSION_WITH_MAPPINGS {
-        for _ in 0..records.count()? {
+        let count = records.count()?;
+        if count > MAPPINGS_MAX {
+            return Err(PayloadError::Layout("more than 200,000 static topics in one registration"));
+        }
+        for _ in 0..count {
             payload.mappings.push(loose_json::read(records.next()?)?);
         }
     }

@@ -114,6 +114,14 @@ fn record_that_unfolds_without_end_is_refused_before_it_is_kept() {
 }
 
 #[test]
+fn more_static_topics_than_any_broker_has_are_refused_before_they_are_kept() {
+    let bomb = zlib(&layout(&[], Some(&vec!["{}"; MAPPINGS_MAX + 1][..])));
+    assert!(bomb.len() < 64 << 10, "{} bytes", bomb.len());
+    let error = decode(&bomb, true, V5).unwrap_err().to_string();
+    assert!(error.ends_with("more than 200,000 static topics in one registration"), "{error}");
+}
+
+#[test]
 fn topic_nobody_can_ask_for_is_left_out() {
     let long = "x".repeat(TOPIC_BYTES_MAX + 1);
     let body = format!(
