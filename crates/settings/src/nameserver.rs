@@ -65,7 +65,8 @@ settings! {
     }
 
     "Limits that Java has not" {
-        /// Most connections at a time; the next one is closed at once.
+        /// Most connections at a time, and never more than three quarters of the open files that the system
+        /// grants; the next one is closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
         /// Most requests of one connection that wait for their answer; then it is not read from.
         max_in_flight_per_connection: usize = 4096,

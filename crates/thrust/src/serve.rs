@@ -194,7 +194,7 @@ impl NameserverPlan {
             make_writable(dir)?;
         }
         let settings = self.loaded.settings;
-        let limits = limits_of!(settings);
+        let limits = leaving_files(limits_of!(settings));
         let nameserver = Nameserver::new(settings, self.kv_path)?;
         nameserver.spawn_expiry();
         Ok(listener.serve(limits, nameserver))
@@ -248,7 +248,7 @@ impl BrokerPlan {
         }
         warn_all(&self.loaded.warnings());
         let settings = self.loaded.settings;
-        let limits = limits_of!(settings);
+        let limits = leaving_files(limits_of!(settings));
         let main = Listener::bind(self.listen)?;
         let fast = fast_listener(main.address(), self.listen.port())?;
         make_writable(&settings.store_path_root_dir)?;
@@ -399,6 +399,29 @@ pub fn raise_open_file_limit() {
     }
 }
 
+/// The same limits, with no more connections than leave files to the store: a broker whose clients have all files that
+/// the system grants cannot make the next segment of its log.
+fn leaving_files(limits: Limits) -> Limits {
+    let granted = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let asked = limits.connections_max;
+    let connections_max = connections_within(asked, granted);
+    if connections_max < asked {
+        tracing::warn!(
+            granted,
+            asked,
+            "no more than {connections_max} connections are taken, which leaves a quarter of the open files to other \
+             uses; raise the open-file limit (LimitNOFILE, ulimit -Hn) to have as many as thrust.maxConnections says"
+        );
+    }
+    Limits { connections_max, ..limits }
+}
+
+/// Connections that leave a quarter of the files that are granted; all that are asked for if there is no limit.
+fn connections_within(asked: usize, granted: Option<u64>) -> usize {
+    let most = granted.map_or(u64::MAX, |granted| (granted - granted / 4).max(1));
+    asked.min(usize::try_from(most).unwrap_or(usize::MAX))
+}
+
 /// Signals that end the process, and the one that must not.
 struct Signals {
     terminate: Signal,
@@ -423,5 +446,18 @@ impl Signals {
                 _ = self.hangup.recv() => tracing::info!("SIGHUP does nothing yet"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_do_not_get_all_files_that_the_system_grants() {
+        assert_eq!(connections_within(20_000, Some(4096)), 3072);
+        assert_eq!(connections_within(20_000, Some(1 << 20)), 20_000);
+        assert_eq!(connections_within(20_000, None), 20_000);
+        assert_eq!(connections_within(20_000, Some(0)), 1, "the system will say what is wrong");
     }
 }
