@@ -182,7 +182,13 @@ impl Store {
 
     /// Offset of the first message that the compaction log has from a time on, if it has one.
     pub(crate) fn kept_offset_by_time(&self, queue: &Queue, millis: i64) -> Option<u64> {
-        let found = self.compaction_log_of(queue)?.offset_by_time(millis);
+        let log = self.compaction_log_of(queue)?;
+        let found = match log.offset_by_time(millis) {
+            Err(error) if read::is_damage(&error) && self.mend_all(&log).is_ok_and(|mended| mended) => {
+                log.offset_by_time(millis)
+            }
+            found => found,
+        };
         found.unwrap_or_else(|error| {
             tracing::warn!(topic = %queue.topic(), queue = queue.id(), %error, "cannot search a compaction log");
             None

@@ -14,6 +14,7 @@ mod clean_stop_then_open;
 mod compacted_topics_keep_the_last_message_of_each_key;
 mod compaction;
 mod compaction_crash_histories;
+mod compaction_entries_are_damaged_while_the_store_is_open;
 mod compaction_meets_a_failing_disk;
 mod config_files_survive_crashes;
 mod crash_histories;

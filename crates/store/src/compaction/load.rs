@@ -7,6 +7,8 @@
 //! What a power cut took is cut off and copied again from the commit log, which keeps its segments until that is done.
 //! What the commit log has no more was no power cut's to take: a record that is no longer sound there is damage, stays
 //! where it is, and hides nothing that stands behind it.
+//!
+//! The same comparison mends entries that are found damaged while the store is open.
 
 use std::io;
 use std::path::Path;
@@ -181,6 +183,28 @@ impl Loading<'_> {
         // Torn records must not stand behind those that will be appended.
         part.cut(extent)?;
         Ok(part)
+    }
+
+    /// Makes the entries of a part that is in use anew where they are not what its records give; tells whether there
+    /// were any. What is appended meanwhile stays.
+    pub fn mend(&self, part: &Part) -> io::Result<bool> {
+        let before = part.extent();
+        let mut found = vec![0; before.count as usize * UNIT_BYTES];
+        part.units.read_at(&mut found, 0)?;
+        // As for a part that others follow: what was taken for a record once stays one.
+        let (mut expected, extent) = self.extent_of_records(&part.log, &found, false)?;
+        expected.truncate(found.len());
+        if extent.count < before.count || expected == found {
+            return Ok(false);
+        }
+        tracing::warn!(
+            topic = self.topic,
+            queue = self.id,
+            part = part.name(),
+            "entries of a compaction log were damaged; they are made anew of its records"
+        );
+        part.rewrite_units(&expected)?;
+        Ok(true)
     }
 
     /// The file of entries of a part, and whether it was there: else it is made.

@@ -1,7 +1,8 @@
 //! The files of a compaction log: parts of it in order, each a file of records and one of entries with the same name.
 //!
 //! Invariant: of a part that is followed by another everything was synced before that other was created, so after a
-//! crash only the last one can be torn.
+//! crash only the last one can be torn. Its entries stand in the order of their records, without a gap, and their queue
+//! offsets rise: what does not is no entry that was written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use wire::record::{self, BLANK_SIZE, MAGIC_BLANK, Record};
+use wire::record::{self, BLANK_SIZE, MAGIC_BLANK, Prefix, Record};
 
 use super::unit::Unit;
 use crate::disk::{Disk, File};
@@ -87,6 +88,11 @@ impl Extent {
         self.last = unit.queue_offset;
         self.last_time = unit.store_timestamp;
     }
+
+    /// Whether an entry can be one of the messages in here.
+    pub fn holds(&self, unit: &Unit) -> bool {
+        (self.first..=self.last).contains(&unit.queue_offset) && unit.until() <= self.end
+    }
 }
 
 /// A file of records with its file of entries.
@@ -99,7 +105,12 @@ pub(crate) struct Part {
     unsynced: AtomicBool,
     /// A sync failed. What the kernel shows since may never come to the disk, so none is tried again.
     failed: AtomicBool,
+    /// Entries that seem damaged are what the records give: it is these that are. Nobody compares them again.
+    compared: AtomicBool,
 }
+
+/// Bytes of a record up to and with its physical offset.
+const PLACE_BYTES: usize = 36;
 
 impl Part {
     pub fn new(log: Segment, units: Arc<dyn File>, units_bytes: u64, extent: Extent) -> Part {
@@ -110,6 +121,7 @@ impl Part {
             extent: Mutex::new(extent),
             unsynced: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            compared: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +139,11 @@ impl Part {
 
     pub fn extent(&self) -> Extent {
         *self.extent.lock()
+    }
+
+    /// Whether a place of the compaction log is in here.
+    pub fn contains(&self, at: u64) -> bool {
+        (self.log.base..self.log.until()).contains(&at)
     }
 
     /// The name that both files have.
@@ -172,6 +189,51 @@ impl Part {
             }
         }
         Ok(Some(low))
+    }
+
+    /// Whether entry `slot` is that of a record and the one before it is too, so that a search which has led there has
+    /// not been led astray; `None` if looking takes the disk and `reach` is not so far.
+    pub fn can_begin_at(&self, reach: Reach, slot: u64) -> io::Result<Option<bool>> {
+        for slot in [slot.checked_sub(1), Some(slot)].into_iter().flatten() {
+            let Some(unit) = self.read_unit(reach, slot)? else { return Ok(None) };
+            match self.names_its_record(reach, &unit)? {
+                Some(true) => {}
+                otherwise => return Ok(otherwise),
+            }
+        }
+        Ok(Some(true))
+    }
+
+    /// Whether an entry says of its record what that says itself; `None` if looking takes the disk and `reach` is not
+    /// so far.
+    pub fn names_its_record(&self, reach: Reach, unit: &Unit) -> io::Result<Option<bool>> {
+        let is_inside = unit.position >= self.log.base && unit.until() <= self.log.until();
+        if !is_inside || (unit.size as usize) < PLACE_BYTES {
+            return Ok(Some(false));
+        }
+        let mut head = [0; PLACE_BYTES];
+        if !reach.read(&*self.log.file, &mut head, unit.position - self.log.base)? {
+            return Ok(None);
+        }
+        let has = |at: usize, number: u64| head[at..at + 8] == number.to_be_bytes();
+        let has_size = Prefix::parse(&head).is_some_and(|prefix| prefix.size == unit.size);
+        Ok(Some(has_size && has(20, unit.queue_offset) && has(28, unit.position)))
+    }
+
+    /// Whether entries that seem damaged may be better after they were compared with the records.
+    pub fn can_be_mended(&self) -> bool {
+        !self.compared.load(Ordering::Acquire)
+    }
+
+    /// Entries and records were compared, and nothing can be made better.
+    pub fn note_compared(&self) {
+        self.compared.store(true, Ordering::Release);
+    }
+
+    /// Writes the first entries anew, while others may read them.
+    pub fn rewrite_units(&self, bytes: &[u8]) -> io::Result<()> {
+        self.unsynced.store(true, Ordering::Release);
+        self.units.write_at(bytes, 0)
     }
 
     /// Queue offset of the message that entry `slot` speaks of.

@@ -74,6 +74,14 @@ pub(crate) fn key_of<'a>(record: &Record<'a>) -> Option<&'a str> {
 impl Store {
     /// Compacts one log if there is something to compact; tells whether there was.
     pub(crate) fn compact_log(&self, log: &CompactionLog) -> Result<bool, StoreError> {
+        match self.try_to_compact(log) {
+            // Only the entries may be, which can be mended.
+            Err(StoreError::Compaction { .. }) if self.mend_all(log)? => self.try_to_compact(log),
+            done => done,
+        }
+    }
+
+    fn try_to_compact(&self, log: &CompactionLog) -> Result<bool, StoreError> {
         let Some(options) = &self.options.compaction else { return Ok(false) };
         let mut pass = log.pass.lock();
         self.finish_pass(log, &mut pass)?;

@@ -62,7 +62,12 @@ impl Unit {
 
     /// Offset behind the record.
     pub fn until(&self) -> u64 {
-        self.position + u64::from(self.size)
+        self.position.saturating_add(u64::from(self.size))
+    }
+
+    /// Whether this is an entry that can stand behind another.
+    pub fn follows(&self, before: &Unit) -> bool {
+        self.position == before.until() && self.queue_offset > before.queue_offset
     }
 }
 

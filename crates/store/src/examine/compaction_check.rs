@@ -30,7 +30,7 @@ pub struct CompactedView {
 }
 
 const REBUILT: &str =
-    "the broker makes the entries anew of the records when it is started after a kill; or restore the file";
+    "the next start of the broker makes the entries anew of the records; or restore the file from a backup";
 const RESTORE: &str = "the message is not served; restore the file from a backup";
 const LEFT: &str = "a replacement of files was interrupted; the next start of the broker ends it";
 
@@ -115,7 +115,7 @@ impl StoreFiles {
 /// Takes a file, a position in it, what is wrong there, and the remedy.
 type AddFinding<'a> = dyn FnMut(&Path, Option<u64>, String, &'static str) + 'a;
 
-/// Walks over the entries of a part to the first that is none.
+/// Walks over the entries of a part to the first that is none, behind which there may be no more.
 fn compare(
     part: &Segment,
     units: &dyn File,
@@ -125,7 +125,10 @@ fn compare(
     let mut window = Window::new(u64::MAX);
     let mut bytes = vec![0; units.len()? as usize / UNIT_BYTES * UNIT_BYTES];
     units.read_at(&mut bytes, 0)?;
-    for unit in bytes.chunks_exact(UNIT_BYTES).map_while(Unit::decode) {
+    let mut end = part.base;
+    let mut slots = bytes.chunks_exact(UNIT_BYTES);
+    for unit in slots.by_ref().map_while(Unit::decode) {
+        end = unit.until();
         if view.messages > 0 && unit.queue_offset <= view.last {
             let what = format!("queue offset {} comes behind {}", unit.queue_offset, view.last);
             add(&part.path, Some(unit.position), what, REBUILT);
@@ -155,6 +158,9 @@ fn compare(
             Look::Blank { .. } | Look::Nothing => "no record is there".to_owned(),
         };
         add(&part.path, Some(unit.position), what, RESTORE);
+    }
+    if slots.any(|slot| Unit::decode(slot).is_some() || slot == Unit::end_marker()) {
+        add(&part.path, Some(end), "the entry of what is there is damaged".into(), REBUILT);
     }
     Ok(())
 }
