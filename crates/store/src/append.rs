@@ -1,69 +1,22 @@
 //! Appending: records to the log under one lock, queue entries to the tails in memory, one write for a batch.
 //!
-//! Invariant: nothing of a batch is visible, and no counter has moved, unless its write succeeded. What a failed
-//! write may have left behind the end is cleared before the next append, so that it cannot come to life in a crash.
+//! Invariant: nothing of a batch is visible, and no counter has moved, unless its write succeeded.
 
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use wire::prop_crc;
-use wire::record::{self, BLANK_SIZE, MAGIC_BLANK};
+use wire::record::{self, BLANK_SIZE};
 
+use crate::appender::Appender;
 use crate::batch::{Appended, Batch, BatchEntry};
-use crate::checkpoint::Mark;
-use crate::disk;
 use crate::dispatch;
 use crate::error::AppendError;
 use crate::queue::Queue;
 use crate::queue_entry::QueueEntry;
 use crate::queue_ext::Extension;
-use crate::queue_journal::Fresh;
 use crate::queue_kind::Unit;
-use crate::segment::{self, Segment};
-use crate::store::{Arrival, Store};
-use crate::watch::Watcher;
-
-/// What the append lock guards.
-pub(crate) struct Appender {
-    /// The segment that holds `end`, once it exists.
-    segment: Option<Arc<Segment>>,
-    /// Where the next record goes.
-    pub end: u64,
-    /// Zeros are being written there.
-    pub zeroing: Option<Range<u64>>,
-    /// A failed write may have reached up to here.
-    dirty_until: u64,
-    /// Store time of the last record: it never goes back along the log (store.md §3.1).
-    pub last_timestamp: i64,
-    /// Messages that got a place in a queue so far, those of deleted topics not counted.
-    pub entries: u64,
-    /// Queue entries that are to be written to their journal.
-    pub fresh: Fresh,
-}
-
-/// The state of the log at one moment: what a flush that starts now makes durable.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Moment {
-    pub mark: Mark,
-    pub timestamp: i64,
-}
-
-impl Appender {
-    pub fn new(end: u64, last_timestamp: i64, entries: u64, fresh: Fresh) -> Appender {
-        Appender { segment: None, end, zeroing: None, dirty_until: 0, last_timestamp, entries, fresh }
-    }
-
-    /// The segment that the next record probably goes to.
-    pub fn segment(&self) -> Option<&Arc<Segment>> {
-        self.segment.as_ref()
-    }
-
-    pub fn moment(&self) -> Moment {
-        Moment { mark: Mark { position: self.end, entries: self.entries }, timestamp: self.last_timestamp }
-    }
-}
+use crate::store::Store;
 
 impl Store {
     /// Appends all messages of the batch, or none of them if that fails.
@@ -102,7 +55,7 @@ impl Store {
 
     /// Every group must fit into an empty segment (store.md §3.7); looked at before anything is written.
     fn check_sizes(&self, batch: &Batch) -> Result<(), AppendError> {
-        let segment_bytes = self.log.segment_bytes;
+        let segment_bytes = self.base.log.segment_bytes;
         let room = segment_bytes - BLANK_SIZE as u64;
         if batch.bytes.len() as u64 <= room {
             return Ok(());
@@ -120,7 +73,7 @@ impl Store {
     }
 
     fn append_locked(&self, appender: &mut Appender, batch: &mut Batch) -> Result<(), AppendError> {
-        appender.last_timestamp = appender.last_timestamp.max(self.clock.now_millis());
+        appender.last_timestamp = appender.last_timestamp.max(self.base.clock.now_millis());
         // After the time is taken: whoever changes the meaning of bitmaps reads that time behind the change.
         if batch.edition.is_some() && batch.edition != self.bitmaps.get().map(|bitmaps| bitmaps.edition()) {
             batch.entries.iter_mut().for_each(|entry| entry.bitmap = 0..0);
@@ -128,59 +81,23 @@ impl Store {
         let count = batch.entries.len();
         let mut from = 0;
         while from < count {
-            let room = (self.room(appender)?).saturating_sub(BLANK_SIZE as u64);
+            let room = appender.room(&self.base.log)?.saturating_sub(BLANK_SIZE as u64);
             let rest = bytes_of(&batch.entries, from, count);
             let until = if rest <= room {
                 count
-            } else if rest <= self.log.segment_bytes - BLANK_SIZE as u64 {
+            } else if rest <= self.base.log.segment_bytes - BLANK_SIZE as u64 {
                 // All of it fits into the next segment: one write, and so all or nothing.
                 from
             } else {
                 prefix_end(&batch.entries, from, room)
             };
             if until == from {
-                self.roll(appender)?;
+                appender.roll(&self.base, &self.zeros)?;
             } else {
                 self.write_run(appender, batch, from, until)?;
                 from = until;
             }
         }
-        Ok(())
-    }
-
-    /// Bytes left in the segment of the end, which is created if need be.
-    fn room(&self, appender: &mut Appender) -> Result<u64, AppendError> {
-        let end = appender.end;
-        if let Some(segment) = appender.segment.as_ref().filter(|segment| end < segment.until()) {
-            return Ok(segment.until() - end);
-        }
-        let segment = match self.log.segment_at(end) {
-            Some(segment) => segment,
-            None => self.log.next_segment(end).map_err(|source| {
-                let path = segment::path_of(&self.log.dir, end);
-                if disk::is_full(&source) {
-                    AppendError::DiskFull { path, detail: source.to_string() }
-                } else {
-                    AppendError::NoSegment { path, source }
-                }
-            })?,
-        };
-        let room = segment.until() - end;
-        appender.segment = Some(segment);
-        Ok(room)
-    }
-
-    /// Ends the current segment with a blank. This stands whatever becomes of the batch that caused it.
-    fn roll(&self, appender: &mut Appender) -> Result<(), AppendError> {
-        let Some(segment) = appender.segment.clone() else { return Ok(()) };
-        let remaining = segment.until() - appender.end;
-        let mut blank = [0; BLANK_SIZE];
-        blank[..4].copy_from_slice(&(remaining as u32).to_be_bytes());
-        blank[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
-        self.write(&segment, appender, &blank)?;
-        appender.end = segment.until();
-        appender.segment = None;
-        self.log.set_end(appender.end);
         Ok(())
     }
 
@@ -192,7 +109,6 @@ impl Store {
         from: usize,
         until: usize,
     ) -> Result<(), AppendError> {
-        let Some(segment) = appender.segment.clone() else { return Ok(()) };
         let base = batch.entries[from].start;
         let stop = batch.entries[until - 1].start + batch.entries[until - 1].len;
         let timestamp = appender.last_timestamp;
@@ -208,7 +124,7 @@ impl Store {
                 }
                 late.write(record, queue_offset);
             }
-            if self.options.append_prop_crc {
+            if self.base.options.append_prop_crc {
                 prop_crc::seal(record);
             }
             entry.appended = Appended {
@@ -218,7 +134,7 @@ impl Store {
                 store_timestamp: timestamp,
             };
         }
-        if let Err(error) = self.write(&segment, appender, &batch.bytes[base..stop]) {
+        if let Err(error) = appender.write(&self.base, &self.zeros, &batch.bytes[base..stop]) {
             for entry in &batch.entries[from..until] {
                 give_back(entry);
             }
@@ -249,7 +165,7 @@ impl Store {
         if !shown_at_once {
             self.unseen.lock().extend(&batch.entries[from..until]);
         }
-        self.log.set_end(appender.end);
+        self.base.log.set_end(appender.end);
         Ok(())
     }
 
@@ -273,7 +189,7 @@ impl Store {
 
     fn queue_entry(&self, entry: &BatchEntry) -> QueueEntry {
         let due = entry.delay_level.and_then(|level| {
-            dispatch::due_time(level, entry.appended.store_timestamp, &self.options.delay_levels)
+            dispatch::due_time(level, entry.appended.store_timestamp, &self.base.options.delay_levels)
         });
         QueueEntry {
             physical_offset: entry.appended.offset,
@@ -293,67 +209,6 @@ impl Store {
         })
     }
 
-    /// Writes at the end of the log, where nothing is left of an earlier failure.
-    fn write(&self, segment: &Segment, appender: &mut Appender, bytes: &[u8]) -> Result<(), AppendError> {
-        self.clear_rests(segment, appender)?;
-        let until = appender.end + bytes.len() as u64;
-        self.zeros.wait_for_range(appender, until);
-        segment.file.write_at(bytes, appender.end - segment.base).map_err(|source| {
-            appender.dirty_until = until;
-            write_error(segment, source)
-        })
-    }
-
-    /// Clears what a failed write may have left behind the end, durably. Were it only overwritten, a power cut could
-    /// still bring back parts of it among the records that are written now, and the CRC covers no more than bodies.
-    fn clear_rests(&self, segment: &Segment, appender: &mut Appender) -> Result<(), AppendError> {
-        let until = appender.dirty_until.min(segment.until());
-        if until <= appender.end {
-            return Ok(());
-        }
-        self.zeros.wait_for_range(appender, until);
-        let zeros = vec![0; (until - appender.end) as usize];
-        let cleared = segment.file.write_at(&zeros, appender.end - segment.base);
-        cleared.map_err(|source| write_error(segment, source))?;
-        segment.file.sync_data().map_err(|source| {
-            let cause = format!("cannot sync {}: {source}", segment.path.display());
-            self.sync_failed(cause.clone());
-            AppendError::ReadOnly { cause }
-        })?;
-        appender.dirty_until = 0;
-        Ok(())
-    }
-
-    /// Clears what a failed write may have left, before a clean stop: the next start would count it as a record.
-    pub(crate) fn clear_dirty(&self) -> Result<(), AppendError> {
-        let mut appender = self.appender.lock();
-        match appender.segment.clone() {
-            Some(segment) => self.clear_rests(&segment, &mut appender),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells those who watch these queues, each of which has shown something new.
-    pub(crate) fn tell<'a>(&self, queues: impl Iterator<Item = &'a Arc<Queue>>) {
-        // Pairs with the fence of `Watchers::watch`: one of us sees the other.
-        fence(Ordering::SeqCst);
-        let mut last: Option<&Arc<Queue>> = None;
-        for queue in queues {
-            // A batch has mostly one queue, or runs of one.
-            if last.replace(queue).is_some_and(|last| Arc::ptr_eq(last, queue)) {
-                continue;
-            }
-            let mut told = queue.watchers.take();
-            if told.includes(Watcher::Timer) {
-                self.timer.iter().for_each(|timer| timer.signal.raise());
-                told = told.without(Watcher::Timer);
-            }
-            if !told.is_empty() {
-                (self.on_arrival)(&Arrival { queue, told });
-            }
-        }
-    }
-
     /// What follows an append outside its lock: waking those who wait for it.
     fn after_append(&self, batch: &Batch, until: u64) {
         self.flush.dirty.raise();
@@ -361,14 +216,14 @@ impl Store {
         if let Some(index) = &self.index {
             index.signal.raise();
         }
-        if self.log.wants_next() {
+        if self.base.log.wants_next() {
             self.allocate.raise();
         }
         if self.is_sync() {
             self.zeros.appended(until);
             return;
         }
-        debug_assert!(until <= self.log.end());
+        debug_assert!(until <= self.base.log.end());
         self.tell(batch.entries.iter().flat_map(BatchEntry::placed).map(|(queue, _)| queue));
     }
 }
@@ -382,15 +237,6 @@ fn give_back(entry: &BatchEntry) {
         if let Some(queue) = &light.queue {
             queue.next.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-fn write_error(segment: &Segment, source: io::Error) -> AppendError {
-    let path = segment.path.clone();
-    if disk::is_full(&source) {
-        AppendError::DiskFull { path, detail: source.to_string() }
-    } else {
-        AppendError::Io { path, source }
     }
 }
 

@@ -102,7 +102,7 @@ impl Store {
         }
         for neighbour in [index.checked_sub(1), index.checked_add(1)].into_iter().flatten() {
             let Some(entry) = queue.entry(neighbour)? else { continue };
-            let Some(segment) = self.log.segment_at(entry.physical_offset) else { continue };
+            let Some(segment) = self.base.log.segment_at(entry.physical_offset) else { continue };
             let place = Place::read(&segment, entry.physical_offset)?;
             if place.is_some_and(|place| place.queue_offset.checked_sub(neighbour as i64) == Some(by)) {
                 return Ok(true);
@@ -120,7 +120,7 @@ impl Store {
         if dispatch::is_filler(&record) {
             return Err("a repair has put this record in the place of lost ones".into());
         }
-        let verified = if self.options.force_verify_prop_crc {
+        let verified = if self.base.options.force_verify_prop_crc {
             prop_crc::verify(record.bytes)
         } else {
             record.verify_crc()

@@ -19,7 +19,7 @@ impl Store {
         // First what would otherwise be all that is left of it after a crash.
         self.delete_compacted(topic)?;
         let mut no_writes = self.queue_writer.lock();
-        self.drop_table(&mut no_writes)?;
+        no_writes.drop_table(&self.base)?;
         let files = &self.queues.files;
         files.deletions.add(topic);
         {

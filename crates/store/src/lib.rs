@@ -8,7 +8,10 @@
 //! [`Store::when_flushed`] tells when it is safe, [`Store::read`] gives it to consumers.
 #![deny(missing_docs)]
 
+mod ahead;
 mod append;
+mod appender;
+mod base;
 mod batch;
 mod check;
 mod checkpoint;
@@ -25,10 +28,13 @@ pub mod examine;
 mod expiry;
 mod ext_reader;
 mod flush;
+mod flushing;
 mod foreign;
 mod index;
 mod index_file;
 mod index_mark;
+mod index_state;
+mod indexing;
 mod map;
 mod options;
 mod progress;
@@ -40,6 +46,7 @@ mod queue_ext_files;
 mod queue_files;
 mod queue_journal;
 mod queue_kind;
+mod queue_rounds;
 mod queue_table;
 mod queue_writer;
 mod queues;
@@ -52,6 +59,7 @@ mod sealed;
 mod segment;
 mod signal;
 mod store;
+mod store_time;
 mod time_search;
 mod time_zone;
 mod timer;

@@ -5,7 +5,8 @@ use wire::properties;
 use wire::record::Record;
 
 use crate::error::StoreError;
-use crate::index::{self, State};
+use crate::index;
+use crate::index_state::State;
 use crate::store::Store;
 
 /// What kind of key is looked for.

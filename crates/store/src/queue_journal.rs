@@ -13,10 +13,10 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::base::{self, Base};
 use crate::disk::{self, Disk, File};
 use crate::dispatch;
 use crate::error::StoreError;
@@ -27,13 +27,10 @@ use crate::queues::Queues;
 use crate::sealed::{self, Fields};
 use crate::segment;
 use crate::signal::Signal;
-use crate::store::Store;
 
 const MAGIC: &[u8; 8] = b"ThrustJ1";
 /// Bytes of an entry: the number of its queue, and all that a unit is.
 const ENTRY_BYTES: usize = 4 + 8 + 4 + 8 + 8 + 8 + 4;
-/// Entries come together for this long: about so much of the log is read again after a kill.
-const GATHER: Duration = Duration::from_millis(100);
 /// Of the entries that the journal may hold, one part in so many may wait to be written.
 const WAITING_SHARE: u64 = 4;
 /// Memory that is kept between two blocks.
@@ -49,6 +46,45 @@ pub(crate) struct Journal {
 impl Journal {
     pub fn new(pieces: Pieces) -> Journal {
         Journal { signal: Signal::default(), state: Mutex::new(pieces) }
+    }
+
+    /// Writes the entries that came since the last time. `exchange` takes room for those that come next, leaves what
+    /// has come, and tells how far that reaches. An error leaves them out of the journal, which makes a start after a
+    /// kill slower and nothing else.
+    pub fn step(
+        &self,
+        base: &Base,
+        queues: &Queues,
+        exchange: impl FnOnce(&mut Fresh) -> base::Moment,
+    ) -> Result<(), StoreError> {
+        let mut pieces = self.state.lock();
+        let mut fresh = std::mem::take(&mut pieces.spare);
+        // With few queues a round that writes them ends soon, and no message pays for this.
+        let wanted = queues.are_at_least(base.options.queue_journal_queues_min);
+        fresh.max = if wanted { pieces.room().max } else { 0 };
+        let moment = exchange(&mut fresh);
+        let flushed = base.flushed_until();
+        let upto = Upto { position: moment.mark.position, timestamp: moment.timestamp, flushed };
+        let written = pieces.write(&*base.disk, &mut fresh, upto);
+        pieces.spare = fresh;
+        written.map_err(StoreError::io("write to", &pieces.dir))
+    }
+
+    /// Lets the journal know that the table of queues was written for this position of the log.
+    pub fn roll(&self, disk: &dyn Disk, table: u64) {
+        if let Err(error) = self.state.lock().roll(disk, table) {
+            tracing::warn!(%error, "cannot remove an old journal of queues");
+        }
+    }
+
+    /// Removes the journal at a clean stop. Should that fail the next start does it.
+    pub fn stop(&self, disk: &dyn Disk) {
+        let mut pieces = self.state.lock();
+        let position = pieces.position;
+        let removed = pieces.begin_at(disk, position).and_then(|()| pieces.remove_empty_dir(disk));
+        if let Err(error) = removed {
+            tracing::warn!(%error, "cannot remove the journal of queues");
+        }
     }
 }
 
@@ -360,63 +396,6 @@ fn replay_piece(
         upto = block.upto;
     }
     Ok(upto)
-}
-
-impl Store {
-    /// Writes the queue entries that came since the last time to their journal. An error leaves them out of it, which
-    /// makes a start after a kill slower and nothing else.
-    pub fn journal_step(&self) -> Result<(), StoreError> {
-        let mut pieces = self.journal.state.lock();
-        let mut fresh = std::mem::take(&mut pieces.spare);
-        // With few queues a round that writes them ends soon, and no message pays for this.
-        let wanted = self.queues.are_at_least(self.options.queue_journal_queues_min);
-        fresh.max = if wanted { pieces.room().max } else { 0 };
-        let moment = {
-            let mut appender = self.appender.lock();
-            std::mem::swap(&mut appender.fresh, &mut fresh);
-            appender.moment()
-        };
-        let flushed = self.flushed_until();
-        let upto = Upto { position: moment.mark.position, timestamp: moment.timestamp, flushed };
-        let written = pieces.write(&*self.disk, &mut fresh, upto);
-        pieces.spare = fresh;
-        written.map_err(StoreError::io("write to", &pieces.dir))
-    }
-
-    /// Lets the journal know that the table of queues was written for this position of the log.
-    pub(crate) fn journal_roll(&self, table: u64) {
-        if let Err(error) = self.journal.state.lock().roll(&*self.disk, table) {
-            tracing::warn!(%error, "cannot remove an old journal of queues");
-        }
-    }
-
-    /// Removes the journal at a clean stop. Should that fail the next start does it.
-    pub(crate) fn journal_stop(&self) {
-        let mut pieces = self.journal.state.lock();
-        let position = pieces.position;
-        let removed =
-            pieces.begin_at(&*self.disk, position).and_then(|()| pieces.remove_empty_dir(&*self.disk));
-        if let Err(error) = removed {
-            tracing::warn!(%error, "cannot remove the journal of queues");
-        }
-    }
-
-    /// The thread that writes the journal.
-    pub(crate) fn journal_loop(&self) {
-        let signal = &self.journal.signal;
-        let mut failing = false;
-        while signal.wait(None) && !signal.is_stopped() {
-            signal.pause(GATHER);
-            signal.take();
-            let outcome = self.journal_step();
-            if let Err(error) = outcome.as_ref()
-                && !failing
-            {
-                tracing::warn!(%error, "the journal of queues has a gap; a start after a kill reads the log instead");
-            }
-            failing = outcome.is_err();
-        }
-    }
 }
 
 #[cfg(test)]

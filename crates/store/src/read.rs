@@ -170,7 +170,7 @@ impl Store {
         // With that reach nothing is too far.
         read.ok_or_else(|| StoreError::Io {
             what: "read",
-            path: self.log.dir.clone(),
+            path: self.base.log.dir.clone(),
             source: std::io::ErrorKind::WouldBlock.into(),
         })
     }
@@ -220,7 +220,7 @@ impl Store {
         filter: &dyn MessageFilter,
         result: &mut ReadResult,
     ) -> Result<Option<(ReadStatus, i64)>, StoreError> {
-        let live = self.live.load();
+        let live = self.base.live.load();
         let max = result.max_offset as u64;
         let mut collecting = Collecting::new(self, &live, reach, queue, offset..max, limits, filter);
         let Some(place) = self.place_of(reach, queue, offset)? else { return Ok(None) };
@@ -279,7 +279,7 @@ impl Store {
         let (entry, index) = (&unit.entry, unit.base);
         let (at, until) = (entry.physical_offset, entry.physical_offset + u64::from(entry.size));
         let near = match reach {
-            Reach::Memory { behind_max } => at >= self.log.end().saturating_sub(behind_max),
+            Reach::Memory { behind_max } => at >= self.base.log.end().saturating_sub(behind_max),
             Reach::Disk => true,
         };
         if near && !(known.contains(&at) && until <= known.end) {
@@ -301,7 +301,7 @@ impl Store {
         }
         let mut one = Records::default();
         one.push(segment, unit);
-        if !one.settle(reach, self.log.end(), false)? {
+        if !one.settle(reach, self.base.log.end(), false)? {
             return Ok(None);
         }
         self.drop_unsound(queue, &mut one)?;
@@ -331,8 +331,8 @@ impl Store {
     /// Whether [`Store::record_at`] would answer at this moment without waiting for the disk. False where the disk does
     /// not tell what is in memory.
     pub fn is_record_in_memory(&self, physical_offset: u64) -> bool {
-        let Some(segment) = self.log.segment_at(physical_offset) else { return true };
-        let known_end = self.log.end().min(segment.until());
+        let Some(segment) = self.base.log.segment_at(physical_offset) else { return true };
+        let known_end = self.base.log.end().min(segment.until());
         if physical_offset.saturating_add(8) > known_end {
             return true;
         }
@@ -346,10 +346,10 @@ impl Store {
 
     /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
     pub fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        if physical_offset >= self.log.end() {
+        if physical_offset >= self.base.log.end() {
             return Ok(None);
         }
-        let Some(segment) = self.log.segment_at(physical_offset) else { return Ok(None) };
+        let Some(segment) = self.base.log.segment_at(physical_offset) else { return Ok(None) };
         let error = |source| StoreError::Io { what: "read", path: segment.path.clone(), source };
         if segment.until() - physical_offset < 8 {
             return Ok(None);
@@ -357,7 +357,7 @@ impl Store {
         let mut scratch = Vec::new();
         let head = segment.bytes(physical_offset, 8, &mut scratch).map_err(error)?;
         let Some(prefix) = Prefix::parse(head).filter(Prefix::is_record) else { return Ok(None) };
-        if physical_offset + u64::from(prefix.size) > self.log.end().min(segment.until()) {
+        if physical_offset + u64::from(prefix.size) > self.base.log.end().min(segment.until()) {
             return Ok(None);
         }
         let bytes = segment.bytes(physical_offset, prefix.size as usize, &mut scratch).map_err(error)?;
@@ -475,7 +475,7 @@ impl<'a> Collecting<'a> {
             limits,
             filter,
             examined_until: offsets.end.min(offsets.start.saturating_add(examined)),
-            log_end: store.log.end(),
+            log_end: store.base.log.end(),
             next: offsets.start,
             farthest: 0,
             removing: false,
@@ -569,7 +569,7 @@ impl<'a> Collecting<'a> {
     fn take(&mut self, unit: &Unit, tags_code: Option<i64>) -> Result<bool, StoreError> {
         let at = unit.entry.physical_offset;
         if self.segment.as_ref().is_none_or(|segment| at < segment.base || at >= segment.until()) {
-            self.segment = self.store.log.segment_at(at);
+            self.segment = self.store.base.log.segment_at(at);
         }
         let Some(segment) = &self.segment else {
             self.removing = true;

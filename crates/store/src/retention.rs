@@ -1,18 +1,12 @@
 //! Deleting old segments of the log, and what queues and index hold of them (store.md §13).
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::clock::LocalTime;
 use crate::error::StoreError;
 use crate::options::Live;
 use crate::store::Store;
-
-/// What the cleaner remembers between rounds.
-#[derive(Default)]
-pub(crate) struct Retention {
-    /// Rounds in which segments go regardless of the hour.
-    manual_rounds: u32,
-}
 
 /// How full a disk is, as far as deleting goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,22 +21,34 @@ enum Pressure {
 }
 
 impl Store {
+    /// Sets how long messages of a topic can be read; `None` for as long as the log has them. Acts at once on what is
+    /// there, and then in every round of the cleaner.
+    pub fn keep_messages(&self, topic: &str, time: Option<Duration>) {
+        self.expiry.lock().keep(&self.base, &self.queues, topic, time);
+    }
+
+    /// Whether a message can be read no more because its topic keeps messages for a shorter time than the log.
+    pub fn has_expired(&self, topic: &str, queue_id: u32, queue_offset: u64) -> bool {
+        self.queues.find(topic, queue_id).is_some_and(|queue| queue_offset < queue.floor().0)
+    }
+
     /// Lets the next rounds delete expired segments at any hour, as the administrator's command does.
     pub fn clean_soon(&self) {
-        self.retention.lock().manual_rounds = 20;
+        *self.manual_rounds.lock() = 20;
         self.cleaner.raise();
     }
 
     /// One round of cleaning: looks at disk and clock, deletes what must go. Tells how many segments that was.
     pub fn clean_step(&self) -> Result<u32, StoreError> {
-        let mut retention = self.retention.lock();
-        self.expire_messages();
-        let live = self.live.load_full();
+        // Held to the end: rounds come one after the other.
+        let mut manual_rounds = self.manual_rounds.lock();
+        self.expiry.lock().go_on(&self.base, &self.queues);
+        let live = self.base.live.load_full();
         let pressure = self.pressure(&live)?;
-        let now = self.clock.now_millis();
-        let hour = LocalTime::of(now, self.clock.utc_offset_seconds(now)).hour;
-        let manual = retention.manual_rounds > 0;
-        retention.manual_rounds = retention.manual_rounds.saturating_sub(1);
+        let now = self.base.clock.now_millis();
+        let hour = LocalTime::of(now, self.base.clock.utc_offset_seconds(now)).hour;
+        let manual = *manual_rounds > 0;
+        *manual_rounds = manual_rounds.saturating_sub(1);
         if !manual && pressure == Pressure::None && !live.delete_when.contains(&hour) {
             return Ok(0);
         }
@@ -52,11 +58,13 @@ impl Store {
             tracing::info!(
                 deleted,
                 forced,
-                log_min = self.log.min(),
+                log_min = self.base.log.min(),
                 "deleted old segments of the commit log"
             );
             self.clean_queues()?;
-            self.index_clean()?;
+            if let Some(index) = &self.index {
+                index.clean(&self.base)?;
+            }
             // The table of queues speaks of the log as it began before; a round writes it anew.
             if let Err(error) = self.queue_step(false) {
                 tracing::warn!(%error, "writing consume queues failed; their entries stay in memory");
@@ -74,9 +82,13 @@ impl Store {
         let max = live.disk_max_used_percent.clamp(10, 95);
         let mut worst = Pressure::None;
         let mut full = None;
-        for dir in [&self.log.dir, &self.options.root] {
-            let used =
-                self.disk.space(dir).map_err(StoreError::io("look at the space of", dir))?.used_percent();
+        for dir in [&self.base.log.dir, &self.base.options.root] {
+            let used = self
+                .base
+                .disk
+                .space(dir)
+                .map_err(StoreError::io("look at the space of", dir))?
+                .used_percent();
             let pressure = if used > warning {
                 full = Some((dir.clone(), format!("{used} % used, the limit is {warning} %")));
                 Pressure::Full
@@ -101,18 +113,22 @@ impl Store {
     /// Deletes segments from the oldest on, never the last, until one has not expired.
     fn delete_segments(&self, live: &Live, now: i64, forced: bool) -> Result<u32, StoreError> {
         let reserved = live.file_reserved.as_millis() as i64;
-        let unfinished =
-            self.log.finish_removal().map_err(StoreError::io("remove a segment in", &self.log.dir))?;
+        let unfinished = self
+            .base
+            .log
+            .finish_removal()
+            .map_err(StoreError::io("remove a segment in", &self.base.log.dir))?;
         let mut deleted = u32::from(unfinished);
         while deleted < live.delete_batch_max {
-            let segments = self.log.segments();
+            let segments = self.base.log.segments();
             let [first, second, ..] = segments.as_slice() else { break };
             // The segment that records go to is never deleted, nor one whose records are not durable.
-            if second.base > self.flushed_until() || first.until() > self.log.end() {
+            if second.base > self.flushed_until() || first.until() > self.base.log.end() {
                 break;
             }
             if !forced {
-                let stat = self.disk.stat(&first.path).map_err(StoreError::io("look at", &first.path))?;
+                let stat =
+                    self.base.disk.stat(&first.path).map_err(StoreError::io("look at", &first.path))?;
                 let modified = stat.map_or(i64::MIN / 2, |stat| stat.modified_millis);
                 if modified.saturating_add(reserved) > now {
                     break;
@@ -121,7 +137,7 @@ impl Store {
             if !self.queues_are_durable(first.until())? || !self.compaction_is_durable()? {
                 break;
             }
-            self.log.remove_first().map_err(StoreError::io("remove", &first.path))?;
+            self.base.log.remove_first().map_err(StoreError::io("remove", &first.path))?;
             deleted += 1;
         }
         Ok(deleted)
@@ -132,7 +148,7 @@ impl Store {
     /// Once its segment is gone, nothing but the entry says which number a message had. A queue that lost it in a crash
     /// would give that number again, to a message that consumers then take for one they have seen.
     fn queues_are_durable(&self, until: u64) -> Result<bool, StoreError> {
-        let durable = || self.checkpoint.lock().content.own.is_some_and(|own| own.durable.position >= until);
+        let durable = || self.base.are_queues_durable(until);
         if !durable() && self.fault().is_none() {
             self.flush_step()?;
             self.queue_step(true)?;
@@ -172,11 +188,11 @@ impl Store {
     /// The thread that cleans. It looks at regular times also when this store does nothing: others fill the disk too.
     pub(crate) fn clean_loop(&self) {
         // Whether the disk has room is known before the first round, which may delete, and so is not the first thing.
-        if let Err(error) = self.pressure(&self.live.load()) {
+        if let Err(error) = self.pressure(&self.base.live.load()) {
             tracing::warn!(%error, "cannot tell how full the disk is");
         }
         loop {
-            self.cleaner.wait(Some(self.live.load().clean_interval));
+            self.cleaner.wait(Some(self.base.live.load().clean_interval));
             if self.cleaner.is_stopped() {
                 return;
             }

@@ -38,8 +38,8 @@ pub struct Runtime {
 impl Store {
     /// Figures as of now.
     pub fn runtime(&self) -> Runtime {
-        let log_space = self.disk.space(&self.log.dir).ok();
-        let queue_space = self.disk.space(&self.options.root).ok();
+        let log_space = self.base.disk.space(&self.base.log.dir).ok();
+        let queue_space = self.base.disk.space(&self.base.options.root).ok();
         let ratio = |percent: Option<u32>| percent.map_or(-1.0, |percent| f64::from(percent) / 100.0);
         Runtime {
             log_min: self.log_min(),
@@ -51,7 +51,7 @@ impl Store {
             log_disk_total: log_space.map_or(0, |space| space.total),
             log_disk_free: log_space.map_or(0, |space| space.free),
             earliest_store_time: self.earliest_store_time().unwrap_or(-1),
-            segments: self.log.segments().len(),
+            segments: self.base.log.segments().len(),
             topics: self.topics().len(),
             queues: self.queues.count(),
             writable: self.is_writable(),

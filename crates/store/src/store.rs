@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::append::Appender;
-use crate::checkpoint::{CheckpointFile, NO_RUN};
+use crate::appender::Appender;
+use crate::base::Base;
 use crate::clock::Clock;
 use crate::commit_log::CommitLog;
 use crate::compaction::Compaction;
@@ -30,7 +29,6 @@ use crate::queue_kind::{self, QueueKind};
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
 use crate::recovery;
-use crate::retention::Retention;
 use crate::signal::Signal;
 use crate::timer::Timer;
 use crate::watch::Told;
@@ -50,12 +48,8 @@ pub type OnArrival = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
 
 /// An open store.
 pub struct Store {
-    pub(crate) options: Options,
-    pub(crate) live: ArcSwap<Live>,
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) base: Base,
     pub(crate) on_arrival: OnArrival,
-    pub(crate) log: CommitLog,
     /// Records before this were on the disk when the store was opened.
     pub(crate) opened_end: u64,
     pub(crate) appender: Mutex<Appender>,
@@ -70,8 +64,8 @@ pub struct Store {
     stopped_cleanly: bool,
     pub(crate) timer: Option<Timer>,
     pub(crate) compaction: Compaction,
-    pub(crate) checkpoint: Mutex<CheckpointFile>,
-    pub(crate) retention: Mutex<Retention>,
+    /// Rounds of the cleaner in which segments go regardless of the hour. Held by the round that runs.
+    pub(crate) manual_rounds: Mutex<u32>,
     /// Topics that keep their messages for a shorter time than the log.
     pub(crate) expiry: Mutex<Expiry>,
     /// Raised when the next segment should be made.
@@ -79,9 +73,6 @@ pub struct Store {
     pub(crate) zeros: Zeros,
     /// Lets the thread that deletes old segments look at once.
     pub(crate) cleaner: Signal,
-    /// Why nothing more may be written; the first failure stays.
-    fault: Mutex<Option<String>>,
-    read_only: AtomicBool,
     /// The disk is over its warning level; cleared by the cleaner.
     pub(crate) disk_full: Mutex<Option<(PathBuf, String)>>,
     pub(crate) disk_is_full: AtomicBool,
@@ -128,46 +119,39 @@ impl Store {
         queues.learn_kinds(queue_kind::topics_on_disk(&*disk, &root))?;
         let mut recovered = recovery::recover(&*disk, &*clock, &options, &log, &queues, leftovers)?;
         log.expect_streams(options.read_ahead);
-        let index = Index::open(&*disk, &options, &mut recovered, log.end())?;
+        let index = Index::open(&*disk, &options, &mut recovered.checkpoint, recovered.clean, log.end())?;
         let timer = match &options.timer {
             Some(timer) => Some(Timer::open(&disk, &root, timer, clock.now_millis(), &queues, &log)?),
             None => None,
         };
         let compaction = Compaction::open(&*disk, &options, recovered.clean);
-        let flush = Flush::default();
-        flush.until.store(recovered.flushed, Ordering::Release);
         let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries, recovered.fresh);
+        let opened_end = log.end();
+        let checkpoint = recovered.checkpoint;
         let store = Arc::new(Store {
-            opened_end: log.end(),
-            log,
+            opened_end,
+            base: Base::new(disk, clock, options, log, checkpoint, recovered.flushed),
             appender: Mutex::new(appender),
             queues,
             queue_writer: Mutex::new(QueueWriter::new(recovered.table)),
             journal: Journal::new(recovered.journal),
             unseen: Mutex::default(),
-            flush,
+            flush: Flush::default(),
             index,
             bitmaps: OnceLock::new(),
             stopped_cleanly: recovered.clean,
             timer,
             compaction,
-            checkpoint: Mutex::new(recovered.checkpoint),
-            retention: Mutex::default(),
+            manual_rounds: Mutex::default(),
             expiry: Mutex::default(),
             allocate: Signal::default(),
             zeros: Zeros::default(),
             cleaner: Signal::default(),
-            fault: Mutex::new(None),
-            read_only: AtomicBool::new(false),
             disk_full: Mutex::new(None),
             disk_is_full: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             workers: Mutex::default(),
             _lock: lock,
-            live: ArcSwap::from_pointee(Live::from(&options)),
-            options,
-            disk,
-            clock,
             on_arrival,
         });
         // In synchronous mode readers see what recovery found only once it is durable; otherwise it can wait.
@@ -179,7 +163,7 @@ impl Store {
         }
         if recovered.clean {
             // Everything is durable, so it also counts in this run of the machine.
-            store.move_checkpoint(false, |_, _| {})?;
+            store.base.move_checkpoint(false, |_, _| {})?;
         }
         store.timer_flush_step()?;
         if store.flushed_until() < store.log_end() {
@@ -212,7 +196,7 @@ impl Store {
             work.push(("store-timer", Store::timer_loop));
             work.push(("store-timer-disk", Store::timer_flush_loop));
         }
-        if self.options.compaction.is_some() {
+        if self.base.options.compaction.is_some() {
             work.push(("store-compact", Store::compaction_loop));
         }
         let mut workers = self.workers.lock();
@@ -226,7 +210,7 @@ impl Store {
             let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
             match spawned {
                 Ok(worker) => workers.push(worker),
-                Err(error) => self.set_fault(format!("cannot start thread {name}: {error}")),
+                Err(error) => self.base.set_fault(format!("cannot start thread {name}: {error}")),
             }
         }
     }
@@ -234,8 +218,8 @@ impl Store {
     /// What the worker was for is done by nobody from now on, so nothing more is promised.
     fn worker_panicked(&self, name: &str) {
         tracing::error!(worker = name, "a thread of the store panicked; the store is read-only now");
-        self.set_fault(format!("its thread {name} panicked"));
-        self.answer_waiters();
+        self.base.set_fault(format!("its thread {name} panicked"));
+        self.flush.answer(&self.base);
     }
 
     /// Stops cleanly: everything accepted is flushed, dispatched and checkpointed. Appends are refused from now on.
@@ -249,25 +233,30 @@ impl Store {
         }
         self.stop_workers();
         if let Some(cause) = self.fault() {
-            self.answer_waiters();
+            self.flush.answer(&self.base);
             return Err(StoreError::ReadOnly { cause });
         }
-        if let Err(error) = self.clear_dirty() {
+        if let Err(error) = self.appender.lock().clear_rests(&self.base, &self.zeros) {
             return Err(StoreError::ReadOnly { cause: error.to_string() });
         }
         self.flush_step()?;
         self.queue_step(true)?;
         self.queues.files.finish_deletions()?;
         self.compaction_stop()?;
-        self.index_stop()?;
+        if let Some(index) = &self.index {
+            index.stop(&self.base)?;
+        }
         self.save_table();
-        self.journal_stop();
+        self.journal.stop(&*self.base.disk);
         self.timer_stop()?;
-        self.log.drop_ready().map_err(StoreError::io("tidy", &self.log.dir))?;
-        self.disk.sync_dir(&self.log.dir).map_err(StoreError::io("sync", &self.log.dir))?;
-        let abort = self.options.root.join("abort");
-        self.disk.remove(&abort).map_err(StoreError::io("remove", &abort))?;
-        self.disk.sync_dir(&self.options.root).map_err(StoreError::io("sync", &self.options.root))
+        self.base.log.drop_ready().map_err(StoreError::io("tidy", &self.base.log.dir))?;
+        self.base.disk.sync_dir(&self.base.log.dir).map_err(StoreError::io("sync", &self.base.log.dir))?;
+        let abort = self.base.options.root.join("abort");
+        self.base.disk.remove(&abort).map_err(StoreError::io("remove", &abort))?;
+        self.base
+            .disk
+            .sync_dir(&self.base.options.root)
+            .map_err(StoreError::io("sync", &self.base.options.root))
     }
 
     fn stop_workers(&self) {
@@ -294,28 +283,8 @@ impl Store {
         }
         for worker in self.workers.lock().drain(..) {
             if worker.join().is_err() {
-                self.set_fault("a worker of the store panicked".into());
+                self.base.set_fault("a worker of the store panicked".into());
             }
-        }
-    }
-
-    /// Makes the next segment if the present one is half full; the appender then finds it ready.
-    pub fn allocate_step(&self) -> Result<(), StoreError> {
-        if self.log.wants_next() {
-            let ready = self.log.prepare_next(&|segment| self.zero_beginning(segment));
-            ready.map_err(StoreError::io("create a segment in", &self.log.dir))?;
-        }
-        Ok(())
-    }
-
-    fn allocate_loop(&self) {
-        while self.allocate.wait(None) && !self.allocate.is_stopped() {
-            if let Err(error) = self.allocate_step() {
-                // The appender will try itself and report; do not spin meanwhile.
-                tracing::warn!(%error, "cannot make the next segment ahead of need");
-                self.allocate.pause(std::time::Duration::from_secs(1));
-            }
-            self.allocate.take();
         }
     }
 
@@ -336,12 +305,12 @@ impl Store {
 
     /// Whether answers wait for the disk.
     pub fn is_sync(&self) -> bool {
-        matches!(self.options.flush, FlushMode::Sync { .. })
+        self.base.is_sync()
     }
 
     /// The options it was opened with. Those that [`Store::adjust`] changes have other values by now.
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.base.options
     }
 
     /// Takes over the options for retention and reading and the times of flushing from `options`; those that shape
@@ -349,34 +318,34 @@ impl Store {
     pub fn adjust(&self, options: &Options) {
         let mut live = Live::from(options);
         if matches!(live.flush, FlushMode::Sync { .. }) != self.is_sync() {
-            live.flush = self.live.load().flush;
+            live.flush = self.base.live.load().flush;
         }
         let streams = live.read_ahead;
-        let before = self.live.swap(Arc::new(live));
+        let before = self.base.live.swap(Arc::new(live));
         if before.read_ahead != streams {
-            self.log.expect_streams(streams);
+            self.base.log.expect_streams(streams);
         }
         self.cleaner.raise();
     }
 
     /// Whether a record is among those that are taken to be in memory, by its distance from the end of the log.
     pub fn is_in_memory(&self, physical_offset: u64) -> bool {
-        self.log_end().saturating_sub(physical_offset) <= self.live.load().in_memory_bytes
+        self.log_end().saturating_sub(physical_offset) <= self.base.live.load().in_memory_bytes
     }
 
     /// The log is durable up to here.
     pub fn flushed_until(&self) -> u64 {
-        self.flush.until.load(Ordering::Acquire)
+        self.base.flushed_until()
     }
 
     /// First offset of the log.
     pub fn log_min(&self) -> u64 {
-        self.log.min()
+        self.base.log.min()
     }
 
     /// Offset behind the last record.
     pub fn log_end(&self) -> u64 {
-        self.log.end()
+        self.base.log.end()
     }
 
     /// The queue of a topic, made if there is none: that costs no file until its first message. The topic's name must
@@ -421,7 +390,7 @@ impl Store {
         if self.stopped.load(Ordering::Acquire) {
             return Err(AppendError::Stopped);
         }
-        if self.read_only.load(Ordering::Acquire) {
+        if self.base.is_read_only() {
             return Err(AppendError::ReadOnly { cause: self.fault().unwrap_or_default() });
         }
         if self.disk_is_full.load(Ordering::Acquire)
@@ -430,7 +399,7 @@ impl Store {
             return Err(AppendError::DiskFull { path, detail });
         }
         let waiting = self.queues.files.waiting_bytes();
-        if waiting > self.options.queue_tail_bytes_max {
+        if waiting > self.base.options.queue_tail_bytes_max {
             return Err(self.queues_behind(waiting));
         }
         Ok(())
@@ -441,7 +410,7 @@ impl Store {
     fn queues_behind(&self, waiting: u64) -> AppendError {
         let cause = self.queues.files.failure();
         let cause = cause.unwrap_or_else(|| "the disk does not keep up".to_owned());
-        AppendError::QueuesBehind { path: self.options.root.clone(), waiting, cause }
+        AppendError::QueuesBehind { path: self.base.options.root.clone(), waiting, cause }
     }
 
     /// Whether an append would be accepted now.
@@ -451,23 +420,6 @@ impl Store {
 
     /// Why the store is read-only, if it is.
     pub fn fault(&self) -> Option<String> {
-        self.fault.lock().clone()
-    }
-
-    /// A sync failed. It is not tried again and nothing more is written: the kernel may hold what it was given, show
-    /// it to everybody who reads, and never write it (it takes the pages to be clean). So the next start, if the
-    /// machine still runs, must not count on what was not synced either, but write it again.
-    pub(crate) fn sync_failed(&self, cause: String) {
-        self.set_fault(cause);
-        let mut checkpoint = self.checkpoint.lock();
-        checkpoint.content.own.get_or_insert_default().boot_id = NO_RUN;
-        if let Err(error) = checkpoint.write() {
-            tracing::error!(%error, "the checkpoint cannot be told that a sync failed");
-        }
-    }
-
-    pub(crate) fn set_fault(&self, cause: String) {
-        self.fault.lock().get_or_insert(cause);
-        self.read_only.store(true, Ordering::Release);
+        self.base.fault()
     }
 }

@@ -1,10 +1,9 @@
 //! From a time to a queue offset (store.md §12.2).
 
-use std::io;
-
 use crate::queue::Queue;
 use crate::queue_kind::QueueKind;
 use crate::store::Store;
+use crate::store_time;
 
 /// Which of several messages of one time is meant, and which neighbour of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,10 +14,6 @@ pub enum Boundary {
     /// The last of equal times; before a gap.
     Upper,
 }
-
-/// Fixed part of a record up to the end of the store timestamp, for the wider address.
-const HEAD_BYTES: usize = 48 + 20 + 8;
-const AT_SYS_FLAG: usize = 36;
 
 impl Store {
     /// Offset of the message stored at a time; the end of the queue if all are older.
@@ -72,47 +67,11 @@ impl Store {
 
     /// When a message was stored, Unix milliseconds; `None` if it is not there.
     pub fn store_time_of(&self, queue: &Queue, offset: u64) -> Option<i64> {
-        self.stored_at(queue, offset).ok().flatten()
-    }
-
-    /// The same, telling a message that is not there from one that cannot be read now.
-    pub(crate) fn stored_at(&self, queue: &Queue, offset: u64) -> io::Result<Option<i64>> {
-        if offset >= queue.max_offset() {
-            return Ok(None);
-        }
-        match queue.entry(offset)?.filter(|entry| !entry.is_pre_blank()) {
-            Some(entry) => self.store_time_at(entry.physical_offset),
-            None => Ok(None),
-        }
+        store_time::of_message(&self.base.log, queue, offset).ok().flatten()
     }
 
     /// When the oldest message of the log was stored.
     pub fn earliest_store_time(&self) -> Option<i64> {
-        self.store_time_at(self.log.min()).ok().flatten()
-    }
-
-    fn store_time_at(&self, offset: u64) -> io::Result<Option<i64>> {
-        if offset.saturating_add(HEAD_BYTES as u64) > self.log.end() {
-            return Ok(None);
-        }
-        let Some(segment) = self.log.segment_at(offset) else { return Ok(None) };
-        if offset + HEAD_BYTES as u64 > segment.until() {
-            return Ok(None);
-        }
-        let mut scratch = Vec::new();
-        let head = segment.bytes(offset, HEAD_BYTES, &mut scratch)?;
-        if !wire::record::Prefix::parse(head).is_some_and(|prefix| prefix.is_record()) {
-            return Ok(None);
-        }
-        let sys_flag = head
-            .get(AT_SYS_FLAG..)
-            .and_then(|rest| rest.first_chunk())
-            .map(|bytes| i32::from_be_bytes(*bytes));
-        // The place moves with the width of the born host (store.md §24 T16).
-        let at = match sys_flag {
-            Some(flag) if flag & wire::sys_flag::BORN_HOST_V6 != 0 => 68,
-            _ => 56,
-        };
-        Ok(head.get(at..).and_then(|rest| rest.first_chunk()).map(|bytes| i64::from_be_bytes(*bytes)))
+        store_time::of_record(&self.base.log, self.base.log.min()).ok().flatten()
     }
 }

@@ -20,6 +20,7 @@ mod metrics;
 mod recovery;
 mod slot;
 mod wheel;
+mod work;
 
 use std::collections::HashSet;
 use std::io;
@@ -33,19 +34,15 @@ use wire::properties;
 use wire::record::Record;
 
 use crate::commit_log::CommitLog;
-use crate::error::StoreError;
 use crate::options::TimerOptions;
 use crate::queue::Queue;
 use crate::signal::Signal;
-use crate::store::Store;
 
 use checkpoint::{Checkpoint, CheckpointFile};
 use log::UnitLog;
 use metrics::Metrics;
 use slot::Present;
 use wheel::Wheel;
-
-pub use figures::TimerFigures;
 
 /// Told of what was delivered: topic, messages, bytes.
 pub type OnDelivered = Box<dyn Fn(&str, u64, u64) + Send + Sync>;
@@ -79,6 +76,21 @@ pub enum TimerNext {
     After(Duration),
     /// When a message comes.
     OnArrival,
+}
+
+/// A snapshot of figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimerFigures {
+    /// How far the present slot is behind the clock.
+    pub behind_ms: i64,
+    /// Messages of the timer topic that are not in the wheel yet.
+    pub queue_behind: u64,
+    /// Messages in the wheel.
+    pub pending: i64,
+    /// Messages put into the wheel since the start.
+    pub enqueued: u64,
+    /// Messages taken out of it since the start.
+    pub delivered: u64,
 }
 
 /// The timer of a store.
@@ -124,56 +136,6 @@ pub(crate) struct State {
     /// Whether anything is not in the checkpoint.
     changed: bool,
     checkpoint: Checkpoint,
-}
-
-impl Store {
-    /// Tells of deliveries from now on; the first caller is told.
-    pub fn on_timer_delivered(&self, told: OnDelivered) {
-        if let Some(timer) = &self.timer {
-            // A second listener would count twice what the first has counted.
-            let _ = timer.on_delivered.set(told);
-        }
-    }
-
-    /// Takes in what has come and delivers what is due.
-    pub fn timer_step(&self) -> Result<TimerNext, StoreError> {
-        let Some(timer) = &self.timer else { return Ok(TimerNext::OnArrival) };
-        // Before the queue is looked at: what takes a message back was there before that message is due.
-        let now = self.clock.now_millis();
-        let mut state = timer.state.lock();
-        let more = self.timer_enqueue(timer, &mut state, now)?;
-        if state.queue_offset >= state.catch_up {
-            state.skipped = None;
-        } else if more {
-            return Ok(TimerNext::AtOnce);
-        }
-        let next = self.timer_deliver(timer, &mut state, now)?;
-        if state.changed {
-            timer.flush_signal.raise();
-        }
-        Ok(if more { TimerNext::AtOnce } else { next })
-    }
-
-    /// The thread that takes in and delivers.
-    pub(crate) fn timer_loop(&self) {
-        /// Messages that come or are due within this time are handled together.
-        const GATHER: Duration = Duration::from_millis(5);
-        const AFTER_ERROR: Duration = Duration::from_secs(1);
-        let Some(timer) = &self.timer else { return };
-        while !timer.signal.is_stopped() {
-            timer.signal.take();
-            let next = self.timer_step().unwrap_or_else(|error| {
-                tracing::error!(%error, "timer messages wait");
-                TimerNext::After(AFTER_ERROR)
-            });
-            match next {
-                TimerNext::AtOnce => continue,
-                TimerNext::After(pause) => timer.signal.wait(Some(pause)),
-                TimerNext::OnArrival => timer.signal.wait(None),
-            };
-            timer.signal.pause(GATHER);
-        }
-    }
 }
 
 /// What a copy says of the message it was made of, in a field that only transactions use otherwise: recovery knows by

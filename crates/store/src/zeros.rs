@@ -11,16 +11,12 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::append::Appender;
-use crate::error::StoreError;
 use crate::segment::Segment;
 use crate::signal::Signal;
-use crate::store::Store;
 
 /// Bytes of one write.
 const PIECE: usize = 1 << 20;
@@ -64,87 +60,46 @@ impl Zeros {
         }
     }
 
-    /// Called under the append lock before bytes up to `until` are written.
-    pub fn wait_for_range(&self, appender: &mut Appender, until: u64) {
-        if appender.zeroing.as_ref().is_some_and(|range| range.start < until) {
+    /// Called under the append lock before bytes up to `until` are written. `zeroing` is the range that was set aside.
+    pub fn wait_for_range(&self, zeroing: &mut Option<Range<u64>>, until: u64) {
+        if zeroing.as_ref().is_some_and(|range| range.start < until) {
             drop(self.writing.lock());
-            appender.zeroing = None;
+            *zeroing = None;
         }
     }
-}
 
-impl Store {
-    /// Writes the next zeros, if the log has come near enough; tells whether more are wanted at once.
-    pub fn zero_step(&self) -> Result<bool, StoreError> {
-        let mut appender = self.appender.lock();
-        let Some((segment, range)) = self.next_zeros(&appender) else { return Ok(false) };
-        appender.zeroing = Some(range.clone());
-        let writing = self.zeros.writing.lock();
-        drop(appender);
-        let written = write_zeros(&segment, &range);
-        // Whoever waits for the range must not wait for the disk as well, which may hang.
-        drop(writing);
-        // This also syncs records before the range. If it fails, the system has told us and will not tell the next
-        // flush, so the failure counts here as it would there.
-        let synced = if written.is_ok() { segment.file.sync_data() } else { Ok(()) };
-        self.appender.lock().zeroing = None;
-        if let Err(source) = synced {
-            let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
-            self.sync_failed(error.to_string());
-            self.answer_waiters();
-            return Err(error);
-        }
-        written.map_err(StoreError::io("write zeros to", &segment.path))?;
-        segment.zeroed.store(range.end, Ordering::Release);
-        Ok(true)
-    }
-
-    fn next_zeros(&self, appender: &Appender) -> Option<(Arc<Segment>, Range<u64>)> {
-        let segment = appender.segment()?;
-        let end = appender.end;
+    /// The range to write next, if the end of the log has come near enough. Called under the append lock.
+    pub fn next(&self, segment: &Segment, end: u64) -> Option<Range<u64>> {
         let Distances { ahead, chunk, margin } = Distances::of(segment);
         let zeroed = segment.zeroed.load(Ordering::Acquire).max(end.saturating_add(margin));
         let until = segment.until().min(zeroed.saturating_add(chunk));
         // The next look is worth its while when half of what is ahead has been used up.
-        self.zeros.next_at.store(zeroed.saturating_sub(ahead / 2), Ordering::Relaxed);
-        (zeroed < until && zeroed < end.saturating_add(ahead)).then(|| (Arc::clone(segment), zeroed..until))
+        self.next_at.store(zeroed.saturating_sub(ahead / 2), Ordering::Relaxed);
+        (zeroed < until && zeroed < end.saturating_add(ahead)).then(|| zeroed..until)
     }
 
-    /// Zeros the beginning of a segment that is not in use yet.
-    pub(crate) fn zero_beginning(&self, segment: &Segment) -> io::Result<()> {
-        let Distances { ahead, chunk, .. } = Distances::of(segment);
-        let enough = segment.until().min(segment.base + ahead);
-        while self.is_sync() && segment.zeroed.load(Ordering::Acquire) < enough {
-            let from = segment.zeroed.load(Ordering::Acquire);
-            let range = from..segment.until().min(from + chunk);
-            write_zeros(segment, &range)?;
-            segment.file.sync_data()?;
-            segment.zeroed.store(range.end, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// The thread that writes zeros.
-    pub(crate) fn zero_loop(&self) {
-        while self.zeros.wanted.wait(None) && !self.zeros.wanted.is_stopped() {
-            self.zeros.wanted.take();
-            loop {
-                match self.zero_step() {
-                    Ok(true) if !self.zeros.wanted.is_stopped() => (),
-                    Ok(_) => break,
-                    Err(error) => {
-                        // If writing failed only speed is lost: appends report by themselves what is wrong.
-                        tracing::warn!(%error, "cannot prepare the log ahead of its end");
-                        self.zeros.wanted.pause(std::time::Duration::from_secs(1));
-                        break;
-                    }
-                }
-            }
-        }
+    /// Holds up who comes to the range that is set aside, until it is written. Taken under the append lock.
+    pub fn begin(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock()
     }
 }
 
-fn write_zeros(segment: &Segment, range: &Range<u64>) -> io::Result<()> {
+/// Zeros the beginning of a segment that is not in use yet, and makes that durable.
+pub(crate) fn write_beginning(segment: &Segment) -> io::Result<()> {
+    let Distances { ahead, chunk, .. } = Distances::of(segment);
+    let enough = segment.until().min(segment.base + ahead);
+    while segment.zeroed.load(Ordering::Acquire) < enough {
+        let from = segment.zeroed.load(Ordering::Acquire);
+        let range = from..segment.until().min(from + chunk);
+        write_zeros(segment, &range)?;
+        segment.file.sync_data()?;
+        segment.zeroed.store(range.end, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Writes zeros to a range of a segment.
+pub(crate) fn write_zeros(segment: &Segment, range: &Range<u64>) -> io::Result<()> {
     let piece = vec![0; PIECE.min((range.end - range.start) as usize)];
     let mut at = range.start;
     while at < range.end {

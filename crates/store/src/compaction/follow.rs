@@ -35,11 +35,12 @@ impl Store {
         }
         let failed = |source| StoreError::Io { what: "append to", path: log.dirs.log.clone(), source };
         if parts.is_empty() {
-            let made = log.dirs.both().into_iter().try_for_each(|dir| disk::create_dirs(&*self.disk, dir));
+            let made =
+                log.dirs.both().into_iter().try_for_each(|dir| disk::create_dirs(&*self.base.disk, dir));
             made.map_err(failed)?;
         }
         let mut writer =
-            Writer::new(&*self.disk, &log.dirs, &log.dirs, self.compaction.sizes, parts.to_vec());
+            Writer::new(&*self.base.disk, &log.dirs, &log.dirs, self.compaction.sizes, parts.to_vec());
         let copied = self.copy_between(log, from, until, &mut writer);
         // Also after a failure: a part that was begun is one, though the next could not be. Begun anew it would be
         // emptied while a later one may stand on the disk, and a power cut then leaves a hole that nobody fills.

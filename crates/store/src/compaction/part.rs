@@ -268,6 +268,11 @@ impl Part {
     }
 }
 
+/// Whether an error is that of entries whose bytes are none.
+pub(crate) fn is_damage(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
+}
+
 /// Entries that a walk reads at once.
 const WALKED: u64 = 1024;
 

@@ -82,7 +82,7 @@ impl Store {
     }
 
     fn try_to_compact(&self, log: &CompactionLog) -> Result<bool, StoreError> {
-        let Some(options) = &self.options.compaction else { return Ok(false) };
+        let Some(options) = &self.base.options.compaction else { return Ok(false) };
         let mut pass = log.pass.lock();
         self.finish_pass(log, &mut pass)?;
         let parts = log.parts();
@@ -111,7 +111,7 @@ impl Store {
         }
         let mut positions = self.compaction.positions.lock();
         positions.set(log.queue.topic(), log.queue.id(), latest.last as i64);
-        let saved = positions.save(&*self.disk);
+        let saved = positions.save(&*self.base.disk);
         saved.map_err(StoreError::io("write", &positions.path))?;
         Ok(true)
     }
@@ -125,10 +125,14 @@ impl Store {
     ) -> Result<Option<Vec<Arc<Part>>>, StoreError> {
         let making = log.dirs.below(COMPACTING);
         let failed = |source| StoreError::Io { what: "write", path: making.log.clone(), source };
-        replace::clear(&*self.disk, &log.dirs).map_err(failed)?;
-        making.both().into_iter().try_for_each(|dir| disk::create_dirs(&*self.disk, dir)).map_err(failed)?;
+        replace::clear(&*self.base.disk, &log.dirs).map_err(failed)?;
+        making
+            .both()
+            .into_iter()
+            .try_for_each(|dir| disk::create_dirs(&*self.base.disk, dir))
+            .map_err(failed)?;
         let sizes = self.compaction.sizes;
-        let mut writer = Writer::new(&*self.disk, &making, &log.dirs, sizes, Vec::new());
+        let mut writer = Writer::new(&*self.base.disk, &making, &log.dirs, sizes, Vec::new());
         let complete = self.each_record(log, old, &mut |record| {
             if latest.keeps(record) {
                 writer.push(record).map_err(failed)?;
@@ -166,7 +170,7 @@ impl Store {
             let source = std::io::Error::other("a compacted log is longer than before");
             return Err(failed(source));
         }
-        replace::decide(&*self.disk, &log.dirs, &plan).map_err(failed)?;
+        replace::decide(&*self.base.disk, &log.dirs, &plan).map_err(failed)?;
         log.publish(placed.into_iter().chain(kept.iter().cloned()).collect());
         pass.unfinished = Some(plan);
         self.finish_pass(log, pass)?;
@@ -176,7 +180,7 @@ impl Store {
     /// Carries out what an earlier pass has decided.
     pub(crate) fn finish_pass(&self, log: &CompactionLog, pass: &mut Pass) -> Result<(), StoreError> {
         if let Some(plan) = &pass.unfinished {
-            let done = replace::carry_out(&*self.disk, &log.dirs, plan);
+            let done = replace::carry_out(&*self.base.disk, &log.dirs, plan);
             done.map_err(StoreError::io("replace files in", &log.dirs.log))?;
             pass.unfinished = None;
         }
@@ -191,7 +195,7 @@ impl Store {
         parts: &[Arc<Part>],
         take: &mut dyn FnMut(&Record<'_>) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
-        let mut begun = (self.clock.monotonic(), self.log_end());
+        let mut begun = (self.base.clock.monotonic(), self.log_end());
         let mut slice = 0;
         for part in parts {
             let extent = part.extent();
@@ -225,11 +229,11 @@ impl Store {
 
     /// Rests for as long as was worked `since`, if somebody has appended meanwhile.
     pub(super) fn rest_from_compaction(&self, (since, log_end): (Duration, u64)) -> (Duration, u64) {
-        let worked = self.clock.monotonic().saturating_sub(since);
+        let worked = self.base.clock.monotonic().saturating_sub(since);
         if self.log_end() != log_end && !worked.is_zero() {
             self.compaction.signal.pause(worked);
         }
-        (self.clock.monotonic(), self.log_end())
+        (self.base.clock.monotonic(), self.log_end())
     }
 }
 

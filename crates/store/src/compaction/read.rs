@@ -13,7 +13,7 @@ use wire::record::Record;
 
 use super::load::Loading;
 use super::log::{CompactionLog, Parts, end_of};
-use super::part::{Extent, Part};
+use super::part::{Extent, Part, is_damage};
 use super::unit::Unit;
 use crate::error::StoreError;
 use crate::options::Live;
@@ -117,7 +117,7 @@ impl Store {
         wanted: Wanted<'_>,
         result: &mut ReadResult,
     ) -> Result<Option<(ReadStatus, i64)>, StoreError> {
-        let live = self.live.load();
+        let live = self.base.live.load();
         // Each part is mended once, should several be damaged.
         for _ in 0..=parts.len() {
             match collect_from(parts, wanted, &live)? {
@@ -135,7 +135,8 @@ impl Store {
                 }
             }
         }
-        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "its entries do not stay as they are");
+        let source =
+            std::io::Error::new(std::io::ErrorKind::InvalidData, "its entries do not stay as they are");
         Err(StoreError::Io { what: "read", path: log.dirs.units.clone(), source })
     }
 
@@ -144,7 +145,7 @@ impl Store {
         // After a failed sync nothing is written any more.
         let is_mended = part.can_be_mended() && self.fault().is_none() && {
             let loading = Loading {
-                disk: &*self.disk,
+                disk: &*self.base.disk,
                 dirs: &log.dirs,
                 topic: log.queue.topic(),
                 id: log.queue.id(),
@@ -196,12 +197,9 @@ fn collect_from(parts: &Parts, wanted: Wanted<'_>, live: &Live) -> Result<Collec
         let Some(record) = sound(bytes, index, at, wanted.queue) else {
             match parts.iter().find(|part| part.contains(at) && part.can_be_mended()) {
                 Some(part) => damaged = Some(Arc::clone(part)),
-                None => read::report(
-                    wanted.queue,
-                    index,
-                    Some(at),
-                    "it is no sound record of the compaction log",
-                ),
+                None => {
+                    read::report(wanted.queue, index, Some(at), "it is no sound record of the compaction log")
+                }
             }
             return Ok(false);
         };
@@ -330,11 +328,6 @@ impl<'a> Collecting<'a> {
         self.next = unit.queue_offset + 1;
         true
     }
-}
-
-/// Whether an error is that of entries whose bytes are none.
-pub(super) fn is_damage(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::InvalidData
 }
 
 /// The record that the bytes at a place of a compaction log are, if it is the message that its entry speaks of.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::StoreFiles;
 use super::finding::{Area, Findings};
+use super::store_files::StoreFiles;
 use crate::commit_log::{Look, Window, look_in};
 use crate::compaction::{Unit, log_root, units_root};
 use crate::disk::File;

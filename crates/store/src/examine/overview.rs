@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::StoreFiles;
 use super::compaction_check::CompactedView;
 use super::config_check::{ConfigState, is_json};
 use super::finding::Findings;
 use super::log_files::LogFiles;
+use super::store_files::StoreFiles;
 use super::verify::{Progress, TOLD_BYTES};
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::commit_log::{Look, Window, look_in};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::StoreFiles;
 use super::config_check::{check_checkpoint, check_config};
 use super::finding::{Area, Findings};
 use super::index_check::IndexCheck;
 use super::log_files::{Event, LogFiles};
 use super::queue_check::QueueCheck;
+use super::store_files::StoreFiles;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::CheckpointFile;
 use crate::commit_log::CommitLog;

@@ -123,8 +123,8 @@ impl Store {
         }
         for unit in units.iter().rev() {
             let at = unit.offset;
-            let record = read_record(&self.log, at, unit.size, &mut scratch)
-                .map_err(|source| self.log.error_at("read", at, source))?;
+            let record = read_record(&self.base.log, at, unit.size, &mut scratch)
+                .map_err(|source| self.base.log.error_at("read", at, source))?;
             match record {
                 Some(record) => {
                     if unit.deletes() {
@@ -143,7 +143,7 @@ impl Store {
     /// Delivers some of what is due, all with one append.
     fn timer_round(&self, timer: &Timer, state: &mut State, now: i64) -> Result<Round, StoreError> {
         let mut outgoing = Outgoing::default();
-        let segment_bytes = self.options.segment_bytes;
+        let segment_bytes = self.base.options.segment_bytes;
         // One write, and so all or nothing: a part that is stored and not known of would be delivered again.
         let bytes_max = BYTES_MAX.min(segment_bytes / 4);
         let mut scratch = Vec::new();
@@ -153,8 +153,8 @@ impl Store {
                 break;
             }
             let at = waiting.offset;
-            let record = read_record(&self.log, at, waiting.size, &mut scratch)
-                .map_err(|source| self.log.error_at("read", at, source))?;
+            let record = read_record(&self.base.log, at, waiting.size, &mut scratch)
+                .map_err(|source| self.base.log.error_at("read", at, source))?;
             match record.map(|record| self.sound_record(record.bytes, at)) {
                 Some(Ok(record)) => {
                     self.timer_copy(timer, &state.present, waiting, &record, now, &mut outgoing)
@@ -169,7 +169,7 @@ impl Store {
         if outgoing.keys.is_empty() {
             return Ok(Round::Done(0));
         }
-        state.present.begun.get_or_insert(self.log.end());
+        state.present.begun.get_or_insert(self.base.log.end());
         match self.append(&mut outgoing.batch) {
             Ok(()) => {}
             Err(AppendError::TooLarge { bytes, .. }) => {

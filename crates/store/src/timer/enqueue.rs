@@ -107,8 +107,8 @@ impl Store {
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StoreError> {
         let at = entry.physical_offset;
-        let record = read_record(&self.log, at, entry.size, scratch)
-            .map_err(|source| self.log.error_at("read", at, source))?;
+        let record = read_record(&self.base.log, at, entry.size, scratch)
+            .map_err(|source| self.base.log.error_at("read", at, source))?;
         let Some(timed) = record.and_then(Timed::of) else {
             tracing::warn!(offset = at, "a timer message is gone or names no time; it is skipped");
             return Ok(true);
@@ -217,5 +217,5 @@ impl State {
 
 /// The timer log's directory, for errors.
 fn state_dir(store: &Store) -> std::path::PathBuf {
-    store.options.root.join("timerlog")
+    store.base.options.root.join("timerlog")
 }

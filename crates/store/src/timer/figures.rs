@@ -6,23 +6,8 @@ use wire::body::TimerMetrics;
 use wire::properties::TIMER_OUT_MS;
 use wire::record::Record;
 
-use super::{State, due_of};
+use super::{State, TimerFigures, due_of};
 use crate::store::Store;
-
-/// A snapshot of figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimerFigures {
-    /// How far the present slot is behind the clock.
-    pub behind_ms: i64,
-    /// Messages of the timer topic that are not in the wheel yet.
-    pub queue_behind: u64,
-    /// Messages in the wheel.
-    pub pending: i64,
-    /// Messages put into the wheel since the start.
-    pub enqueued: u64,
-    /// Messages taken out of it since the start.
-    pub delivered: u64,
-}
 
 impl State {
     /// Messages that wait. The present slot keeps its number until it is over.
@@ -43,7 +28,7 @@ impl Store {
     /// Figures as of now.
     pub fn timer_figures(&self) -> TimerFigures {
         let Some(timer) = &self.timer else { return TimerFigures::default() };
-        let now = self.clock.now_millis();
+        let now = self.base.clock.now_millis();
         let state = timer.state.lock();
         // A slot that has nothing is over with the clock, though nobody has looked at it.
         let behind = if state.wheel.next_from(state.read_time).is_some_and(|first| first < now) {

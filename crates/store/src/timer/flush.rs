@@ -40,10 +40,10 @@ impl Store {
         let settles = {
             let state = timer.state.lock();
             // While the wheel is built anew the checkpoint before says what is left out of it.
-            if state.skipped.is_some() || (!state.changed && !state.is_stale(self.log.end())) {
+            if state.skipped.is_some() || (!state.changed && !state.is_stale(self.base.log.end())) {
                 return Ok(());
             }
-            state.present.begun.is_some_and(|begun| self.log.end().saturating_sub(begun) > SETTLED_BYTES)
+            state.present.begun.is_some_and(|begun| self.base.log.end().saturating_sub(begun) > SETTLED_BYTES)
         };
         self.timer_save(timer, &mut file)?;
         if settles { self.timer_settle(timer, &mut file) } else { Ok(()) }
@@ -75,7 +75,7 @@ impl Store {
     /// What is to be written now; slots only if asked for.
     fn timer_cut(&self, state: &mut State, with_slots: bool) -> Result<Cut, StoreError> {
         state.log.write().map_err(StoreError::io("write", &state.log.dir))?;
-        let commit_log_end = self.log.end();
+        let commit_log_end = self.base.log.end();
         let log_end = state.log.end();
         let own = Own {
             log_end,
@@ -89,7 +89,7 @@ impl Store {
             log_end: log_end as i64,
             queue_offset: state.queue_offset as i64,
             master_queue_offset: state.queue_offset as i64,
-            version: [epoch, self.clock.now_millis(), count.saturating_add(1)],
+            version: [epoch, self.base.clock.now_millis(), count.saturating_add(1)],
             own: Some(own),
         };
         state.changed = !with_slots;
@@ -109,10 +109,12 @@ impl Store {
                 self.flush_step()?;
             }
             for unsynced in &units {
-                unsynced.sync_data().map_err(StoreError::io("sync", &self.options.root.join("timerlog")))?;
+                unsynced
+                    .sync_data()
+                    .map_err(StoreError::io("sync", &self.base.options.root.join("timerlog")))?;
             }
             if let Some((writing, wheel)) = &slots {
-                let path = self.options.root.join("timerwheel");
+                let path = self.base.options.root.join("timerwheel");
                 writing.write(&**wheel).map_err(StoreError::io("write", &path))?;
             }
             file.save(&checkpoint).map_err(StoreError::io("write", &file.path.clone()))
@@ -126,7 +128,7 @@ impl Store {
             state.changed = true;
         } else {
             let removed =
-                state.log.expire(self.log.min()).map_err(StoreError::io("remove", &state.log.dir))?;
+                state.log.expire(self.base.log.min()).map_err(StoreError::io("remove", &state.log.dir))?;
             if removed > 0 {
                 tracing::info!(removed, "deleted old files of the timer log");
             }
