@@ -12,8 +12,10 @@ use crate::discovery::Page;
 use crate::error::Error;
 use crate::hooks::{ConsumeHook, Hooks, RpcHook, SendHook};
 use crate::identity::{UniqueKeys, address_towards, client_id};
+use crate::inbound::Inbound;
 use crate::names::{self, NameServers};
 use crate::namespace::{self, Namespace};
+use crate::outlet::send_traces;
 use crate::producer::ProducerBuilder;
 use crate::reader::QueueReader;
 use crate::route::Route;
@@ -212,11 +214,12 @@ impl ClientBuilder {
             return Err(Error::Illegal("no name server is named".to_owned()));
         };
         let ip = address_towards(first);
-        let (tracer, outlet) = self.trace.map(Tracer::new).unzip();
+        let (tracer, waiting) = self.trace.map(Tracer::new).unzip();
         if let Some(tracer) = &tracer {
             self.hooks.send.push(Arc::clone(tracer) as Arc<dyn SendHook>);
             self.hooks.consume.push(Arc::clone(tracer) as Arc<dyn ConsumeHook>);
         }
+        let inbound = Arc::new(Inbound::default());
         let shared = Shared::new(Parts {
             client_id: client_id(ip, self.instance.as_deref()),
             names: NameServers::new(servers),
@@ -226,11 +229,13 @@ impl ClientBuilder {
             hooks: self.hooks,
             tracer,
             times: self.times,
+            inbound: inbound.clone(),
             #[cfg(feature = "tls")]
             tls: self.tls,
         })?;
-        if let Some(outlet) = outlet {
-            shared.keep_task(tokio::spawn(outlet.run(Arc::downgrade(&shared))).abort_handle());
+        inbound.belongs_to(&shared);
+        if let Some(waiting) = waiting {
+            shared.keep_task(tokio::spawn(send_traces(waiting, Arc::downgrade(&shared))).abort_handle());
         }
         if let Some(page) = page {
             shared.keep_task(every(&shared, shared.times.look_again, move |shared| {

@@ -27,7 +27,6 @@ mod window;
 pub use builder::{ConsumerBuilder, Subscribed, Unsubscribed};
 pub use delivery::{ConsumeOrderlyStatus, Consumer, Delivered, Unfinished};
 pub use lite_pull::{ByHand, LitePullConsumer, LitePullConsumerBuilder};
-pub(crate) use member::Member;
 pub use options::StartFrom;
 pub use pop::{PopConsumer, PopConsumerBuilder, Popped};
 pub use serving::Serving;

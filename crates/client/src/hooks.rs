@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use remoting::Answer;
 
+use crate::decision::Decision;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::producer::{Decision, Receipt};
+use crate::receipt::Receipt;
 use crate::received::Received;
 
 /// Watches messages on their way to brokers; see [`ClientBuilder::send_hook`](crate::ClientBuilder::send_hook).

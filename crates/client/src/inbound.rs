@@ -9,8 +9,9 @@ use wire::code::{request, response};
 use wire::header::FrameWriter;
 use wire::loose_json;
 
-use crate::consumer::Member;
-use crate::producer::{self, Reply};
+use crate::producer::check_transaction;
+use crate::registry::ConsumerInner;
+use crate::reply::Reply;
 use crate::shared::Shared;
 
 /// Serves the other direction of every connection.
@@ -39,7 +40,7 @@ impl Inbound {
         };
         match asked.header.code {
             request::CHECK_TRANSACTION_STATE => {
-                producer::check_transaction(&shared, channel, asked);
+                check_transaction(&shared, channel, asked);
                 Outcome::Later
             }
             request::PUSH_REPLY_MESSAGE_TO_CLIENT => match Reply::read(asked) {
@@ -91,7 +92,7 @@ impl Service for Inbound {
     fn closed(&self, _: &Arc<Channel>) {}
 }
 
-fn member(shared: &Shared, asked: &Request<'_>, field: &str) -> Option<Arc<Member>> {
+fn member(shared: &Shared, asked: &Request<'_>, field: &str) -> Option<Arc<dyn ConsumerInner>> {
     shared.registry.consumer(asked.field(field)?)
 }
 
@@ -127,7 +128,7 @@ fn consume_directly(shared: &Arc<Shared>, channel: &Arc<Channel>, asked: &Reques
     let (body, reply_to) = (Bytes::copy_from_slice(asked.body), asked.reply_to());
     tokio::spawn(async move {
         let mut out = Vec::new();
-        match member.consume_directly(&body, &broker_name).await {
+        match member.consume_directly(body, broker_name).await {
             Ok(text) => {
                 FrameWriter::new(&mut out, &reply_to.head(response::SUCCESS, None)).body(text.as_bytes())
             }

@@ -42,6 +42,7 @@ mod body;
 mod client;
 mod consumer;
 mod credentials;
+mod decision;
 mod discovery;
 mod error;
 mod fields;
@@ -50,13 +51,17 @@ mod heartbeat;
 mod hooks;
 mod identity;
 mod inbound;
+mod lookup;
 mod message;
 mod names;
 mod namespace;
+mod outlet;
 mod producer;
 mod reader;
+mod receipt;
 mod received;
 mod registry;
+mod reply;
 mod route;
 mod routes;
 mod shared;
@@ -75,6 +80,7 @@ pub use consumer::{
     Subscribed, Unfinished, Unsubscribed,
 };
 pub use credentials::Credentials;
+pub use decision::Decision;
 pub use error::Error;
 pub use filter::Filter;
 pub use hooks::{
@@ -83,13 +89,15 @@ pub use hooks::{
 };
 pub use message::{Delivery, Later, Message, Now, Ordered};
 pub use producer::{
-    AutoBatch, BatchError, Decision, Pending, Producer, ProducerBuilder, Receipt, Reply, RequestError,
-    SendError, SendFailed, SendStatus, Transaction, TransactionProducer,
+    AutoBatch, BatchError, Pending, Producer, ProducerBuilder, RequestError, SendFailed, Transaction,
+    TransactionProducer,
 };
 pub use reader::{Pulled, QueueReader};
+pub use receipt::{Receipt, SendError, SendStatus};
 pub use received::Received;
 #[cfg(feature = "tls")]
 pub use remoting::{Tls, TlsError};
+pub use reply::Reply;
 pub use route::Route;
 pub use trace::Trace;
 pub use watch::QueueWatch;

@@ -5,7 +5,6 @@ mod choice;
 mod fault;
 mod gather;
 mod own;
-mod receipt;
 mod request;
 mod send;
 mod transaction;
@@ -26,15 +25,16 @@ use wire::recall::RecallHandle;
 pub use batch::BatchError;
 pub use gather::AutoBatch;
 pub(crate) use own::{SentBack, send_back, send_trace};
-pub use receipt::{Receipt, SendError, SendStatus};
-pub use request::{Reply, RequestError};
-pub(crate) use transaction::{Checker, check_transaction};
-pub use transaction::{Decision, Transaction, TransactionProducer};
+pub use request::RequestError;
+pub(crate) use transaction::check_transaction;
+pub use transaction::{Transaction, TransactionProducer};
 
 use crate::body::Compression;
+use crate::decision::{Checker, Decision};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::message::{Delivery, Later, Message, Now};
+use crate::receipt::{Receipt, SendError};
 use crate::received::Received;
 use crate::shared::Shared;
 use choice::Choice;
@@ -98,9 +98,9 @@ impl ProducerBuilder {
     }
 
     /// Sends a message to another broker, if there is one, when the first has stored it but not as safely as it should
-    /// be, with another [status](SendStatus) than `Stored` (`retryAnotherBrokerWhenNotStoreOK`); off by default, since
-    /// consumers then see it twice. Where no other broker does better either, the receipt is that of the last one that
-    /// stored it. What keeps an order, has its queue named or belongs to a transaction stays with its broker.
+    /// be, with another [status](crate::SendStatus) than `Stored` (`retryAnotherBrokerWhenNotStoreOK`); off by default,
+    /// since consumers then see it twice. Where no other broker does better either, the receipt is that of the last one
+    /// that stored it. What keeps an order, has its queue named or belongs to a transaction stays with its broker.
     pub fn retry_another_broker_when_not_store_ok(mut self, retry: bool) -> Self {
         self.options.retry_not_store_ok = retry;
         self

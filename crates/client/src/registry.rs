@@ -1,21 +1,51 @@
 //! Groups that this client is a member of, as its heartbeats say, and what brokers may ask about them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use wire::body::{HeartbeatData, ProducerData};
+use wire::body::{ConsumerData, HeartbeatData, MessageQueue, ProducerData};
 
-use crate::consumer::Member;
+use crate::decision::Checker;
 use crate::error::Error;
-use crate::producer::{Checker, Reply};
+use crate::reply::Reply;
+
+/// A member of a consumer group as heartbeats and brokers see it (Java's `MQConsumerInner`). This is a trait since
+/// members stand above the client that they are entered in, which must not know what they are made of.
+pub(crate) trait ConsumerInner: Send + Sync {
+    /// Complete name of its group.
+    fn group(&self) -> &str;
+
+    /// What a heartbeat says of it.
+    fn heartbeat(&self) -> ConsumerData;
+
+    /// Divides the queues again as soon as possible.
+    fn rebalance_soon(&self);
+
+    /// Moves to other offsets, as an administrator wants it.
+    fn reset(self: Arc<Self>, offsets: &BTreeMap<MessageQueue, i64>);
+
+    /// Offsets of the queues of a topic that it has, as the body of an answer (221).
+    fn status(&self, topic: &str) -> Result<String, serde_json::Error>;
+
+    /// What it is, and how it does, as the body of an answer (307); `stacks` of threads are asked for too.
+    fn running_info(&self, stacks: bool) -> Result<String, serde_json::Error>;
+
+    /// Gives one message to the application, outside of any queue, and says what became of it (309).
+    fn consume_directly(self: Arc<Self>, record: Bytes, broker_name: String) -> Direct;
+}
+
+/// The body of an answer that says what the application made of a message.
+pub(crate) type Direct = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
 
 /// Producers and consumers of one client. A group is there once as producer and once as consumer.
 #[derive(Default)]
 pub(crate) struct Registry {
     producers: Mutex<BTreeMap<String, Option<Checker>>>,
-    consumers: Mutex<BTreeMap<String, Weak<Member>>>,
+    consumers: Mutex<BTreeMap<String, Weak<dyn ConsumerInner>>>,
     /// Who waits for a reply, by correlation id.
     replies: Mutex<HashMap<String, oneshot::Sender<Reply>>>,
     /// Brokers that have heard of everybody who is here now.
@@ -46,29 +76,29 @@ impl Registry {
     }
 
     /// Adds a member of a consumer group.
-    pub fn add_consumer(&self, member: &Arc<Member>) -> Result<(), Error> {
+    pub fn add_consumer(&self, member: Arc<dyn ConsumerInner>) -> Result<(), Error> {
         let mut consumers = self.consumers.lock();
         let group = member.group();
         if consumers.get(group).is_some_and(|other| other.strong_count() > 0) {
             let what = format!("this client already has a consumer of group \"{group}\"; use another client");
             return Err(Error::Illegal(what));
         }
-        consumers.insert(group.to_owned(), Arc::downgrade(member));
+        consumers.insert(group.to_owned(), Arc::downgrade(&member));
         self.greeted.lock().clear();
         Ok(())
     }
 
     /// Removes a member of a consumer group, unless another has come in its place.
-    pub fn remove_consumer(&self, member: &Member) {
+    pub fn remove_consumer(&self, member: &dyn ConsumerInner) {
         let mut consumers = self.consumers.lock();
         let known = consumers.get(member.group());
-        if known.is_some_and(|known| std::ptr::eq(known.as_ptr(), member)) {
+        if known.is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), member)) {
             consumers.remove(member.group());
         }
     }
 
     /// The member of a consumer group.
-    pub fn consumer(&self, group: &str) -> Option<Arc<Member>> {
+    pub fn consumer(&self, group: &str) -> Option<Arc<dyn ConsumerInner>> {
         self.consumers.lock().get(group).and_then(Weak::upgrade)
     }
 

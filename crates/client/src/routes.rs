@@ -1,18 +1,12 @@
-//! Routes that are known, when they are asked for again, and the addresses of brokers that they tell.
+//! Routes that are known, and the addresses of brokers that they tell.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use wire::body::TopicRoute;
-use wire::code::{request, response};
-use wire::names::AUTO_CREATE_TOPIC;
 
-use crate::error::Error;
-use crate::fields::Fields;
 use crate::route::{MASTER_ID, Route};
-use crate::shared::{Shared, decode};
 
 /// How long the route of a topic that nobody has yet is used without asking again.
 const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(1);
@@ -22,7 +16,7 @@ const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Routes {
     known: Mutex<Known>,
     /// One asks while the others wait for what it learns.
-    asking: tokio::sync::Mutex<()>,
+    pub asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -37,18 +31,21 @@ impl Routes {
         self.known.lock().routes.get(topic).map(|(route, _)| Arc::clone(route))
     }
 
-    fn usable(&self, topic: &str, template_too: bool) -> Option<Arc<Route>> {
+    /// What is known of a topic and need not be asked for again; to a template only who sends is content.
+    pub fn usable(&self, topic: &str, template_too: bool) -> Option<Arc<Route>> {
         let known = self.known.lock();
         let (route, since) = known.routes.get(topic)?;
         let usable = !route.is_template() || (template_too && since.elapsed() < TEMPLATE_AGE_MAX);
         usable.then(|| Arc::clone(route))
     }
 
+    /// Topics with a route.
     pub fn topics(&self) -> Vec<String> {
         self.known.lock().routes.keys().cloned().collect()
     }
 
-    fn learn(&self, route: Route) -> Arc<Route> {
+    /// Keeps a route.
+    pub fn learn(&self, route: Route) -> Arc<Route> {
         let mut known = self.known.lock();
         for broker in route.brokers() {
             known.brokers.insert(broker.broker_name.clone(), broker.broker_addrs.clone());
@@ -58,6 +55,7 @@ impl Routes {
         route
     }
 
+    /// Drops the route of a topic that is gone, and brokers that no other route names.
     pub fn forget(&self, topic: &str) {
         let mut known = self.known.lock();
         known.routes.remove(topic);
@@ -101,102 +99,5 @@ impl Routes {
         addresses.sort();
         addresses.dedup();
         addresses
-    }
-}
-
-impl Shared {
-    /// The route of a topic that is there.
-    pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        match self.routes.usable(topic, false) {
-            Some(route) => Ok(route),
-            // Boxed, since it is rare and would make the futures of all who ask large.
-            None => Box::pin(self.learn_route(topic)).await,
-        }
-    }
-
-    async fn learn_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        let _asking = self.routes.asking.lock().await;
-        if let Some(route) = self.routes.usable(topic, false) {
-            return Ok(route);
-        }
-        self.ask_for_route(topic).await
-    }
-
-    /// The route to send along: that of new topics when nobody has this one yet.
-    pub async fn route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        match self.routes.usable(topic, true) {
-            Some(route) => Ok(route),
-            None => Box::pin(self.learn_route_to_send(topic)).await,
-        }
-    }
-
-    async fn learn_route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        let _asking = self.routes.asking.lock().await;
-        if let Some(route) = self.routes.usable(topic, true) {
-            return Ok(route);
-        }
-        match self.ask_for_route(topic).await {
-            Err(Error::NoRoute { .. }) => {
-                let raw = self.ask_names_for_route(AUTO_CREATE_TOPIC).await.map_err(|error| match error {
-                    Error::NoRoute { .. } => Error::NoRoute { topic: topic.to_owned() },
-                    other => other,
-                })?;
-                Ok(self.routes.learn(Route::of_template(topic, raw)))
-            }
-            other => other,
-        }
-    }
-
-    /// Asks again for every topic that is in use, and says whether something changed.
-    pub async fn refresh_routes(&self) -> bool {
-        let mut changed = false;
-        for topic in self.routes.topics() {
-            let before = self.routes.known(&topic);
-            if before.as_ref().is_some_and(|route| route.is_template()) {
-                continue;
-            }
-            match self.ask_for_route(&topic).await {
-                Ok(after) => changed |= before.is_none_or(|before| *before != *after),
-                Err(Error::NoRoute { .. }) => {
-                    self.routes.forget(&topic);
-                    changed = true;
-                }
-                // What was known stays in use while no name server answers.
-                Err(error) => tracing::warn!(topic, "route is not refreshed: {error}"),
-            }
-        }
-        changed
-    }
-
-    /// Asks a name server and keeps what it says.
-    pub async fn ask_for_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        let raw = self.ask_names_for_route(topic).await?;
-        Ok(self.routes.learn(Route::new(topic, raw)))
-    }
-
-    /// Asks for the route at once if a broker said that a logical queue has moved away from it.
-    pub async fn note_moved(&self, topic: &str, error: &Error) {
-        if error.broker_code() != Some(response::NOT_LEADER_FOR_QUEUE) {
-            return;
-        }
-        if let Err(error) = self.ask_for_route(topic).await {
-            tracing::warn!(topic, "route is not refreshed: {error}");
-        }
-    }
-
-    async fn ask_names_for_route(&self, topic: &str) -> Result<TopicRoute, Error> {
-        let fields = Fields::new().text("topic", topic).flag("acceptStandardJsonOnly", true);
-        let answer = self.ask_names(request::GET_ROUTEINFO_BY_TOPIC, &fields, &[]).await;
-        let (server, answer) = match answer {
-            Err(Error::Refused { code: response::TOPIC_NOT_EXIST, .. }) => {
-                return Err(Error::NoRoute { topic: topic.to_owned() });
-            }
-            other => other?,
-        };
-        let raw: TopicRoute = decode(&server, &answer)?;
-        if raw.broker_datas.is_empty() {
-            return Err(Error::NoRoute { topic: topic.to_owned() });
-        }
-        Ok(raw)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Answer, Channel, Limits, Patience};
+use remoting::{Answer, Channel, Limits, Patience, Service};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 use wire::code::response;
@@ -18,7 +18,6 @@ use crate::error::Error;
 use crate::fields::Fields;
 use crate::hooks::{Hooks, RpcRequest};
 use crate::identity::UniqueKeys;
-use crate::inbound::Inbound;
 use crate::names::NameServers;
 use crate::namespace::Namespace;
 use crate::registry::Registry;
@@ -71,22 +70,23 @@ pub(crate) struct Parts {
     pub hooks: Hooks,
     pub tracer: Option<Arc<Tracer>>,
     pub times: Times,
+    /// Answers what brokers ask.
+    pub inbound: Arc<dyn Service>,
     #[cfg(feature = "tls")]
     pub tls: Option<remoting::Tls>,
 }
 
 impl Shared {
     pub fn new(parts: Parts) -> Result<Arc<Shared>, Error> {
-        let inbound = Arc::new(Inbound::default());
         // There are few connections, and what is busy should not ask for its memory again and again.
         let limits = Limits { buffer_kept_bytes: BUFFER_KEPT_BYTES, ..Limits::default() };
-        let remoting = remoting::Client::new(limits, inbound.clone());
+        let remoting = remoting::Client::new(limits, parts.inbound);
         #[cfg(feature = "tls")]
         let remoting = match &parts.tls {
             Some(tls) => remoting.encrypted(tls)?,
             None => remoting,
         };
-        let shared = Arc::new(Shared {
+        Ok(Arc::new(Shared {
             client_id: parts.client_id,
             remoting,
             names: parts.names,
@@ -100,9 +100,7 @@ impl Shared {
             times: parts.times,
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
-        });
-        inbound.belongs_to(&shared);
-        Ok(shared)
+        }))
     }
 
     /// What the header of a request has besides its own fields: what hooks have added, the namespace, and the

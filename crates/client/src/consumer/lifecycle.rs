@@ -20,7 +20,7 @@ impl Member {
         for (topic, filter) in self.subscribed() {
             self.check_subscription(&topic, &filter).await?;
         }
-        self.shared.registry.add_consumer(self)?;
+        self.shared.registry.add_consumer(self.clone())?;
         self.shared.heartbeat_all().await;
         if self.options.allocation == Allocation::Application {
             // Its queues are there when this returns.

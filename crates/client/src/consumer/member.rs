@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
-use wire::body::{ConsumerData, MessageQueue};
+use wire::body::MessageQueue;
 use wire::names::{check_group, check_topic, retry_topic};
 
 use super::hands::Hands;
@@ -31,7 +31,7 @@ const RETRIES: i32 = 16;
 const LOCK_LIFE: Duration = Duration::from_secs(30);
 
 /// A member of a consumer group.
-pub(crate) struct Member {
+pub(super) struct Member {
     pub(super) shared: Arc<Shared>,
     /// As servers know it.
     pub(super) group: String,
@@ -57,7 +57,8 @@ pub(crate) struct Member {
     /// A broker does not know the pull of lite consumers.
     pub(super) pulls_as_of_old: AtomicBool,
     /// When the subscriptions were made, which rises when queues change hands.
-    version: AtomicI64,
+    pub(super) version: AtomicI64,
+    /// Wakes who divides the queues.
     pub(super) rebalance: Notify,
     /// One division of queues at a time.
     pub(super) dividing: tokio::sync::Mutex<()>,
@@ -313,10 +314,6 @@ impl Member {
         Ok((member, outlet))
     }
 
-    pub fn group(&self) -> &str {
-        &self.group
-    }
-
     /// How long it is there.
     pub(super) fn age(&self) -> Duration {
         self.started.elapsed()
@@ -404,11 +401,6 @@ impl Member {
         !self.is_stopping() && !assigned.is_revoked()
     }
 
-    /// Divides the queues again as soon as possible.
-    pub fn rebalance_soon(&self) {
-        self.rebalance.notify_one();
-    }
-
     pub(super) fn retries_max(&self) -> i32 {
         let usual = if self.options.orderly { i32::MAX } else { RETRIES };
         self.options.retries.map_or(usual, |retries| i32::try_from(retries).unwrap_or(i32::MAX))
@@ -442,22 +434,6 @@ impl Member {
     /// Tells who watches which queues this member has now.
     pub(super) fn tell_watchers(&self) {
         tell(&self.held, self.held_queues());
-    }
-
-    /// What a heartbeat says of this member.
-    pub fn heartbeat(&self) -> ConsumerData {
-        let version = self.version.load(Ordering::Relaxed);
-        let subscriptions = self.subscribed().into_iter();
-        ConsumerData {
-            group_name: self.group.clone(),
-            consume_type: self.options.role.consume_type().to_owned(),
-            message_model: if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }.to_owned(),
-            consume_from_where: self.options.start.name().to_owned(),
-            subscription_data_set: subscriptions
-                .map(|(topic, filter)| filter.subscription(&topic, version))
-                .collect(),
-            unit_mode: false,
-        }
     }
 
     /// Gives out messages that a pull brought: all at once, or in an orderly consumer one after the other.

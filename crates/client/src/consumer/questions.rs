@@ -1,4 +1,4 @@
-//! What brokers ask about a member on behalf of administrators (client.md §3.10).
+//! What brokers hear of a member, and what they ask it on behalf of administrators (client.md §3.10).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use wire::body::{ConsumerData, MessageQueue};
 use wire::loose_json::write_object_keyed;
 
 use super::member::{Assigned, Member};
@@ -14,6 +15,7 @@ use super::options::Role;
 use super::pop::PopQueue;
 use crate::error::Error;
 use crate::received::read_all;
+use crate::registry::{ConsumerInner, Direct};
 
 /// How long the application may take for a message that an administrator sends it; brokers wait 10 s.
 const DIRECT: Duration = Duration::from_secs(9);
@@ -25,9 +27,40 @@ const BATCH_BYTES: u32 = 256 << 10;
 /// How often its fate is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
-impl Member {
-    /// Offsets of the queues of a topic that this member has (221).
-    pub fn status(&self, topic: &str) -> Result<String, serde_json::Error> {
+impl ConsumerInner for Member {
+    fn group(&self) -> &str {
+        &self.group
+    }
+
+    fn heartbeat(&self) -> ConsumerData {
+        let version = self.version.load(Ordering::Relaxed);
+        let subscriptions = self.subscribed().into_iter();
+        ConsumerData {
+            group_name: self.group.clone(),
+            consume_type: self.options.role.consume_type().to_owned(),
+            message_model: self.message_model().to_owned(),
+            consume_from_where: self.options.start.name().to_owned(),
+            subscription_data_set: subscriptions
+                .map(|(topic, filter)| filter.subscription(&topic, version))
+                .collect(),
+            unit_mode: false,
+        }
+    }
+
+    fn rebalance_soon(&self) {
+        self.rebalance.notify_one();
+    }
+
+    fn reset(self: Arc<Self>, offsets: &BTreeMap<MessageQueue, i64>) {
+        for assigned in self.assigned() {
+            if let Some(offset) = offsets.get(&*assigned.queue) {
+                assigned.restart(*offset);
+            }
+        }
+        self.spawn(|member| async move { member.commit_all().await });
+    }
+
+    fn status(&self, topic: &str) -> Result<String, serde_json::Error> {
         let queues = self.assigned();
         let of_topic = queues.iter().filter(|assigned| assigned.queue.topic == topic);
         let table = write_object_keyed(
@@ -36,8 +69,7 @@ impl Member {
         Ok(format!("{{\"messageQueueTable\":{table}}}"))
     }
 
-    /// What this member is, and how it does (307); `stacks` of threads are asked for too.
-    pub fn running_info(&self, stacks: bool) -> Result<String, serde_json::Error> {
+    fn running_info(&self, stacks: bool) -> Result<String, serde_json::Error> {
         let (queues, popping) = (self.assigned(), self.popping());
         let table =
             write_object_keyed(queues.iter().map(|assigned| (&*assigned.queue, queue_info(assigned))))?;
@@ -52,6 +84,12 @@ impl Member {
         ))
     }
 
+    fn consume_directly(self: Arc<Self>, record: Bytes, broker_name: String) -> Direct {
+        Box::pin(async move { self.give_directly(&record, &broker_name).await })
+    }
+}
+
+impl Member {
     /// Settings, under the names that Java's consumers have for them.
     fn properties(&self) -> BTreeMap<&'static str, String> {
         let options = &self.options;
@@ -71,7 +109,7 @@ impl Member {
             ("consumeTimeout", (options.consume_timeout.as_secs() / 60).to_string()),
             ("consumerGroup", self.group.clone()),
             ("maxReconsumeTimes", options.retries.map_or(-1, i64::from).to_string()),
-            ("messageModel", if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }.to_owned()),
+            ("messageModel", self.message_model().to_owned()),
             ("popBatchNums", options.pop.batch.to_string()),
             ("popInvisibleTime", options.pop.invisible.as_millis().to_string()),
             ("popThresholdForQueue", options.pop.messages_max.to_string()),
@@ -86,6 +124,10 @@ impl Member {
         ])
     }
 
+    fn message_model(&self) -> &'static str {
+        if self.is_broadcast() { "BROADCASTING" } else { "CLUSTERING" }
+    }
+
     fn status_table(&self) -> BTreeMap<String, Value> {
         for topic in self.subscribed_topics() {
             // Also of those that no queue was had of yet.
@@ -96,12 +138,7 @@ impl Member {
         status.iter().map(|(topic, status)| (topic.clone(), status.describe(age))).collect()
     }
 
-    /// Gives one message to the application, outside of any queue, and says what became of it (309).
-    pub async fn consume_directly(
-        self: &Arc<Self>,
-        record: &Bytes,
-        broker_name: &str,
-    ) -> Result<String, Error> {
+    async fn give_directly(&self, record: &Bytes, broker_name: &str) -> Result<String, Error> {
         let message = read_all(record, broker_name, "the broker")?.into_iter().next();
         let mut message = message.ok_or_else(|| Error::Illegal("there is no message".to_owned()))?;
         self.shared.namespace.unwrap_messages(std::slice::from_mut(&mut message));

@@ -1,7 +1,7 @@
 //! Dividing queues: which are mine now, giving up those that are not, starting with those that are new
 //! (client.md §3.8).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -270,15 +270,5 @@ impl Member {
                 self.shared.offset(queue, request::SEARCH_OFFSET_BY_TIMESTAMP, more).await
             }
         }
-    }
-
-    /// Moves to other offsets, as an administrator wants it.
-    pub fn reset(self: &Arc<Self>, offsets: &BTreeMap<MessageQueue, i64>) {
-        for assigned in self.assigned() {
-            if let Some(offset) = offsets.get(&*assigned.queue) {
-                assigned.restart(*offset);
-            }
-        }
-        self.spawn(|member| async move { member.commit_all().await });
     }
 }

@@ -65,7 +65,7 @@ impl Member {
         self.newer_version();
         self.shared.heartbeat_all().await;
         if !self.divide().await {
-            self.rebalance_soon();
+            self.rebalance.notify_one();
         }
     }
 

@@ -8,11 +8,11 @@ use wire::code::request;
 use wire::properties as props;
 
 use super::Inner;
-use super::receipt::Receipt;
 use super::send::{Failure, Outgoing, Stored, Target, told};
 use crate::error::Error;
 use crate::hooks::{SendOutcome, Sent};
 use crate::message::{Delivery, Message};
+use crate::receipt::Receipt;
 
 /// Sends of many messages of which not all were confirmed.
 #[derive(Debug, thiserror::Error)]

@@ -19,10 +19,10 @@ use wire::properties as props;
 
 use super::Inner;
 use super::batch::{Mark, divided};
-use super::receipt::{Receipt, SendError};
 use super::send::{Failure, Outgoing, Stored, Target, told};
 use crate::error::Error;
 use crate::message::{Delivery, Message, SHARDING_KEY};
+use crate::receipt::{Receipt, SendError};
 
 /// What Java's client allows.
 const WAIT_MAX: Duration = Duration::from_secs(30);

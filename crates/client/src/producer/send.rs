@@ -12,7 +12,6 @@ use wire::names::AUTO_CREATE_TOPIC;
 use wire::properties as props;
 
 use super::choice::by_key;
-use super::receipt::{Receipt, SendError, SendStatus};
 use super::{Inner, Options};
 use crate::body::{Compression, pack};
 use crate::error::Error;
@@ -20,6 +19,7 @@ use crate::fields::Fields;
 use crate::hooks::{SendKind, SendOutcome, Sending, Sent};
 use crate::identity::{now_ms, random};
 use crate::message::{Delivery, Message, SHARDING_KEY};
+use crate::receipt::{Receipt, SendError, SendStatus};
 use crate::route::{DEFAULT_TOPIC_QUEUES, Route};
 use crate::shared::number;
 

@@ -1,6 +1,5 @@
 //! Transactions: a message that is seen only after its sender said so (client.md §2.9).
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,40 +9,16 @@ use wire::ids::OffsetId;
 use wire::properties as props;
 use wire::sys_flag;
 
-use super::receipt::{Receipt, SendError, SendStatus};
 use super::send::Target;
 use super::{Inner, Producer};
+use crate::decision::Decision;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::hooks::Ended;
 use crate::message::{Message, Now};
-use crate::received::{Received, read_all};
+use crate::receipt::{Receipt, SendError, SendStatus};
+use crate::received::read_all;
 use crate::shared::Shared;
-
-/// How a transaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Consumers shall see the message.
-    Commit,
-    /// Nobody shall ever see it.
-    Rollback,
-    /// It is not known yet; the broker asks again.
-    Unknown,
-}
-
-impl Decision {
-    fn code(self) -> i32 {
-        match self {
-            Decision::Commit => sys_flag::TRANSACTION_COMMIT,
-            Decision::Rollback => sys_flag::TRANSACTION_ROLLBACK,
-            Decision::Unknown => 0,
-        }
-    }
-}
-
-/// Answers for open transactions.
-pub(crate) type Checker =
-    Arc<dyn Fn(Received) -> Pin<Box<dyn Future<Output = Decision> + Send>> + Send + Sync>;
 
 /// A producer whose group answers for open transactions; see
 /// [`ProducerBuilder::transactional`](crate::ProducerBuilder::transactional). It is a [`Producer`] too.

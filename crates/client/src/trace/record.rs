@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use wire::properties as props;
 
+use crate::decision::Decision;
 use crate::hooks::{ConsumeOutcome, Consumed, Consuming, Ended, SendKind, SendOutcome, Sending, Sent};
 use crate::identity::now_ms;
-use crate::producer::{Decision, SendStatus};
+use crate::receipt::SendStatus;
 
 /// Between fields.
 const FIELD: char = '\u{1}';
@@ -22,7 +23,7 @@ const TRANSACTION_END: i32 = 2;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// What it is about.
     pub topic: String,
     pub text: String,
@@ -169,7 +170,7 @@ mod tests {
     use wire::body::MessageQueue;
 
     use super::*;
-    use crate::producer::Receipt;
+    use crate::receipt::Receipt;
 
     /// Made by `TraceDataEncoder` of Java 5.5.0; see `interop/trace`.
     const TABLE: &str = include_str!("../../tests/golden/traces_java550.tsv");
