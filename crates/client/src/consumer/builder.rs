@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::{ConsumeOrderlyStatus, Consumer, Delivered, Unfinished};
+use super::delivery::{ConsumeOrderlyStatus, Delivered};
+use super::handlers::{self, Unfinished};
 use super::intake::Intake;
 use super::member::Member;
 use super::options::{Allocation, Options, Role, StartFrom};
 use super::serving::Serving;
 use super::strategy::Strategy;
+use super::stream::Consumer;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::received::Received;
@@ -188,10 +190,13 @@ impl ConsumerBuilder<Subscribed> {
     /// When names are not allowed, this client is in the group already, no name server answers, or the broker refuses a
     /// filter.
     pub async fn stream(self) -> Result<Consumer, Error> {
+        Ok(Consumer::new(self.join().await?))
+    }
+
+    /// Joins the group.
+    async fn join(self) -> Result<Intake, Error> {
         let (member, given) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
-        let consumer = Consumer::new(Intake::new(Arc::clone(&member), given));
-        member.start().await?;
-        Ok(consumer)
+        Intake::joined(member, given).await
     }
 
     /// Joins the group and hands every message to `handler`, many at a time. A message whose handler fails comes again
@@ -224,7 +229,7 @@ impl ConsumerBuilder<Subscribed> {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        Ok(self.stream().await?.serve(handler))
+        Ok(handlers::serve(self.join().await?, handler))
     }
 
     /// Joins the group and hands every message to `handler`, many at a time, which settles it itself: with a delay of
@@ -258,7 +263,7 @@ impl ConsumerBuilder<Subscribed> {
         H: Fn(Delivered) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        Ok(Serving::start(self.stream().await?.intake, handler))
+        Ok(Serving::start(self.join().await?, handler))
     }
 
     /// Joins the group and hands messages to `handler`, up to so many at a time of one queue, or of what was popped
@@ -284,7 +289,7 @@ impl ConsumerBuilder<Subscribed> {
         E: std::fmt::Display + Send + 'static,
     {
         self.options.together = messages_max.max(1);
-        Ok(self.stream().await?.serve_batches(handler))
+        Ok(handlers::serve_batches(self.join().await?, handler))
     }
 
     /// Joins the group and hands messages to `handler` in the order of their queue, up to so many of one queue at a
@@ -324,6 +329,6 @@ impl ConsumerBuilder<Subscribed> {
     {
         self.options.orderly = true;
         self.options.together = messages_max.max(1);
-        Ok(self.stream().await?.serve_orderly(handler))
+        Ok(handlers::serve_orderly(self.join().await?, handler))
     }
 }

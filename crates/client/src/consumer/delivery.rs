@@ -2,31 +2,19 @@
 
 mod orderly;
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub use orderly::ConsumeOrderlyStatus;
-use wire::body::MessageQueue;
+pub(super) use orderly::settle_orderly;
 
-use super::intake::{Batch, Intake};
-use super::member::{Assigned, Member};
-use super::pop::{Popped, Receipt};
-use super::serving::Serving;
-use crate::error::Error;
-use crate::filter::Filter;
+use super::member::{Assigned, Batch, DEAD, Member, Popped, Receipt};
 use crate::hooks::{ConsumeOutcome, Watched};
 use crate::received::Received;
-use crate::watch::QueueWatch;
 
 /// Pause before a message that could not be sent back is given out again here.
 const LOCAL_PAUSE: Duration = Duration::from_secs(5);
-/// Delay level of a message that shall be a dead letter at once.
-pub(super) const DEAD: i32 = -1;
 /// The broker chooses the delay by how often the message failed.
 const USUAL: i32 = 0;
 /// Delay level of a message whose handler took too long.
@@ -171,6 +159,23 @@ impl Delivered {
                 (!options.orderly).then_some(options.consume_timeout)
             }
             Place::Popped(_) => None,
+        }
+    }
+
+    /// For how long nobody else gets it, if it was popped and somebody else may.
+    pub(super) fn hidden_for(&self) -> Option<Duration> {
+        match self.place.as_ref()? {
+            Place::Pulled(_) => None,
+            Place::Popped(receipt) => Some(receipt.left()).filter(|left| !left.is_zero()),
+        }
+    }
+
+    /// Hides it for so long from now, if it was popped.
+    pub(super) async fn hide_for(&mut self, hidden: Duration) {
+        let Some(Place::Popped(receipt)) = &mut self.place else { return };
+        if let Err(error) = receipt.hide(hidden).await {
+            let id = self.message.message_id();
+            tracing::warn!(%id, "a message in hands is not hidden for longer: {error}");
         }
     }
 
@@ -329,211 +334,5 @@ impl Drop for Seat {
         if self.handed.is_some() {
             self.source.assigned.hands.give();
         }
-    }
-}
-
-/// A member of a group that gives messages one by one. It is a [`Stream`](futures_core::Stream) too.
-///
-/// ```no_run
-/// # async fn example() -> Result<(), thrustmq_client::Error> {
-/// use std::time::Duration;
-/// use thrustmq_client::{Client, Filter};
-///
-/// let client = Client::connect("127.0.0.1:9876").await?;
-/// let mut consumer = client.consumer("order-service").subscribe("orders", Filter::all()).stream().await?;
-/// while let Some(order) = consumer.next().await {
-///     match order.body.is_empty() {
-///         false => order.ack(),
-///         true => order.dead_letter().await,
-///     }
-/// }
-/// consumer.close(Duration::from_secs(10)).await;
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct Consumer {
-    pub(super) intake: Intake,
-}
-
-impl Consumer {
-    pub(super) fn new(intake: Intake) -> Consumer {
-        Consumer { intake }
-    }
-
-    /// The next message; `None` when the consumer was closed. No message is lost when the future is dropped.
-    pub async fn next(&mut self) -> Option<Delivered> {
-        self.intake.next().await
-    }
-
-    /// Queues that this member has now. One with the number -1 stands for all of its broker, and is popped.
-    pub fn queues(&self) -> Vec<MessageQueue> {
-        self.intake.member.held_queues()
-    }
-
-    /// Watches which queues this member has: they change when members come and go, or the topics change.
-    pub fn watch_queues(&self) -> QueueWatch {
-        self.intake.member.watch_queues()
-    }
-
-    /// Queues that this member reads now, each with the offset that everything before is settled: read, or passed over
-    /// by the filter. Brokers alone know this of queues that are popped.
-    pub fn positions(&self) -> BTreeMap<MessageQueue, i64> {
-        let assigned = self.intake.member.assigned().into_iter();
-        let namespace = &self.intake.member.shared.namespace;
-        let position = |one: Arc<Assigned>| {
-            (namespace.unwrap_queue(MessageQueue::clone(&one.queue)), one.window.lock().committable())
-        };
-        assigned.map(position).collect()
-    }
-
-    /// Adds a topic while the consumer works, or wants other messages of it from now on. What was pulled before comes
-    /// as it was. All members of a group must do the same.
-    ///
-    /// ```no_run
-    /// # async fn example(consumer: thrustmq_client::Consumer) -> Result<(), thrustmq_client::Error> {
-    /// use thrustmq_client::Filter;
-    ///
-    /// consumer.subscribe("refunds", Filter::tags(["large"])).await?;
-    /// consumer.unsubscribe("orders").await;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// When the name is not allowed, no name server answers, or the broker refuses the filter; nothing changes then.
-    pub async fn subscribe(&self, topic: &str, filter: Filter) -> Result<(), Error> {
-        self.intake.member.subscribe(topic, filter).await
-    }
-
-    /// Wants nothing of a topic any more. When this returns, none of its messages is given out, unless it was popped;
-    /// those in hands can be settled, for a few seconds with effect on the group's offsets.
-    pub async fn unsubscribe(&self, topic: &str) {
-        self.intake.member.unsubscribe(topic).await;
-    }
-
-    /// Asks brokers for no more messages until it is [resumed](Consumer::resume). What has come before is given
-    /// out all the same, and so is what a request brings that is under way. The queues stay this member's.
-    pub fn suspend(&self) {
-        self.intake.member.suspend();
-    }
-
-    /// Goes on after [`suspend`](Consumer::suspend).
-    pub fn resume(&self) {
-        self.intake.member.resume();
-    }
-
-    /// Takes no more messages, waits up to `limit` until those in hands are settled, writes offsets down and leaves the
-    /// group. What is not settled comes again, here or at another member.
-    pub async fn close(mut self, limit: Duration) {
-        self.intake.close(limit).await;
-    }
-
-    /// Hands every message to `handler`.
-    pub(super) fn serve<H, F, E>(self, handler: H) -> Serving
-    where
-        H: Fn(Received) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
-    {
-        Serving::start(self.intake, move |delivered: Delivered| {
-            let handling = handler(delivered.message());
-            async move {
-                let mut handling = pin!(handling);
-                match in_time(handling.as_mut(), delivered.time_limit()).await {
-                    Some(Ok(())) => delivered.ack(),
-                    Some(Err(error)) => {
-                        tracing::info!(id = %delivered.message_id(), "a handler failed: {error}");
-                        delivered.retry().await;
-                    }
-                    None => {
-                        delivered.late().await;
-                        // It goes on to its end; what it says then means nothing.
-                        let _ = handling.await;
-                    }
-                }
-            }
-        })
-    }
-
-    /// Hands several messages of a queue at a time to `handler`.
-    pub(super) fn serve_batches<H, F, E>(self, handler: H) -> Serving
-    where
-        H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), Unfinished<E>>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
-    {
-        Serving::start(self.intake, move |some: Vec<Delivered>| {
-            let handling = handler(some.iter().map(Delivered::message).collect());
-            async move {
-                let mut handling = pin!(handling);
-                let limit = some.first().and_then(Delivered::time_limit);
-                let Some(handled) = in_time(handling.as_mut(), limit).await else {
-                    for delivered in some {
-                        delivered.late().await;
-                    }
-                    let _ = handling.await;
-                    return;
-                };
-                let done = match handled {
-                    Ok(()) => some.len(),
-                    Err(Unfinished { done, cause }) => {
-                        let failed = some.len().saturating_sub(done);
-                        tracing::info!(done, failed, "a handler failed: {cause}");
-                        done
-                    }
-                };
-                for (at, delivered) in some.into_iter().enumerate() {
-                    if at < done {
-                        delivered.ack();
-                    } else {
-                        delivered.retry().await;
-                    }
-                }
-            }
-        })
-    }
-}
-
-/// What a handler of several messages says when it has not done all of them: the first are done, and the others come
-/// again later. An error by itself becomes one where none is done, so that `?` can be used.
-///
-/// ```no_run
-/// # async fn book(order: &thrustmq_client::Received) -> Result<(), std::io::Error> { Ok(()) }
-/// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
-/// use thrustmq_client::{Filter, Unfinished};
-///
-/// let consumer = client.consumer("order-service").subscribe("orders", Filter::all());
-/// let serving = consumer
-///     .serve_batches(16, |orders| async move {
-///         for (done, order) in orders.iter().enumerate() {
-///             if let Err(cause) = book(order).await {
-///                 return Err(Unfinished { done, cause });
-///             }
-///         }
-///         Ok(())
-///     })
-///     .await?;
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unfinished<E> {
-    /// How many of the first messages are done.
-    pub done: usize,
-    /// Why the others are not.
-    pub cause: E,
-}
-
-impl<E> From<E> for Unfinished<E> {
-    fn from(cause: E) -> Unfinished<E> {
-        Unfinished { done: 0, cause }
-    }
-}
-
-/// What a handler comes to; `None` when its time is over first. A timer is set only for one that has to wait.
-async fn in_time<F: Future>(mut handling: Pin<&mut F>, limit: Option<Duration>) -> Option<F::Output> {
-    let looked = poll_fn(|context| Poll::Ready(handling.as_mut().poll(context))).await;
-    match (looked, limit) {
-        (Poll::Ready(handled), _) => Some(handled),
-        (Poll::Pending, Some(limit)) => tokio::time::timeout(limit, handling).await.ok(),
-        (Poll::Pending, None) => Some(handling.await),
     }
 }

@@ -7,38 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::delivery::Delivered;
-use super::member::{Assigned, Member};
-use super::pop::Popped;
-use crate::received::Received;
-
-/// Messages that are given back at a time when a consumer ends.
-const GIVEN_BACK_AT_ONCE: usize = 32;
-
-/// What one request brought.
-#[derive(Debug)]
-pub(super) enum Given {
-    Pulled(Batch),
-    Popped(Vec<Popped>),
-}
-
-/// Messages of one pull.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub assigned: Arc<Assigned>,
-    /// Of the queue's window when they were asked for.
-    pub generation: u64,
-    pub messages: Vec<Received>,
-}
-
-impl Batch {
-    /// Whether it still means something: the queue is this member's and was not read from elsewhere since.
-    pub fn is_current(&self) -> bool {
-        !self.assigned.is_revoked() && self.assigned.generation() == self.generation
-    }
-}
+use super::member::{Given, Member, Popped, give_back};
+use crate::error::Error;
 
 /// The receiving end of a member.
 #[derive(Debug)]
@@ -50,8 +22,14 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub fn new(member: Arc<Member>, receiver: mpsc::UnboundedReceiver<Given>) -> Intake {
-        Intake { member, receiver, ready: VecDeque::new() }
+    /// That of a member, which joins its group by this.
+    pub async fn joined(
+        member: Arc<Member>,
+        receiver: mpsc::UnboundedReceiver<Given>,
+    ) -> Result<Intake, Error> {
+        let intake = Intake { member, receiver, ready: VecDeque::new() };
+        intake.member.start().await?;
+        Ok(intake)
     }
 
     /// What the next request brought; `None` when the consumer was closed. Nothing is lost when the future is dropped.
@@ -127,17 +105,4 @@ impl Drop for Intake {
         // Nothing is written down here, since nobody could wait for it: what was settled last comes again.
         self.member.stop();
     }
-}
-
-/// Hides messages for no longer.
-pub(super) async fn give_back(popped: Vec<Popped>) {
-    let mut under_way = JoinSet::new();
-    for message in popped.into_iter().flat_map(Popped::unrolled) {
-        if under_way.len() >= GIVEN_BACK_AT_ONCE {
-            under_way.join_next().await;
-        }
-        // If it does not work, the message comes again when its time is over.
-        under_way.spawn(async move { message.retry_after(Duration::ZERO).await.is_ok() });
-    }
-    while under_way.join_next().await.is_some() {}
 }

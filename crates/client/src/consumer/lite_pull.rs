@@ -11,8 +11,8 @@ use wire::body::MessageQueue;
 use wire::code::request;
 
 use super::builder::{Subscribed, Unsubscribed};
-use super::intake::{Batch, Given, Intake};
-use super::member::{Assigned, Member};
+use super::intake::Intake;
+use super::member::{Assigned, Batch, Given, Member};
 use super::options::{Allocation, Options, Role, StartFrom};
 use super::strategy::Strategy;
 use crate::error::Error;
@@ -130,8 +130,7 @@ impl<S> LitePullConsumerBuilder<S> {
     async fn begin(self) -> Result<LitePullConsumer<S>, Error> {
         let (member, given) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
         member.choose(self.chosen);
-        let intake = Intake::new(Arc::clone(&member), given);
-        member.start().await?;
+        let intake = Intake::joined(member, given).await?;
         Ok(LitePullConsumer { intake, ready: VecDeque::new(), polled: None, state: PhantomData })
     }
 }

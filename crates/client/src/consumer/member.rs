@@ -1,8 +1,15 @@
 //! A member of a group, and the queues that it has.
+//!
+//! What is made of its queues knows its member, and so the modules below are parts of this one: a queue that is pulled
+//! ([`assigned`]) or popped ([`pop`]), and what they give ([`given`]).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod assigned;
+mod given;
+mod pop;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -10,13 +17,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use wire::body::MessageQueue;
 use wire::names::{check_group, check_topic, retry_topic};
 
-use super::hands::Hands;
-use super::intake::{Batch, Given};
+pub(super) use assigned::Assigned;
+pub(super) use given::{Batch, Given};
+pub use pop::Popped;
+pub(super) use pop::{PopQueue, Receipt, give_back};
+
 use super::local::OffsetFile;
 use super::options::{Options, Role};
-use super::pop::PopQueue;
 use super::status::TopicStatus;
-use super::window::{Bounds, Window};
+use super::window::Bounds;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::hooks::{ConsumeOutcome, Watched};
@@ -27,8 +36,8 @@ use crate::watch::{QueueWatch, tell};
 
 /// Failures after which a message is a dead letter, unless the consumer says otherwise.
 const RETRIES: i32 = 16;
-/// How long a lock of a queue is trusted. The broker's own patience is twice that.
-const LOCK_LIFE: Duration = Duration::from_secs(30);
+/// Delay level of a message that shall be a dead letter at once.
+pub(super) const DEAD: i32 = -1;
 
 /// A member of a consumer group.
 pub(super) struct Member {
@@ -76,190 +85,6 @@ pub(super) struct Member {
 impl std::fmt::Debug for Member {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Member").field("group", &self.group).finish_non_exhaustive()
-    }
-}
-
-/// A queue that a member has.
-#[derive(Debug)]
-pub(super) struct Assigned {
-    pub queue: Arc<MessageQueue>,
-    pub window: Mutex<Window>,
-    /// That of the window, for those who would take its lock for nothing else.
-    generation: AtomicU64,
-    /// How many queues of its topic this member has, itself among them.
-    pub of_topic: AtomicUsize,
-    /// Pulled and not given out yet, which only orderly consumers have.
-    pub line: Mutex<Line>,
-    /// The queue went to another member.
-    pub revoked: AtomicBool,
-    /// Something was settled: there may be room.
-    pub room: Notify,
-    /// A pull under way is of no use any more.
-    pub interrupt: Notify,
-    /// Messages in the application's hands.
-    pub hands: Hands,
-    /// What the broker knows of the group's offset.
-    pub committed: AtomicI64,
-    pub locked_until: Mutex<Option<Instant>>,
-    pub last_lock_ms: AtomicI64,
-    pub last_pull_ms: AtomicI64,
-    pub last_consume_ms: AtomicI64,
-    pub status: Arc<TopicStatus>,
-    /// The application wants nothing of it for now.
-    pub paused: AtomicBool,
-    /// It stands for one message that an administrator wants consumed; nothing of it is sent back.
-    pub direct: bool,
-}
-
-/// Messages of a queue that are given out one after the other, or as many together as a handler takes.
-#[derive(Debug, Default)]
-pub(super) struct Line {
-    /// In the order of their offsets, each with the generation that it was pulled in.
-    waiting: VecDeque<(u64, Received)>,
-    /// Given out and not settled; none is given out before there are none.
-    out: usize,
-    /// Given out and done, but to be written down only with a commit.
-    kept: Vec<(u64, Received)>,
-}
-
-impl Line {
-    /// Nothing of it means anything any more.
-    pub fn clear(&mut self) {
-        self.waiting.clear();
-        self.out = 0;
-        self.kept.clear();
-    }
-
-    /// Nothing more of it is given out.
-    pub fn end(&mut self) {
-        self.waiting.clear();
-    }
-
-    /// One that was given out is done, and written down with the next commit.
-    pub fn keep(&mut self, generation: u64, message: Received) {
-        self.kept.push((generation, message));
-        self.settled();
-    }
-
-    /// What was done since the last commit, and is in nobody's hands.
-    pub fn take_kept(&mut self, generation: u64) -> Vec<Received> {
-        let kept = std::mem::take(&mut self.kept).into_iter();
-        kept.filter(|(of, _)| *of == generation).map(|(_, message)| message).collect()
-    }
-
-    /// What was done since the last commit stands in line again.
-    pub fn kept_again(&mut self, generation: u64) {
-        for message in self.take_kept(generation) {
-            self.stand(generation, message);
-        }
-    }
-
-    /// One that was given out is settled.
-    pub fn settled(&mut self) {
-        self.out = self.out.saturating_sub(1);
-    }
-
-    /// One that was given out stands in line again, before all that come after it.
-    pub fn again(&mut self, generation: u64, message: Received) {
-        self.stand(generation, message);
-        self.settled();
-    }
-
-    fn stand(&mut self, generation: u64, message: Received) {
-        let at = self.waiting.partition_point(|(_, later)| later.offset < message.offset);
-        self.waiting.insert(at, (generation, message));
-    }
-
-    /// Takes up to so many of this generation, unless some are out. Those of earlier ones mean nothing any more.
-    fn next(&mut self, generation: u64, most: usize) -> Vec<Received> {
-        if self.out > 0 {
-            return Vec::new();
-        }
-        while self.waiting.front().is_some_and(|(of, _)| *of != generation) {
-            self.waiting.pop_front();
-        }
-        let current = self.waiting.iter().take(most).take_while(|(of, _)| *of == generation);
-        self.out = current.count();
-        self.waiting.drain(..self.out).map(|(_, message)| message).collect()
-    }
-}
-
-impl Assigned {
-    pub fn new(queue: Arc<MessageQueue>, offset: i64, committed: i64) -> Assigned {
-        Assigned {
-            queue,
-            window: Mutex::new(Window::at(offset)),
-            generation: AtomicU64::new(0),
-            of_topic: AtomicUsize::new(1),
-            line: Mutex::default(),
-            revoked: AtomicBool::new(false),
-            room: Notify::new(),
-            interrupt: Notify::new(),
-            hands: Hands::default(),
-            committed: AtomicI64::new(committed),
-            locked_until: Mutex::new(None),
-            last_lock_ms: AtomicI64::new(0),
-            last_pull_ms: AtomicI64::new(now_ms()),
-            last_consume_ms: AtomicI64::new(0),
-            status: Arc::default(),
-            paused: AtomicBool::new(false),
-            direct: false,
-        }
-    }
-
-    /// A queue of one message that belongs to no queue.
-    pub fn direct(message: &Received) -> Assigned {
-        let assigned = Assigned::new(Arc::clone(&message.queue), message.offset, message.offset);
-        assigned.window.lock().pulled(0, [(message.offset, message.weight())], message.offset + 1);
-        Assigned { direct: true, ..assigned }
-    }
-
-    pub fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
-    }
-
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
-    }
-
-    pub fn locked(&self) {
-        *self.locked_until.lock() = Some(Instant::now() + LOCK_LIFE);
-        self.last_lock_ms.store(now_ms(), Ordering::Relaxed);
-    }
-
-    pub fn is_locked(&self) -> bool {
-        self.locked_until.lock().is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Rises when the queue is read from somewhere else; what was pulled before means nothing then.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    /// Messages are done with; false if that means nothing any more. Wakes who waits for room, once there is some: it
-    /// would look in vain after each of the messages before.
-    pub fn settle(&self, generation: u64, offsets: impl IntoIterator<Item = i64>, bounds: &Bounds) -> bool {
-        let mut window = self.window.lock();
-        let was_full = !window.has_room(bounds);
-        let settled =
-            offsets.into_iter().fold(false, |some, offset| window.settled(generation, offset) | some);
-        let has_room = window.has_room(bounds);
-        drop(window);
-        if was_full && has_room {
-            self.room.notify_one();
-        }
-        settled
-    }
-
-    /// Reads on from somewhere else; what is in hands means nothing any more.
-    pub fn restart(&self, offset: i64) {
-        let mut window = self.window.lock();
-        window.restart(offset);
-        self.generation.store(window.generation(), Ordering::Release);
-        drop(window);
-        self.line.lock().clear();
-        self.interrupt.notify_one();
-        self.room.notify_one();
     }
 }
 
@@ -444,7 +269,7 @@ impl Member {
         messages: Vec<Received>,
     ) {
         if self.options.orderly {
-            assigned.line.lock().waiting.extend(messages.into_iter().map(|message| (generation, message)));
+            assigned.line.lock().pulled(generation, messages);
             self.next_in_line(assigned);
             return;
         }
@@ -467,72 +292,5 @@ impl Member {
     pub(super) fn may_go_on(&self, assigned: &Assigned) -> bool {
         let alone = self.is_broadcast() || !self.options.orderly || assigned.is_locked();
         self.reads(assigned) && alone && !assigned.is_paused()
-    }
-
-    pub(super) fn offer(&self, assigned: &Arc<Assigned>, generation: u64, messages: Vec<Received>) {
-        if !messages.is_empty() {
-            self.give(Given::Pulled(Batch { assigned: Arc::clone(assigned), generation, messages }));
-        }
-    }
-
-    pub(super) fn give(&self, given: Given) {
-        // Who receives is gone when this fails, and the messages are not settled then.
-        let _ = self.intake.send(given);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::received::tests::message;
-
-    fn at(offset: i64) -> Received {
-        let mut message = message("T", "id");
-        message.offset = offset;
-        message
-    }
-
-    fn offsets(messages: Vec<Received>) -> Vec<i64> {
-        messages.iter().map(|message| message.offset).collect()
-    }
-
-    #[test]
-    fn what_failed_stands_in_line_before_all_that_come_after_it() {
-        let mut line = Line::default();
-        line.waiting.extend((0..6).map(|offset| (0, at(offset))));
-        assert_eq!(offsets(line.next(0, 4)), [0, 1, 2, 3]);
-        assert!(line.next(0, 4).is_empty(), "they are in hands");
-        line.settled();
-        line.again(0, at(3));
-        line.again(0, at(1));
-        assert!(line.next(0, 4).is_empty(), "one still is");
-        line.again(0, at(2));
-        assert_eq!(offsets(line.next(0, 4)), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn what_is_done_and_not_committed_holds_nothing_up_and_can_come_again() {
-        let mut line = Line::default();
-        line.waiting.extend((0..5).map(|offset| (0, at(offset))));
-        for offset in line.next(0, 2).into_iter().map(|message| message.offset) {
-            line.keep(0, at(offset));
-        }
-        assert_eq!(offsets(line.next(0, 1)), [2]);
-        line.again(0, at(2));
-        line.kept_again(0);
-        assert_eq!(offsets(line.next(0, 9)), [0, 1, 2, 3, 4]);
-        line.keep(0, at(0));
-        line.keep(1, at(1));
-        assert_eq!(offsets(line.take_kept(1)), [1], "the other was read before a restart");
-        assert!(line.take_kept(0).is_empty());
-    }
-
-    #[test]
-    fn what_was_pulled_before_a_restart_holds_nothing_up() {
-        let mut line = Line::default();
-        line.waiting.extend([(0, at(0)), (0, at(1)), (1, at(7)), (0, at(8)), (1, at(9))]);
-        assert_eq!(offsets(line.next(1, 9)), [7]);
-        line.settled();
-        assert_eq!(offsets(line.next(1, 9)), [9]);
     }
 }

@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use wire::body::{ConsumerData, MessageQueue};
 use wire::loose_json::write_object_keyed;
 
-use super::member::{Assigned, Member};
+use super::member::{Assigned, Member, PopQueue};
 use super::options::Role;
-use super::pop::PopQueue;
 use crate::error::Error;
 use crate::received::read_all;
 use crate::registry::{ConsumerInner, Direct};

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Consumer, Delivered, Place, Seat, Source, USUAL};
-use crate::consumer::serving::Serving;
+use super::{Delivered, Place, Seat, Source, USUAL};
 use crate::hooks::ConsumeOutcome;
 use crate::received::Received;
 
@@ -22,33 +21,17 @@ pub enum ConsumeOrderlyStatus {
     SuspendCurrentQueueAMoment,
 }
 
-impl Consumer {
-    /// Hands messages of a queue to `handler`, which says what is written down.
-    pub(in crate::consumer) fn serve_orderly<H, F, E>(self, handler: H) -> Serving
-    where
-        H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<ConsumeOrderlyStatus, E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
-    {
-        Serving::start(self.intake, move |some: Vec<Delivered>| {
-            let handling = handler(some.iter().map(Delivered::message).collect());
-            async move {
-                let status = handling.await.unwrap_or_else(|error| {
-                    tracing::info!("a handler failed: {error}");
-                    ConsumeOrderlyStatus::SuspendCurrentQueueAMoment
-                });
-                match status {
-                    ConsumeOrderlyStatus::Success => some.into_iter().for_each(Delivered::keep),
-                    ConsumeOrderlyStatus::Commit => commit(some),
-                    ConsumeOrderlyStatus::Rollback => Box::pin(roll_back(some)).await,
-                    ConsumeOrderlyStatus::SuspendCurrentQueueAMoment => {
-                        for delivered in some {
-                            delivered.failed(USUAL).await;
-                        }
-                    }
-                }
+/// Does with messages of one queue what their handler says.
+pub(in crate::consumer) async fn settle_orderly(some: Vec<Delivered>, status: ConsumeOrderlyStatus) {
+    match status {
+        ConsumeOrderlyStatus::Success => some.into_iter().for_each(Delivered::keep),
+        ConsumeOrderlyStatus::Commit => commit(some),
+        ConsumeOrderlyStatus::Rollback => Box::pin(roll_back(some)).await,
+        ConsumeOrderlyStatus::SuspendCurrentQueueAMoment => {
+            for delivered in some {
+                delivered.failed(USUAL).await;
             }
-        })
+        }
     }
 }
 

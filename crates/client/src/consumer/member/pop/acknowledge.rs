@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wire::base64;
 use wire::body::MessageQueue;
 use wire::code::{request, response};
 use wire::pop::Handle;
 
-use super::receipt::{Receipt, acknowledge_one};
+use super::receipt::{Ack, acknowledge_one};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::shared::Shared;
@@ -24,14 +24,6 @@ const ATTEMPTS: u32 = 3;
 const BITS_MAX: usize = 4_096;
 /// Pause between them.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// A message that is done.
-#[derive(Debug)]
-pub(in crate::consumer) struct Ack {
-    pub receipt: Receipt,
-    /// Who waits for the broker's answer.
-    pub done: Option<oneshot::Sender<Result<(), Error>>>,
-}
 
 /// Tells the broker of messages that are done, until the queue is given up and all of them are told.
 pub(super) async fn acknowledge_for_ever(

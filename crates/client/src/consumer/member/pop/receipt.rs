@@ -10,12 +10,8 @@ use wire::body::MessageQueue;
 use wire::code::request;
 use wire::pop::Handle;
 
-use super::Popped;
-use super::acknowledge::Ack;
-use super::queue::PopQueue;
-use crate::consumer::delivery::DEAD;
-use crate::consumer::intake::{Given, give_back};
-use crate::consumer::member::Member;
+use super::{PopQueue, Popped, give_back};
+use crate::consumer::member::{DEAD, Member};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::received::Received;
@@ -113,7 +109,7 @@ impl Receipt {
             if self.member.is_stopping() {
                 self.leave(vec![next]);
             } else {
-                self.member.give(Given::Popped(vec![next]));
+                self.member.give_popped(vec![next]);
             }
         }
         let acks = self.popping.acks.clone();
@@ -197,6 +193,14 @@ impl Drop for Receipt {
             self.popping.hands.give();
         }
     }
+}
+
+/// The receipt of a message that is done, on its way to the broker.
+#[derive(Debug)]
+pub(in crate::consumer) struct Ack {
+    pub receipt: Receipt,
+    /// Who waits for the broker's answer.
+    pub done: Option<oneshot::Sender<Result<(), Error>>>,
 }
 
 /// The first of messages that were popped in order, which has the others behind it.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::receipt::Receipt;
 use crate::error::Error;
 use crate::hooks::{ConsumeOutcome, Watched};
@@ -9,6 +11,8 @@ use crate::received::Received;
 
 /// The broker chooses the delay by how often the message failed.
 const USUAL: i32 = 0;
+/// Messages that are given back at a time when a consumer ends.
+const GIVEN_BACK_AT_ONCE: usize = 32;
 
 /// A message that nobody else of the group gets for a while: acknowledge it with [`ack`](Popped::ack) before that time
 /// is over, or hide it for longer with [`hide_for`](Popped::hide_for). It can be read as a [`Received`].
@@ -42,12 +46,6 @@ impl Popped {
     pub(in crate::consumer) fn unrolled(mut self) -> Vec<Popped> {
         let following = std::mem::take(self.receipt.following());
         std::iter::once(self).chain(following).collect()
-    }
-
-    /// It is done, which the broker is told a little later.
-    pub(super) fn acknowledge_later(mut self) {
-        self.settle(ConsumeOutcome::Done);
-        self.receipt.acknowledge_later();
     }
 
     /// It is done: nobody gets it again. Calls that run at the same time share requests.
@@ -104,4 +102,17 @@ impl Popped {
     pub fn receipt_handle(&self) -> String {
         self.receipt.handle().to_string()
     }
+}
+
+/// Hides messages for no longer.
+pub(in crate::consumer) async fn give_back(popped: Vec<Popped>) {
+    let mut under_way = JoinSet::new();
+    for message in popped.into_iter().flat_map(Popped::unrolled) {
+        if under_way.len() >= GIVEN_BACK_AT_ONCE {
+            under_way.join_next().await;
+        }
+        // If it does not work, the message comes again when its time is over.
+        under_way.spawn(async move { message.retry_after(Duration::ZERO).await.is_ok() });
+    }
+    while under_way.join_next().await.is_some() {}
 }

@@ -5,13 +5,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::consumer::PopConsumer;
-use crate::consumer::builder::{Subscribed, Unsubscribed};
-use crate::consumer::delivery::Unfinished;
-use crate::consumer::intake::Intake;
-use crate::consumer::member::Member;
-use crate::consumer::options::{Options, POP_BATCH_MAX, Role, StartFrom};
-use crate::consumer::serving::Serving;
+use super::builder::{Subscribed, Unsubscribed};
+use super::handlers::{self, Unfinished};
+use super::intake::Intake;
+use super::member::Member;
+use super::options::{Options, POP_BATCH_MAX, Role, StartFrom};
+use super::pop_consumer::PopConsumer;
+use super::serving::Serving;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::received::Received;
@@ -132,10 +132,13 @@ impl PopConsumerBuilder<Subscribed> {
     /// When names are not allowed, this client is in the group already, no name server answers, or the broker refuses a
     /// filter.
     pub async fn stream(self) -> Result<PopConsumer, Error> {
+        Ok(PopConsumer::new(self.join().await?))
+    }
+
+    /// Joins the group.
+    async fn join(self) -> Result<Intake, Error> {
         let (member, given) = Member::new(self.shared, self.group, self.subscriptions, self.options)?;
-        let consumer = PopConsumer::new(Intake::new(Arc::clone(&member), given));
-        member.start().await?;
-        Ok(consumer)
+        Intake::joined(member, given).await
     }
 
     /// Joins the group and hands every message to `handler`, many at a time. It is acknowledged when the handler is
@@ -169,7 +172,7 @@ impl PopConsumerBuilder<Subscribed> {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        Ok(self.stream().await?.serve(handler))
+        Ok(handlers::serve(self.join().await?, handler))
     }
 
     /// Joins the group and hands messages to `handler`, up to so many at a time that were popped together; it gets what
@@ -195,6 +198,6 @@ impl PopConsumerBuilder<Subscribed> {
         E: std::fmt::Display + Send + 'static,
     {
         self.options.together = messages_max.max(1);
-        Ok(self.stream().await?.serve_batches(handler))
+        Ok(handlers::serve_batches(self.join().await?, handler))
     }
 }

@@ -1,6 +1,6 @@
 //! Popping one queue, or all of a broker, for as long as this member may.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,14 +14,12 @@ use wire::code::{request, response};
 use wire::pop::{Handle, Origin};
 use wire::properties as props;
 
-use super::Popped;
-use super::acknowledge::{Ack, acknowledge_for_ever};
+use super::acknowledge::acknowledge_for_ever;
 use super::receipt::{Receipt, first_of};
+use super::{PopQueue, Popped, give_back};
 use crate::consumer::hands::Hands;
-use crate::consumer::intake::{Given, give_back};
 use crate::consumer::member::Member;
 use crate::consumer::options::StartFrom;
-use crate::consumer::status::TopicStatus;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::identity::{now_ms, random};
@@ -42,44 +40,6 @@ const AGAIN: Duration = Duration::from_millis(10);
 const FULL: Duration = Duration::from_millis(50);
 /// An answer that finds nothing and comes sooner than this was not waited for at the broker.
 const SUDDEN: Duration = Duration::from_millis(50);
-
-/// A queue that a member pops; the number -1 stands for all of its broker.
-#[derive(Debug)]
-pub(in crate::consumer) struct PopQueue {
-    pub queue: MessageQueue,
-    /// It went to others.
-    pub revoked: AtomicBool,
-    /// Messages popped and not settled, whether in hands or not.
-    pub unsettled: AtomicUsize,
-    pub hands: Hands,
-    /// Something was settled: there may be room.
-    pub room: Notify,
-    pub last_pop_ms: AtomicI64,
-    pub status: Arc<TopicStatus>,
-    /// For each queue that is popped in order, the message that failed last and how often it did so here.
-    failing: Mutex<BTreeMap<MessageQueue, (i64, i32)>>,
-    pub acks: mpsc::UnboundedSender<Ack>,
-}
-
-impl PopQueue {
-    pub fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
-    }
-
-    /// A message that was popped in order failed; how often it had done so here before. What brokers say of it counts
-    /// how often it was popped, also behind another that failed.
-    pub fn failed_before(&self, message: &Received) -> i32 {
-        let mut failing = self.failing.lock();
-        let before = failing.get(&*message.queue).filter(|(offset, _)| *offset == message.offset);
-        let count = before.map_or(0, |(_, count)| *count);
-        failing.insert(MessageQueue::clone(&message.queue), (message.offset, count + 1));
-        count
-    }
-
-    pub fn unsettled(&self) -> usize {
-        self.unsettled.load(Ordering::Acquire)
-    }
-}
 
 /// What a pop found.
 enum Found {
@@ -139,7 +99,7 @@ impl Member {
                 queue.status.pulled(begun.elapsed(), messages.len());
             }
             match found {
-                Ok(Found::Messages(messages)) if self.pops(&queue) => self.give(Given::Popped(messages)),
+                Ok(Found::Messages(messages)) if self.pops(&queue) => self.give_popped(messages),
                 Ok(Found::Messages(messages)) => give_back(messages).await,
                 Ok(Found::Nothing) if begun.elapsed() < SUDDEN => tokio::time::sleep(SUDDEN).await,
                 Ok(Found::Nothing) => (),
@@ -157,7 +117,7 @@ impl Member {
             return;
         }
         match self.pop(&queue, self.attempt().as_deref(), Duration::ZERO).await {
-            Ok(Found::Messages(messages)) if self.pops(&queue) => self.give(Given::Popped(messages)),
+            Ok(Found::Messages(messages)) if self.pops(&queue) => self.give_popped(messages),
             Ok(Found::Messages(messages)) => give_back(messages).await,
             // The pop that waits makes up for it.
             Ok(_) | Err(_) => (),

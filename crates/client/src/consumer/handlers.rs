@@ -1,0 +1,197 @@
+//! Handlers of messages: what becomes of a message follows from what its handler says.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::delivery::{ConsumeOrderlyStatus, Delivered, settle_orderly};
+use super::intake::Intake;
+use super::serving::Serving;
+use crate::received::Received;
+
+/// Hands every message to `handler`.
+pub(super) fn serve<H, F, E>(intake: Intake, handler: H) -> Serving
+where
+    H: Fn(Received) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    let renewed = renewed(&intake);
+    Serving::start(intake, move |mut delivered: Delivered| {
+        let handling = handler(delivered.message());
+        async move {
+            let mut handling = pin!(handling);
+            let handled = match renewed {
+                Some(hidden) => {
+                    let one = std::slice::from_mut(&mut delivered);
+                    Some(Box::pin(while_renewed(one, hidden, handling.as_mut())).await)
+                }
+                None => in_time(handling.as_mut(), delivered.time_limit()).await,
+            };
+            match handled {
+                Some(Ok(())) => delivered.ack(),
+                Some(Err(error)) => {
+                    tracing::info!(id = %delivered.message_id(), "a handler failed: {error}");
+                    delivered.retry().await;
+                }
+                None => {
+                    delivered.late().await;
+                    // It goes on to its end; what it says then means nothing.
+                    let _ = handling.await;
+                }
+            }
+        }
+    })
+}
+
+/// Hands several messages at a time to `handler`, of one queue or popped together.
+pub(super) fn serve_batches<H, F, E>(intake: Intake, handler: H) -> Serving
+where
+    H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), Unfinished<E>>> + Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    let renewed = renewed(&intake);
+    Serving::start(intake, move |mut some: Vec<Delivered>| {
+        let handling = handler(some.iter().map(Delivered::message).collect());
+        async move {
+            let mut handling = pin!(handling);
+            let limit = some.first().and_then(Delivered::time_limit);
+            let handled = match renewed {
+                Some(hidden) => Some(Box::pin(while_renewed(&mut some, hidden, handling.as_mut())).await),
+                None => in_time(handling.as_mut(), limit).await,
+            };
+            let Some(handled) = handled else {
+                for delivered in some {
+                    delivered.late().await;
+                }
+                let _ = handling.await;
+                return;
+            };
+            let done = match handled {
+                Ok(()) => some.len(),
+                Err(Unfinished { done, cause }) => {
+                    let done = done.min(some.len());
+                    tracing::info!(done, failed = some.len() - done, "a handler failed: {cause}");
+                    done
+                }
+            };
+            let undone = some.split_off(done);
+            some.into_iter().for_each(Delivered::ack);
+            if !undone.is_empty() {
+                Box::pin(side_by_side(undone.into_iter().map(Delivered::retry))).await;
+            }
+        }
+    })
+}
+
+/// Hands messages of a queue to `handler`, which says what is written down.
+pub(super) fn serve_orderly<H, F, E>(intake: Intake, handler: H) -> Serving
+where
+    H: Fn(Vec<Received>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<ConsumeOrderlyStatus, E>> + Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    Serving::start(intake, move |some: Vec<Delivered>| {
+        let handling = handler(some.iter().map(Delivered::message).collect());
+        async move {
+            let status = handling.await.unwrap_or_else(|error| {
+                tracing::info!("a handler failed: {error}");
+                ConsumeOrderlyStatus::SuspendCurrentQueueAMoment
+            });
+            settle_orderly(some, status).await;
+        }
+    })
+}
+
+/// What a handler of several messages says when it has not done all of them: the first are done, and the others come
+/// again later. An error by itself becomes one where none is done, so that `?` can be used.
+///
+/// ```no_run
+/// # async fn book(order: &thrustmq_client::Received) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {
+/// use thrustmq_client::{Filter, Unfinished};
+///
+/// let consumer = client.consumer("order-service").subscribe("orders", Filter::all());
+/// let serving = consumer
+///     .serve_batches(16, |orders| async move {
+///         for (done, order) in orders.iter().enumerate() {
+///             if let Err(cause) = book(order).await {
+///                 return Err(Unfinished { done, cause });
+///             }
+///         }
+///         Ok(())
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished<E> {
+    /// How many of the first messages are done.
+    pub done: usize,
+    /// Why the others are not.
+    pub cause: E,
+}
+
+impl<E> From<E> for Unfinished<E> {
+    fn from(cause: E) -> Unfinished<E> {
+        Unfinished { done: 0, cause }
+    }
+}
+
+/// What a handler comes to; `None` when its time is over first. A timer is set only for one that has to wait.
+async fn in_time<F: Future>(mut handling: Pin<&mut F>, limit: Option<Duration>) -> Option<F::Output> {
+    let looked = poll_fn(|context| Poll::Ready(handling.as_mut().poll(context))).await;
+    match (looked, limit) {
+        (Poll::Ready(handled), _) => Some(handled),
+        (Poll::Pending, Some(limit)) => tokio::time::timeout(limit, handling).await.ok(),
+        (Poll::Pending, None) => Some(handling.await),
+    }
+}
+
+/// For how long messages in hands are hidden again and again, if they are.
+fn renewed(intake: &Intake) -> Option<Duration> {
+    let options = &intake.member.options.pop;
+    options.renew.then_some(options.invisible)
+}
+
+/// Hides messages again and again, half their time before others would get them, for as long as their handler works.
+async fn while_renewed<F: Future>(
+    some: &mut [Delivered],
+    hidden: Duration,
+    mut handling: Pin<&mut F>,
+) -> F::Output {
+    // What others may have by now is beyond help.
+    while let Some(left) = some.iter().filter_map(Delivered::hidden_for).min() {
+        if let Ok(handled) = tokio::time::timeout(left / 2, &mut handling).await {
+            return handled;
+        }
+        let mut handled = None;
+        {
+            let still = some.iter_mut().filter(|one| one.hidden_for().is_some());
+            let mut renewing = pin!(side_by_side(still.map(|one| one.hide_for(hidden))));
+            // Also when the handler is done meanwhile: only the new receipts settle the messages.
+            loop {
+                tokio::select! {
+                    () = &mut renewing => break,
+                    done = &mut handling, if handled.is_none() => handled = Some(done),
+                }
+            }
+        }
+        if let Some(handled) = handled {
+            return handled;
+        }
+    }
+    handling.await
+}
+
+/// Runs futures at the same time, until all have ended.
+async fn side_by_side<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
+    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    poll_fn(|context| {
+        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
