@@ -3,9 +3,64 @@
 //! `docs/commands.md` lists them, and a test compares this with what the commands print.
 
 /// Where a field is, and what it says. `[]` stands for each of a list, `*` for each name of a table.
-pub type Field = (&'static str, &'static str);
+type Field = (&'static str, &'static str);
 
-const CHANGES: [Field; 5] = [
+/// Fields that stand below a place in the document.
+type Part = (&'static str, &'static [Field]);
+
+/// What commands print: `topic list` for `thrust topic list`. All works of `bench` but `idle` print the same.
+const COMMANDS: &[(&str, &[Part])] = &[
+    ("topic create", &[("", TOPIC_CREATED), ("topic.", TOPIC_CONFIG)]),
+    ("topic list", &[("", TOPIC_LISTED)]),
+    ("topic describe", &[("", TOPIC_DESCRIBED), ("brokers.*.", TOPIC_CONFIG), ("", TOPIC_QUEUE)]),
+    ("topic update", &[("", &[("topic", "Name")]), ("", CHANGES)]),
+    ("topic delete", &[("", TOPIC_DELETED)]),
+    ("topic route", &[("", TOPIC_ROUTE)]),
+    ("group create", &[("", GROUP_CREATED)]),
+    ("group list", &[("", GROUP_LISTED)]),
+    ("group describe", &[("", GROUP_DESCRIBED)]),
+    ("group lag", &[("", GROUP_LAG)]),
+    ("group update", &[("", &[("group", "Name")]), ("", CHANGES)]),
+    ("group reset", &[("", GROUP_RESET)]),
+    ("group delete", &[("", GROUP_DELETED)]),
+    ("message find", &[("", FOUND), ("messages[].", MESSAGE)]),
+    ("message show", &[("", MESSAGE)]),
+    ("message track", &[("[].", RECEIPT), ("", &[("[].topic", "Topic it was sent to")]), ("[].", TRACK)]),
+    ("message resend", &[("", RESENT), ("", RECEIPT), ("", HANDED)]),
+    ("cluster list", &[("[].", MEMBER)]),
+    ("cluster stats", &[("[].", MEMBER), ("", STATS)]),
+    ("broker config get", &[("", SETTINGS)]),
+    ("broker status", &[("", SETTINGS)]),
+    ("broker config set", &[("", CHANGES)]),
+    ("context add", &[("", CONTEXT), ("", TLS), ("", &[("file", "Where contexts are kept")])]),
+    ("context use", &[("", CONTEXT), ("", TLS)]),
+    ("context remove", &[("", CONTEXT), ("", TLS)]),
+    ("context list", &[("[].", CONTEXT), ("[].", TLS)]),
+    ("context show", &[("", CONTEXT_SHOWN), ("", TLS)]),
+    ("explain message", &[("message.", MESSAGE), ("", PLACE), ("", TRACK), ("", BROKER_STORY), ("", STORY)]),
+    ("explain group", &[("", GROUP_EXPLAINED), ("", STORY)]),
+    ("explain topic", &[("", TOPIC_EXPLAINED), ("", STORY)]),
+    ("doctor", &[("", DIAGNOSIS)]),
+    ("produce", &[("", RECEIPT), ("", PRODUCED)]),
+    ("consume", &[("", MESSAGE)]),
+    ("bench idle", &[("", IDLE)]),
+    ("bench", &[("", BENCH), ("servers[].median.", FIGURES), ("servers[].rounds[].", FIGURES)]),
+    ("store inspect", &[("", STORE), ("", FINDINGS), ("", ENTRY), ("", RECORD)]),
+    ("store verify", &[("", VERIFIED), ("", FINDINGS)]),
+    ("store repair", &[("", REPAIRED), ("", FINDINGS)]),
+];
+
+/// Fields of a command, `topic list` for `thrust topic list`; none for commands without JSON.
+pub fn of(command: &str) -> Vec<(String, &'static str)> {
+    let Some((_, parts)) = COMMANDS.iter().find(|(name, _)| *name == command) else { return Vec::new() };
+    parts.iter().flat_map(|(place, fields)| below(place, fields)).collect()
+}
+
+fn below(place: &str, fields: &'static [Field]) -> impl Iterator<Item = (String, &'static str)> {
+    fields.iter().map(move |(path, meaning)| (format!("{place}{path}"), *meaning))
+}
+
+const CHANGES: &[Field] = &[
     ("changes[]", "What is different now; empty when nothing is"),
     ("changes[].broker", "Name or address of the broker"),
     ("changes[].setting", "Name of the setting"),
@@ -13,7 +68,7 @@ const CHANGES: [Field; 5] = [
     ("changes[].to", "Value now; null when there is none"),
 ];
 
-const MESSAGE: [Field; 17] = [
+const MESSAGE: &[Field] = &[
     ("topic", "Topic it was sent to"),
     ("broker", "Name of the broker that has it"),
     ("queueId", "Number of its queue"),
@@ -33,7 +88,7 @@ const MESSAGE: [Field; 17] = [
     ("flag", "The application's number"),
 ];
 
-const TRACK: [Field; 6] = [
+const TRACK: &[Field] = &[
     ("groups[].group", "Name of the group"),
     ("groups[].members", "Members that are online"),
     ("groups[].state", "`read`, `filtered`, `not yet` or `broadcast`"),
@@ -42,23 +97,23 @@ const TRACK: [Field; 6] = [
     ("groups[].afterFailure", "Where it is since it failed, or null"),
 ];
 
-const STORY: [Field; 2] = [("story[]", "The story, paragraph by paragraph"), ("advice[]", "What to do")];
+const STORY: &[Field] = &[("story[]", "The story, paragraph by paragraph"), ("advice[]", "What to do")];
 
-const TLS: [Field; 4] = [
+const TLS: &[Field] = &[
     ("tls.ca", "File of the authorities that are trusted; `tls` is null without encryption"),
     ("tls.serverName", "Name that certificates of all servers are for, or null"),
     ("tls.certificate", "File of the client's certificate, or null"),
     ("tls.key", "File of its key, or null"),
 ];
 
-const CONTEXT: [Field; 4] = [
+const CONTEXT: &[Field] = &[
     ("context", "Name of the context"),
     ("chosen", "Whether commands use it when nothing else is said"),
     ("nameserver", "Its name servers"),
     ("accessKey", "Its access key, or null"),
 ];
 
-const TOPIC_CONFIG: [Field; 6] = [
+const TOPIC_CONFIG: &[Field] = &[
     ("topic", "Name of the topic"),
     ("readQueues", "Queues that consumers read"),
     ("writeQueues", "Queues that producers write"),
@@ -67,7 +122,7 @@ const TOPIC_CONFIG: [Field; 6] = [
     ("attributes.*", "Attributes"),
 ];
 
-const MEMBER: [Field; 5] = [
+const MEMBER: &[Field] = &[
     ("cluster", "Name of the cluster"),
     ("broker", "Name of the broker"),
     ("brokerId", "0 is the master"),
@@ -75,14 +130,14 @@ const MEMBER: [Field; 5] = [
     ("address", "Address that clients are told"),
 ];
 
-const SETTINGS: [Field; 4] = [
+const SETTINGS: &[Field] = &[
     ("[].broker", "Name of the broker"),
     ("[].brokerId", "0 is the master"),
     ("[].address", "Its address"),
     ("[].values.*", "Values by name"),
 ];
 
-const RECEIPT: [Field; 5] = [
+const RECEIPT: &[Field] = &[
     ("messageId", "Unique key of the stored message"),
     ("offsetId", "Where it is stored"),
     ("broker", "Name of the broker"),
@@ -90,7 +145,7 @@ const RECEIPT: [Field; 5] = [
     ("offset", "Position in the queue"),
 ];
 
-const FIGURES: [Field; 11] = [
+const FIGURES: &[Field] = &[
     ("messages", "Messages that were confirmed or received"),
     ("messages_per_second", "The same by time"),
     ("bytes_per_second", "Bodies for what sends, records for what pulls"),
@@ -104,7 +159,7 @@ const FIGURES: [Field; 11] = [
     ("generator_cpu_us_per_message", "CPU time of the bench itself"),
 ];
 
-const BENCH: [Field; 25] = [
+const BENCH: &[Field] = &[
     ("work", "What was done, as `send`"),
     ("topic", "Topic, or the first letters of all topics"),
     ("topics", "Topics"),
@@ -132,7 +187,7 @@ const BENCH: [Field; 25] = [
     ("ratio.server_resident", "Likewise"),
 ];
 
-const IDLE: [Field; 14] = [
+const IDLE: &[Field] = &[
     ("work", "`idle`"),
     ("topic", "The topic that nobody sends to"),
     ("queues", "Its queues"),
@@ -150,7 +205,7 @@ const IDLE: [Field; 14] = [
 ];
 
 /// What `store inspect --offset` prints.
-const RECORD: [Field; 24] = [
+const RECORD: &[Field] = &[
     ("physicalOffset", "With `--offset`: position in the log"),
     ("next", "Where the log goes on if the segment ends here; then nothing else is printed"),
     ("error", "Why no record begins here; then nothing else is printed"),
@@ -177,7 +232,7 @@ const RECORD: [Field; 24] = [
     ("bodyEncoding", "`utf-8` or `hex`"),
 ];
 
-const FINDINGS: [Field; 6] = [
+const FINDINGS: &[Field] = &[
     ("counts.*", "Findings by area"),
     ("findings[].area", "`log`, `queue`, `index`, `checkpoint` and the like"),
     ("findings[].path", "The file"),
@@ -186,276 +241,217 @@ const FINDINGS: [Field; 6] = [
     ("findings[].remedy", "What to do"),
 ];
 
-/// Fields of a command, `topic list` for `thrust topic list`; none for commands without JSON.
-pub fn of(command: &str) -> Vec<(String, &'static str)> {
-    let own = |fields: &[Field]| below("", fields);
-    match command {
-        "topic create" => [
-            own(&[("created", "true"), ("brokers[]", "Addresses of the brokers that have it now")]),
-            below("topic.", &TOPIC_CONFIG),
-        ]
-        .concat(),
-        "topic list" => own(&[
-            ("[].topic", "Name"),
-            ("[].class", "`topic`, `retry`, `dead letter` or `system`"),
-            ("[].type", "Kind of its messages, as `NORMAL`"),
-            ("[].perm", "`r`, `w`, `rw` or `none`"),
-            ("[].writeQueues", "Queues of all brokers together"),
-            ("[].brokers", "Brokers that have it"),
-        ]),
-        "topic describe" => [
-            own(&[("topic", "Name"), ("messages", "Messages in all queues")]),
-            below("brokers.*.", &TOPIC_CONFIG),
-            own(&[
-                ("queues[].broker", "Name of the broker"),
-                ("queues[].queueId", "Number of the queue"),
-                ("queues[].minOffset", "The oldest message"),
-                ("queues[].maxOffset", "One behind the newest message"),
-                ("queues[].lastStoredMs", "When the newest was stored, Unix milliseconds; 0 when there is none"),
-            ]),
-        ]
-        .concat(),
-        "topic update" => [own(&[("topic", "Name")]), own(&CHANGES)].concat(),
-        "topic delete" => own(&[("deleted", "true"), ("topic", "Name"), ("messages", "Messages it had")]),
-        "topic route" => own(&[
-            ("topic", "Name"),
-            ("route[].broker", "Name of the broker"),
-            ("route[].cluster", "Its cluster"),
-            ("route[].addresses.*", "Addresses by broker id"),
-            ("route[].readQueues", "Queues that consumers read"),
-            ("route[].writeQueues", "Queues that producers write"),
-            ("route[].perm", "`r`, `w`, `rw` or `none`"),
-        ]),
-        "group create" => own(&[
-            ("created", "true"),
-            ("brokers[]", "Addresses of the brokers that have it now"),
-            ("group.group", "Name"),
-            ("group.consume", "Whether members get messages"),
-            ("group.broadcast", "Whether members may read in broadcast"),
-            ("group.retries", "Failures before the dead letter topic"),
-            ("group.retryQueues", "Queues of the retry topic"),
-            ("group.orderly", "Whether clients of gRPC get messages in order"),
-        ]),
-        "group list" => own(&[
-            ("[].group", "Name"),
-            ("[].members", "Members that are online"),
-            ("[].topics[]", "Topics it has read, its retry topic too"),
-            ("[].behind", "Messages that it has not finished"),
-        ]),
-        "group describe" => own(&[
-            ("group", "Name"),
-            ("behind", "Messages that it has not finished"),
-            ("brokers.*", "Settings by broker, as brokers write them"),
-            ("online", "Members and subscriptions, as brokers write them; null when nobody is online"),
-        ]),
-        "group lag" => own(&[
-            ("group", "Name"),
-            ("behind", "Messages that it has not finished"),
-            ("queues[].topic", "Topic"),
-            ("queues[].broker", "Name of the broker"),
-            ("queues[].queueId", "Number of the queue"),
-            ("queues[].brokerOffset", "One behind the newest message"),
-            ("queues[].consumerOffset", "The next message that it has not finished"),
-            ("queues[].behind", "The difference"),
-            ("queues[].lastConsumedMs", "When the last finished message was stored, Unix milliseconds; 0 if unknown"),
-        ]),
-        "group update" => [own(&[("group", "Name")]), own(&CHANGES)].concat(),
-        "group reset" => own(&[
-            ("group", "Name"),
-            ("topic", "Topic"),
-            ("queues[].broker", "Name of the broker"),
-            ("queues[].queueId", "Number of the queue"),
-            ("queues[].offset", "Where it is now"),
-        ]),
-        "group delete" => own(&[
-            ("deleted", "true"),
-            ("group", "Name"),
-            ("brokers[]", "Addresses of the brokers that had it"),
-        ]),
-        "message find" => [
-            own(&[("foundBy", "What the text was: `unique key`, `offset id` or `key`")]),
-            below("messages[].", &MESSAGE),
-        ]
-        .concat(),
-        "message show" => own(&MESSAGE),
-        "message track" => [
-            below("[].", &RECEIPT),
-            own(&[("[].topic", "Topic it was sent to")]),
-            below("[].", &TRACK),
-        ]
-        .concat(),
-        "message resend" => [
-            own(&[("resent", "Unique key of the message that was sent again"), ("topic", "Topic of the copy")]),
-            own(&RECEIPT),
-            own(&[
-                ("group", "With `--group`, which makes no copy: the group that was handed the message"),
-                ("result", "What the group made of it, as `CR_SUCCESS`"),
-                ("remark", "What it said, or null"),
-                ("spentMs", "Milliseconds it took"),
-            ]),
-        ]
-        .concat(),
-        "cluster list" => below("[].", &MEMBER),
-        "cluster stats" => [
-            below("[].", &MEMBER),
-            own(&[
-                ("[].version", "Version that the broker tells"),
-                ("[].inPerSecond", "Messages that came in, over 10 s"),
-                ("[].outPerSecond", "Messages that went out, over 10 s"),
-                ("[].stats.*", "All figures, as brokers write them"),
-                ("[].error", "Why there are no figures, or null"),
-            ]),
-        ]
-        .concat(),
-        "broker config get" | "broker status" => own(&SETTINGS),
-        "broker config set" => own(&CHANGES),
-        "context add" => [own(&CONTEXT), own(&TLS), own(&[("file", "Where contexts are kept")])].concat(),
-        "context use" | "context remove" => [own(&CONTEXT), own(&TLS)].concat(),
-        "context list" => [below("[].", &CONTEXT), below("[].", &TLS)].concat(),
-        "context show" => [
-            own(&[
-                ("context", "Name of the context that is used, or null"),
-                ("source", "What says where: `argument`, `NAMESRV_ADDR`, `context` or `default`"),
-                ("nameserver", "The name servers"),
-                ("accessKey", "The access key, or null"),
-            ]),
-            own(&TLS),
-        ]
-        .concat(),
-        "explain message" => [
-            below("message.", &MESSAGE),
-            own(&[("place", "`topic`, or where it waits: `schedule`, `timer`, `half message`, `given up`")]),
-            own(&TRACK),
-            own(&[(
-                "broker",
-                "What the broker tells by itself, as `GET_MESSAGE_STORY` in [requests](requests.md) has it; null from Java's",
-            )]),
-            own(&STORY),
-        ]
-        .concat(),
-        "explain group" => [
-            own(&[
-                ("group", "Name"),
-                ("members", "Members that are online"),
-                ("behind", "Messages that it has not finished"),
-                ("deadLetters", "Messages in its dead letter topic"),
-                ("queues[].topic", "Topic"),
-                ("queues[].broker", "Name of the broker"),
-                ("queues[].queueId", "Number of the queue"),
-                ("queues[].brokerOffset", "One behind the newest message"),
-                ("queues[].consumerOffset", "The next message that it has not finished"),
-                ("queues[].behind", "The difference"),
-                (
-                    "queues[].cause",
-                    "Why: `paused`, `nobody online`, `not subscribed`, `filter`, `no member has the queue`, `slow`, \
-                     `idle` or `unknown`; null when it is not behind",
-                ),
-            ]),
-            own(&STORY),
-        ]
-        .concat(),
-        "explain topic" => [
-            own(&[
-                ("topic", "Name"),
-                ("messages", "Messages in all queues"),
-                ("lastStoredMs", "When the newest was stored, Unix milliseconds; 0 when there is none"),
-                ("inPerSecond", "Messages that come in"),
-                ("brokers[]", "Names of the brokers that have it"),
-                ("groups[].group", "A group that reads it"),
-                ("groups[].members", "Members that are online"),
-                ("groups[].behind", "Messages that it has not finished"),
-            ]),
-            own(&STORY),
-        ]
-        .concat(),
-        "doctor" => own(&[
-            ("level", "The worst of all: `ok`, `warning` or `error`"),
-            ("errors", "Errors"),
-            ("warnings", "Warnings"),
-            ("findings[].level", "`ok`, `warning` or `error`"),
-            ("findings[].check", "What was looked at"),
-            ("findings[].what", "What was found"),
-            ("findings[].remedy", "What to do; empty when nothing is"),
-        ]),
-        "produce" => [
-            own(&RECEIPT),
-            own(&[
-                ("status", "`Stored`, or what became of flush and replicas"),
-                ("recallHandle", "What takes a delayed message back, or null"),
-            ]),
-        ]
-        .concat(),
-        "consume" => own(&MESSAGE),
-        "bench idle" => own(&IDLE),
-        // The other works print the same.
-        "bench" => {
-            let medians = below("servers[].median.", &FIGURES);
-            [own(&BENCH), medians, below("servers[].rounds[].", &FIGURES)].concat()
-        }
-        "store inspect" => [
-            own(&[
-                ("storePathRootDir", "The store; `--topic` prints a list of entries instead, `--offset` a record: below"),
-                ("mappedFileSizeCommitLog", "Bytes of a segment"),
-                ("clean", "Whether its broker was stopped cleanly"),
-                ("segments[].*", "`base`, `bytes`, `used`, `records`, `firstStoreTimestamp`, `lastStoreTimestamp`"),
-                ("queues[].*", "`topic`, `queueId`, `minOffset`, `maxOffset`, `files`, `extFiles`"),
-                ("compactionLogs[].*", "`topic`, `queueId`, `firstOffset`, `lastOffset`, `messages`, `files`"),
-                ("index[].path", "An index file"),
-                ("index[].header.*", "What its header says; `header` is null where it cannot be read"),
-                ("checkpoint.*", "Times of the checkpoint; null without one"),
-                ("config[].*", "`name`, `bytes` and `state` of a configuration file"),
-            ]),
-            own(&FINDINGS),
-            own(&[
-                ("[].queueId", "With `--topic`: number of the queue"),
-                ("[].queueOffset", "Position in the queue"),
-                ("[].physicalOffset", "Position in the log"),
-                ("[].size", "Bytes of the record"),
-                ("[].tagsCode", "Hash of the tag"),
-                ("[].extPosition", "Place in the extension file, or null"),
-                ("[].stored", "When it was stored, or why that is not known"),
-                ("[].storedMs", "The same in Unix milliseconds, or null"),
-                ("[].keys", "Keys of the message"),
-                ("[].tags", "Its tag"),
-            ]),
-            own(&RECORD),
-        ]
-        .concat(),
-        "store verify" => [
-            own(&[
-                ("sound", "Whether nothing is wrong"),
-                ("clean", "Whether its broker was stopped cleanly"),
-                ("notes[]", "What is not wrong and good to know"),
-                ("damage[].from", "A stretch of the log that cannot be read"),
-                ("damage[].until", "Where the log can be read again"),
-                ("logMin", "Where the log begins"),
-                ("logEnd", "Where it ends"),
-                ("records", "Records in it"),
-                ("queues", "Queues"),
-                ("queueEntries", "Entries of queues that were compared"),
-                ("compactionLogs", "Logs of compacted topics"),
-                ("compactedMessages", "Messages in them"),
-                ("extensions", "Extensions of queue entries"),
-                ("indexFiles", "Index files"),
-                ("indexEntries", "Their entries that were compared"),
-                ("seconds", "Seconds it took"),
-            ]),
-            own(&FINDINGS),
-        ]
-        .concat(),
-        "store repair" => [
-            own(&[
-                ("steps[]", "What is to be done, or was done"),
-                ("done", "Whether it was done"),
-                ("kept", "Directory of what was taken out of the log, or null"),
-            ]),
-            own(&FINDINGS),
-        ]
-        .concat(),
-        _ => Vec::new(),
-    }
-}
+const TOPIC_CREATED: &[Field] =
+    &[("created", "true"), ("brokers[]", "Addresses of the brokers that have it now")];
 
-fn below(place: &str, fields: &[Field]) -> Vec<(String, &'static str)> {
-    fields.iter().map(|(path, meaning)| (format!("{place}{path}"), *meaning)).collect()
-}
+const TOPIC_LISTED: &[Field] = &[
+    ("[].topic", "Name"),
+    ("[].class", "`topic`, `retry`, `dead letter` or `system`"),
+    ("[].type", "Kind of its messages, as `NORMAL`"),
+    ("[].perm", "`r`, `w`, `rw` or `none`"),
+    ("[].writeQueues", "Queues of all brokers together"),
+    ("[].brokers", "Brokers that have it"),
+];
+
+const TOPIC_DESCRIBED: &[Field] = &[("topic", "Name"), ("messages", "Messages in all queues")];
+
+const TOPIC_QUEUE: &[Field] = &[
+    ("queues[].broker", "Name of the broker"),
+    ("queues[].queueId", "Number of the queue"),
+    ("queues[].minOffset", "The oldest message"),
+    ("queues[].maxOffset", "One behind the newest message"),
+    ("queues[].lastStoredMs", "When the newest was stored, Unix milliseconds; 0 when there is none"),
+];
+
+const TOPIC_DELETED: &[Field] = &[("deleted", "true"), ("topic", "Name"), ("messages", "Messages it had")];
+
+const TOPIC_ROUTE: &[Field] = &[
+    ("topic", "Name"),
+    ("route[].broker", "Name of the broker"),
+    ("route[].cluster", "Its cluster"),
+    ("route[].addresses.*", "Addresses by broker id"),
+    ("route[].readQueues", "Queues that consumers read"),
+    ("route[].writeQueues", "Queues that producers write"),
+    ("route[].perm", "`r`, `w`, `rw` or `none`"),
+];
+
+const GROUP_CREATED: &[Field] = &[
+    ("created", "true"),
+    ("brokers[]", "Addresses of the brokers that have it now"),
+    ("group.group", "Name"),
+    ("group.consume", "Whether members get messages"),
+    ("group.broadcast", "Whether members may read in broadcast"),
+    ("group.retries", "Failures before the dead letter topic"),
+    ("group.retryQueues", "Queues of the retry topic"),
+    ("group.orderly", "Whether clients of gRPC get messages in order"),
+];
+
+const GROUP_LISTED: &[Field] = &[
+    ("[].group", "Name"),
+    ("[].members", "Members that are online"),
+    ("[].topics[]", "Topics it has read, its retry topic too"),
+    ("[].behind", "Messages that it has not finished"),
+];
+
+const GROUP_DESCRIBED: &[Field] = &[
+    ("group", "Name"),
+    ("behind", "Messages that it has not finished"),
+    ("brokers.*", "Settings by broker, as brokers write them"),
+    ("online", "Members and subscriptions, as brokers write them; null when nobody is online"),
+];
+
+const GROUP_LAG: &[Field] = &[
+    ("group", "Name"),
+    ("behind", "Messages that it has not finished"),
+    ("queues[].topic", "Topic"),
+    ("queues[].broker", "Name of the broker"),
+    ("queues[].queueId", "Number of the queue"),
+    ("queues[].brokerOffset", "One behind the newest message"),
+    ("queues[].consumerOffset", "The next message that it has not finished"),
+    ("queues[].behind", "The difference"),
+    ("queues[].lastConsumedMs", "When the last finished message was stored, Unix milliseconds; 0 if unknown"),
+];
+
+const GROUP_RESET: &[Field] = &[
+    ("group", "Name"),
+    ("topic", "Topic"),
+    ("queues[].broker", "Name of the broker"),
+    ("queues[].queueId", "Number of the queue"),
+    ("queues[].offset", "Where it is now"),
+];
+
+const GROUP_DELETED: &[Field] =
+    &[("deleted", "true"), ("group", "Name"), ("brokers[]", "Addresses of the brokers that had it")];
+
+const FOUND: &[Field] = &[("foundBy", "What the text was: `unique key`, `offset id` or `key`")];
+
+/// The copy of a message.
+const RESENT: &[Field] =
+    &[("resent", "Unique key of the message that was sent again"), ("topic", "Topic of the copy")];
+
+/// What a group made of a message that it was handed.
+const HANDED: &[Field] = &[
+    ("group", "With `--group`, which makes no copy: the group that was handed the message"),
+    ("result", "What the group made of it, as `CR_SUCCESS`"),
+    ("remark", "What it said, or null"),
+    ("spentMs", "Milliseconds it took"),
+];
+
+const STATS: &[Field] = &[
+    ("[].version", "Version that the broker tells"),
+    ("[].inPerSecond", "Messages that came in, over 10 s"),
+    ("[].outPerSecond", "Messages that went out, over 10 s"),
+    ("[].stats.*", "All figures, as brokers write them"),
+    ("[].error", "Why there are no figures, or null"),
+];
+
+const CONTEXT_SHOWN: &[Field] = &[
+    ("context", "Name of the context that is used, or null"),
+    ("source", "What says where: `argument`, `NAMESRV_ADDR`, `context` or `default`"),
+    ("nameserver", "The name servers"),
+    ("accessKey", "The access key, or null"),
+];
+
+const PLACE: &[Field] =
+    &[("place", "`topic`, or where it waits: `schedule`, `timer`, `half message`, `given up`")];
+
+const BROKER_STORY: &[Field] = &[(
+    "broker",
+    "What the broker tells by itself, as `GET_MESSAGE_STORY` in [requests](requests.md) has it; null from Java's",
+)];
+
+const GROUP_EXPLAINED: &[Field] = &[
+    ("group", "Name"),
+    ("members", "Members that are online"),
+    ("behind", "Messages that it has not finished"),
+    ("deadLetters", "Messages in its dead letter topic"),
+    ("queues[].topic", "Topic"),
+    ("queues[].broker", "Name of the broker"),
+    ("queues[].queueId", "Number of the queue"),
+    ("queues[].brokerOffset", "One behind the newest message"),
+    ("queues[].consumerOffset", "The next message that it has not finished"),
+    ("queues[].behind", "The difference"),
+    (
+        "queues[].cause",
+        "Why: `paused`, `nobody online`, `not subscribed`, `filter`, `no member has the queue`, `slow`, \
+                     `idle` or `unknown`; null when it is not behind",
+    ),
+];
+
+const TOPIC_EXPLAINED: &[Field] = &[
+    ("topic", "Name"),
+    ("messages", "Messages in all queues"),
+    ("lastStoredMs", "When the newest was stored, Unix milliseconds; 0 when there is none"),
+    ("inPerSecond", "Messages that come in"),
+    ("brokers[]", "Names of the brokers that have it"),
+    ("groups[].group", "A group that reads it"),
+    ("groups[].members", "Members that are online"),
+    ("groups[].behind", "Messages that it has not finished"),
+];
+
+const DIAGNOSIS: &[Field] = &[
+    ("level", "The worst of all: `ok`, `warning` or `error`"),
+    ("errors", "Errors"),
+    ("warnings", "Warnings"),
+    ("findings[].level", "`ok`, `warning` or `error`"),
+    ("findings[].check", "What was looked at"),
+    ("findings[].what", "What was found"),
+    ("findings[].remedy", "What to do; empty when nothing is"),
+];
+
+const PRODUCED: &[Field] = &[
+    ("status", "`Stored`, or what became of flush and replicas"),
+    ("recallHandle", "What takes a delayed message back, or null"),
+];
+
+const STORE: &[Field] = &[
+    ("storePathRootDir", "The store; `--topic` prints a list of entries instead, `--offset` a record: below"),
+    ("mappedFileSizeCommitLog", "Bytes of a segment"),
+    ("clean", "Whether its broker was stopped cleanly"),
+    ("segments[].*", "`base`, `bytes`, `used`, `records`, `firstStoreTimestamp`, `lastStoreTimestamp`"),
+    ("queues[].*", "`topic`, `queueId`, `minOffset`, `maxOffset`, `files`, `extFiles`"),
+    ("compactionLogs[].*", "`topic`, `queueId`, `firstOffset`, `lastOffset`, `messages`, `files`"),
+    ("index[].path", "An index file"),
+    ("index[].header.*", "What its header says; `header` is null where it cannot be read"),
+    ("checkpoint.*", "Times of the checkpoint; null without one"),
+    ("config[].*", "`name`, `bytes` and `state` of a configuration file"),
+];
+
+/// What `store inspect --topic` prints.
+const ENTRY: &[Field] = &[
+    ("[].queueId", "With `--topic`: number of the queue"),
+    ("[].queueOffset", "Position in the queue"),
+    ("[].physicalOffset", "Position in the log"),
+    ("[].size", "Bytes of the record"),
+    ("[].tagsCode", "Hash of the tag"),
+    ("[].extPosition", "Place in the extension file, or null"),
+    ("[].stored", "When it was stored, or why that is not known"),
+    ("[].storedMs", "The same in Unix milliseconds, or null"),
+    ("[].keys", "Keys of the message"),
+    ("[].tags", "Its tag"),
+];
+
+const VERIFIED: &[Field] = &[
+    ("sound", "Whether nothing is wrong"),
+    ("clean", "Whether its broker was stopped cleanly"),
+    ("notes[]", "What is not wrong and good to know"),
+    ("damage[].from", "A stretch of the log that cannot be read"),
+    ("damage[].until", "Where the log can be read again"),
+    ("logMin", "Where the log begins"),
+    ("logEnd", "Where it ends"),
+    ("records", "Records in it"),
+    ("queues", "Queues"),
+    ("queueEntries", "Entries of queues that were compared"),
+    ("compactionLogs", "Logs of compacted topics"),
+    ("compactedMessages", "Messages in them"),
+    ("extensions", "Extensions of queue entries"),
+    ("indexFiles", "Index files"),
+    ("indexEntries", "Their entries that were compared"),
+    ("seconds", "Seconds it took"),
+];
+
+const REPAIRED: &[Field] = &[
+    ("steps[]", "What is to be done, or was done"),
+    ("done", "Whether it was done"),
+    ("kept", "Directory of what was taken out of the log, or null"),
+];
