@@ -21,6 +21,7 @@ macro_rules! tell_part {
     }};
 }
 
+pub mod cells;
 pub mod message;
 pub mod progress;
 pub mod screen;

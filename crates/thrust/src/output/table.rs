@@ -1,9 +1,10 @@
 //! Columns that stand below each other.
 
+use super::cells::{cells, cut, padded, to_the_right};
 use super::terminal::columns;
 use super::words::wrapped;
 
-/// Letters of a text that are left when a table is made narrow.
+/// Cells of a text that are left when a table is made narrow.
 const TEXT_MIN: usize = 12;
 
 /// Rows of texts; numbers are put to the right of their column.
@@ -53,7 +54,8 @@ impl Table {
             let mut line = String::new();
             for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
                 let cell = cut(cell, *width);
-                line += &if *right { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
+                line += &if *right { to_the_right(&cell, *width) } else { padded(&cell, *width) };
+                line += "  ";
             }
             text += line.trim_end();
             text.push('\n');
@@ -69,9 +71,9 @@ impl Table {
     /// A block for each row, with each cell beside its heading.
     fn text_by_rows(&self, columns: usize) -> String {
         let Some((headings, rows)) = self.rows.split_first() else { return String::new() };
-        let width = headings.iter().map(|heading| heading.chars().count()).max().unwrap_or(0);
+        let width = headings.iter().map(|heading| cells(heading)).max().unwrap_or(0);
         let line = |(heading, cell): (&String, &String)| {
-            let line = format!("{heading:<width$}  {cell}");
+            let line = format!("{}  {cell}", padded(heading, width));
             format!("{}\n", wrapped(line.trim_end(), columns, width + 2))
         };
         let block = |row: &Vec<String>| headings.iter().zip(row).map(line).collect::<String>();
@@ -81,8 +83,8 @@ impl Table {
 
     fn widths(&self, columns: usize) -> Vec<usize> {
         let width_of = |column| {
-            let cells = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
-            cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
+            let texts = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
+            texts.map(|text: &String| cells(text)).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..self.right.len()).map(width_of).collect();
         while !fits(&widths, columns) {
@@ -101,14 +103,6 @@ fn fits(widths: &[usize], columns: usize) -> bool {
     widths.iter().map(|width| width + 2).sum::<usize>() <= columns.saturating_add(2)
 }
 
-/// A text of at most so many letters; a mark says that there were more.
-fn cut(cell: &str, width: usize) -> String {
-    if cell.chars().count() <= width {
-        return cell.to_owned();
-    }
-    cell.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +117,20 @@ mod tests {
             "TOPIC           MAX\na-long-topic      7\nä             12345\n"
         );
     }
+
+    #[test]
+    fn columns_stand_below_each_other_where_letters_are_wide() {
+        let mut table = Table::new(&["TOPIC", "REMARK", ">MAX"]);
+        table.row(["orders".into(), "订单".into(), "7".into()]);
+        table.row(["prices".into(), "a price".into(), "12345".into()]);
+        let text = "TOPIC   REMARK     MAX\norders  订单         7\nprices  a price  12345\n";
+        assert_eq!(table.text_within(usize::MAX), text);
+        table.row(["bookings".into(), "订单已经支付但是还没有发货".into(), "8".into()]);
+        let narrow = table.text_within(30);
+        assert_eq!(narrow.lines().last(), Some("bookings  订单已经支付…      8"));
+        assert!(narrow.lines().all(|line| cells(line) <= 30), "{narrow}");
+    }
+
     #[test]
     fn a_narrow_terminal_cuts_the_widest_texts_and_no_numbers() {
         let mut table = Table::new(&["TOPIC", "BROKER", ">MAX"]);

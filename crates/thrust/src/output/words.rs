@@ -1,5 +1,7 @@
 //! Numbers and times in sentences.
 
+use super::cells::cells;
+
 /// `1 message`, `2 messages`.
 pub fn count(number: impl std::fmt::Display, noun: &str) -> String {
     match number.to_string().as_str() {
@@ -51,8 +53,8 @@ pub fn wrapped(text: &str, columns: usize, indent: usize) -> String {
     let mut width = lines.len();
     let mut is_first = true;
     for word in pieces(words) {
-        let letters = word.chars().count();
-        if !is_first && width + 1 + letters > columns {
+        let cells = cells(word);
+        if !is_first && width + 1 + cells > columns {
             lines.push('\n');
             lines.push_str(&" ".repeat(indent));
             width = indent;
@@ -62,7 +64,7 @@ pub fn wrapped(text: &str, columns: usize, indent: usize) -> String {
         }
         is_first = false;
         lines.push_str(word);
-        width += letters;
+        width += cells;
     }
     lines
 }
