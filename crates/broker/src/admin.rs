@@ -22,7 +22,6 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome};
 
 pub(crate) use configuration::Configuration;
-pub(crate) use relay::{passed_on, too_many_wait};
 
 impl Broker {
     /// Serves an administrative request; `None` for a code that is none.

@@ -13,6 +13,9 @@ use wire::header::FrameWriter;
 use wire::loose_json;
 use wire::record::EncodeError;
 
+/// Fields that speak of who asks us; Java passes them on to the client.
+const CREDENTIALS: [&str; 3] = ["AccessKey", "Signature", "SecurityToken"];
+
 /// A request being served.
 pub(crate) struct Exchange<'t, 'r> {
     /// Where it came from.
@@ -203,6 +206,19 @@ pub(crate) fn hold(channel: &Arc<Channel>) -> Result<Held, Refusal> {
         let remark = "[OVERLOAD]too many requests of this connection wait (thrust.maxInFlightPerConnection)";
         Refusal::new(response::SYSTEM_BUSY, remark)
     })
+}
+
+/// The connection has too many requests under way to its client, or to others for it.
+pub(crate) fn too_many_wait() -> Refusal {
+    let remark =
+        "[OVERLOAD]too many requests of this connection wait for clients (thrust.maxInFlightPerConnection)";
+    Refusal::new(response::SYSTEM_BUSY, remark)
+}
+
+/// The fields of the request, without those that prove who sent it.
+pub(crate) fn passed_on(exchange: &Exchange<'_, '_>) -> Vec<(String, String)> {
+    let fields = exchange.request.header.fields.iter().filter(|(name, _)| !CREDENTIALS.contains(name));
+    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Answers a request from a task of its own, which has a place of its connection meanwhile.

@@ -20,6 +20,7 @@ mod heartbeat;
 mod hold;
 mod invisible;
 mod locks;
+mod logical_queue;
 mod notification;
 mod offset_requests;
 mod offsets;

@@ -13,6 +13,7 @@ use wire::body::SubscriptionGroupConfig;
 use wire::code::{request as code, response};
 use wire::header::FrameWriter;
 use wire::names;
+use wire::pull_flag::{CLASS_FILTER, COMMIT_OFFSET, SUBSCRIPTION, SUSPEND};
 
 use crate::Broker;
 use crate::broadcast::{Place, Reader};
@@ -22,15 +23,6 @@ use crate::exchange::{self, Exchange, Outcome, Refusal, Reply};
 use crate::filter::{Filter, SQL92, is_tag_type};
 use crate::static_topics::{LogicalRead, PullPlace, Told, is_physical};
 use crate::topics::Topic;
-
-/// Bits of a pull's sysFlag (wire.md §11.4): it brings an offset to commit.
-pub(crate) const COMMIT_OFFSET: i32 = 1;
-/// It may wait at the broker for messages.
-pub(crate) const SUSPEND: i32 = 2;
-/// It brings its subscription along.
-const SUBSCRIPTION: i32 = 4;
-/// Its filter is a Java class.
-const CLASS_FILTER: i32 = 8;
 
 /// Longest time that a client may ask to be held.
 const SUSPEND_MAX: Duration = Duration::from_secs(60);

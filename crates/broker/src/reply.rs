@@ -15,8 +15,7 @@ use wire::properties as props;
 use wire::record::Message;
 
 use crate::Broker;
-use crate::admin::too_many_wait;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, too_many_wait};
 use crate::send::SendHeader;
 use crate::topics::Topic;
 

@@ -8,6 +8,7 @@ mod header;
 mod inner_batch;
 mod light;
 pub(crate) mod outgoing;
+pub(crate) mod share;
 
 use std::sync::Arc;
 

@@ -1,16 +1,16 @@
 //! Static topics: their queues keep numbers and offsets when they move to another broker (broker.md §19.1).
 //!
 //! Clients know logical queues. Each is led by one broker, which stores what is sent to it in a physical queue of its
-//! own and translates every number and offset that comes or goes ([`logical_queue`], [`pulled`]). What earlier leaders
-//! hold they still hold: the leader asks them ([`forward`]) with `lo=false`, which says that a request speaks of
-//! physical queues already. Invariant: nothing here waits for another broker on a thread that serves connections.
+//! own and translates every number and offset that comes or goes ([`logical_queue`](crate::logical_queue),
+//! [`pulled`]). What earlier leaders hold they still hold: the leader asks them ([`forward`]) with `lo=false`, which
+//! says that a request speaks of physical queues already. Invariant: nothing here waits for another broker on a thread
+//! that serves connections.
 //!
 //! Other topics pay nothing: whether a topic is static stands in the [`Topic`](crate::topics::Topic) that every send
 //! and pull has in hand, and requests that look for no topic ask one flag.
 
 mod expiry;
 mod forward;
-pub(crate) mod logical_queue;
 mod offsets;
 mod pull;
 mod pulled;
@@ -26,10 +26,10 @@ use wire::body::{DataVersion, TopicQueueMappingDetail, TopicQueueMappingInfo, To
 
 use crate::Broker;
 use crate::exchange::{Exchange, Refusal};
+use crate::logical_queue::{LogicalQueue, Mapping};
 use crate::state_file::StateFile;
 
 pub(crate) use self::forward::Neighbours;
-pub(crate) use self::logical_queue::{LogicalQueue, Mapping};
 pub(crate) use self::pull::{LogicalRead, PullPlace};
 pub(crate) use self::pulled::Told;
 

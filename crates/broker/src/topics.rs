@@ -13,9 +13,11 @@ use wire::body::{DataVersion, PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, 
 use wire::names;
 
 use crate::attributes;
+use crate::logical_queue::Mapping;
 use crate::state_file::StateFile;
-use crate::static_topics::logical_queue::Mapping;
 
+/// What the name of the revive log's topic begins with; the cluster follows.
+pub const REVIVE_TOPIC_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
 /// Unit flag of a retry topic (wire.md §13.5).
 pub const SYS_FLAG_UNIT_SUB: i32 = 2;
 /// Unit flag of any other topic.
@@ -376,11 +378,7 @@ fn built_in(settings: &Settings) -> Vec<TopicConfig> {
             both,
         ),
         TopicConfig::new(&format!("{cluster}_REPLY_TOPIC"), 1, both),
-        TopicConfig::new(
-            &format!("{}{cluster}", crate::pop::revive_log::TOPIC_PREFIX),
-            settings.revive_queue_num as i32,
-            both,
-        ),
+        TopicConfig::new(&format!("{REVIVE_TOPIC_PREFIX}{cluster}"), settings.revive_queue_num as i32, both),
         TopicConfig::new(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.broker_name), 1, PERM_INHERIT),
         TopicConfig::new(names::HALF_TOPIC, 1, both),
         TopicConfig::new(names::OP_HALF_TOPIC, 1, both),

@@ -19,7 +19,6 @@ mod histories;
 #[cfg(test)]
 mod moving;
 pub(crate) mod queues;
-pub(crate) mod share;
 mod table;
 
 use std::collections::BTreeMap;
@@ -43,12 +42,12 @@ use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::offsets::ConsumerOffsets;
 use crate::schedule::push_parking;
 use crate::send::outgoing::{Outgoing, with_outgoing};
+use crate::send::share::Share;
 use crate::state_file::{StateFile, Unsaved};
 use crate::timer;
 use crate::topics::Topic;
 
 use counts::Counts;
-use share::Share;
 use table::{Ending, Positions, Table};
 
 /// Group under which the positions in the half queue and the op queue are kept.

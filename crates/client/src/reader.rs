@@ -7,6 +7,7 @@ use bytes::Bytes;
 use remoting::Answer;
 use wire::body::MessageQueue;
 use wire::code::{request, response};
+use wire::pull_flag::{SUBSCRIPTION, SUSPEND};
 
 use crate::error::Error;
 use crate::fields::Fields;
@@ -16,10 +17,6 @@ use crate::received::{Received, read_queue};
 use crate::route::MASTER_ID;
 use crate::shared::{Shared, number};
 use crate::watch::{QueueWatch, watch_topic};
-
-/// Flag bits of a pull.
-pub(crate) const SUSPEND: i32 = 2;
-pub(crate) const SUBSCRIPTION: i32 = 4;
 
 /// What a pull brought.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ pub mod names;
 pub mod pop;
 pub mod prop_crc;
 pub mod properties;
+pub mod pull_flag;
 pub mod recall;
 pub mod record;
 mod scan;

@@ -9,14 +9,12 @@ use wire::header::FrameWriter;
 use wire::ids::OffsetId;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, passed_on, send_refusal, too_many_wait};
 
 /// First client version that can be asked: V3_1_8_SNAPSHOT (wire.md §5.2).
 const VERSION_RELAY: i32 = 62;
 /// How long the client may take.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Fields that speak of who asks us; Java passes them on to the client.
-const CREDENTIALS: [&str; 3] = ["AccessKey", "Signature", "SecurityToken"];
 
 impl Broker {
     pub(super) fn running_info(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -80,12 +78,6 @@ impl Broker {
     }
 }
 
-/// The fields of the request, without those that prove who sent it.
-pub(crate) fn passed_on(exchange: &Exchange<'_, '_>) -> Vec<(String, String)> {
-    let fields = exchange.request.header.fields.iter().filter(|(name, _)| !CREDENTIALS.contains(name));
-    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// The client's whole answer, under the number of the one who asked us.
 fn pass_back(answer: &Answer, reply_to: ReplyTo) -> Vec<u8> {
     let mut out = Vec::new();
@@ -109,10 +101,4 @@ fn unanswered(group: &str, client_id: &str, error: &CallError) -> Refusal {
             Refusal::system(format!("invoke consumer <{group}> <{client_id}> Exception: {error}"))
         }
     }
-}
-
-pub(crate) fn too_many_wait() -> Refusal {
-    let remark =
-        "[OVERLOAD]too many requests of this connection wait for clients (thrust.maxInFlightPerConnection)";
-    Refusal::new(response::SYSTEM_BUSY, remark)
 }

@@ -17,7 +17,7 @@ use super::json::{bare_keyed, object, text};
 use super::statistics::sorted;
 use crate::Broker;
 use crate::clients::Member;
-use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, send_refusal, too_many_wait};
 use crate::topics::Topic;
 
 /// First client version that understands 220 and 221: V3_0_7_SNAPSHOT (wire.md §5.2).
@@ -157,7 +157,7 @@ impl Broker {
         }
         members.retain(|member| wanted.is_none_or(|id| member.client_id == id));
         check_versions(&members)?;
-        let Some(held) = exchange.channel.hold() else { return Err(super::relay::too_many_wait()) };
+        let Some(held) = exchange.channel.hold() else { return Err(too_many_wait()) };
         let reply_to = exchange.request.reply_to();
         tokio::spawn(async move {
             match statuses(&members, &group, &topic).await {

@@ -21,9 +21,8 @@ use wire::record::{Message, Record};
 
 use super::outstanding::{Checkpoint, Delivered, Named, Outstanding};
 use super::record::{ACK_TAG, AckBody, BATCH_ACK_TAG, CHECKPOINT_TAG, CheckpointBody};
+use crate::topics::REVIVE_TOPIC_PREFIX;
 
-/// Prefix of the topic's name; the cluster follows.
-pub const TOPIC_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
 /// Group whose offsets say up to where the log is done with. Like Java it names the last record, not the next.
 pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 
@@ -130,7 +129,7 @@ impl ReviveLog {
         store: &Store,
         arrived: Arc<Notify>,
     ) -> ReviveLog {
-        let topic = format!("{TOPIC_PREFIX}{}", settings.broker_cluster_name);
+        let topic = format!("{REVIVE_TOPIC_PREFIX}{}", settings.broker_cluster_name);
         let used = settings.revive_queue_num;
         // A store may come from a time when there were more.
         let there = store.queues_of(&topic).last().map_or(0, |queue| queue.id() + 1);

@@ -11,8 +11,8 @@ use wire::header::FrameWriter;
 use wire::ids::OffsetId;
 
 use crate::Broker;
+use crate::logical_queue::LogicalQueue;
 use crate::repeats::First;
-use crate::static_topics::LogicalQueue;
 
 /// What it takes to answer one send once its records have their offsets.
 pub(super) struct Answer {

@@ -6,7 +6,7 @@ use remoting::Request;
 use wire::code::request as code;
 
 use crate::exchange::{self, Outcome, Refusal};
-use crate::static_topics::{LogicalQueue, Mapping};
+use crate::logical_queue::{LogicalQueue, Mapping};
 use crate::topics::Topic;
 
 /// The header of a send under one set of names (wire.md §11.1).

@@ -9,9 +9,9 @@ use remoting::ReplyTo;
 use store::Batch;
 
 use super::answer::Answer;
+use super::share::Share;
 use crate::repeats::TurnRepeats;
 use crate::topics::Topic;
-use crate::transaction::share::Share;
 
 thread_local! {
     static OUTGOING: RefCell<Outgoing> = RefCell::default();

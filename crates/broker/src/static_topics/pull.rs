@@ -5,13 +5,12 @@ use std::sync::Arc;
 use remoting::Answer;
 use wire::body::LogicQueueMappingItem;
 use wire::code::{request as code, response};
+use wire::pull_flag::{COMMIT_OFFSET, SUSPEND};
 
 use super::forward::number_in;
 use super::{LogicalQueue, Mapping, Told};
 use crate::Broker;
-use crate::admin::passed_on;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
-use crate::pull::{COMMIT_OFFSET, SUSPEND};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later, passed_on};
 
 /// Fields of an answer to a pull that are translated.
 const OFFSETS: [&str; 4] = ["nextBeginOffset", "minOffset", "maxOffset", "offsetDelta"];

@@ -18,10 +18,10 @@ use wire::names;
 use wire::properties as props;
 use wire::record::{self, Message, Record};
 
-use super::share::Share;
 use super::table::{Ending, Limits, Positions, Verdict};
 use super::{GROUP, queues, real_place};
 use crate::Broker;
+use crate::send::share::Share;
 
 /// Longest time between two looks at what has been decided, so that a restart need not read far.
 const POSITIONS_PERIOD: Duration = Duration::from_secs(5);

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use wire::code::{request, response};
+use wire::pull_flag::{SUBSCRIPTION, SUSPEND};
 
 use super::member::{Assigned, Member};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::identity::now_ms;
-use crate::reader::{Pulled, SUBSCRIPTION, SUSPEND, pulled};
+use crate::reader::{Pulled, pulled};
 use crate::route::MASTER_ID;
 
 /// How long the broker keeps a pull that finds nothing.

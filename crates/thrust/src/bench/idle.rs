@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wire::body::{ConsumerData, HeartbeatData, SubscriptionData};
 use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter};
+use wire::pull_flag::{SUBSCRIPTION, SUSPEND};
 
 use super::admin::{self, Target};
 use super::args::IdleArgs;
@@ -24,8 +25,6 @@ use super::process::{self, Usage};
 use super::words::thousands;
 use crate::output::progress::Bar;
 
-/// The subscription comes with the request, so the broker needs no heartbeat of the group; it holds the request.
-const SYS_FLAG_SUBSCRIPTION_AND_SUSPEND: u32 = 4 | 2;
 /// How much longer than the broker may take a consumer waits for an answer. Official clients wait 15 s longer, but here
 /// all of them share one machine.
 const ANSWER_SLACK: Duration = Duration::from_secs(60);
@@ -198,7 +197,7 @@ impl Consumer {
             .number("queueId", self.queue)
             .number("queueOffset", self.shared.ends[self.queue as usize])
             .field("maxMsgNums", "32")
-            .number("sysFlag", SYS_FLAG_SUBSCRIPTION_AND_SUSPEND)
+            .number("sysFlag", SUBSCRIPTION | SUSPEND)
             .field("commitOffset", "0")
             .number("suspendTimeoutMillis", self.shared.suspend.as_millis() as u64)
             .field("subscription", "*")

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use wire::code::{request, response};
 use wire::frame::Frame;
 use wire::header::{Dialect, FrameWriter, Head};
+use wire::pull_flag::SUBSCRIPTION;
 use wire::record::Record;
 
 use super::admin::{Client, Target};
@@ -22,8 +23,6 @@ use super::template::Shape;
 
 const INFLIGHT: u32 = 1;
 pub const GROUP: &str = "thrust_bench_consumer";
-/// The subscription comes with the request, so the broker needs no heartbeat of the group; nothing is held.
-const SYS_FLAG_SUBSCRIPTION: u32 = 4;
 const FILL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Time for what was sent to show up in the queues.
 const DISPATCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -211,7 +210,7 @@ impl Traffic for PullTraffic {
                 .number("queueId", place.backlog.queue)
                 .number("queueOffset", place.next)
                 .number("maxMsgNums", self.shape.batch)
-                .number("sysFlag", SYS_FLAG_SUBSCRIPTION)
+                .number("sysFlag", SUBSCRIPTION)
                 .field("commitOffset", "0")
                 .field("suspendTimeoutMillis", "0")
                 .field("subscription", &self.shape.expression)

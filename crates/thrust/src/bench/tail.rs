@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wire::code::{request, response};
 use wire::header::{Dialect, FrameWriter, Head, Header};
 use wire::properties;
+use wire::pull_flag::{SUBSCRIPTION, SUSPEND};
 use wire::record;
 
 use super::admin::{Client, Target};
@@ -13,8 +14,6 @@ use super::error::BenchError;
 use super::pull::GROUP;
 use super::template;
 
-/// The subscription comes with the request, so the broker needs no heartbeat of the group; it holds the request.
-const SYS_FLAG_SUBSCRIPTION_AND_SUSPEND: u32 = 4 | 2;
 const SUSPEND_MS: u32 = 15_000;
 
 /// What the requests for all queues have in common.
@@ -70,7 +69,7 @@ impl Tail {
             .number("queueId", self.queue)
             .number("queueOffset", self.next)
             .number("maxMsgNums", self.shape.batch)
-            .number("sysFlag", SYS_FLAG_SUBSCRIPTION_AND_SUSPEND)
+            .number("sysFlag", SUBSCRIPTION | SUSPEND)
             .field("commitOffset", "0")
             .number("suspendTimeoutMillis", SUSPEND_MS)
             .field("subscription", "*")

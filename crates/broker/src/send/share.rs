@@ -8,13 +8,13 @@ use crate::topics::Topic;
 #[derive(Default)]
 pub(crate) struct Share {
     /// Topics of half messages.
-    pub(super) halves: Vec<Arc<Topic>>,
+    pub(crate) halves: Vec<Arc<Topic>>,
     /// Decided half messages, with their topics if these still exist.
-    pub(super) ends: Vec<(u64, Option<Arc<Topic>>)>,
+    pub(crate) ends: Vec<(u64, Option<Arc<Topic>>)>,
     /// Op records by their number in the batch, with the highest half offset that each names.
-    pub(super) ops: Vec<(usize, u64)>,
+    pub(crate) ops: Vec<(usize, u64)>,
     /// The ends are no decisions: copies of the half messages go on.
-    pub(super) moved: bool,
+    pub(crate) moved: bool,
 }
 
 impl Share {
