@@ -75,7 +75,7 @@ impl Zeros {
         let until = segment.until().min(zeroed.saturating_add(chunk));
         // The next look is worth its while when half of what is ahead has been used up.
         self.next_at.store(zeroed.saturating_sub(ahead / 2), Ordering::Relaxed);
-        (zeroed < until && zeroed < end.saturating_add(ahead)).then(|| zeroed..until)
+        (zeroed < until && zeroed < end.saturating_add(ahead)).then_some(zeroed..until)
     }
 
     /// Holds up who comes to the range that is set aside, until it is written. Taken under the append lock.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::compaction::{Kept, TOPIC, options};
 use crate::support::{Letter, World, letter, open_on, send};
 use sim::SimDisk;
+use store::examine::{Area, StoreFiles};
 use store::{MessageFilter, Options, Reach, ReadLimits, ReadStatus, Store};
 use wire::hash;
 use wire::properties;
@@ -190,7 +191,9 @@ fn every_message_but_one_at_most_is_read_and_compaction_goes_on() {
         for (at, byte) in bytes.iter().enumerate() {
             // Leading zeros of numbers too, one in a few.
             if *byte != 0 || at % 3 == 0 {
-                for bit in if at % ENTRY_BYTES % 4 == 0 { vec![at / 8 % 7, 7] } else { vec![(at * 5) % 8] } {
+                let is_begin = (at % ENTRY_BYTES).is_multiple_of(4);
+                let bits = if is_begin { vec![at / 8 % 7, 7] } else { vec![at * 5 % 8] };
+                for bit in bits {
                     check(&world, (&path, at, bit));
                     tried += 1;
                 }
@@ -242,4 +245,24 @@ fn a_search_by_time_that_meets_a_damaged_entry_has_it_mended() {
     }
     assert_eq!(store.offset_by_time(&queue, 0, store::Boundary::Lower), expected);
     assert_eq!(entries(&world.disk), before);
+}
+
+#[test]
+fn an_examination_finds_the_entry_and_the_next_start_mends_it_as_it_says() {
+    let world = stopped();
+    let verify = || {
+        let files = StoreFiles::open(Arc::new(world.disk.clone()), world.options.clone()).unwrap();
+        files.verify(&mut |_| {}).unwrap()
+    };
+    assert_eq!(verify().findings.kept(), []);
+    let before = entries(&world.disk);
+    for path in before.keys() {
+        world.disk.damage(path, |bytes| bytes[ENTRY_BYTES..2 * ENTRY_BYTES].fill(0));
+        let found = verify();
+        assert_eq!(found.findings.count(Area::Compaction), 1, "{path:?}");
+        assert!(found.findings.kept()[0].remedy.contains("next start"));
+        open(&world, &world.disk).stop().unwrap();
+        assert!(entries(&world.disk)[path].starts_with(&before[path][..2 * ENTRY_BYTES]), "{path:?}");
+        assert_eq!(verify().findings.kept(), []);
+    }
 }

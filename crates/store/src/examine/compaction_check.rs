@@ -78,6 +78,7 @@ impl StoreFiles {
                 findings.add(Area::Compaction, path, at, what, remedy);
             }
         };
+        let clean = self.is_clean()?;
         for entry in self.disk.list(log).map_err(StoreError::io("list", log))? {
             let path = log.join(&entry.name);
             if entry.is_dir {
@@ -99,7 +100,7 @@ impl StoreFiles {
             };
             let file = self.disk.open(&path).map_err(StoreError::io("open", &path))?;
             let part = Segment::new(base, entry.len, path, file);
-            compare(&part, &*units, view, &mut add).map_err(StoreError::io("read", &units_path))?;
+            compare(&part, &*units, clean, view, &mut add).map_err(StoreError::io("read", &units_path))?;
         }
         Ok(())
     }
@@ -119,6 +120,7 @@ type AddFinding<'a> = dyn FnMut(&Path, Option<u64>, String, &'static str) + 'a;
 fn compare(
     part: &Segment,
     units: &dyn File,
+    clean: bool,
     view: &mut CompactedView,
     add: &mut AddFinding<'_>,
 ) -> std::io::Result<()> {
@@ -159,7 +161,12 @@ fn compare(
         };
         add(&part.path, Some(unit.position), what, RESTORE);
     }
-    if slots.any(|slot| Unit::decode(slot).is_some() || slot == Unit::end_marker()) {
+    let goes_on = slots.any(|slot| Unit::decode(slot).is_some() || slot == Unit::end_marker());
+    // A broker that was killed may have come as far as the record.
+    let mut has_record = || -> std::io::Result<bool> {
+        Ok(end < part.until() && matches!(look_in(part, end, &mut window)?, Look::Record(_)))
+    };
+    if goes_on || clean && has_record()? {
         add(&part.path, Some(end), "the entry of what is there is damaged".into(), REBUILT);
     }
     Ok(())
