@@ -11,6 +11,7 @@ use store::{AppendError, Flushed, Store, Watcher};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "threads of a real store are waited for")]
 fn whoever_waits_is_answered_and_nothing_more_is_accepted() {
     let world = World::new(sync_options());
     // With synchronous flush the thread that flushes tells of arrivals.
