@@ -45,6 +45,8 @@ mod static_topics;
 mod stats;
 mod store_options;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod timer;
 mod topics;
 mod transaction;

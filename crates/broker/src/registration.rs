@@ -208,6 +208,7 @@ mod tests {
     use wire::names;
 
     use super::*;
+    use crate::testing;
 
     /// A nameserver that counts whole tables.
     #[derive(Default)]
@@ -231,14 +232,11 @@ mod tests {
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
         let nameserver = Arc::new(Counting::default());
         let server = Server::start(here, Limits::default(), Arc::<Counting>::clone(&nameserver)).unwrap();
-        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let mut settings = settings::load_broker("", &keys).unwrap().settings;
-        settings.namesrv_addr = vec![server.address().to_string()];
-        settings.register_name_server_period = Duration::from_millis(100);
         let clock = SimClock::default();
-        let disk = Arc::new(SimDisk::new(clock.clone()));
-        let broker = Broker::open(settings, here, disk, Arc::new(clock)).unwrap();
+        let broker = testing::open(&SimDisk::new(clock.clone()), &clock, |settings| {
+            settings.namesrv_addr = vec![server.address().to_string()];
+            settings.register_name_server_period = Duration::from_millis(100);
+        });
         let telling = Arc::clone(&broker);
         let task = tokio::spawn(async move { telling.run_registration().await });
         let deadline = Instant::now() + Duration::from_secs(20);

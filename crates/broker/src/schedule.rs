@@ -347,12 +347,12 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use sim::{Fault, Operation, SimClock, SimDisk};
 
     use super::*;
+    use crate::testing;
 
     const LEVEL: i32 = 1;
 
@@ -370,14 +370,9 @@ mod tests {
     }
 
     fn broker() -> (Arc<Broker>, SimDisk, SimClock) {
-        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let settings = settings::load_broker("", &keys).unwrap().settings;
-        let address = SocketAddr::from(([127, 0, 0, 1], 10911));
         let clock = SimClock::default();
         let disk = SimDisk::new(clock.clone());
-        let broker = Broker::open(settings, address, Arc::new(disk.clone()), Arc::new(clock.clone()));
-        (broker.unwrap(), disk, clock)
+        (testing::open(&disk, &clock, |_| ()), disk, clock)
     }
 
     fn delivered(broker: &Broker) -> u64 {

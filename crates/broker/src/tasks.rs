@@ -200,22 +200,10 @@ async fn save_when_changed(
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use sim::{SimClock, SimDisk};
-
     use super::*;
-
-    fn broker() -> Arc<Broker> {
-        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let settings = settings::load_broker("", &keys).unwrap().settings;
-        let address = SocketAddr::from(([127, 0, 0, 1], 10911));
-        let clock = SimClock::default();
-        let disk = SimDisk::new(clock.clone());
-        Broker::open(settings, address, Arc::new(disk), Arc::new(clock)).unwrap()
-    }
+    use crate::testing::broker;
 
     #[tokio::test]
     async fn a_task_that_panics_begins_again() {

@@ -104,25 +104,19 @@ impl Index {
     /// Adds the keys of a record; false if the log must be durable up to it first.
     fn put_record(&self, base: &Base, state: &mut State, record: &Record<'_>) -> Result<bool, StoreError> {
         for (hash, _) in hashes_of(record) {
-            let is_full = state.files.last().is_none_or(IndexFile::is_full);
-            if !is_full && state.last_is_trusted {
+            if state.files.last().is_none_or(IndexFile::is_full) {
+                self.roll(base, state)?;
+            } else if state.last_is_trusted {
                 if base.fault().is_none() && base.flushed_until() < state.position {
                     return Ok(false);
                 }
                 distrust(base, state)?;
             }
-            self.put(base, state, hash, record)?;
+            let Some(file) = state.files.last_mut() else { continue };
+            file.put(hash, record.physical_offset as u64, record.store_timestamp)
+                .map_err(StoreError::io("write", &file.path))?;
         }
         Ok(true)
-    }
-
-    fn put(&self, base: &Base, state: &mut State, hash: u32, record: &Record<'_>) -> Result<(), StoreError> {
-        if state.files.last().is_none_or(IndexFile::is_full) {
-            self.roll(base, state)?;
-        }
-        let Some(file) = state.files.last_mut() else { return Ok(()) };
-        file.put(hash, record.physical_offset as u64, record.store_timestamp)
-            .map_err(StoreError::io("write", &file.path))
     }
 
     /// Completes the full file and begins the next.

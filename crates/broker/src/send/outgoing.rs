@@ -60,29 +60,22 @@ pub(crate) fn with_outgoing<T>(use_it: impl FnOnce(&mut Outgoing) -> T) -> T {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use sim::{SimClock, SimDisk};
     use wire::header::Dialect;
     use wire::record::Message;
 
     use super::*;
-    use crate::Broker;
     use crate::service::Gathered;
+    use crate::testing::broker;
 
     /// A connection's turn on this thread, and a mistake in the handler of its second request.
     #[tokio::test]
     async fn what_a_turn_gathered_that_panicked_is_neither_stored_nor_answered() {
-        let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let settings = settings::load_broker("", &keys).unwrap().settings;
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
-        let clock = SimClock::default();
-        let disk = Arc::new(SimDisk::new(clock.clone()));
-        let broker = Broker::open(settings, address, disk, Arc::new(clock)).unwrap();
+        let broker = broker();
         let is_sound = false;
         let turn = || {
             let _gathered = Gathered(&broker);
             with_outgoing(|outgoing| {
-                let message = Message::of_broker(address, "orders", 0, b"body");
+                let message = Message::of_broker(broker.address, "orders", 0, b"body");
                 outgoing.batch.push(&broker.store.queue("orders", 0), &message, 0).unwrap();
                 outgoing.answer_plainly(ReplyTo { dialect: Dialect::Json, opaque: 7, oneway: false });
             });
