@@ -8,7 +8,11 @@ use sim::{SimClock, SimDisk};
 use crate::Broker;
 
 /// Opens a broker with small segments, and with what `change` makes of its settings.
-pub(crate) fn open(disk: &SimDisk, clock: &SimClock, change: impl FnOnce(&mut settings::Broker)) -> Arc<Broker> {
+pub(crate) fn open(
+    disk: &SimDisk,
+    clock: &SimClock,
+    change: impl FnOnce(&mut settings::Broker),
+) -> Arc<Broker> {
     let keys = [("storePathRootDir", "/store"), ("mappedFileSizeCommitLog", "262144")];
     let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut settings = settings::load_broker("", &keys).unwrap().settings;

@@ -1,12 +1,14 @@
 //! Topics with `cleanup.policy=COMPACTION`: what is kept, where reading leads, and what outlives the commit log.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::compaction::{Kept, Model, TOPIC, options, read_from};
 use crate::support;
 use crate::support::{Letter, World, letter, send};
-use store::{Disk, Options, ReadLimits, ReadStatus, Space, Store, StoreError};
+use store::{Disk, MessageFilter, Options, ReadLimits, ReadResult, ReadStatus, Space, Store, StoreError};
+use wire::record::Record;
 
 /// A store with a compacted topic, and what was sent to topic.
 struct Compacted {
@@ -272,4 +274,76 @@ fn workers_copy_and_compact_by_themselves() {
     }
     assert_eq!(read_from(&store, 0, 0).len(), 15);
     store.stop().unwrap();
+}
+
+/// Wants every record, and does something when it is asked for the first time: what others do while a read is on its
+/// way.
+struct Meanwhile<'a> {
+    act: &'a dyn Fn(),
+    done: Cell<bool>,
+}
+
+impl MessageFilter for Meanwhile<'_> {
+    fn wants_entry(&self, _tags_code: Option<i64>) -> bool {
+        true
+    }
+
+    fn looks_into_record(&self, _tags_code: Option<i64>) -> bool {
+        true
+    }
+
+    fn wants_record(&self, _record: &[u8]) -> bool {
+        if !self.done.replace(true) {
+            (self.act)();
+        }
+        true
+    }
+}
+
+/// Reads queue 0 while `act` is done.
+fn read_while(store: &Store, offset: i64, act: &dyn Fn()) -> ReadResult {
+    let filter = Meanwhile { act, done: Cell::new(false) };
+    let limits = ReadLimits { max_count: 100, max_bytes: 1 << 20 };
+    let result = store.read_filtered(&store.queue(TOPIC, 0), offset, limits, &filter).unwrap();
+    assert!(filter.done.get());
+    result
+}
+
+#[test]
+fn a_message_that_is_copied_while_a_read_is_on_its_way_comes_with_the_next() {
+    let mut compacted = Compacted::new();
+    compacted.send_many(5);
+    compacted.store.compaction_follow_step().unwrap();
+    let store = &compacted.store;
+    let result = read_while(store, 0, &|| {
+        send(store, &Letter { keys: "new".into(), ..letter(TOPIC, 0, "copied meanwhile") }).unwrap();
+        store.flush_step().unwrap();
+        store.compaction_follow_step().unwrap();
+    });
+    assert_eq!((result.records.len(), result.next_offset), (5, 5));
+    assert_eq!(read_from(store, 0, result.next_offset).len(), 1);
+}
+
+#[test]
+fn messages_that_move_to_the_compaction_log_while_a_read_is_on_its_way_are_not_passed_over() {
+    let mut compacted = Compacted::new();
+    compacted.send_many(5);
+    compacted.store.compaction_follow_step().unwrap();
+    let large = "x".repeat(1500);
+    for i in 0..40 {
+        compacted.send(&format!("large{i}"), &large);
+    }
+    let Compacted { world, store, .. } = &compacted;
+    store.queue_step(true).unwrap();
+    let result = read_while(store, 5, &|| {
+        world.disk.set_space(Space { total: 1000, free: 120, available: 120 });
+        assert!(store.clean_step().unwrap() > 0);
+        world.disk.set_space(Space { total: 1000, free: 900, available: 900 });
+    });
+    let offsets: Vec<_> = result.records.iter().map(|bytes| bytes.unwrap()).collect();
+    let offsets: Vec<_> =
+        offsets.iter().map(|bytes| Record::parse(bytes).expect("a record").queue_offset).collect();
+    assert_eq!(offsets, (5..result.next_offset).collect::<Vec<_>>());
+    assert_eq!(result.next_offset as usize + read_from(store, 0, result.next_offset).len(), 45);
+    compacted.check();
 }

@@ -98,16 +98,41 @@ impl Store {
             return Ok(Some(result));
         }
         let from = offset.max(0) as u64;
+        let wanted = Wanted { reach, queue, from, limits, filter };
         let found = if from < end {
-            let wanted = Wanted { reach, queue, from, limits, filter };
             self.collect_kept(log, &parts, wanted, &mut result)?
         } else {
-            let Some(first) = queue.log_min_offset_within(reach) else { return Ok(None) };
-            self.collect(reach, queue, from.max(first), limits, filter, &mut result)?
+            self.collect_unless_moved(log, wanted, &mut result)?
         };
         let Some(found) = found else { return Ok(None) };
         (result.status, result.next_offset) = found;
         Ok(Some(result))
+    }
+
+    /// Reads from the commit log on what the compaction log had not a moment ago.
+    ///
+    /// Meanwhile it may have got these messages, and their segments may be gone. The read has passed over them then,
+    /// and begins again where they are now.
+    fn collect_unless_moved(
+        &self,
+        log: &CompactionLog,
+        wanted: Wanted<'_>,
+        result: &mut ReadResult,
+    ) -> Result<Option<(ReadStatus, i64)>, StoreError> {
+        let Wanted { reach, queue, from, limits, filter } = wanted;
+        let Some(first) = queue.log_min_offset_within(reach) else { return Ok(None) };
+        let found = self.collect(reach, queue, from.max(first), limits, filter, result)?;
+        let Some(first) = queue.log_min_offset_within(reach) else { return Ok(None) };
+        if from >= first {
+            return Ok(found);
+        }
+        // Their segments go after they were copied, so now the parts have all that are kept.
+        let parts = log.parts();
+        if from >= end_of(&parts) {
+            return Ok(found);
+        }
+        *result = ReadResult::begin(result.next_offset, result.min_offset, result.max_offset);
+        self.collect_kept(log, &parts, wanted, result)
     }
 
     fn collect_kept(
@@ -174,6 +199,8 @@ impl Store {
 /// Reads from the parts of a log on; the first message lies before their end.
 fn collect_from(parts: &Parts, wanted: Wanted<'_>, live: &Live) -> Result<Collected, StoreError> {
     let Wanted { from, reach, .. } = wanted;
+    // Before the parts are walked over: the last one grows, and what comes to it later was not looked at.
+    let end = end_of(parts);
     let mut collecting = Collecting::new(parts, wanted, live);
     let mut full = false;
     for part in parts.iter().filter(|part| part.extent().count > 0 && part.extent().last >= from) {
@@ -207,7 +234,7 @@ fn collect_from(parts: &Parts, wanted: Wanted<'_>, live: &Live) -> Result<Collec
     })?;
     Ok(match damaged {
         Some(part) => Collected::Damaged(part),
-        None => Collected::Found(records, if full { next } else { next.max(end_of(parts)) }),
+        None => Collected::Found(records, if full { next } else { next.max(end) }),
     })
 }
 
