@@ -141,7 +141,6 @@ impl Store {
             return Err(error);
         }
         appender.end += (stop - base) as u64;
-        let shown_at_once = !self.is_sync();
         let mut queued = 0;
         for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
             let unit = self.unit_of(entry);
@@ -157,15 +156,19 @@ impl Store {
                     queued += 1;
                 }
             }
-            if shown_at_once {
-                entry.placed().for_each(|(queue, until)| queue.show(until));
-            }
         }
         appender.entries += queued;
-        if !shown_at_once {
-            self.unseen.lock().extend(&batch.entries[from..until]);
+        let entries = &batch.entries[from..until];
+        if self.is_sync() {
+            self.unseen.lock().extend(entries);
         }
+        // Behind the entries: whoever follows the log finds them. Before they are shown: whoever comes by one of them
+        // finds its record.
         self.base.log.set_end(appender.end);
+        if !self.is_sync() {
+            let placed = entries.iter().flat_map(BatchEntry::placed);
+            placed.for_each(|(queue, until)| queue.show(until));
+        }
         Ok(())
     }
 

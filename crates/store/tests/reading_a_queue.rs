@@ -1,7 +1,9 @@
 //! Every outcome of a read (store.md §12.1), filters and limits, entries of delayed messages.
 
-use crate::support::{Letter, World, letter, send, small_options};
-use store::{ReadLimits, ReadStatus, Store};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::{Letter, World, letter, send, send_all, small_options};
+use store::{Options, ReadLimits, ReadStatus, Store};
 use wire::hash::tags_code;
 
 fn read(store: &Store, offset: i64, max_count: u32, max_bytes: u64) -> (ReadStatus, i64, usize) {
@@ -114,4 +116,28 @@ fn a_record_is_only_found_where_one_begins() {
     assert!(store.record_at(u64::MAX).unwrap().is_none());
     world.disk.damage(&world.path("commitlog/00000000000000000000"), |bytes| bytes[88] ^= 1);
     assert!(store.record_at(appended.offset).unwrap().is_none(), "a flipped bit in the body");
+}
+
+/// A timer that follows its queue takes a message without a record for one that is lost, and passes over it.
+#[test]
+fn whoever_sees_an_entry_finds_its_record() {
+    let world = World::new(Options { segment_bytes: 4 << 20, ..small_options() });
+    let store = world.open();
+    let letters: Vec<_> = (0..500).map(|i| letter("t", i % 3, "x")).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            for _ in 0..200 {
+                send_all(&store, &letters).unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        let queue = store.queue("t", 0);
+        while !done.load(Ordering::Acquire) && !appending.is_finished() {
+            let Some(last) = queue.max_offset().checked_sub(1) else { continue };
+            let entry = store.entries(&queue, last, 1)[0];
+            let record = store.record_at(entry.physical_offset).unwrap();
+            assert!(record.is_some(), "the record of message {last}");
+        }
+    });
 }
