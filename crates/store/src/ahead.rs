@@ -46,9 +46,9 @@ impl Store {
         let written = zeros::write_zeros(&segment, &range);
         // Whoever waits for the range must not wait for the disk as well, which may hang.
         drop(writing);
-        // This also syncs records before the range. If it fails, the system has told us and will not tell the next
-        // flush, so the failure counts here as it would there.
-        let synced = if written.is_ok() { segment.file.sync_data() } else { Ok(()) };
+        // This also syncs records before the range. If it fails, the system has told us and will not tell the flush, so
+        // the failure counts here as it would there.
+        let synced = if written.is_ok() { segment.sync_data() } else { Ok(()) };
         self.appender.lock().zeroing = None;
         if let Err(source) = synced {
             let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };

@@ -115,7 +115,7 @@ impl Appender {
         let rests = vec![0; (until - self.end) as usize];
         let cleared = segment.file.write_at(&rests, self.end - segment.base);
         cleared.map_err(|source| write_error(segment, source))?;
-        segment.file.sync_data().map_err(|source| {
+        segment.sync_data().map_err(|source| {
             let cause = format!("cannot sync {}: {source}", segment.path.display());
             base.sync_failed(cause.clone());
             AppendError::ReadOnly { cause }

@@ -111,7 +111,7 @@ impl Flush {
             if segment.until() <= from || segment.base >= until {
                 continue;
             }
-            if let Err(source) = segment.file.sync_data() {
+            if let Err(source) = segment.sync_data() {
                 let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
                 base.sync_failed(error.to_string());
                 return Err(error);

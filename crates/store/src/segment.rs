@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
 
 use crate::disk::File;
 use crate::map::Map;
@@ -17,11 +19,23 @@ pub(crate) struct Segment {
     /// Up to here, at least, its blocks were written once: with records or with zeros.
     pub zeroed: AtomicU64,
     map: OnceLock<Option<Map>>,
+    /// Held shared by each sync that is under way.
+    syncs: RwLock<()>,
+    sync_failed: AtomicBool,
 }
 
 impl Segment {
     pub fn new(base: u64, size: u64, path: PathBuf, file: Arc<dyn File>) -> Segment {
-        Segment { base, size, path, file, zeroed: AtomicU64::new(base), map: OnceLock::new() }
+        Segment {
+            base,
+            size,
+            path,
+            file,
+            zeroed: AtomicU64::new(base),
+            map: OnceLock::new(),
+            syncs: RwLock::new(()),
+            sync_failed: AtomicBool::new(false),
+        }
     }
 
     /// First offset behind this segment.
@@ -63,6 +77,32 @@ impl Segment {
         if from < until {
             self.file.read_ahead(from - self.base, until - self.base);
         }
+    }
+
+    /// Makes durable what was written before. Whoever else syncs the segment at the same time, all succeed or all fail.
+    ///
+    /// Linux tells each opening of a file once that writing it back has failed: of several threads in `fdatasync` on
+    /// one descriptor, or one behind the other, the first to ask is told of the pages of all, and the success of the
+    /// others proves nothing. So a success counts when those who were under way have ended, too, and none has ever
+    /// failed. A descriptor for each thread would have it told to each without waiting, but not what is told to one
+    /// caller alone: that the disk could not empty its cache, or any error on file systems without such a memory.
+    ///
+    /// The wait costs little. A flush that begins beside the zeros ahead waits for their pages and for the file
+    /// system's journal in the kernel anyway; now it is the one before that waits, and the next one finds them done.
+    pub fn sync_data(&self) -> io::Result<()> {
+        let under_way = self.syncs.read();
+        let synced = self.file.sync_data();
+        if synced.is_err() {
+            self.sync_failed.store(true, Ordering::Release);
+        }
+        drop(under_way);
+        synced?;
+        // Nobody begins while somebody waits here, so this ends with the last of those under way.
+        drop(self.syncs.write());
+        if self.sync_failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("another sync of the same file has failed"));
+        }
+        Ok(())
     }
 
     /// Bytes at a physical offset, read into `scratch` if they are not mapped.

@@ -25,7 +25,7 @@ const PIECE: usize = 1 << 20;
 struct Distances {
     /// How far zeros are kept ahead of the end.
     ahead: u64,
-    /// Written and synced at a time. A flush that meets it waits for all of it: 8 MiB made a p99 of 25 ms, 1 MiB 9 ms.
+    /// Written and synced at a time. A flush that meets it waits for all of it (see [`Segment::sync_data`]): 8 MiB made a p99 of 25 ms, 1 MiB 9 ms.
     chunk: u64,
     /// Distance to the end at which zeroing begins, so that appends do not run into it.
     margin: u64,
@@ -92,7 +92,7 @@ pub(crate) fn write_beginning(segment: &Segment) -> io::Result<()> {
         let from = segment.zeroed.load(Ordering::Acquire);
         let range = from..segment.until().min(from + chunk);
         write_zeros(segment, &range)?;
-        segment.file.sync_data()?;
+        segment.sync_data()?;
         segment.zeroed.store(range.end, Ordering::Release);
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! A sync fails: what is on the disk is unknown from then on.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use crate::support::{World, bodies, letter, send, sync_options};
-use parking_lot::Mutex;
-use sim::{Fault, Operation, Random};
-use store::{AppendError, Flushed, Store};
+use crate::support::{World, bodies, letter, open_on, send, sync_options};
+use parking_lot::{Condvar, Mutex};
+use sim::{Fault, Layer, Layered, Operation, Random};
+use store::{AppendError, File, Flushed, Store};
 
 fn wait_for(store: &Store, until: u64) -> Arc<Mutex<Vec<Flushed>>> {
     let outcome = Arc::new(Mutex::new(Vec::new()));
@@ -58,6 +61,88 @@ fn a_failure_that_only_the_zeros_ahead_were_told_of_counts_too() {
     store.zero_step().unwrap_err();
     assert_eq!(*waiting.lock(), [Flushed::Failed]);
     store.flush_step().unwrap_err();
+    assert!(!store.is_writable());
+}
+
+/// Of two syncs of one segment at the same time the first to begin is told that writing has failed, and comes back
+/// last; the second succeeds. Linux tells each opening of a file of such a failure once.
+#[derive(Default)]
+struct ToldOnce {
+    stage: Mutex<Stage>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Stage {
+    #[default]
+    Sound,
+    Broken,
+    FirstIsTold,
+    SecondIsThrough,
+    FirstComesBack,
+}
+
+impl ToldOnce {
+    fn go_to(&self, stage: Stage) {
+        *self.stage.lock() = stage;
+        self.moved.notify_all();
+    }
+
+    fn wait_for(&self, stage: Stage) {
+        self.moved.wait_while(&mut self.stage.lock(), |now| *now < stage);
+    }
+}
+
+struct FailsOnce(Arc<ToldOnce>);
+
+impl Layer for FailsOnce {
+    fn sync_data(&self, below: &dyn File, path: &Path) -> io::Result<()> {
+        let stage = *self.0.stage.lock();
+        match stage {
+            Stage::Broken if path.starts_with("/store/commitlog") => {
+                self.0.go_to(Stage::FirstIsTold);
+                self.0.wait_for(Stage::FirstComesBack);
+                Err(ErrorKind::Other.into())
+            }
+            Stage::FirstIsTold if path.starts_with("/store/commitlog") => {
+                self.0.go_to(Stage::SecondIsThrough);
+                Ok(())
+            }
+            _ => below.sync_data(),
+        }
+    }
+}
+
+#[test]
+fn a_flush_whose_failure_the_zeros_ahead_are_told_of_at_the_same_time_answers_nobody() {
+    let told = Arc::new(ToldOnce::default());
+    let world = World::new(sync_options());
+    let disk = Layered::new(Arc::new(world.disk.clone()), FailsOnce(told.clone()));
+    let store = open_on(Arc::new(disk), Arc::new(world.clock.clone()), world.options).unwrap();
+    let appended = send(&store, &letter("t", 0, "unknown")).unwrap();
+    let waiting = wait_for(&store, appended.until);
+    told.go_to(Stage::Broken);
+    let zeroing = thread::spawn({
+        let store = store.clone();
+        move || store.zero_step()
+    });
+    told.wait_for(Stage::FirstIsTold);
+    let flushing = thread::spawn({
+        let store = store.clone();
+        move || store.flush_step()
+    });
+    told.wait_for(Stage::SecondIsThrough);
+    // A flush that believes its own success gets the time to say so.
+    for _ in 0..30 {
+        if !flushing.is_finished() {
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+    told.go_to(Stage::FirstComesBack);
+    zeroing.join().unwrap().unwrap_err();
+    flushing.join().unwrap().unwrap_err();
+    assert_eq!(*waiting.lock(), [Flushed::Failed]);
+    assert_eq!(bodies(&store, "t", 0), Vec::<String>::new());
     assert!(!store.is_writable());
 }
 
