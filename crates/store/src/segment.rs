@@ -58,7 +58,8 @@ impl Segment {
         self.map().is_some()
     }
 
-    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here.
+    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here. Who touches
+    /// those that are not in memory waits for the disk, and gets a signal that ends the process if it cannot give them.
     pub fn mapped(&self, at: u64, len: usize) -> Option<&[u8]> {
         self.map()?.bytes(at.checked_sub(self.base)?, len)
     }
@@ -105,12 +106,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Bytes at a physical offset, read into `scratch` if they are not mapped.
+    /// Bytes at a physical offset, read into `scratch` if they are not in memory: an error of the disk is then one of
+    /// this call. To ask costs a microsecond, what reading a short record would; but a record at the end of the log,
+    /// read, may have the system read on behind it (see `Walk::to_end`).
     pub fn bytes<'a>(&'a self, at: u64, len: usize, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
         if at < self.base || at + len as u64 > self.until() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Some(bytes) = self.mapped(at, len) {
+        if self.is_in_memory(at, at + len as u64)
+            && let Some(bytes) = self.mapped(at, len)
+        {
             return Ok(bytes);
         }
         scratch.resize(len, 0);

@@ -2,8 +2,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "pages are dropped behind the store's back")]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::support;
@@ -143,6 +144,42 @@ fn a_reader_of_the_whole_log_finds_what_follows_in_memory() {
         reads += 1;
     }
     assert!(waits * 2 < reads, "{waits} of {reads} reads waited for the disk");
+}
+
+/// Where the process that may die finds its store.
+const STORE: &str = "STORE_WHOSE_DISK_CANNOT_BE_READ";
+
+/// As where the disk has a bad sector: who touches it through a map gets SIGBUS, which ends the process.
+#[test]
+fn what_the_disk_cannot_give_is_an_error_and_no_signal() {
+    if let Some(dir) = std::env::var_os(STORE) {
+        return read_behind_the_end_of_the_file(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let name = "reading_what_is_not_in_memory::what_the_disk_cannot_give_is_an_error_and_no_signal";
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", name, "--nocapture"]).env(STORE, dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+fn read_behind_the_end_of_the_file(dir: &Path) {
+    let store = open(dir);
+    let offset = send(&store, &letter("t", 0, "hello")).unwrap().offset;
+    store.flush_step().unwrap();
+    store.queue_step(true).unwrap();
+    let queue = store.queue("t", 0);
+    assert!(store.record_at(offset).unwrap().is_some());
+    assert!(store.store_time_of(&queue, 0).is_some());
+    OpenOptions::new()
+        .write(true)
+        .open(dir.join("commitlog/00000000000000000000"))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    store.record_at(offset).unwrap_err();
+    assert_eq!(store.store_time_of(&queue, 0), None);
+    assert_eq!(store.earliest_store_time(), None);
 }
 
 #[test]
