@@ -1,10 +1,12 @@
 //! Timer messages on a clock that a test moves: each at its own millisecond, across clock steps, rolls and recalls.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::support::{World, small_options};
 use crate::timer::{TIMER_TOPIC, after, arrived, at, bodies, now, park, run, small_timer, with_small_timer};
+use sim::{Fault, Operation, Random};
 use store::{Options, TimerNext, TimerOptions};
 
 fn world() -> World {
@@ -146,6 +148,37 @@ fn a_refused_append_delays_and_loses_nothing() {
     world.disk.heal();
     run(&store);
     assert_eq!(bodies(&store, "orders"), ["a", "b"]);
+}
+
+#[test]
+fn a_sync_of_the_timer_log_that_failed_is_not_tried_again() {
+    let mut world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let park_one = |body: &str| {
+        park(&store, &[at("orders", body, start + 60_000)]);
+        run(&store);
+    };
+    park_one("in the checkpoint");
+    store.timer_flush_step().unwrap();
+    park_one("not on the disk");
+    world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Sync, "timerlog", ErrorKind::Other) });
+    store.timer_flush_step().unwrap_err();
+    assert!(!store.is_writable());
+    let syncs = world.disk.syncs();
+    store.timer_flush_step().unwrap_err();
+    assert_eq!(world.disk.syncs(), syncs);
+    drop(store);
+    world.clock.advance(Duration::from_secs(90));
+    let cut = world.disk.copy();
+    for seed in 0..20 {
+        world.disk = cut.crash(&mut Random::new(seed));
+        let store = world.open();
+        run(&store);
+        let mut got = bodies(&store, "orders");
+        got.sort_unstable();
+        assert_eq!(got, ["in the checkpoint", "not on the disk"], "seed {seed}");
+    }
 }
 
 #[test]

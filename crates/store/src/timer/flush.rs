@@ -105,14 +105,16 @@ impl Store {
     fn timer_write(&self, timer: &Timer, file: &mut CheckpointFile, cut: Cut) -> Result<(), StoreError> {
         let Cut { checkpoint, commit_log_end, units, slots } = cut;
         let written = (|| {
+            // After a failed sync no checkpoint may speak of what is behind the one before.
+            if let Some(cause) = self.fault() {
+                return Err(StoreError::ReadOnly { cause });
+            }
             if self.flushed_until() < commit_log_end {
                 self.flush_step()?;
             }
-            for unsynced in &units {
-                unsynced
-                    .sync_data()
-                    .map_err(StoreError::io("sync", &self.base.options.root.join("timerlog")))?;
-            }
+            self.sync_units(&units)?;
+            // Slots and checkpoint are written again before they are synced again, so another try of theirs proves
+            // something.
             if let Some((writing, wheel)) = &slots {
                 let path = self.base.options.root.join("timerwheel");
                 writing.write(&**wheel).map_err(StoreError::io("write", &path))?;
@@ -121,7 +123,6 @@ impl Store {
         })();
         let mut state = timer.state.lock();
         if written.is_err() {
-            state.log.keep_unsynced(units);
             if let Some((writing, _)) = slots {
                 state.wheel.keep(writing);
             }
@@ -134,6 +135,20 @@ impl Store {
             }
         }
         written
+    }
+
+    /// Makes units durable. A sync that fails is not tried again: the system takes the units to be written, and the
+    /// next one would say so.
+    fn sync_units(&self, files: &[Arc<dyn File>]) -> Result<(), StoreError> {
+        for file in files {
+            if let Err(source) = file.sync_data() {
+                let path = self.base.options.root.join("timerlog");
+                let error = StoreError::Io { what: "sync", path, source };
+                self.base.sync_failed(error.to_string());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the present slot a chain of what is left in it. The checkpoint tells of the new chain before the wheel
@@ -178,12 +193,16 @@ impl Store {
             rounds += 1;
             let counts =
                 if rounds % COUNTS_SAVED_EVERY == 0 { self.timer_save_metrics(timer) } else { Ok(()) };
-            if let Err(error) = self.timer_flush_step().and(counts) {
+            let saved = self.timer_flush_step().and(counts);
+            if self.fault().is_some() {
+                if let Err(error) = saved {
+                    tracing::error!(%error, "the timer's progress is not saved any more");
+                }
+                return;
+            }
+            if let Err(error) = saved {
                 tracing::error!(%error, "the timer's progress is not saved; it is tried again");
                 timer.flush_signal.raise();
-            }
-            if self.fault().is_some() {
-                return;
             }
         }
     }

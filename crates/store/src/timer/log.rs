@@ -268,11 +268,6 @@ impl UnitLog {
         std::mem::take(&mut self.unsynced)
     }
 
-    /// Puts back files whose sync did not succeed.
-    pub fn keep_unsynced(&mut self, files: Vec<Arc<dyn File>>) {
-        self.unsynced.extend(files);
-    }
-
     /// Calls `each` with every unit from `from` on; gives the position of what is none.
     pub fn scan(&self, from: u64, each: &mut dyn FnMut(u64, Unit)) -> io::Result<u64> {
         let mut at = from;
