@@ -268,13 +268,36 @@ impl Broker {
                     reply_to.write(out, refusal.code, Some(&refusal.remark));
                 }
             }
-            Ok(until) if self.store.is_sync() => answer_when_flushed(&self.store, channel, answers, until),
+            Ok(until) if self.store.is_sync() => {
+                self.answer_acks_when_flushed(channel, answers, until);
+            }
             Ok(_) => {
                 for (reply_to, _) in answers {
                     reply_to.write(out, response::SUCCESS, None);
                 }
             }
         }
+    }
+
+    fn answer_acks_when_flushed(
+        &self,
+        channel: &Arc<Channel>,
+        answers: Vec<(ReplyTo, Option<Held>)>,
+        until: u64,
+    ) {
+        let (askers, places): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        self.answer_when_flushed(until, channel, places, move |flushed, out| {
+            let (code, remark) = match flushed {
+                Flushed::Done => (response::SUCCESS, None),
+                // It counts from here on, but not after power loss: that message may come once more.
+                Flushed::Timeout | Flushed::Failed => {
+                    (response::SYSTEM_ERROR, Some("acknowledged, but the disk has not confirmed it"))
+                }
+            };
+            for reply_to in &askers {
+                reply_to.write(out, code, remark);
+            }
+        });
     }
 
     /// An acknowledgement of an orderly delivery moves the group's offset.
@@ -302,30 +325,6 @@ impl Broker {
         }
         Ok(())
     }
-}
-
-fn answer_when_flushed(
-    store: &store::Store,
-    channel: &Arc<Channel>,
-    answers: Vec<(ReplyTo, Option<Held>)>,
-    until: u64,
-) {
-    let channel = Arc::clone(channel);
-    let finish = move |flushed: Flushed| {
-        let (code, remark) = match flushed {
-            Flushed::Done => (response::SUCCESS, None),
-            // It counts from here on, but not after power loss: that message may come once more.
-            Flushed::Timeout | Flushed::Failed => {
-                (response::SYSTEM_ERROR, Some("acknowledged, but the disk has not confirmed it"))
-            }
-        };
-        let mut out = Vec::new();
-        for (reply_to, _) in &answers {
-            reply_to.write(&mut out, code, remark);
-        }
-        channel.send(&out);
-    };
-    store.when_flushed(until, Box::new(finish));
 }
 
 /// Acknowledgements under a handle, none yet.

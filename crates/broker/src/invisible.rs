@@ -83,21 +83,16 @@ impl Broker {
         let Some(held) = exchange.channel.hold() else {
             return exchange.answer(response::SUCCESS, None, |writer| changed.write(writer));
         };
-        let finish = move |flushed: Flushed| {
-            let mut out = Vec::new();
-            match flushed {
-                Flushed::Done if !reply_to.oneway => {
-                    changed.write(FrameWriter::new(&mut out, &reply_to.head(response::SUCCESS, None)));
-                }
-                Flushed::Done => (),
-                Flushed::Timeout | Flushed::Failed => {
-                    let remark = "changed, but the disk has not confirmed it";
-                    reply_to.write(&mut out, response::SYSTEM_ERROR, Some(remark));
-                }
+        self.answer_when_flushed(until, exchange.channel, held, move |flushed, out| match flushed {
+            Flushed::Done if !reply_to.oneway => {
+                changed.write(FrameWriter::new(out, &reply_to.head(response::SUCCESS, None)));
             }
-            held.channel().send(&out);
-        };
-        self.store.when_flushed(until, Box::new(finish));
+            Flushed::Done => (),
+            Flushed::Timeout | Flushed::Failed => {
+                let remark = "changed, but the disk has not confirmed it";
+                reply_to.write(out, response::SYSTEM_ERROR, Some(remark));
+            }
+        });
         Ok(())
     }
 

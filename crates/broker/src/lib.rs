@@ -13,6 +13,7 @@ mod attributes;
 mod broadcast;
 mod clients;
 mod cold;
+mod durable;
 mod exchange;
 pub mod filter;
 mod groups;
@@ -116,6 +117,7 @@ pub struct Broker {
     /// Advertised address; part of every offset id.
     address: SocketAddr,
     store: Arc<Store>,
+    waiting_for_flush: durable::Waiting,
     clock: Arc<dyn Clock>,
     topics: Topics,
     static_topics: StaticTopics,

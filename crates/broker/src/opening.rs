@@ -76,6 +76,7 @@ impl Broker {
             settings: ArcSwap::from_pointee(settings),
             address,
             store,
+            waiting_for_flush: Default::default(),
             clock,
             topics: state.topics,
             static_topics: state.static_topics,

@@ -636,7 +636,9 @@ impl Broker {
                     self.refuse_send(answer.reply_to, &refusal, out);
                 }
             }
-            Ok(()) if outgoing.waits && self.store.is_sync() => self.answer_when_flushed(channel, outgoing),
+            Ok(()) if outgoing.waits && self.store.is_sync() => {
+                self.answer_sends_when_flushed(channel, outgoing)
+            }
             Ok(()) => {
                 let writer = AnswerWriter::of(self);
                 for answer in outgoing.answers.drain(..) {
@@ -652,29 +654,26 @@ impl Broker {
         outgoing.waits = false;
     }
 
-    fn answer_when_flushed(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing) {
+    fn answer_sends_when_flushed(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing) {
         let answers = std::mem::take(&mut outgoing.answers);
         let keys = std::mem::take(&mut outgoing.keys);
         let offsets: Vec<Appended> =
             (0..outgoing.batch.len()).map(|index| outgoing.batch.appended(index)).collect();
         let before = answers.iter().flat_map(|answer| &answer.stored).map(|first| first.appended.until);
         let until = before.fold(outgoing.batch.until(), u64::max);
-        let channel = Arc::clone(channel);
         let writer = AnswerWriter::of(self);
-        let finish = move |flushed: Flushed| {
+        self.answer_when_flushed(until, channel, (), move |flushed, out| {
             let code = match flushed {
                 Flushed::Done => response::SUCCESS,
                 // Stored, not known to be durable: clients see SEND_OK's lesser brother, not an error.
                 Flushed::Timeout | Flushed::Failed => response::FLUSH_DISK_TIMEOUT,
             };
-            let mut out = Vec::with_capacity(answers.len() * 256);
+            out.reserve(answers.len() * 256);
             for answer in &answers {
                 let ids = answer.places(|index| offsets[index]);
-                writer.write(answer, ids, &keys, code, &mut out);
+                writer.write(answer, ids, &keys, code, out);
             }
-            channel.send(&out);
-        };
-        self.store.when_flushed(until, Box::new(finish));
+        });
     }
 
     /// Refusals of sends carry region and trace flag too (broker.md §5.2, row 0).

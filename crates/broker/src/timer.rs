@@ -128,23 +128,14 @@ impl Broker {
                 }
             }
             Ok((key, until)) if self.store.is_sync() => {
-                let channel = Arc::clone(exchange.channel);
-                let finish = move |flushed: Flushed| {
-                    let mut out = Vec::new();
-                    match flushed {
-                        // One that takes too long has stored the message all the same.
-                        Flushed::Done | Flushed::Timeout => {
-                            answer_recall(&mut out, &reply_to, &region, &key);
-                        }
-                        Flushed::Failed => {
-                            let remark = "recall failed, the disk has not confirmed it";
-                            reply_to.write(&mut out, response::SYSTEM_ERROR, Some(remark));
-                        }
+                self.answer_when_flushed(until, exchange.channel, held, move |flushed, out| match flushed {
+                    // One that takes too long has stored the message all the same.
+                    Flushed::Done | Flushed::Timeout => answer_recall(out, &reply_to, &region, &key),
+                    Flushed::Failed => {
+                        let remark = "recall failed, the disk has not confirmed it";
+                        reply_to.write(out, response::SYSTEM_ERROR, Some(remark));
                     }
-                    channel.send(&out);
-                    drop(held);
-                };
-                self.store.when_flushed(until, Box::new(finish));
+                });
             }
             Ok((key, _)) => answer_recall(exchange.out, &reply_to, &region, &key),
         }

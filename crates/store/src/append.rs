@@ -214,7 +214,7 @@ impl Store {
 
     /// What follows an append outside its lock: waking those who wait for it.
     fn after_append(&self, batch: &Batch, until: u64) {
-        self.flush.dirty.raise();
+        self.flush.appended();
         self.journal.signal.raise();
         if let Some(index) = &self.index {
             index.signal.raise();

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::base::Base;
 use crate::batch::BatchEntry;
 use crate::error::StoreError;
+use crate::gathering::Gathering;
 use crate::options::FlushMode;
 use crate::queue::Queue;
 use crate::signal::Signal;
@@ -40,6 +41,8 @@ pub(crate) struct Flush {
     /// Raised when something was appended.
     pub dirty: Signal,
     waiters: Mutex<VecDeque<Waiting>>,
+    /// While a flush gathers those it is for: how many must wait for it to begin at once. Otherwise 0.
+    awaited: AtomicUsize,
     /// Wakes the thread that watches the deadlines.
     pub deadlines: Signal,
 }
@@ -92,13 +95,44 @@ impl Flush {
             FlushMode::Async { interval } => interval + Duration::from_secs(5),
         };
         let deadline = base.clock.monotonic() + timeout;
-        self.waiters.lock().push_back(Waiting { until, deadline, waiter });
+        let waiting = {
+            let mut waiters = self.waiters.lock();
+            waiters.push_back(Waiting { until, deadline, waiter });
+            waiters.len()
+        };
         // The flush that covers it may have ended between the look and the push.
         if base.flushed_until() >= until || base.fault().is_some() {
             self.answer(base);
         }
-        self.dirty.raise();
+        if waiting >= self.awaited.load(Ordering::Relaxed) {
+            self.dirty.raise();
+        }
         self.deadlines.raise();
+    }
+
+    /// Something was appended: it is flushed soon, or with what a flush gathers at the moment.
+    pub fn appended(&self) {
+        // Who reads an old value here has appended before the flush took the end of the log, both under the
+        // appender's lock: it is flushed all the same.
+        if self.awaited.load(Ordering::Relaxed) == 0 {
+            self.dirty.raise();
+        }
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiters.lock().len()
+    }
+
+    /// Waits for those who are expected to wait for the next flush, no longer than is worth it.
+    pub fn gather(&self, gathering: &mut Gathering) {
+        let Some((count, patience)) = gathering.next() else { return };
+        self.awaited.store(count, Ordering::Relaxed);
+        // What was raised until here is flushed in any case; now it is for the last of those awaited to raise it.
+        self.dirty.take();
+        let all_came = self.waiting() >= count || self.dirty.wait(Some(patience));
+        self.awaited.store(0, Ordering::Relaxed);
+        gathering.ended(all_came);
     }
 
     /// Makes the log durable up to a position. Only for who holds `running`.
@@ -121,8 +155,8 @@ impl Flush {
         Ok(())
     }
 
-    /// Answers all waiters whose fate is known.
-    pub fn answer(&self, base: &Base) {
+    /// Answers all waiters whose fate is known; tells how many these are.
+    pub fn answer(&self, base: &Base) -> usize {
         let failed = base.fault().is_some();
         let now = base.clock.monotonic();
         let flushed = base.flushed_until();
@@ -143,9 +177,11 @@ impl Flush {
             }
             *waiters = kept;
         }
+        let count = answered.len();
         for (waiter, outcome) in answered {
             waiter(outcome);
         }
+        count
     }
 
     /// Time until the first waiter has waited too long.

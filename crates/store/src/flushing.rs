@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::flush::Waiter;
+use crate::gathering::Gathering;
 use crate::options::FlushMode;
 use crate::queue::Queue;
 use crate::store::{Arrival, Store};
@@ -19,6 +20,11 @@ impl Store {
 
     /// Makes everything appended so far durable.
     pub fn flush_step(&self) -> Result<(), StoreError> {
+        self.flush_once().map(|_| ())
+    }
+
+    /// The same; gives how many were answered.
+    fn flush_once(&self) -> Result<usize, StoreError> {
         let _one = self.flush.running.lock();
         if let Some(cause) = self.fault() {
             self.flush.answer(&self.base);
@@ -26,12 +32,14 @@ impl Store {
         }
         let moment = self.appender.lock().moment();
         let until = moment.mark.position;
-        self.flush.sync(&self.base, until).inspect_err(|_| self.flush.answer(&self.base))?;
+        self.flush.sync(&self.base, until).inspect_err(|_| {
+            self.flush.answer(&self.base);
+        })?;
         *self.base.moment.lock() = Some(moment);
         self.show_flushed(until);
-        self.flush.answer(&self.base);
+        let answered = self.flush.answer(&self.base);
         self.compaction.flushed();
-        Ok(())
+        Ok(answered)
     }
 
     fn show_flushed(&self, until: u64) {
@@ -73,18 +81,28 @@ impl Store {
 
     /// The thread that flushes.
     pub(crate) fn flush_loop(&self) {
+        let mut gathering = Gathering::default();
         loop {
             let raised = self.flush.dirty.wait(None);
             if !raised || self.flush.dirty.is_stopped() {
                 return;
             }
-            if let FlushMode::Async { interval } = self.base.live.load().flush {
-                self.flush.dirty.pause(interval);
+            match self.base.live.load().flush {
+                FlushMode::Async { interval } => self.flush.dirty.pause(interval),
+                FlushMode::Sync { .. } => self.flush.gather(&mut gathering),
             }
             self.flush.dirty.take();
-            if let Err(error) = self.flush_step() {
-                tracing::error!(%error, "flushing the commit log failed; the store is read-only now");
-                return;
+            let (began, from) = (self.base.clock.monotonic(), self.flushed_until());
+            match self.flush_once() {
+                Ok(answered) => {
+                    let took = self.base.clock.monotonic().saturating_sub(began);
+                    let bytes = self.flushed_until() - from;
+                    gathering.flushed(bytes, answered + self.flush.waiting(), took);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "flushing the commit log failed; the store is read-only now");
+                    return;
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ mod ext_reader;
 mod flush;
 mod flushing;
 mod foreign;
+mod gathering;
 mod index;
 mod index_file;
 mod index_mark;
