@@ -125,7 +125,8 @@ impl Broker {
         }
         let queue = self.asked_queue(exchange)?;
         self.answer_from_disk(exchange, move |broker, reply| {
-            let offset = queue.map_or(0, |queue| broker.store.offset_by_time(&queue, timestamp, boundary));
+            let search = |queue: Arc<Queue>| broker.store.offset_by_time(&queue, timestamp, boundary);
+            let offset = queue.map_or(Ok(0), search)?;
             reply.ok_number("offset", offset)
         })
     }

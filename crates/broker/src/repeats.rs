@@ -186,11 +186,14 @@ impl Repeats {
         let since = now_ms.saturating_sub(millis(length));
         let mut found = Vec::new();
         for queue in store.queues_of(&topic.config.topic_name) {
-            let from = store.offset_by_time(&queue, since, Boundary::Lower).max(0) as u64;
+            let from = store.offset_by_time(&queue, since, Boundary::Lower).unwrap_or_else(|error| {
+                tracing::warn!(topic = %queue.topic(), queue = queue.id(), %error, "the window of repeats is read from farther back");
+                0
+            });
             read_keys(
                 store,
                 &queue,
-                from.max(queue.max_offset().saturating_sub(entries_max as u64)),
+                (from.max(0) as u64).max(queue.max_offset().saturating_sub(entries_max as u64)),
                 &mut found,
             );
         }

@@ -18,6 +18,7 @@ mod commit_offsets;
 mod compacted_topics;
 mod consumers_filter_by_properties;
 mod disk_does_not_answer_while_sending;
+mod disk_error_while_searching_by_time;
 mod disk_error_while_sending;
 mod disk_full_while_sending;
 mod every_request_code_is_accounted_for;

@@ -324,7 +324,7 @@ impl Store {
     }
 
     /// The error for a failure in the files of a queue.
-    fn queue_error(&self, queue: &Queue, source: std::io::Error) -> StoreError {
+    pub(crate) fn queue_error(&self, queue: &Queue, source: std::io::Error) -> StoreError {
         StoreError::Io { what: "read", path: self.queues.files.dir_of(queue), source }
     }
 

@@ -133,7 +133,7 @@ fn what_is_kept_outlives_the_segments_of_the_log() {
     assert_eq!(topic.all()[0], first);
     let queue = topic.store.queue(TOPIC, 0);
     assert_eq!(queue.min_offset(), 0);
-    assert_eq!(topic.store.offset_by_time(&queue, 0, store::Boundary::Lower), 0);
+    assert_eq!(topic.store.offset_by_time(&queue, 0, store::Boundary::Lower).unwrap(), 0);
     drop(queue);
     let mut topic = topic.restart(|_| ());
     topic.check();

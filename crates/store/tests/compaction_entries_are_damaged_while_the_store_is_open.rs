@@ -3,12 +3,13 @@
 //! the queue is compacted as before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::compaction::{Kept, TOPIC, options};
 use crate::support::{Letter, World, letter, open_on, send};
-use sim::SimDisk;
+use sim::{Fault, Operation, SimDisk};
 use store::examine::{Area, StoreFiles};
 use store::{MessageFilter, Options, Reach, ReadLimits, ReadStatus, Store};
 use wire::hash;
@@ -239,12 +240,15 @@ fn a_search_by_time_that_meets_a_damaged_entry_has_it_mended() {
     let store = open(&world, &world.disk);
     let queue = store.queue(TOPIC, 0);
     let before = entries(&world.disk);
-    let expected = store.offset_by_time(&queue, 0, store::Boundary::Lower);
+    let expected = store.offset_by_time(&queue, 0, store::Boundary::Lower).unwrap();
     for path in before.keys() {
         world.disk.damage(path, |bytes| bytes[..2 * ENTRY_BYTES].fill(0));
     }
-    assert_eq!(store.offset_by_time(&queue, 0, store::Boundary::Lower), expected);
+    assert_eq!(store.offset_by_time(&queue, 0, store::Boundary::Lower).unwrap(), expected);
     assert_eq!(entries(&world.disk), before);
+    // Nor does it go on behind all that is kept when the disk fails.
+    world.disk.inject(Fault::from_now(Operation::Read, "compactionCq", ErrorKind::Other));
+    store.offset_by_time(&queue, 0, store::Boundary::Lower).unwrap_err();
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn a_time_leads_to_the_beginning_of_a_batch() {
         (last + 1, Boundary::Lower, 11),
         (last + 1, Boundary::Upper, 11),
     ] {
-        let found = store.offset_by_time(&queue, millis, boundary);
+        let found = store.offset_by_time(&queue, millis, boundary).unwrap();
         assert_eq!(found, offset, "{boundary:?} at {}", millis - first);
     }
 }

@@ -46,7 +46,7 @@ fn older_messages_are_not_there_any_more_by_any_way_of_asking() {
     let result = store.read(&queue, 2, limits, &mut |_| true).unwrap();
     assert_eq!((result.status, result.next_offset), (ReadStatus::OffsetTooSmall, 7));
     assert_eq!((result.min_offset, result.max_offset), (7, 10));
-    assert_eq!(store.offset_by_time(&queue, 0, Boundary::Lower), 7);
+    assert_eq!(store.offset_by_time(&queue, 0, Boundary::Lower).unwrap(), 7);
     let found = |topic, key| store.query(topic, key, 9, 0, i64::MAX, KeyKind::Key).unwrap().records.len();
     assert_eq!((found("short", "k6"), found("short", "k7"), found("long", "k6")), (0, 1, 1));
     assert!(store.has_expired("short", 0, 6) && !store.has_expired("short", 0, 7));

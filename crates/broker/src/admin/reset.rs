@@ -8,6 +8,7 @@ use std::time::Duration;
 use remoting::{CallError, Channel};
 use serde::Deserialize;
 use serde_json::json;
+use store::StoreError;
 use wire::body::MessageQueue;
 use wire::code::{request, response};
 use wire::header::Language;
@@ -71,9 +72,9 @@ impl Broker {
         let one: i32 = exchange.optional_number("queueId")?.unwrap_or(-1);
         if one < 0 {
             let queues = 0..topic.config.read_queue_nums;
-            return Ok(queues
-                .map(|id| (self.message_queue(name, id), self.offset_at(name, id, timestamp)))
-                .collect());
+            return queues
+                .map(|id| Ok((self.message_queue(name, id), self.offset_at(name, id, timestamp)?)))
+                .collect();
         }
         if one as u32 >= topic.queue_count() {
             let remark =
@@ -82,7 +83,7 @@ impl Broker {
         }
         let asked: i64 = exchange.optional_number("offset")?.unwrap_or(-1);
         if asked == -1 {
-            return Ok(vec![(self.message_queue(name, one), self.offset_at(name, one, timestamp))]);
+            return Ok(vec![(self.message_queue(name, one), self.offset_at(name, one, timestamp)?)]);
         }
         let queue = self.store.find_queue(name, one as u32);
         let (min, max) = queue.map_or((0, 0), |queue| (queue.min_offset() as i64, queue.max_offset() as i64));
@@ -96,10 +97,10 @@ impl Broker {
     }
 
     /// The offset that a time means; before the epoch stands for the end.
-    fn offset_at(&self, topic: &str, queue_id: i32, timestamp: i64) -> i64 {
+    fn offset_at(&self, topic: &str, queue_id: i32, timestamp: i64) -> Result<i64, StoreError> {
         let queue = u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id));
-        queue.map_or(0, |queue| match timestamp {
-            ..0 => queue.max_offset() as i64,
+        queue.map_or(Ok(0), |queue| match timestamp {
+            ..0 => Ok(queue.max_offset() as i64),
             _ => self.store.offset_by_time(&queue, timestamp, store::Boundary::Lower),
         })
     }
@@ -114,7 +115,7 @@ impl Broker {
             let stored = self.offsets.get(group, name, queue_id);
             let current =
                 stored.ok_or_else(|| Refusal::system(format!("THe consumer group <{group}> not exist")))?;
-            let target = self.offset_at(name, queue_id, timestamp);
+            let target = self.offset_at(name, queue_id, timestamp)?;
             targets.push((
                 self.message_queue(name, queue_id),
                 if forced { target } else { target.min(current) },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::Boundary;
+use store::{Boundary, StoreError};
 use wire::body::LogicQueueMappingItem;
 use wire::code::{request as code, response};
 
@@ -149,14 +149,14 @@ impl Broker {
         timestamp: i64,
     ) -> Result<Found, Refusal> {
         let (topic, item) = (topic.to_owned(), item.clone());
-        self.on_reader(move |broker| {
+        let search = move |broker: &Arc<Broker>| -> Result<Found, StoreError> {
             let (min, max) = broker.physical_ends(&topic, &item);
             let queue = u32::try_from(item.queue_id).ok().and_then(|id| broker.store.find_queue(&topic, id));
             let search =
                 |queue: Arc<store::Queue>| broker.store.offset_by_time(&queue, timestamp, Boundary::Lower);
-            Found { at: queue.map_or(0, search), min, max }
-        })
-        .await
+            Ok(Found { at: queue.map_or(Ok(0), search)?, min, max })
+        };
+        Ok(self.on_reader(search).await??)
     }
 
     async fn search_elsewhere(

@@ -126,7 +126,10 @@ pub(crate) struct Op {
 
 /// The decision about the half message at an offset, among the first that were stored after it.
 pub(crate) fn find_op(store: &Store, ops: &Queue, half: u64, half_stored_ms: i64) -> Option<Op> {
-    let from = u64::try_from(store.offset_by_time(ops, half_stored_ms, Boundary::Lower)).ok()?;
+    let from = store.offset_by_time(ops, half_stored_ms, Boundary::Lower).inspect_err(|error| {
+        tracing::error!(half, "the decision about a transaction cannot be searched: {error}")
+    });
+    let from = u64::try_from(from.ok()?).ok()?;
     let until = ops.max_offset().min(from.saturating_add(DECISIONS_MAX));
     let mut next = from;
     while next < until {

@@ -93,18 +93,16 @@ impl Store {
     }
 
     /// Offset of the first message that the compaction log has from a time on, if it has one.
-    pub(crate) fn kept_offset_by_time(&self, queue: &Queue, millis: i64) -> Option<u64> {
-        let log = self.compaction_log_of(queue)?;
+    pub(crate) fn kept_offset_by_time(&self, queue: &Queue, millis: i64) -> Result<Option<u64>, StoreError> {
+        let Some(log) = self.compaction_log_of(queue) else { return Ok(None) };
         let found = match log.offset_by_time(millis) {
             Err(error) if is_damage(&error) && self.mend_all(&log).is_ok_and(|mended| mended) => {
                 log.offset_by_time(millis)
             }
             found => found,
         };
-        found.unwrap_or_else(|error| {
-            tracing::warn!(topic = %queue.topic(), queue = queue.id(), %error, "cannot search a compaction log");
-            None
-        })
+        // Without it the search would go on in the commit log, behind everything that is kept.
+        found.map_err(StoreError::io("search", &log.dirs.log))
     }
 
     /// The compaction logs of all queues that have messages, in order.
