@@ -319,7 +319,7 @@ impl Broker {
             Acked::Stale => (),
             Acked::Next(_) => {
                 if self.pop.orders.blocked_until(&key, None, 0, self.now_ms()).is_none() {
-                    self.pop.waits.arrived_for(key.topic, group);
+                    self.pop.waits.arrived_in(key.topic, group, &[key.queue]);
                 }
             }
         }

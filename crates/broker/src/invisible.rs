@@ -113,7 +113,7 @@ impl Broker {
         let visible_ms = self.now_ms() + invisible_ms;
         self.pop.orders.show_at(&key, offset, handle.pop_time, visible_ms);
         // Who waits for the queue waits for the old time.
-        self.pop.waits.arrived_for(queue.topic(), group);
+        self.pop.waits.arrived_in(key.topic, group, &[key.queue]);
         Changed {
             pop_time: handle.pop_time,
             invisible_ms: visible_ms.saturating_sub(handle.pop_time),

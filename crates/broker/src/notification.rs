@@ -88,7 +88,7 @@ impl Broker {
     /// Answers one that was woken, or lets it wait on.
     pub(crate) fn resume_notification(&self, waiter: NotificationWaiter) {
         if !waiter.held.channel().is_open() {
-            return;
+            return self.pop.waits.instead_of(&waiter.request);
         }
         let has_something = self.has_something(&waiter.request);
         let is_over = waiter.deadline <= Instant::now() || *self.stopping.borrow();

@@ -117,6 +117,10 @@ pub(crate) struct Popped {
     pub parts: Vec<Part>,
     /// Messages that are left in the queues that were looked at.
     pub rest: i64,
+    /// Queues of the topic that they are in.
+    left_in: Vec<i32>,
+    /// Some of them are retries.
+    has_retries_left: bool,
     /// When the first queue that is blocked by an orderly delivery is free.
     free_at_ms: Option<i64>,
     /// Something was passed over that the filter does not want.
@@ -141,6 +145,16 @@ impl Popped {
     /// Number of messages.
     pub fn count(&self) -> usize {
         self.parts.iter().map(|part| part.offsets.len()).sum()
+    }
+
+    /// Notes that so many messages are left in a queue.
+    fn leave(&mut self, origin: Origin, queue: &Queue, count: i64) {
+        self.rest += count;
+        match origin {
+            _ if count == 0 => (),
+            Origin::Normal => self.left_in.push(queue.id() as i32),
+            Origin::RetryV1 | Origin::RetryV2 => self.has_retries_left = true,
+        }
     }
 
     /// Whether there is something, but not in memory.
@@ -280,6 +294,8 @@ impl Broker {
             revive_queue,
             parts: Vec::new(),
             rest: 0,
+            left_in: Vec::new(),
+            has_retries_left: false,
             free_at_ms: None,
             has_moved: false,
             is_cut: false,
@@ -368,7 +384,8 @@ impl Broker {
         let busy = self.pop.busy.take(group, queue.topic(), queue_id);
         if busy.is_none() || self.has_too_many_in_flight(group, queue) {
             if !request.is_orderly {
-                popped.rest += behind(self.offsets.get(group, queue.topic(), queue_id as i32).unwrap_or(0));
+                let from = self.offsets.get(group, queue.topic(), queue_id as i32).unwrap_or(0);
+                popped.leave(origin, queue, behind(from));
             }
             return Ok(());
         }
@@ -381,12 +398,12 @@ impl Broker {
         }
         let wanted = request.max_count - popped.count();
         if wanted == 0 || popped.is_cut {
-            popped.rest += behind(start);
+            popped.leave(origin, queue, behind(start));
             return Ok(());
         }
         let Some((start, result)) = self.read_from(request, reach, queue, start, wanted)? else {
             popped.is_cut = true;
-            popped.rest += behind(start);
+            popped.leave(origin, queue, behind(start));
             return Ok(());
         };
         let next = result.next_offset;
@@ -400,7 +417,7 @@ impl Broker {
             }
             _ => (),
         }
-        popped.rest += behind(next.max(start));
+        popped.leave(origin, queue, behind(next.max(start)));
         Ok(())
     }
 
@@ -561,10 +578,14 @@ impl Broker {
         self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms());
     }
 
-    /// One more of those who wait has something to take.
+    /// Others of those who wait have something to take.
     pub(crate) fn pass_on(&self, request: &PopRequest, popped: &Popped) {
-        if popped.rest > 0 {
-            self.pop.waits.arrived_for(&request.topic.config.topic_name, &request.group);
+        let (topic, waits) = (&request.topic.config.topic_name, &self.pop.waits);
+        if !popped.left_in.is_empty() {
+            waits.arrived_in(topic, &request.group, &popped.left_in);
+        }
+        if popped.has_retries_left {
+            waits.arrived_for(topic, &request.group);
         }
     }
 
@@ -691,9 +712,7 @@ impl Broker {
 
     fn resume_pop_within(&self, reach: Reach, waiter: PopWaiter) {
         if !waiter.held.channel().is_open() {
-            // What it was woken for is there for another.
-            self.pop.waits.arrived_for(&waiter.request.topic.config.topic_name, &waiter.request.group);
-            return;
+            return self.pop.waits.instead_of(&waiter.request);
         }
         let popped = self.pop(&waiter.request, reach);
         let is_over = waiter.deadline <= Instant::now() || *self.stopping.borrow();

@@ -271,6 +271,62 @@ async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
     assert!(since.elapsed() < Duration::from_secs(10));
 }
 
+/// Another one of the group, which waits for a queue without messages and has less patience, must not be woken instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_orderly_pop_that_is_woken_is_one_that_waits_for_the_queue() {
+    let world = world_with(&[], 2, &[]).await;
+    for body in ["a", "b"] {
+        world.send("orders", 0, body).await;
+    }
+    let ask = Pop { order: "true", count: "1", queue: "0", ..POP };
+    let first = deliveries(&ask.of(&world.me).await).remove(0);
+    let (waiter, other) = (world.peer(), world.peer());
+    let acked = async {
+        for queue in ["0", "1"] {
+            let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", queue)];
+            while number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum") < 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        assert_eq!(ack(&world, &first).await.code, response::SUCCESS);
+    };
+    let (patient, impatient) = (Pop { poll: "20000", ..ask }, Pop { poll: "14000", queue: "1", ..ask });
+    let answer = tokio::select! {
+        (answer, ()) = async { tokio::join!(patient.of(&waiter), acked) } => answer,
+        _ = impatient.of(&other) => panic!("who waits for the queue was not woken"),
+    };
+    assert_eq!(deliveries(&answer)[0].got.body, "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_for_one_who_has_left_are_told_to_another() {
+    let world = world_with(&[], 1, &[]).await;
+    let (left, stays) = (world.peer(), world.peer());
+    left.consume("c1", GROUP, &["orders"]).await;
+    let notify = |poll: &'static str| {
+        let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1")];
+        [place[0], place[1], place[2], ("pollTime", poll), ("bornTime", "0")]
+    };
+    // In the order of their ends, the first of which is woken first.
+    let (gone, later) = (notify("12000"), notify("16000"));
+    let leaves = tokio::time::timeout(Duration::from_millis(300), left.ask(request::NOTIFICATION, &gone));
+    assert!(leaves.await.is_err(), "there is nothing to tell");
+    left.close();
+    while world.me.ask(request::GET_CONSUMER_CONNECTION_LIST, &[("consumerGroup", GROUP)]).await.code
+        == response::SUCCESS
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let send = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.send("orders", 0, "news").await;
+    };
+    let since = Instant::now();
+    let (told, _) = tokio::join!(stays.ok(request::NOTIFICATION, &later), send);
+    assert_eq!(told.field("hasMsg"), Some("true"));
+    assert!(since.elapsed() < Duration::from_secs(10), "told when it asked, not when its time was over");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_orderly_pop_hears_that_what_blocks_it_comes_back_sooner() {
     let world = world_with(&[], 1, &["a", "b"]).await;

@@ -112,13 +112,34 @@ impl<W> Polling<W> {
         tickets.into_iter().filter_map(|ticket| waiting.take(ticket)).collect()
     }
 
-    /// There is something for a group, whichever queue it asks for: the one that has waited longest.
+    /// There is something for a group in some queues of a topic: the first that waits for each of them, and the first
+    /// that waits for any queue. Nobody else, who would find nothing and use up the only wake.
+    pub fn arrived_in(&self, topic: &str, group: &str, queues: &[i32]) -> Vec<W> {
+        let mut waiting = self.waiting.lock();
+        let Some(lines) = waiting.topics.get(topic).and_then(|groups| groups.get(group)) else {
+            return Vec::new();
+        };
+        let first = |queue: &i32| lines.get(queue).and_then(|line| line.first_key_value());
+        let tickets: Vec<Ticket> =
+            queues.iter().chain(&[-1]).filter_map(first).map(|(ticket, _)| *ticket).collect();
+        tickets.into_iter().filter_map(|ticket| waiting.take(ticket)).collect()
+    }
+
+    /// There is something for a group that everybody may have, whichever queue is asked for, as retries are: the one
+    /// whose time is over first.
     pub fn arrived_for(&self, topic: &str, group: &str) -> Option<W> {
         let mut waiting = self.waiting.lock();
         let queues = waiting.topics.get(topic)?.get(group)?;
         let first =
             queues.values().filter_map(|line| line.first_key_value().map(|(ticket, _)| *ticket)).min()?;
         waiting.take(first)
+    }
+
+    /// One who waited at a place was woken and is gone: who gets what that was for. If nobody waits for the same, it may
+    /// have been a retry.
+    pub fn instead_of(&self, topic: &str, group: &str, queue: i32) -> Vec<W> {
+        let woken = self.arrived_in(topic, group, &[queue]);
+        if woken.is_empty() { self.arrived_for(topic, group).into_iter().collect() } else { woken }
     }
 
     /// Whether anybody waits for a queue of a topic, or for any of its queues.
@@ -218,6 +239,30 @@ mod tests {
         assert_eq!(polling.arrived_for("orders", "b"), Some("b of 4"));
         assert_eq!(polling.arrived_for("orders", "b"), None);
         assert_eq!(polling.next_end(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_one_queue_wakes_who_waits_for_it_or_for_any() {
+        let polling = Polling::default();
+        polling.add(place("a", 1), soon(1000), ROOM, "of 1").unwrap();
+        polling.add(place("a", 0), soon(2000), ROOM, "of 0").unwrap();
+        polling.add(place("b", 0), soon(1000), ROOM, "of another group").unwrap();
+        assert_eq!(polling.arrived_in("orders", "a", &[0]), ["of 0"]);
+        assert!(polling.arrived_in("orders", "a", &[0, -1]).is_empty());
+        polling.add(place("a", -1), soon(3000), ROOM, "of any").unwrap();
+        assert_eq!(polling.arrived_in("orders", "a", &[0, 1]), ["of 1", "of any"]);
+    }
+
+    #[tokio::test]
+    async fn what_one_was_woken_for_that_is_gone_goes_to_another() {
+        let polling = Polling::default();
+        for (queue, name) in [(1, "of 1"), (0, "of 0")] {
+            polling.add(place("a", queue), soon(1000), ROOM, name).unwrap();
+        }
+        assert_eq!(polling.instead_of("orders", "a", 0), ["of 0"]);
+        // A retry is as good for this one.
+        assert_eq!(polling.instead_of("orders", "a", 0), ["of 1"]);
+        assert!(polling.instead_of("orders", "a", 0).is_empty());
     }
 
     #[tokio::test]

@@ -68,7 +68,20 @@ impl Waits {
         self.answer(pops, notifications);
     }
 
-    /// There is something for a group on a topic, in whichever queue.
+    /// There is something for a group in some queues of a topic.
+    pub fn arrived_in(&self, topic: &str, group: &str, queues: &[i32]) {
+        let pops = self.pops.arrived_in(topic, group, queues);
+        self.answer(pops, self.notifications.arrived_in(topic, group, queues));
+    }
+
+    /// What one of a group was woken for that is gone is there for another.
+    pub fn instead_of(&self, gone: &PopRequest) {
+        let (topic, queue) = (&gone.topic.config.topic_name, gone.queue_id.max(-1));
+        let pops = self.pops.instead_of(topic, &gone.group, queue);
+        self.answer(pops, self.notifications.instead_of(topic, &gone.group, queue));
+    }
+
+    /// There is something for a group on a topic that everybody may have, whichever queue is asked for.
     pub fn arrived_for(&self, topic: &str, group: &str) {
         let pop = self.pops.arrived_for(topic, group);
         let notification = self.notifications.arrived_for(topic, group);
