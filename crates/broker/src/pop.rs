@@ -65,7 +65,8 @@ pub(crate) struct Pop {
     busy: BusyQueues,
     /// Whether anything comes back still. Locked while something does.
     revives: Mutex<bool>,
-    /// Held, shared, by who appends to the revive log and moves an offset accordingly.
+    /// Held, shared, by who appends to the revive log and moves an offset accordingly; alone by an administrator who
+    /// does.
     moving: RwLock<()>,
     dice: AtomicU64,
 }
@@ -500,8 +501,11 @@ impl Broker {
                 suspended: false,
             };
             let revive_queue = popped.revive_queue as u32;
-            let next = Some(result.next_offset);
             let _both = self.pop.moving.read();
+            // A move that came while this read is the last word of the log on where the group goes on.
+            let is_moved =
+                self.offsets.pending_reset(&request.group, queue.topic(), queue.id() as i32).is_some();
+            let next = (!is_moved).then_some(result.next_offset);
             self.pop.log.open(&self.store, revive_queue, checkpoint, next, popped.pop_time)?;
             self.commit_pop(&request.group, queue, result.next_offset);
             self.stats.opened(&request.group, &request.topic.config.topic_name);
@@ -558,6 +562,20 @@ impl Broker {
         let now_ms = self.now_ms();
         let named = Named { topic, group, queue, start: offset, pop_time: now_ms };
         self.pop.log.moved(&self.store, &named, now_ms)
+    }
+
+    /// An administrator moves a group: what it has in hand of the queue from there on is given to it again.
+    pub(crate) fn reset_group(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: i32,
+        offset: i64,
+    ) -> Result<(), AppendError> {
+        let _nobody_between = self.pop.moving.write();
+        self.note_move(group, topic, queue, offset)?;
+        self.offsets.reset(group, topic, queue, offset);
+        Ok(())
     }
 
     /// The offsets of all groups and, where anything was ever popped, up to where in the commit log the revive log is

@@ -58,8 +58,7 @@ impl Broker {
         }
         let targets = self.reset_targets(exchange, &topic)?;
         for (queue, offset) in &targets {
-            self.note_move(group, name, queue.queue_id, *offset)?;
-            self.offsets.reset(group, name, queue.queue_id, *offset);
+            self.reset_group(group, name, queue.queue_id, *offset)?;
         }
         tracing::info!(group, topic = name, queues = targets.len(), peer = %exchange.channel.peer(), "offsets reset");
         exchange.ok_body(object([("offsetTable", bare_keyed(targets)?)]).as_bytes())

@@ -179,6 +179,28 @@ fn offsets_do_not_outlive_the_messages_that_were_passed_over() {
     });
 }
 
+/// An administrator has moved a group back, and the file of offsets knows only where it was before.
+#[test]
+fn a_reset_outlives_a_kill_after_the_next_pop() {
+    for_some_seeds(|history| {
+        for _ in 0..5 {
+            history.send();
+        }
+        let (group, broker) = (GROUPS[0].0, Arc::clone(&history.broker));
+        for queue in 0..QUEUES {
+            let end = broker.store.find_queue(TOPIC, queue).map_or(0, |queue| queue.max_offset());
+            broker.offsets.commit(group, TOPIC, queue as i32, end as i64, 1, 0);
+        }
+        drop(broker);
+        history.save_offsets();
+        for queue in 0..QUEUES as i32 {
+            history.broker.reset_group(group, TOPIC, queue, 0).unwrap();
+        }
+        assert!(history.pop(0, 3, 500) > 0);
+        history.end(End::Kill);
+    });
+}
+
 /// A disk that cannot read the queue when a message is due says nothing of whether that is still there.
 #[test]
 fn what_cannot_be_read_when_it_is_due_comes_back_later() {

@@ -87,7 +87,8 @@ impl Acks {
 pub struct Position {
     /// Where it goes on.
     pub next: i64,
-    /// An administrator put it there: it counts even if it is lower than what is known elsewhere.
+    /// An administrator put it there, or where it went on from since: it counts even if it is lower than what is known
+    /// elsewhere.
     pub forced: bool,
     /// Place of the record in the commit log, which tells earlier from later.
     physical_offset: i64,
@@ -556,9 +557,12 @@ fn note_position(record: &Record<'_>, positions: &mut Positions) {
     let position = Position { next, forced, physical_offset: record.physical_offset };
     let key = (body.topic.into_owned(), body.group.into_owned(), body.queue);
     let known = positions.entry(key).or_insert(position);
+    // What a pop behind the move went on from is where the move put it.
+    let forced = forced || known.forced;
     if known.physical_offset < position.physical_offset {
         *known = position;
     }
+    known.forced = forced;
 }
 
 fn checkpoint_of(body: &CheckpointBody<'_>, store_timestamp: i64) -> Checkpoint {
