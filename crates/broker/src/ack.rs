@@ -17,6 +17,7 @@ use wire::pop::{Handle, Origin};
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pop::order::Acked;
+use crate::pop::record::CHECKPOINT_MAX;
 use crate::pop::revive_log::Acks;
 use crate::pop::{INVISIBLE_MAX_MS, order_key};
 use crate::pull::no_topic;
@@ -24,7 +25,8 @@ use crate::topics::Topic;
 
 /// Deliveries gathered before they are written.
 const GATHERED_MAX: usize = 256;
-/// Most messages that one batch may acknowledge, far more than any delivery has.
+/// Most deliveries that one batch may speak of. A proxy sends one batch for what one of its clients acknowledges with
+/// one request, which is what that has received at once: some dozens of messages.
 const BATCH_MAX: usize = 4096;
 
 thread_local! {
@@ -74,13 +76,14 @@ struct BatchAck {
 }
 
 impl BatchAck {
-    /// Offsets within a queue that are meant.
+    /// Offsets within a queue that are meant. No delivery has more messages than a checkpoint, and what else is set
+    /// would be kept until the delivery is due.
     fn offsets(&self, queue: &Queue) -> Result<Vec<i64>, Refusal> {
         let bytes = base64::decode(&self.bits)
             .ok_or_else(|| Refusal::system("the bits of a batch ack are no Base64"))?;
         let known = queue.min_offset() as i64..=queue.max_offset() as i64;
         let set = (0..bytes.len() * 8).filter(|index| bytes[index / 8] & (1 << (index % 8)) != 0);
-        let offsets = set.take(BATCH_MAX).map(|index| self.start.saturating_add(index as i64));
+        let offsets = set.take(CHECKPOINT_MAX).map(|index| self.start.saturating_add(index as i64));
         Ok(offsets.filter(|offset| known.contains(offset)).collect())
     }
 }
@@ -159,6 +162,13 @@ impl Broker {
         let body: BatchAckBody = exchange.body()?;
         if body.acks.is_empty() {
             return Err(nothing());
+        }
+        if body.acks.len() > BATCH_MAX {
+            let remark = format!(
+                "the batch acknowledges messages of {} deliveries; up to {BATCH_MAX} are possible in one request",
+                body.acks.len()
+            );
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         // All of it is looked at before any of it counts.
         let mut acks = Vec::with_capacity(body.acks.len());
@@ -384,4 +394,30 @@ pub(crate) fn illegal_offset(queue: &Queue, offset: i64) -> Refusal {
         queue.max_offset()
     );
     Refusal::new(response::NO_MESSAGE, remark)
+}
+
+#[cfg(test)]
+mod tests {
+    use store::Batch;
+    use wire::record::Message;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bits_beyond_what_one_delivery_holds_are_passed_over() {
+        let broker = crate::testing::broker();
+        let queue = broker.store.queue("orders", 0);
+        let mut batch = Batch::default();
+        for _ in 0..100 {
+            batch.push(&queue, &Message::of_broker(broker.address, "orders", 0, b"x"), 0).unwrap();
+        }
+        broker.store.append(&mut batch).unwrap();
+        let bits = wire::base64::encode(&[0xFF; 4096 / 8]);
+        let text = format!(
+            r#"{{"c":"readers","t":"orders","r":"0","so":5,"q":0,"rq":0,"pt":1,"it":1,"b":"{bits}"}}"#
+        );
+        let ack: BatchAck = serde_json::from_str(&text).unwrap();
+        let last = 5 + CHECKPOINT_MAX as i64;
+        assert_eq!(ack.offsets(&queue).unwrap(), (5..last).collect::<Vec<_>>());
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) mod order;
 pub(crate) mod outstanding;
 pub(crate) mod polling;
 mod priority;
-mod record;
+pub(crate) mod record;
 mod revive;
 pub(crate) mod revive_log;
 pub(crate) mod waits;

@@ -85,9 +85,18 @@ async fn a_batch_is_acknowledged_at_once() {
     let bodies: Vec<String> =
         comes_back(&world).await.0.into_iter().map(|delivery| delivery.got.body).collect();
     assert_eq!(bodies, ["i"]);
-    for (bad, code) in [("", 208), ("{}", 208), (r#"{"acks":[]}"#, 208), ("[", 1), (&acks("?"), 1)] {
+    let one: serde_json::Value = serde_json::from_str(&acks("AQ==")).unwrap();
+    let many = json!({ "acks": vec![&one["acks"][0]; 20_000] }).to_string();
+    for (bad, code) in [
+        ("", response::NO_MESSAGE),
+        ("{}", response::NO_MESSAGE),
+        (r#"{"acks":[]}"#, response::NO_MESSAGE),
+        ("[", response::SYSTEM_ERROR),
+        (&acks("?"), response::SYSTEM_ERROR),
+        (&many, response::INVALID_PARAMETER),
+    ] {
         let refused = world.me.ask_with(request::BATCH_ACK_MESSAGE, &[], bad.as_bytes()).await;
-        assert_eq!(refused.code, code, "{bad}: {refused:?}");
+        assert_eq!(refused.code, code, "{}: {refused:?}", &bad[..bad.len().min(200)]);
     }
 }
 

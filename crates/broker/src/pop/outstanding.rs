@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Acknowledgements of checkpoints that have not shown up yet, kept at most.
-const EARLY_MAX: usize = 100_000;
+/// Offsets in acknowledgements of checkpoints that have not shown up yet, kept at most.
+const EARLY_OFFSETS_MAX: usize = 100_000;
 /// How long after its checkpoint is due such an acknowledgement is kept.
 const EARLY_SLACK_MS: i64 = 5_000;
 /// How far beyond the first record that is missing others are marked as entered. What lies farther is entered again
@@ -115,6 +115,8 @@ pub struct Outstanding {
     in_flight: HashMap<(Subject, i32), i64>,
     early: BTreeMap<u64, Early>,
     early_by_key: HashMap<Key, Vec<u64>>,
+    /// How many offsets those have.
+    early_offsets: usize,
     /// Every record below is entered.
     next: u64,
     /// Records above that are entered.
@@ -135,6 +137,7 @@ impl Outstanding {
         }
         for early in self.early_by_key.remove(&key).unwrap_or_default() {
             if let Some(early) = self.early.remove(&early) {
+                self.early_offsets -= early.offsets.len();
                 checkpoint.ack(&early.offsets);
             }
         }
@@ -170,14 +173,16 @@ impl Outstanding {
 
     fn keep_early(&mut self, at: u64, named: &Named<'_>, offsets: &[i64], due_ms: Option<i64>, now_ms: i64) {
         let Some(until_ms) = due_ms.map(|due_ms| due_ms.saturating_add(EARLY_SLACK_MS)) else { return };
-        if until_ms <= now_ms || self.early.len() >= EARLY_MAX {
+        if until_ms <= now_ms || self.early_offsets + offsets.len() > EARLY_OFFSETS_MAX {
             return;
         }
         let subject = self.subject(named.topic, named.group);
         let Named { queue, start, pop_time, .. } = *named;
         let key = Key { subject, queue, start, pop_time };
-        if self.early.insert(at, Early { key, offsets: offsets.into(), until_ms }).is_none() {
-            self.early_by_key.entry(key).or_default().push(at);
+        self.early_offsets += offsets.len();
+        match self.early.insert(at, Early { key, offsets: offsets.into(), until_ms }) {
+            Some(same) => self.early_offsets -= same.offsets.len(),
+            None => self.early_by_key.entry(key).or_default().push(at),
         }
     }
 
@@ -270,11 +275,12 @@ impl Outstanding {
 
     /// Forgets acknowledgements whose checkpoint will not come any more.
     pub fn expire(&mut self, now_ms: i64) {
-        let early_by_key = &mut self.early_by_key;
-        self.early.retain(|_, early| {
+        let Outstanding { early, early_by_key, early_offsets, .. } = self;
+        early.retain(|_, early| {
             let kept = early.until_ms > now_ms;
             if !kept {
                 early_by_key.remove(&early.key);
+                *early_offsets -= early.offsets.len();
             }
             kept
         });
