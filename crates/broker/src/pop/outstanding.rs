@@ -129,8 +129,11 @@ impl Outstanding {
         Outstanding { next, ..Outstanding::default() }
     }
 
-    /// Enters a checkpoint. One that is there already stays as it is.
+    /// Enters a checkpoint. One that is there already stays as it is, and one that is done with stays done with.
     pub fn open(&mut self, at: u64, mut checkpoint: Checkpoint) {
+        if self.is_entered(at) {
+            return;
+        }
         let key = self.key_of(&checkpoint);
         if self.by_key.contains_key(&key) || self.checkpoints.contains_key(&at) {
             return self.entered(at);
@@ -153,11 +156,20 @@ impl Outstanding {
     /// Enters an acknowledgement. If its checkpoint is not there and may still come, by way of a timer that was filled
     /// before us, it is kept for a while; `due_ms` is when that checkpoint is due, if that is known.
     pub fn ack(&mut self, at: u64, named: &Named<'_>, offsets: &[i64], due_ms: Option<i64>, now_ms: i64) {
-        match self.find(named) {
-            Some((key, checkpoint_at)) => self.ack_found(key, checkpoint_at, offsets),
-            None => self.keep_early(at, named, offsets, due_ms, now_ms),
+        if self.is_entered(at) {
+            return;
         }
-        self.entered(at);
+        let is_done = match self.find(named) {
+            Some((key, checkpoint_at)) => {
+                self.ack_found(key, checkpoint_at, offsets);
+                true
+            }
+            None => self.keep_early(at, named, offsets, due_ms, now_ms),
+        };
+        // Else it is read again, with its checkpoint before it if that waits in the log.
+        if is_done {
+            self.entered(at);
+        }
     }
 
     fn ack_found(&mut self, key: Key, at: u64, offsets: &[i64]) {
@@ -171,10 +183,19 @@ impl Outstanding {
         }
     }
 
-    fn keep_early(&mut self, at: u64, named: &Named<'_>, offsets: &[i64], due_ms: Option<i64>, now_ms: i64) {
-        let Some(until_ms) = due_ms.map(|due_ms| due_ms.saturating_add(EARLY_SLACK_MS)) else { return };
-        if until_ms <= now_ms || self.early_offsets + offsets.len() > EARLY_OFFSETS_MAX {
-            return;
+    /// Keeps an acknowledgement whose checkpoint may still come; false when there is no room for it.
+    fn keep_early(
+        &mut self,
+        at: u64,
+        named: &Named<'_>,
+        offsets: &[i64],
+        due_ms: Option<i64>,
+        now_ms: i64,
+    ) -> bool {
+        let until_ms = due_ms.map(|due_ms| due_ms.saturating_add(EARLY_SLACK_MS));
+        let Some(until_ms) = until_ms.filter(|until_ms| *until_ms > now_ms) else { return true };
+        if self.early_offsets + offsets.len() > EARLY_OFFSETS_MAX {
+            return false;
         }
         let subject = self.subject(named.topic, named.group);
         let Named { queue, start, pop_time, .. } = *named;
@@ -184,11 +205,16 @@ impl Outstanding {
             Some(same) => self.early_offsets -= same.offsets.len(),
             None => self.early_by_key.entry(key).or_default().push(at),
         }
+        true
     }
 
     /// Enters a record that changes nothing.
     pub fn skip(&mut self, at: u64) {
         self.entered(at);
+    }
+
+    fn is_entered(&self, at: u64) -> bool {
+        at < self.next || self.ahead.contains(&at)
     }
 
     fn entered(&mut self, at: u64) {
@@ -275,12 +301,14 @@ impl Outstanding {
 
     /// Forgets acknowledgements whose checkpoint will not come any more.
     pub fn expire(&mut self, now_ms: i64) {
-        let Outstanding { early, early_by_key, early_offsets, .. } = self;
-        early.retain(|_, early| {
+        let Outstanding { early, early_by_key, early_offsets, ahead, .. } = self;
+        early.retain(|at, early| {
             let kept = early.until_ms > now_ms;
             if !kept {
                 early_by_key.remove(&early.key);
                 *early_offsets -= early.offsets.len();
+                // If its checkpoint is still to be read, it counts behind that.
+                ahead.remove(at);
             }
             kept
         });
@@ -425,6 +453,50 @@ mod tests {
         table.ack(4, &named(30), &[30], Some(100), 100 + EARLY_SLACK_MS);
         table.ack(5, &named(30), &[30], None, 60);
         assert!(table.next_ms().is_none());
+    }
+
+    #[test]
+    fn what_is_done_with_is_not_opened_when_the_log_is_read_on() {
+        let mut table = Outstanding::from(0);
+        table.open(1, checkpoint(10, 1, 100));
+        for at in 2..300 {
+            table.ack(at, &named(1000), &[at as i64], None, 60);
+        }
+        table.ack(300, &named(10), &[10], None, 60);
+        assert_eq!((table.len(), table.next()), (0, 0));
+        // As it is read from the log, a part at a time: the acknowledgement is not among this one.
+        table.open(0, checkpoint(20, 1, 100));
+        table.open(1, checkpoint(10, 1, 100));
+        for at in 2..256 {
+            table.ack(at, &named(1000), &[at as i64], None, 60);
+        }
+        assert_eq!((table.len(), table.next()), (1, 301));
+    }
+
+    #[test]
+    fn an_acknowledgement_that_there_was_no_room_for_is_read_again() {
+        let mut table = Outstanding::from(0);
+        let many: Vec<i64> = (0..EARLY_OFFSETS_MAX as i64 - 1).collect();
+        table.ack(0, &named(500), &many, Some(100), 60);
+        table.ack(1, &named(10), &[10, 11], Some(100), 60);
+        assert_eq!((table.next(), table.done_until()), (1, 0));
+        table.expire(100 + EARLY_SLACK_MS);
+        table.open(2, checkpoint(10, 2, 100));
+        table.ack(1, &named(10), &[10, 11], Some(100), 60);
+        assert_eq!((table.len(), table.next(), table.done_until()), (0, 3, 3));
+        // What came with the acknowledgements that are forgotten counts no longer.
+        table.ack(3, &named(500), &many, Some(100), 60);
+        assert_eq!(table.next(), 4);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_was_forgotten_counts_when_it_is_read_with_its_checkpoint() {
+        let mut table = Outstanding::from(0);
+        table.ack(1, &named(10), &[10], Some(100), 60);
+        table.expire(100 + EARLY_SLACK_MS);
+        table.open(0, checkpoint(10, 1, 100));
+        table.ack(1, &named(10), &[10], Some(100), 100 + EARLY_SLACK_MS);
+        assert_eq!((table.len(), table.next(), table.done_until()), (0, 2, 2));
     }
 
     #[test]
