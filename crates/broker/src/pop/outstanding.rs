@@ -280,25 +280,6 @@ impl Outstanding {
         self.remove(at);
     }
 
-    /// Forgets the checkpoints of a group on a queue that began at `offset` or behind.
-    pub fn close_from(&mut self, topic: &str, group: &str, queue: i32, offset: i64) {
-        let concerned = |checkpoint: &Checkpoint| {
-            checkpoint.queue == queue
-                && checkpoint.start >= offset
-                && &*checkpoint.topic == topic
-                && &*checkpoint.group == group
-        };
-        let closed: Vec<u64> = self
-            .checkpoints
-            .iter()
-            .filter(|(_, checkpoint)| concerned(checkpoint))
-            .map(|(at, _)| *at)
-            .collect();
-        for at in closed {
-            self.close(at);
-        }
-    }
-
     /// Forgets acknowledgements whose checkpoint will not come any more.
     pub fn expire(&mut self, now_ms: i64) {
         let Outstanding { early, early_by_key, early_offsets, ahead, .. } = self;
@@ -320,6 +301,35 @@ impl Outstanding {
         subject.and_then(|subject| self.in_flight.get(&(*subject, queue))).copied().unwrap_or(0)
     }
 
+    /// The checkpoints of a group on a queue that have messages from `offset` on that are not acknowledged, with those.
+    pub fn open_from<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queue: i32,
+        offset: i64,
+    ) -> impl Iterator<Item = (&'a Checkpoint, Vec<i64>)> {
+        let with_open = move |checkpoint: &'a Checkpoint| {
+            (checkpoint, checkpoint.open_offsets().filter(|open| *open >= offset).collect::<Vec<_>>())
+        };
+        let all = self.checkpoints_of(topic, group, queue).map(with_open);
+        all.filter(|(_, open)| !open.is_empty())
+    }
+
+    /// The checkpoints of a group on a queue. Looks at all if there are any.
+    fn checkpoints_of<'a>(
+        &'a self,
+        topic: &'a str,
+        group: &'a str,
+        queue: i32,
+    ) -> impl Iterator<Item = &'a Checkpoint> + 'a {
+        let is_of = move |checkpoint: &&Checkpoint| {
+            checkpoint.queue == queue && &*checkpoint.topic == topic && &*checkpoint.group == group
+        };
+        let some = (self.in_flight(topic, group, queue) > 0).then(|| self.checkpoints.values());
+        some.into_iter().flatten().filter(is_of)
+    }
+
     /// Deliveries of one message to a group that are not acknowledged. Looks at all checkpoints if the group has any
     /// in that queue.
     pub fn deliveries_of<'a>(
@@ -329,14 +339,8 @@ impl Outstanding {
         queue: i32,
         offset: i64,
     ) -> impl Iterator<Item = Delivered> + 'a {
-        let holds = move |checkpoint: &&Checkpoint| {
-            checkpoint.queue == queue
-                && &*checkpoint.topic == topic
-                && &*checkpoint.group == group
-                && checkpoint.open_offsets().any(|open| open == offset)
-        };
-        let some = (self.in_flight(topic, group, queue) > 0).then(|| self.checkpoints.values());
-        some.into_iter().flatten().filter(holds).map(|checkpoint| Delivered {
+        let holds = move |checkpoint: &&Checkpoint| checkpoint.open_offsets().any(|open| open == offset);
+        self.checkpoints_of(topic, group, queue).filter(holds).map(|checkpoint| Delivered {
             pop_time: checkpoint.pop_time,
             due_ms: checkpoint.due_ms,
             is_orderly: false,
@@ -500,13 +504,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_off_is_due_later_and_what_is_reset_never() {
+    fn what_is_put_off_is_due_later() {
         let mut table = Outstanding::from(0);
         table.open(0, checkpoint(10, 1, 100));
         table.open(1, checkpoint(20, 1, 100));
         table.put_off(0, 300);
         assert_eq!(table.due(299, 9).len(), 1);
-        table.close_from("orders", "readers", 1, 15);
+        table.close(1);
         assert_eq!(table.due(300, 9).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn what_is_open_from_an_offset_on_may_be_a_part_of_a_checkpoint() {
+        let mut table = Outstanding::from(0);
+        for (at, start) in [(0, 5), (1, 10), (2, 20), (3, 30)] {
+            table.open(at, checkpoint(start, 4, 100));
+        }
+        table.ack(4, &named(20), &[20, 22], None, 60);
+        table.ack(5, &named(30), &[30, 31, 32, 33], None, 60);
+        let open: Vec<_> =
+            table.open_from("orders", "readers", 1, 12).map(|(found, open)| (found.start, open)).collect();
+        assert_eq!(open, [(10, vec![12, 13]), (20, vec![21, 23])]);
+        assert_eq!(table.open_from("orders", "readers", 2, 12).count(), 0);
     }
 }

@@ -28,6 +28,8 @@ pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 
 /// Records read at a time.
 const READ_LIMITS: ReadLimits = ReadLimits { max_count: 256, max_bytes: 1 << 20 };
+/// Deliveries that a move ends with one append.
+const ENDED_AT_ONCE: usize = 256;
 /// A checkpoint that is found in the log may have come by way of a timer, and its acknowledgements behind it: it is
 /// not due before this long after it was stored.
 const FOUND_SLACK_MS: i64 = 2_000;
@@ -218,9 +220,12 @@ impl ReviveLog {
         })
     }
 
-    /// Stores that an administrator has moved a group. It matters to nobody but a replay.
+    /// Stores that an administrator has moved a group, and acknowledgements of what it has in hand from there on: all of
+    /// that is delivered again.
     pub fn moved(&self, store: &Store, named: &Named<'_>, now_ms: i64) -> Result<(), AppendError> {
-        let revive_queue = self.next_queue();
+        let ended = self.open_from(named);
+        let (first, rest) = ended.split_at(ended.len().min(ENDED_AT_ONCE));
+        let revive = &self.queues[self.next_queue() as usize];
         let checkpoint = Checkpoint {
             topic: named.topic.into(),
             group: named.group.into(),
@@ -232,11 +237,48 @@ impl ReviveLog {
             acked: 0,
             suspended: false,
         };
-        self.open(store, revive_queue, checkpoint, None, now_ms)?;
-        for revive in &self.queues {
-            revive.outstanding.lock().close_from(named.topic, named.group, named.queue, named.start);
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.batch.clear();
+            // In this order: what is torn between the two is delivered once too often, never too seldom.
+            self.push_checkpoint(revive, &checkpoint, None, now_ms, scratch)?;
+            for acks in first {
+                self.push_acks(acks, now_ms, scratch)?;
+            }
+            store.append(&mut scratch.batch)?;
+            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint);
+            for (index, acks) in first.iter().enumerate() {
+                self.enter_acks(acks, scratch.batch.appended(index + 1).queue_offset, now_ms);
+            }
+            Ok(())
+        })?;
+        for acks in rest.chunks(ENDED_AT_ONCE) {
+            if let Err(error) = self.ack(store, acks, now_ms) {
+                let (topic, group) = (named.topic, named.group);
+                tracing::warn!(topic, group, "what was delivered before the move may come twice: {error}");
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// What is delivered to a group from `start` on and not acknowledged, as acknowledgements.
+    fn open_from(&self, named: &Named<'_>) -> Vec<Acks> {
+        let Named { topic, group, queue, start, .. } = *named;
+        let mut all = Vec::new();
+        for (id, revive) in self.queues.iter().enumerate() {
+            let outstanding = revive.outstanding.lock();
+            all.extend(outstanding.open_from(topic, group, queue, start).map(|(checkpoint, offsets)| Acks {
+                topic: topic.to_owned(),
+                group: group.to_owned(),
+                queue,
+                start: checkpoint.start,
+                pop_time: checkpoint.pop_time,
+                invisible_ms: checkpoint.due_ms.saturating_sub(checkpoint.pop_time),
+                revive_queue: id as u32,
+                offsets,
+            }));
+        }
+        all
     }
 
     /// Stores acknowledgements with one append, and enters them; tells how far the log must be flushed for them to be
