@@ -321,7 +321,7 @@ impl Broker {
         let commit = |next| {
             self.offsets.commit(group, key.topic, key.queue, next, step, self.now_ms());
         };
-        match self.pop.orders.ack(&key, offset, pop_time, commit) {
+        match self.pop.orders.ack(&key, offset, pop_time, committed, commit) {
             Acked::Unknown => {
                 let remark = format!("offset {offset} is not in the last delivery of this queue");
                 return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::outstanding::Delivered;
 use crate::state_file::{StateFile, Unsaved};
 
-/// What nobody has touched for this long is forgotten.
+/// What nobody has touched for this long, and hides nothing for as long, is forgotten.
 const FORGOTTEN_AFTER_MS: i64 = 24 * 3_600_000;
 /// Most messages of one delivery: each has a bit.
 const DELIVERY_MAX: usize = 64;
@@ -86,6 +86,11 @@ impl Delivery {
         let hidden_ms = self.invisible_ms.filter(|invisible_ms| *invisible_ms > 0).unwrap_or(invisible_ms);
         let open = self.offsets().enumerate().filter(|(index, _)| !self.is_acked(*index));
         open.map(|(_, offset)| self.shows_at(offset, hidden_ms)).filter(|until| *until > now_ms).max()
+    }
+
+    /// When it was touched, or when the last of its messages that are not acknowledged comes back, if that is later.
+    fn matters_until(&self) -> i64 {
+        self.touched_ms.max(self.blocked_until(0, i64::MIN).unwrap_or(i64::MIN))
     }
 
     /// Until when a message is in somebody's hands; `None` if it was acknowledged, or is of another delivery.
@@ -214,15 +219,24 @@ impl Orders {
         failures
     }
 
-    /// Notes that a message was consumed. `commit` is called with where the group goes on, before anybody else can
+    /// Notes that a message was consumed by a group that goes on at `committed` so far. `commit` is called with where the group goes on, before anybody else can
     /// look at the queue.
-    pub fn ack(&self, key: &OrderKey<'_>, offset: i64, pop_time: i64, commit: impl FnOnce(i64)) -> Acked {
+    pub fn ack(
+        &self,
+        key: &OrderKey<'_>,
+        offset: i64,
+        pop_time: i64,
+        committed: i64,
+        commit: impl FnOnce(i64),
+    ) -> Acked {
         let mut table = self.table.lock();
         let delivery = table.table.get_mut(&key.text()).and_then(|queues| queues.get_mut(&key.queue));
         let acked = match delivery {
             Some(delivery) => delivery.ack(offset, pop_time),
-            // Nothing is known of it any more: it was consumed all the same.
-            None => Acked::Next(offset + 1),
+            // Nothing is known of it any more, nor of what else was delivered with it and may be open before it: that
+            // all comes again, unless this is where the group goes on anyway.
+            None if offset == committed => Acked::Next(offset + 1),
+            None => Acked::Stale,
         };
         if let Acked::Next(next) = acked {
             commit(next);
@@ -260,7 +274,8 @@ impl Orders {
     fn kept(&self, now_ms: i64, exists: impl Fn(&str, &str) -> bool) -> OrderBody {
         let mut table = self.table.lock();
         table.table.retain(|key, queues| {
-            queues.retain(|_, delivery| now_ms - delivery.touched_ms <= FORGOTTEN_AFTER_MS);
+            queues
+                .retain(|_, delivery| now_ms.saturating_sub(delivery.matters_until()) <= FORGOTTEN_AFTER_MS);
             !queues.is_empty() && key.split_once('@').is_some_and(|(topic, group)| exists(topic, group))
         });
         table.clone()
@@ -275,6 +290,11 @@ impl OrderKey<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use sim::{SimClock, SimDisk};
+
     use super::*;
 
     #[test]
@@ -302,6 +322,36 @@ mod tests {
         let mut third = Delivery::new(Some("3"), 3000, 500, &[8]);
         third.count_failures(&same);
         assert_eq!(third.failures(), [(8, 2)]);
+    }
+
+    fn orders() -> Orders {
+        let disk = Arc::new(SimDisk::new(SimClock::default()));
+        Orders::load(StateFile::new(disk, Path::new("/store/config"), "consumerOrderInfo.json")).unwrap()
+    }
+
+    const KEY: OrderKey<'_> = OrderKey { topic: "orders", group: "readers", queue: 0 };
+
+    /// The process was killed before the file had the delivery of 5, 6 and 7.
+    #[test]
+    fn an_acknowledgement_of_an_unknown_delivery_does_not_pass_over_messages() {
+        let orders = orders();
+        let nothing = |next: i64| panic!("nothing is known of what is before {next}");
+        assert_eq!(orders.ack(&KEY, 7, 1000, 5, nothing), Acked::Stale);
+        let mut committed = 5;
+        assert_eq!(orders.ack(&KEY, 5, 1000, 5, |next| committed = next), Acked::Next(6));
+        assert_eq!(committed, 6);
+    }
+
+    #[test]
+    fn a_delivery_is_not_forgotten_while_its_messages_are_hidden() {
+        let orders = orders();
+        let (day, exists) = (24 * 3_600_000, |_: &str, _: &str| true);
+        orders.delivered(&KEY, None, 0, 1000, &[7, 8]);
+        orders.show_at(&KEY, 8, 0, 3 * day);
+        assert_eq!(orders.kept(2 * day, exists).table.len(), 1);
+        assert_eq!(orders.blocked_until(&KEY, None, 1000, 2 * day), Some(3 * day));
+        assert_eq!(orders.kept(4 * day, exists).table.len(), 1);
+        assert!(orders.kept(4 * day + 1, exists).table.is_empty());
     }
 
     #[test]
