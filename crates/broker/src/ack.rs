@@ -311,7 +311,7 @@ impl Broker {
     }
 
     /// An acknowledgement of an orderly delivery moves the group's offset.
-    fn ack_orderly(&self, group: &str, queue: &Queue, offset: i64, pop_time: i64) -> Outcome {
+    pub(crate) fn ack_orderly(&self, group: &str, queue: &Queue, offset: i64, pop_time: i64) -> Outcome {
         let key = order_key(group, queue);
         let committed = self.offsets.get(group, key.topic, key.queue).unwrap_or(-1);
         if offset < committed {

@@ -390,13 +390,14 @@ impl Broker {
             }
             return Ok(());
         }
+        // Before the position is read: an acknowledgement that frees the queue moves that first.
+        if request.is_orderly && self.is_blocked(request, queue, popped) {
+            return Ok(());
+        }
         let Some(start) = self.pop_position(request, reach, queue, origin)? else {
             popped.is_cut = true;
             return Ok(());
         };
-        if request.is_orderly && self.is_blocked(request, queue, popped) {
-            return Ok(());
-        }
         let wanted = request.max_count - popped.count();
         if wanted == 0 || popped.is_cut {
             popped.leave(origin, queue, behind(start));
@@ -429,8 +430,12 @@ impl Broker {
                 > settings.pop_inflight_message_threshold
     }
 
-    /// Whether an orderly delivery from the queue is not done with.
+    /// Whether an orderly delivery from the queue is not done with. None counts once an administrator has moved the
+    /// group.
     fn is_blocked(&self, request: &PopRequest, queue: &Queue, popped: &mut Popped) -> bool {
+        if self.offsets.pending_reset(&request.group, queue.topic(), queue.id() as i32).is_some() {
+            return false;
+        }
         let until = self.pop.orders.blocked_until(
             &order_key(&request.group, queue),
             request.attempt.as_deref(),
@@ -811,4 +816,62 @@ fn queue_offsets(records: &Records) -> Result<Vec<i64>, Refusal> {
         offsets.push(offset.ok_or_else(|| Refusal::system("a record in the log is too short"))?);
     }
     Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use store::Batch;
+    use wire::body::{SubscriptionGroupConfig, TopicConfig};
+    use wire::record::Message;
+
+    use super::*;
+    use crate::filter::TagFilter;
+
+    const COUNT: usize = 2000;
+
+    /// One pops again and again while the other acknowledges what blocks the queue.
+    #[tokio::test]
+    async fn an_orderly_pop_never_gets_what_was_acknowledged() {
+        let broker = crate::testing::broker();
+        broker.topics.update(vec![TopicConfig::new("orders", 1, 6)], 0).unwrap();
+        broker.groups.update(vec![SubscriptionGroupConfig::new("readers")], 0).unwrap();
+        let queue = broker.store.queue("orders", 0);
+        let mut batch = Batch::default();
+        for _ in 0..=COUNT {
+            batch.push(&queue, &Message::of_broker(broker.address, "orders", 0, b"x"), 0).unwrap();
+        }
+        broker.store.append(&mut batch).unwrap();
+        let request = PopRequest {
+            group: "readers".to_owned(),
+            topic: broker.topics.get("orders").unwrap(),
+            queue_id: 0,
+            max_count: 1,
+            invisible_ms: 60_000,
+            from_end: false,
+            filter: TagFilter::All.into(),
+            is_orderly: true,
+            attempt: None,
+        };
+        let mut popped = broker.pop(&request, Reach::Disk).unwrap();
+        for offset in 0..COUNT as i64 {
+            assert_eq!(popped.parts[0].offsets, [offset]);
+            let start = Barrier::new(2);
+            let pop_time = popped.pop_time;
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    start.wait();
+                    broker.ack_orderly("readers", &queue, offset, pop_time).unwrap();
+                });
+                start.wait();
+                popped = loop {
+                    let popped = broker.pop(&request, Reach::Disk).unwrap();
+                    if !popped.parts.is_empty() {
+                        break popped;
+                    }
+                };
+            });
+        }
+    }
 }
