@@ -7,7 +7,15 @@ use wire::code::response;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::pop::revive_log::REVIVE_GROUP;
 use crate::pull::{no_group, no_topic};
+use crate::topics::Topic;
+use crate::transaction;
+
+/// Whether the broker keeps places in queues of its own under this name: a start reads from there.
+pub(crate) fn is_own_group(group: &str) -> bool {
+    [REVIVE_GROUP, transaction::GROUP].contains(&group)
+}
 
 impl Broker {
     pub(crate) fn query_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -66,12 +74,16 @@ impl Broker {
         self.commit_for(exchange, &group, &topic, queue_id, offset)
     }
 
-    /// Whether there are such a group and such a topic.
-    fn check_commit(&self, group: &str, topic: &str) -> Outcome {
+    /// Whether a client may commit for such a group on such a topic.
+    fn check_commit(&self, group: &str, topic: &str) -> Result<Arc<Topic>, Refusal> {
+        if is_own_group(group) {
+            let remark = format!("the offsets of {group} are the broker's own");
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
         if self.groups.get(group).is_none() {
             return Err(no_group(group));
         }
-        self.topics.get(topic).map(|_| ()).ok_or_else(|| no_topic(topic))
+        self.topics.get(topic).ok_or_else(|| no_topic(topic))
     }
 
     /// Commits an offset of a physical queue, and answers.
@@ -83,7 +95,14 @@ impl Broker {
         queue_id: i32,
         offset: i64,
     ) -> Outcome {
-        self.check_commit(group, topic)?;
+        let found = self.check_commit(group, topic)?;
+        // One that was taken away is read to its end.
+        let is_there = |id: u32| id < found.queue_count() || self.store.find_queue(topic, id).is_some();
+        if !u32::try_from(queue_id).is_ok_and(is_there) {
+            let remark =
+                format!("queueId[{queue_id}] is illegal, topic {topic} has {} queues", found.queue_count());
+            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+        }
         let step = self.settings.load().consumer_offset_update_version_step;
         if self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms()) {
             return exchange.ok();

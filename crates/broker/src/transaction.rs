@@ -51,7 +51,7 @@ use counts::Counts;
 use table::{Ending, Positions, Table};
 
 /// Group under which the positions in the half queue and the op queue are kept.
-const GROUP: &str = "CID_RMQ_SYS_TRANS";
+pub(crate) const GROUP: &str = "CID_RMQ_SYS_TRANS";
 /// Properties of a half message that are the broker's alone.
 const OWN_PROPERTIES: [&str; 5] =
     [props::REAL_TOPIC, props::REAL_QID, props::TRANSACTION_ID, queues::CHECK_TIMES, queues::PREPARED_OFFSET];

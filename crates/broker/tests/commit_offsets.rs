@@ -1,7 +1,7 @@
 //! How far a group has come: committed, asked for, and still known after a restart.
 
 use crate::support::peer::borrowed;
-use crate::support::{Ask, Peer, Situation, eventually, number, stored};
+use crate::support::{Ask, Peer, Situation, World, eventually, number, stored};
 use wire::code::request as code;
 
 fn asked(group: &str, topic: &str, queue: i32) -> [(&'static str, String); 3] {
@@ -73,6 +73,38 @@ async fn commits_that_make_no_sense_are_refused() {
     let fields = [("consumerGroup", "readers"), ("topic", "orders"), ("commitOffset", "1")];
     assert_eq!(peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &fields, &[]).await.code, 29);
     assert_eq!(committed(&peer, "readers", 0, false).await, None);
+}
+
+/// Each would be an entry more in the table, which is saved every few seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_of_queues_that_there_are_not_are_refused() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "x").await);
+    peer.join("c", "readers", "orders", "*").await;
+    for queue in [-1, 4, 100, i32::MAX] {
+        assert_eq!(commit(&peer, "readers", "orders", queue, 1).await, 29, "{queue}");
+        assert_eq!(committed(&peer, "readers", queue, false).await, None);
+    }
+    assert_eq!(commit(&peer, "readers", "orders", 3, 1).await, 0);
+    // Where these stand says what a start reads.
+    for group in ["CID_RMQ_SYS_REVIVE_GROUP", "CID_RMQ_SYS_TRANS"] {
+        peer.join("c", group, "orders", "*").await;
+        assert_eq!(commit(&peer, group, "orders", 0, 1).await, 29, "{group}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_taken_away_is_read_to_its_end() {
+    let world = World::start().await;
+    world.create_topic("orders", 4).await;
+    world.create_group("readers").await;
+    world.send("orders", 3, "x").await;
+    world.create_topic("orders", 2).await;
+    assert_eq!(world.commit("readers", "orders", 3, 1).await.code, 0);
+    assert_eq!(world.committed("readers", "orders", 3).await, Some(1));
+    assert_eq!(world.commit("readers", "orders", 2, 1).await.code, 29, "nothing was ever in it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
