@@ -38,6 +38,8 @@ pub(crate) use self::pulled::Told;
 pub(crate) struct StaticTopics {
     table: Mutex<TopicQueueMappingTable>,
     any: AtomicBool,
+    /// Held by who changes a mapping here and then in the table of topics, so that both have the same one.
+    pub changing: Mutex<()>,
     file: StateFile,
 }
 
@@ -46,7 +48,7 @@ impl StaticTopics {
     pub fn load(file: StateFile) -> Result<StaticTopics, io::Error> {
         let table: TopicQueueMappingTable = file.load()?;
         let any = AtomicBool::new(!table.topic_queue_mapping_info_map.is_empty());
-        Ok(StaticTopics { table: Mutex::new(table), any, file })
+        Ok(StaticTopics { table: Mutex::new(table), any, changing: Mutex::new(()), file })
     }
 
     /// Whether there are any.

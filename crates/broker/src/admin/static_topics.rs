@@ -25,9 +25,12 @@ impl Broker {
         let detail: TopicQueueMappingDetail = exchange.body()?;
         self.check_mapping(&detail, &config)?;
         tracing::info!(topic = name, epoch = detail.epoch, "static topic {:?}", detail.hosted_queues);
-        // First the mapping: until the configuration follows there is no such topic, and never an ordinary one.
-        let mapping = self.static_topics.update(detail, exchange.flag("force"), self.now_ms())?;
-        self.topics.update_static(config, mapping, self.now_ms())?;
+        {
+            let _one_at_a_time = self.static_topics.changing.lock();
+            // First the mapping: until the configuration follows there is no such topic, and never an ordinary one.
+            let mapping = self.static_topics.update(detail, exchange.flag("force"), self.now_ms())?;
+            self.topics.update_static(config, mapping, self.now_ms())?;
+        }
         self.wake_readers_of(name);
         self.ok_when_registered(exchange)
     }

@@ -129,6 +129,7 @@ impl Broker {
 
     fn replace_mapping(&self, was: &TopicQueueMappingDetail, without: Option<TopicQueueMappingDetail>) {
         let Some(without) = without else { return };
+        let _one_at_a_time = self.static_topics.changing.lock();
         match self.static_topics.thin_out(was, without, self.now_ms()) {
             Ok(Some(mapping)) => {
                 tracing::info!(topic = was.topic, "generations of logical queues are gone");
