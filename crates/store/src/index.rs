@@ -78,7 +78,11 @@ impl Index {
         state.position = state.position.max(base.log.min());
         while state.position < until {
             let at = state.position;
-            match walk.look(at).map_err(|source| base.log.error_at("read", at, source))? {
+            let look = match walk.look(at) {
+                Err(error) if state.is_given_up(at, base.clock.monotonic()) => Look::Bad(error.to_string()),
+                look => look.map_err(|source| base.log.error_at("read", at, source))?,
+            };
+            match look {
                 Look::Record(record) => {
                     if at >= state.skip_until && !self.put_record(base, state, &record)? {
                         return Ok(Step::BeforeUnflushed);
@@ -91,7 +95,7 @@ impl Index {
                     tracing::error!(
                         offset = at,
                         reason,
-                        "damaged record; the rest of its segment is not indexed"
+                        "record that is damaged or cannot be read; the rest of its segment is not indexed"
                     );
                 }
                 // The segment expired meanwhile.

@@ -1,11 +1,16 @@
 //! The files of the key index: which of them can be gone on with after a start, and how far the log has been read.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::checkpoint::{Checkpoint, CheckpointFile, IndexMark};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::index_file::{Header, IndexFile, Shape};
+
+/// A place of the log that cannot be read for this long is taken for damaged: until then the error may be a passing one,
+/// but while the index stands still no query by key is answered.
+const UNREADABLE_MAX: Duration = Duration::from_secs(30);
 
 /// What is known of the files, and how far the log has been read.
 pub(crate) struct State {
@@ -22,6 +27,8 @@ pub(crate) struct State {
     pub marked: u64,
     /// A file whose making failed: a part of it may be there.
     pub half_made: Option<PathBuf>,
+    /// Where the log could not be read, and when that was first tried.
+    pub unreadable: Option<(u64, Duration)>,
 }
 
 /// The files that can be gone on with, and the others.
@@ -35,6 +42,17 @@ struct Found {
 }
 
 impl State {
+    /// Whether to go on behind a place of the log that cannot be read, after another failure there.
+    pub fn is_given_up(&mut self, at: u64, now: Duration) -> bool {
+        match self.unreadable {
+            Some((place, since)) if place == at => now.saturating_sub(since) >= UNREADABLE_MAX,
+            _ => {
+                self.unreadable = Some((at, now));
+                false
+            }
+        }
+    }
+
     /// Opens the files that can be trusted and removes the others.
     pub fn open(
         disk: &dyn Disk,
@@ -58,6 +76,7 @@ impl State {
             unlinked,
             marked: 0,
             half_made: None,
+            unreadable: None,
         };
         state.go_on_from(mark);
         Ok(state)

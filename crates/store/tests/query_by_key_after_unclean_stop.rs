@@ -1,6 +1,7 @@
 //! Finding messages by key, unique key and tag, over several index files and lives.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use crate::support::{World, letter, send, small_options};
 use sim::{Fault, Operation, Random};
@@ -18,7 +19,7 @@ fn by_key(store: &Store, key: &str) -> Vec<String> {
 
 fn fill(world: &World, store: &Store) {
     for i in 0..300 {
-        world.clock.advance(std::time::Duration::from_millis(100));
+        world.clock.advance(Duration::from_millis(100));
         let letter = letter("t", 0, &format!("{i}")).keyed(&format!("k{i} even{}", i % 2)).tagged("tag");
         send(store, &letter).unwrap();
     }
@@ -74,6 +75,35 @@ fn of_an_index_file_that_could_not_be_made_nothing_is_left() {
     );
     drop(store);
     assert_eq!(by_key(&world.open(), "k"), ["first"]);
+}
+
+#[test]
+fn a_part_of_the_log_that_cannot_be_read_does_not_keep_the_rest_from_being_found() {
+    let world = World::new(small_options());
+    let store = world.open();
+    fill(&world, &store);
+    assert!(store.log_end() > 2 * world.options.segment_bytes);
+    let query = |key: &str| store.query("t", key, 32, 0, i64::MAX, KeyKind::Key);
+    let second = format!("commitlog/{:020}", world.options.segment_bytes);
+    world.disk.inject(Fault::from_now(Operation::Read, &second, ErrorKind::Other));
+    query("k299").unwrap_err();
+    world.clock.advance(Duration::from_secs(29));
+    query("k299").unwrap_err();
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(found(&query("k299").unwrap()), ["299"]);
+    assert_eq!(found(&query("k7").unwrap()), ["7"]);
+}
+
+#[test]
+fn an_error_of_the_disk_that_passes_costs_no_key() {
+    let world = World::new(small_options());
+    let store = world.open();
+    fill(&world, &store);
+    world.disk.inject(Fault { times: 4, ..Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other) });
+    while store.query("t", "k0", 32, 0, i64::MAX, KeyKind::Key).is_err() {}
+    for i in (0..300).step_by(7) {
+        assert_eq!(by_key(&store, &format!("k{i}")), [i.to_string()]);
+    }
 }
 
 #[test]
