@@ -192,9 +192,7 @@ impl Tables {
             let topics = std::mem::take(&mut said.topics);
             let all = holder_of_id.is_none() || self.version_of(&said.broker) != Some(said.version);
             self.publish(&name, topics, all, acting);
-            if all {
-                self.map_queues(&name, std::mem::take(&mut said.mappings));
-            }
+            self.map_queues(&name, std::mem::take(&mut said.mappings), all);
         }
         registered.expires_ms = Some(self.hear_of(said, Arc::clone(&name), now_ms));
 
@@ -348,13 +346,15 @@ impl Tables {
     }
 
     /// Notes which logical queues of static topics a broker leads. Who else leads one by an earlier epoch is for
-    /// clients to see: only the broker itself takes back what it has said.
-    fn map_queues(&mut self, broker: &Arc<str>, mappings: Vec<TopicQueueMappingInfo>) {
+    /// clients to see: only the broker itself takes back what it has said. Unless they are to be `all` new, those that
+    /// are known stay.
+    fn map_queues(&mut self, broker: &Arc<str>, mappings: Vec<TopicQueueMappingInfo>, all: bool) {
         for mapping in mappings {
             let mut holders = self.topics.get_mut(&*mapping.topic).into_iter().flatten();
             let holder = holders.find(|holder| holder.broker == *broker);
             match holder.filter(|_| mapping.bname == **broker) {
-                Some(holder) => holder.mapping = Some(Box::new(mapping)),
+                Some(holder) if all || holder.mapping.is_none() => holder.mapping = Some(Box::new(mapping)),
+                Some(_) => {}
                 None => tracing::warn!(
                     %broker, topic = mapping.topic, bname = mapping.bname,
                     "logical queues left out: the broker does not hold the topic, or speaks for another"

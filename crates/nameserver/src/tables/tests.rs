@@ -420,6 +420,20 @@ fn mapping_is_taken_with_a_new_version_and_kept_by_a_registration_without_it() {
     assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 8)]);
 }
 
+/// A nameserver that has restarted may hear of new topics first, by the version that the whole table has too.
+#[test]
+fn mapping_is_taken_with_a_known_version_where_there_is_none() {
+    let new_topics = Registration { topics: topics(&["V", "W"]), ..broker(0, "m:1") };
+    let whole = Registration {
+        topics: topics(&["T", "U", "V", "W", "b"]),
+        mappings: vec![mapping("b", "T", 7), mapping("b", "V", 3)],
+        ..broker(0, "m:1")
+    };
+    let tables = with(&[new_topics, whole]);
+    assert_eq!(epochs(&tables, "T"), [("b".to_owned(), 7)]);
+    assert_eq!(epochs(&tables, "V"), [("b".to_owned(), 3)]);
+}
+
 #[test]
 fn broker_speaks_only_for_itself_and_for_topics_it_holds() {
     let mappings = vec![mapping("another", "T", 7), mapping("b", "unknown", 7)];
