@@ -102,7 +102,8 @@ enum Seat {
 pub struct Registered {
     /// Members or subscriptions are other ones now; the members should hear of it.
     pub changed: bool,
-    /// Second heartbeat version: the fingerprint differs from the one before.
+    /// Second heartbeat version: the client must send its subscriptions, because the fingerprint differs from the one
+    /// before, or because the group has none.
     pub subscription_changed: bool,
 }
 
@@ -127,7 +128,9 @@ impl Clients {
             tables.seats.entry(channel).or_default().insert(seat);
         }
         let before = group.fingerprint.replace(fingerprint);
-        let subscription_changed = before.is_some_and(|before| before != fingerprint);
+        // Who connects anew does not know that the group has left with its last connection, and its subscriptions too.
+        let unknown = light && group.subscriptions.is_empty();
+        let subscription_changed = unknown || before.is_some_and(|before| before != fingerprint);
         if !light {
             changed |= update_subscriptions(&mut group.subscriptions, &data.subscription_data_set);
         }

@@ -94,6 +94,27 @@ async fn a_light_heartbeat_leaves_the_subscriptions_as_they_are() {
     assert_eq!(send(&light).await.field("IS_SUB_CHANGE"), Some("true"), "it must send them again");
 }
 
+/// The broker has forgotten the group with its last connection; a client that connects anew does not know that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_light_heartbeat_to_a_group_without_subscriptions_asks_for_them() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    let send = async |data: &wire::body::HeartbeatData| -> Option<String> {
+        let answer = peer.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(data).unwrap()).await;
+        answer.field("IS_SUB_CHANGE").map(str::to_owned)
+    };
+    let mut light = heartbeat("c", "readers", &[]);
+    light.heartbeat_fingerprint = 77;
+    light.without_sub = true;
+    assert_eq!(send(&light).await.as_deref(), Some("true"));
+    assert_eq!(send(&light).await.as_deref(), Some("true"), "until it has sent them");
+    let mut full = heartbeat("c", "readers", &[("orders", "*")]);
+    full.heartbeat_fingerprint = 77;
+    assert_eq!(send(&full).await.as_deref(), Some("false"));
+    assert_eq!(send(&light).await.as_deref(), Some("false"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_is_locked_by_one_client_of_a_group() {
     let situation = Situation::new(&[]);
