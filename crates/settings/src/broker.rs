@@ -435,11 +435,19 @@ impl Broker {
         self.broker_role != BrokerRole::Slave
     }
 
-    fn place(&mut self, surroundings: &Surroundings) -> Result<(), SettingError> {
-        if let Some(host) = surroundings.host_name.as_deref().and_then(String::read) {
+    fn place(
+        &mut self,
+        surroundings: &Surroundings,
+        given: &dyn Fn(&str) -> bool,
+    ) -> Result<(), SettingError> {
+        if let Some(host) = surroundings.host_name.as_deref().and_then(String::read)
+            && !given("brokerName")
+        {
             self.broker_name = host;
         }
-        if let Some(addresses) = &surroundings.namesrv_addr {
+        if let Some(addresses) = &surroundings.namesrv_addr
+            && !given("namesrvAddr")
+        {
             self.set("namesrvAddr", addresses).map_err(|error| error.at(Place::Environment))?;
         }
         Ok(())

@@ -101,7 +101,6 @@ pub fn load_in<S: Table>(
         remarks: Vec::new(),
         given: Vec::new(),
     };
-    loaded.settings.place(surroundings)?;
 
     let from_file = entries.iter().map(|entry| (&*entry.key, &*entry.value, Place::Line(entry.line)));
     let from_overrides = overrides.iter().map(|(key, value)| (key.trim(), &**value, Place::Override));
@@ -123,6 +122,7 @@ pub fn load_in<S: Table>(
 
     loaded.expand_defaults(surroundings)?;
     let given = &loaded.given;
+    loaded.settings.place(surroundings, &|key| given.iter().any(|(name, _)| *name == key))?;
     let remarks = loaded.settings.settle(&|key| given.iter().any(|(name, _)| *name == key))?;
     loaded.remarks.extend(remarks);
     Ok(loaded)

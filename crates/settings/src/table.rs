@@ -46,8 +46,13 @@ pub trait Table: Default + Clone {
     fn get(&self, key: &str) -> Option<String>;
     /// Reads a value; a remark says that another value than the given one is used.
     fn put(&mut self, key: &str, given: &str) -> Result<Option<Remark>, SettingError>;
-    /// Fills what depends on the machine; called before the file is read.
-    fn place(&mut self, surroundings: &Surroundings) -> Result<(), SettingError>;
+    /// Fills what depends on the machine, unless it is given; called after the file and the overrides are read, so that
+    /// a mistake in what nobody uses does no harm.
+    fn place(
+        &mut self,
+        surroundings: &Surroundings,
+        given: &dyn Fn(&str) -> bool,
+    ) -> Result<(), SettingError>;
     /// Checks what no single key can say; called after the file and the overrides are read.
     fn settle(&mut self, given: &dyn Fn(&str) -> bool) -> Result<Vec<Remark>, SettingError>;
     /// The keys that clients must not change beside those that are locked anyway.
@@ -210,8 +215,12 @@ macro_rules! settings {
                 }
             }
 
-            fn place(&mut self, surroundings: &Surroundings) -> Result<(), SettingError> {
-                $name::place(self, surroundings)
+            fn place(
+                &mut self,
+                surroundings: &Surroundings,
+                given: &dyn Fn(&str) -> bool,
+            ) -> Result<(), SettingError> {
+                $name::place(self, surroundings, given)
             }
 
             fn settle(&mut self, given: &dyn Fn(&str) -> bool) -> Result<Vec<Remark>, SettingError> {

@@ -175,6 +175,11 @@ fn what_the_machine_brings_when_the_file_is_silent() {
     let machine = Surroundings { namesrv_addr: Some("nowhere".into()), ..Surroundings::default() };
     let error = load_in::<Broker>(&machine, "", &[]).unwrap_err();
     assert!(error.to_string().starts_with("environment: namesrvAddr = \"nowhere\""), "{error}");
+    // What the file says makes the variable void, and with it the mistake in there.
+    let said: Broker = load_in(&machine, "namesrvAddr=127.0.0.1:9876", &[]).unwrap().settings;
+    assert_eq!(said.namesrv_addr, ["127.0.0.1:9876"]);
+    let given = [("namesrvAddr".to_owned(), String::new())];
+    assert!(load_in::<Broker>(&machine, "", &given).unwrap().settings.namesrv_addr.is_empty());
 }
 
 #[test]
