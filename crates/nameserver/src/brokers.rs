@@ -17,6 +17,8 @@ use crate::{Nameserver, missing};
 
 /// A larger body takes long enough to hold up the other connections of a thread.
 const LARGE_BODY_BYTES: usize = 256 << 10;
+/// Likewise a compressed one, which may be a thousand times as large when it is unfolded.
+const LARGE_COMPRESSED_BYTES: usize = 4 << 10;
 /// Large bodies that may wait to be read, in KiB. Beyond, brokers are asked to come again.
 pub(crate) const ADMITTED_KIB: u32 = 256 << 10;
 /// Longest cluster, broker name, address or zone.
@@ -39,7 +41,8 @@ impl Nameserver {
             Ok(announced) => announced,
             Err(reply) => return Some(reply),
         };
-        if request.body.len() < LARGE_BODY_BYTES {
+        let large = if announced.compressed { LARGE_COMPRESSED_BYTES } else { LARGE_BODY_BYTES };
+        if request.body.len() < large {
             return Some(self.register(channel, announced, request.body));
         }
         self.register_later(channel, request, announced).err()

@@ -1,10 +1,13 @@
 //! The whole nameserver through its only door, a TCP connection.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use nameserver::Nameserver;
 use remoting::{Answer, Channel, Client, Limits, Server, Service, Turn};
 use serde_json::{Value, json};
@@ -91,6 +94,28 @@ impl Peer {
         }
         start.elapsed()
     }
+}
+
+/// The compressed form of a table (wire.md §11.14).
+fn compressed(topics: &[String]) -> Vec<u8> {
+    let mut body = Vec::new();
+    let number = |body: &mut Vec<u8>, number: usize| body.extend((number as u32).to_be_bytes());
+    let version = br#"{"counter":1,"stateVersion":0,"timestamp":7}"#;
+    number(&mut body, version.len());
+    body.extend(version);
+    number(&mut body, topics.len());
+    for topic in topics {
+        let record = format!("{topic} 4 4 6 SINGLE_TAG");
+        number(&mut body, record.len());
+        body.extend(record.as_bytes());
+    }
+    // No filter servers, and no static topics.
+    number(&mut body, 2);
+    body.extend(b"[]");
+    number(&mut body, 0);
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&body).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn table(topics: &[&str]) -> Vec<u8> {
@@ -268,6 +293,21 @@ async fn administrator_changes_settings_that_may_be_changed() {
     }
     assert_eq!(peer.ask(UPDATE_NAMESRV_CONFIG, &[], b"enableAllTopicList=perhaps").await.code, 1);
     assert_eq!(peer.ask(GET_ALL_TOPIC_LIST_FROM_NAMESERVER, &[], &[]).await.code, 1);
+}
+
+/// The larger one is unfolded by another thread than that of its connection: it may be a thousand times as large.
+#[tokio::test]
+async fn compressed_registrations_of_any_size_are_taken() {
+    let world = World::new("");
+    let broker = world.peer();
+    for count in [2, 3000] {
+        let topics: Vec<String> = (0..count).map(|n| format!("topic-{}", n * 7919 % 4001)).collect();
+        let body = compressed(&topics);
+        assert_eq!(body.len() > 4 << 10, count == 3000, "{} bytes", body.len());
+        let registered = broker.register("0", "127.0.0.1:10911", &[("compressed", "true")], &body).await;
+        assert_eq!(registered.code, 0, "{registered:?}");
+        assert_eq!(broker.route(&topics[count - 1]).await.code, 0);
+    }
 }
 
 #[tokio::test]
