@@ -54,5 +54,5 @@ fn save(settings: &settings::Nameserver, changes: &[(&str, &str)]) -> Result<(),
     let content = file::read(path).map_err(|error| failed(error.to_string()))?.unwrap_or_default();
     let revised = properties::revise(&properties::decode(&content), changes)
         .map_err(|error| failed(error.to_string()))?;
-    file::replace(path, revised.as_bytes()).map_err(|error| failed(error.to_string()))
+    file::rewrite(path, revised.as_bytes()).map_err(|error| failed(error.to_string()))
 }

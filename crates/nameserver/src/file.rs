@@ -1,4 +1,5 @@
-//! Small files that are written whole: the old content becomes `X.bak`, then `X` is made anew (store.md §2).
+//! Small files that are written whole. One that the nameserver keeps for itself leaves a backup: the old content becomes
+//! `X.bak`, then `X` is made anew (store.md §2). One of the user's stays the file that it was.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -28,6 +29,39 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::rename(&backup, path);
     }
     written
+}
+
+/// Gives a file of the user other content at one moment, without a backup. A link stays a link to the file that it
+/// names, and who may read it stays the same.
+pub(crate) fn rewrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return replace(path, content),
+        Err(error) => return Err(error),
+    };
+    let mut new = OsString::from(&path);
+    new.push(".tmp");
+    let written = write_beside(&path, Path::new(&new), content);
+    if written.is_err() {
+        // The error that counts is the first one.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+fn write_beside(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
+    let permissions = fs::metadata(path)?.permissions();
+    // Whatever stands under that name was left behind by a crash, or is a trap: it is not written through.
+    match fs::remove_file(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).open(new)?;
+    file.set_permissions(permissions)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    sync(path.parent().unwrap_or(Path::new("/")))
 }
 
 /// Reads the file, or `None` when there is none.

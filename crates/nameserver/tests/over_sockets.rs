@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -308,6 +309,21 @@ async fn compressed_registrations_of_any_size_are_taken() {
         assert_eq!(registered.code, 0, "{registered:?}");
         assert_eq!(broker.route(&topics[count - 1]).await.code, 0);
     }
+}
+
+#[tokio::test]
+async fn a_settings_file_that_is_changed_stays_the_link_and_as_private_as_it_was() {
+    let world = World::new("# ours\n");
+    let path = world.folder.path().join("namesrv.conf");
+    let real = world.folder.path().join("real.conf");
+    std::fs::rename(&path, &real).unwrap();
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(&real, &path).unwrap();
+    assert_eq!(world.peer().ask(UPDATE_NAMESRV_CONFIG, &[], b"enableAllTopicList=false\n").await.code, 0);
+    assert_eq!(std::fs::read_to_string(&real).unwrap(), "# ours\nenableAllTopicList=false\n");
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
+    assert_eq!(std::fs::read_dir(world.folder.path()).unwrap().count(), 2, "nothing is left beside it");
 }
 
 #[tokio::test]
