@@ -141,9 +141,9 @@ impl State {
     ) -> Result<State, BrokerError> {
         let config_dir = settings.store_path_root_dir.join("config");
         let file = |name: &str| StateFile::new(Arc::clone(disk), &config_dir, name);
-        let registration = Arc::new(Registration::default());
+        let registration = Arc::new(Registration::new(&settings.namesrv_addr));
         let changed = Arc::clone(&registration);
-        let on_change = Box::new(move |names| changed.topics_changed(names));
+        let on_change = Box::new(move |names: &[String], version| changed.topics_changed(names, version));
         let offsets = load_offsets(file, settings)?;
         let halves = Arc::clone(&arrivals.halves);
         let transactions = Transactions::load(store, &offsets, file, halves, now_ms)?;

@@ -1,11 +1,15 @@
 //! Telling the nameservers: everything at start and every `registerNameServerPeriod`, single topics when they are
 //! created or changed (broker.md §1.4).
+//!
+//! Each nameserver is told by a task of its own, so that one that hangs delays nobody but itself. It passes over a whole
+//! table of a version that it knows, so a version says more than it should when a change on the way to it was lost.
+//! From then on until it has taken a whole table, everything it is told has a version that it has never heard.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Channel, Client, Limits, Service, Turn};
+use remoting::{Answer, Channel, Client, Limits, Service, Turn};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -18,32 +22,85 @@ use crate::topics::Topic;
 
 /// Longest wait for a nameserver when leaving; a broker that stops must not hang on a dead nameserver.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Pause before a registration that failed everywhere is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// Pause before a registration that failed is tried again.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is to be told, and who waits for it.
 #[derive(Default)]
 pub(crate) struct Registration {
-    changed: Mutex<Vec<String>>,
-    wake: Notify,
-    /// Counts rounds of telling: asked for and done.
-    asked: Mutex<u64>,
-    done: OnceLock<watch::Sender<u64>>,
+    lines: Vec<Arc<Line>>,
     client: OnceLock<Arc<Client>>,
     /// Tells the expiry task that there are clients.
     pub clients_changed: Notify,
 }
 
+/// One nameserver, and what it has not heard yet.
+struct Line {
+    nameserver: String,
+    news: Mutex<News>,
+    wake: Notify,
+    /// The last news that have been told, or that could not be.
+    done: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct News {
+    /// Counts them.
+    number: u64,
+    /// Topics that are other ones now.
+    topics: Vec<String>,
+    /// Version of the table with the last of these. It comes together with the names: a version that is ahead of them
+    /// would make the nameserver pass over what comes later.
+    version: Option<DataVersion>,
+    /// What topics do not show has changed.
+    everything: bool,
+}
+
+/// What a nameserver has heard.
+struct Heard {
+    version: DataVersion,
+    /// Some of what it was to hear it may have missed.
+    missed: bool,
+    /// Moment of the last whole table by a version of its own. It takes the place of the moment when the table changed:
+    /// the counter beside it tells the versions of the table apart.
+    stamp: i64,
+}
+
 impl Registration {
-    /// Topics that the nameservers must hear of.
-    pub fn topics_changed(&self, names: Vec<String>) {
-        self.changed.lock().extend(names);
-        *self.asked.lock() += 1;
-        self.wake.notify_one();
+    /// Nobody has been told anything yet.
+    pub fn new(nameservers: &[String]) -> Registration {
+        let line = |nameserver: &String| {
+            Arc::new(Line {
+                nameserver: nameserver.clone(),
+                news: Mutex::new(News { number: 1, everything: true, ..News::default() }),
+                wake: Notify::new(),
+                done: watch::Sender::new(0),
+            })
+        };
+        Registration { lines: nameservers.iter().map(line).collect(), ..Registration::default() }
     }
 
-    fn done(&self) -> &watch::Sender<u64> {
-        self.done.get_or_init(|| watch::Sender::new(0))
+    /// Topics that the nameservers must hear of, and the version of the table that has them.
+    pub fn topics_changed(&self, names: &[String], version: DataVersion) {
+        self.add_news(|news| {
+            news.topics.extend_from_slice(names);
+            news.version = Some(version);
+        });
+    }
+
+    /// The nameservers must hear of all topics anew, although these are the same.
+    pub fn everything_changed(&self) {
+        self.add_news(|news| news.everything = true);
+    }
+
+    fn add_news(&self, add: impl Fn(&mut News)) {
+        for line in &self.lines {
+            let mut news = line.news.lock();
+            news.number += 1;
+            add(&mut news);
+            drop(news);
+            line.wake.notify_one();
+        }
     }
 
     /// The connections of this broker to nameservers and other brokers.
@@ -52,11 +109,17 @@ impl Registration {
         Arc::clone(self.client.get_or_init(made))
     }
 
-    /// Waits until everything that has changed so far has been told, or until `limit`.
-    pub async fn settled(&self, limit: Duration) {
-        let asked = *self.asked.lock();
-        let mut done = self.done().subscribe();
-        let _ = tokio::time::timeout(limit, done.wait_for(|done| *done >= asked)).await;
+    /// Waits until every nameserver has been told of what has changed so far, if it could be; false if that takes
+    /// longer than `limit`.
+    pub async fn settled(&self, limit: Duration) -> bool {
+        let wanted: Vec<_> = self.lines.iter().map(|line| line.news.lock().number).collect();
+        let all = async {
+            for (line, number) in self.lines.iter().zip(wanted) {
+                // The sender lives as long as this.
+                let _ = line.done.subscribe().wait_for(|done| *done >= number).await;
+            }
+        };
+        tokio::time::timeout(limit, all).await.is_ok()
     }
 }
 
@@ -75,50 +138,78 @@ impl Service for NoRequests {
 }
 
 impl Broker {
+    /// Waits until every nameserver has been told of this broker and of all changes so far, if it could be; false if
+    /// that takes longer than `limit`.
+    pub async fn registered(&self, limit: Duration) -> bool {
+        self.registration.settled(limit).await
+    }
+
     /// Registers for ever.
-    pub(crate) async fn run_registration(&self) {
-        let registration = &self.registration;
-        let period = || self.settings.load().register_name_server_period;
-        // However often single topics are told in between: only the whole table helps a nameserver that has restarted.
-        let mut due = Instant::now() + period();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {
-                    let told = self.register_all().await;
-                    due = Instant::now() + if told { period() } else { RETRY_PAUSE };
-                }
-                () = registration.wake.notified() => {
-                    let asked = *registration.asked.lock();
-                    let names = std::mem::take(&mut *registration.changed.lock());
-                    if !self.register_topics(&names).await {
-                        // The whole table repairs whatever a single topic could not tell.
-                        self.register_all().await;
-                    }
-                    registration.done().send_replace(asked);
-                    self.renew_routes_of(&names).await;
-                }
+    pub(crate) async fn run_registration(self: &Arc<Self>, retry_pause: Duration) {
+        let mut tasks = JoinSet::new();
+        for line in &self.registration.lines {
+            let (broker, line) = (Arc::clone(self), Arc::clone(line));
+            tasks.spawn(async move { broker.keep_told(&line, retry_pause).await });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
             }
         }
     }
 
-    /// Tells every nameserver the whole table; true if any heard, or if there is none.
-    pub async fn register_all(&self) -> bool {
-        // The version first: a change in between is told once more rather than never.
-        let version = self.topics.version();
-        self.tell(wrapper(version, &self.topics.all())).await
+    /// Tells one nameserver whatever it must hear.
+    async fn keep_told(&self, line: &Line, retry_pause: Duration) {
+        let mut heard = Heard { version: self.topics.version(), missed: true, stamp: 0 };
+        // However often single topics are told in between: only the whole table helps a nameserver that has restarted.
+        let mut due = Instant::now();
+        loop {
+            let is_due = tokio::select! {
+                () = tokio::time::sleep_until(due) => true,
+                () = line.wake.notified() => false,
+            };
+            let news = line.take_news();
+            heard.version = news.version.unwrap_or(heard.version);
+            heard.missed |= news.everything;
+            heard.missed = heard.missed || !self.tell_topics(line, &heard, &news.topics).await;
+            if is_due || heard.missed {
+                // The whole table repairs whatever single topics could not tell.
+                let told = self.tell_everything(line, &mut heard).await;
+                due = Instant::now() + if told { self.period() } else { retry_pause };
+            }
+            line.done.send_replace(news.number);
+            self.renew_routes_of(&news.topics).await;
+        }
     }
 
-    async fn register_topics(&self, names: &[String]) -> bool {
-        let version = self.topics.version();
-        let topics: Vec<_> = names.iter().filter_map(|name| self.topics.get(name)).collect();
-        self.tell(wrapper(version, &topics)).await
+    fn period(&self) -> Duration {
+        self.settings.load().register_name_server_period
     }
 
-    async fn tell(&self, mut topics: TopicConfigAndMappingWrapper) -> bool {
-        let settings = self.settings();
-        if settings.namesrv_addr.is_empty() {
+    /// Tells a nameserver of single topics; true if it knows them now.
+    async fn tell_topics(&self, line: &Line, heard: &Heard, names: &[String]) -> bool {
+        if names.is_empty() {
             return true;
         }
+        let topics: Vec<_> = names.iter().filter_map(|name| self.topics.get(name)).collect();
+        self.tell(line, wrapper(heard.stamped(), &topics)).await
+    }
+
+    /// Tells a nameserver the whole table; true if it has taken it.
+    async fn tell_everything(&self, line: &Line, heard: &mut Heard) -> bool {
+        if heard.missed {
+            heard.stamp = self.now_ms().max(heard.stamp + 1);
+        }
+        let told = self.tell(line, wrapper(heard.stamped(), &self.topics.all())).await;
+        heard.missed &= !told;
+        told
+    }
+
+    /// Registers; true if the nameserver agreed.
+    async fn tell(&self, line: &Line, mut topics: TopicConfigAndMappingWrapper) -> bool {
+        let settings = self.settings();
         let allowed = settings.broker_permission;
         if allowed & (PERM_READ | PERM_WRITE) != PERM_READ | PERM_WRITE {
             topics.topic_config_table.values_mut().for_each(|topic| topic.perm &= allowed);
@@ -133,13 +224,21 @@ impl Broker {
             ("enableActingMaster", "false".to_owned()),
             ("haServerAddr", format!("{}:{}", self.address.ip(), settings.ha_listen_port)),
         ]);
-        self.ask_all(request::REGISTER_BROKER, fields, body, settings.register_broker_timeout_mills).await
+        let (code, limit) = (request::REGISTER_BROKER, settings.register_broker_timeout_mills);
+        ask(&self.registration.client(), &line.nameserver, code, &fields, &body, limit).await.is_some()
     }
 
-    /// Tells the nameservers that this broker leaves.
+    /// Tells the nameservers that this broker leaves, all at once.
     pub(crate) async fn leave(&self) {
-        let fields = self.identity(&self.settings());
-        self.ask_all(request::UNREGISTER_BROKER, fields, Vec::new(), LEAVE_TIMEOUT).await;
+        let mut leaving = JoinSet::new();
+        for line in &self.registration.lines {
+            let (client, line) = (self.registration.client(), Arc::clone(line));
+            let fields = self.identity(&self.settings());
+            leaving.spawn(async move {
+                ask(&client, &line.nameserver, request::UNREGISTER_BROKER, &fields, &[], LEAVE_TIMEOUT).await;
+            });
+        }
+        while leaving.join_next().await.is_some() {}
         self.registration.client().close();
     }
 
@@ -152,39 +251,41 @@ impl Broker {
             ("clusterName", settings.broker_cluster_name.clone()),
         ]
     }
+}
 
-    /// Sends a request to all nameservers at once, so that a dead one delays nobody; true if any agreed.
-    async fn ask_all(
-        &self,
-        code: i32,
-        fields: Vec<(&'static str, String)>,
-        body: Vec<u8>,
-        limit: Duration,
-    ) -> bool {
-        let request = Arc::new((fields, body));
-        let mut asked = JoinSet::new();
-        for nameserver in self.settings().namesrv_addr.clone() {
-            let (client, request) = (self.registration.client(), Arc::clone(&request));
-            asked.spawn(async move {
-                let (fields, body) = &*request;
-                let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                let answer = client.call(&nameserver, code, &fields, body, limit).await;
-                match &answer {
-                    Ok(answer) if answer.code == response::SUCCESS => return true,
-                    Ok(answer) => {
-                        let remark = answer.remark.as_deref().unwrap_or_default();
-                        tracing::warn!(nameserver, code, answer = answer.code, "refused: {remark}");
-                    }
-                    Err(error) => tracing::warn!(nameserver, code, "a nameserver was not told: {error}"),
-                }
-                false
-            });
+/// Asks a nameserver; its answer if it agreed.
+async fn ask(
+    client: &Client,
+    nameserver: &str,
+    code: i32,
+    fields: &[(&str, String)],
+    body: &[u8],
+    limit: Duration,
+) -> Option<Answer> {
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    match client.call(nameserver, code, &fields, body, limit).await {
+        Ok(answer) if answer.code == response::SUCCESS => return Some(answer),
+        Ok(answer) => {
+            let remark = answer.remark.as_deref().unwrap_or_default();
+            tracing::warn!(nameserver, code, answer = answer.code, "refused: {remark}");
         }
-        let mut agreed = false;
-        while let Some(done) = asked.join_next().await {
-            agreed |= done.unwrap_or(false);
-        }
-        agreed
+        Err(error) => tracing::warn!(nameserver, code, "a nameserver was not told: {error}"),
+    }
+    None
+}
+
+impl Line {
+    /// What has come since the last time.
+    fn take_news(&self) -> News {
+        let mut news = self.news.lock();
+        let number = news.number;
+        std::mem::replace(&mut *news, News { number, ..News::default() })
+    }
+}
+
+impl Heard {
+    fn stamped(&self) -> DataVersion {
+        DataVersion { timestamp: self.stamp, ..self.version }
     }
 }
 
@@ -199,52 +300,4 @@ fn wrapper(data_version: DataVersion, topics: &[Arc<Topic>]) -> TopicConfigAndMa
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use remoting::Server;
-    use sim::{SimClock, SimDisk};
-    use wire::names;
-
-    use super::*;
-    use crate::testing;
-
-    /// A nameserver that counts whole tables.
-    #[derive(Default)]
-    struct Counting(AtomicU32);
-
-    impl Service for Counting {
-        fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
-            while let Some(request) = turn.next_request() {
-                if String::from_utf8_lossy(request.body).contains(names::SELF_TEST_TOPIC) {
-                    self.0.fetch_add(1, Ordering::Relaxed);
-                }
-                request.reply_to().write(turn.out, response::SUCCESS, None);
-            }
-        }
-
-        fn closed(&self, _: &Arc<Channel>) {}
-    }
-
-    #[tokio::test]
-    async fn topics_that_change_all_the_time_do_not_put_off_the_whole_table() {
-        let here = SocketAddr::from(([127, 0, 0, 1], 0));
-        let nameserver = Arc::new(Counting::default());
-        let server = Server::start(here, Limits::default(), Arc::<Counting>::clone(&nameserver)).unwrap();
-        let clock = SimClock::default();
-        let broker = testing::open(&SimDisk::new(clock.clone()), &clock, |settings| {
-            settings.namesrv_addr = vec![server.address().to_string()];
-            settings.register_name_server_period = Duration::from_millis(100);
-        });
-        let telling = Arc::clone(&broker);
-        let task = tokio::spawn(async move { telling.run_registration().await });
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while nameserver.0.load(Ordering::Relaxed) < 2 {
-            assert!(Instant::now() < deadline, "only single topics are told");
-            broker.registration.topics_changed(vec![names::BENCHMARK_TOPIC.to_owned()]);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        task.abort();
-    }
-}
+mod tests;

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use crate::state_file::Unsaved;
-use crate::{Broker, BrokerError};
+use crate::{Broker, BrokerError, registration};
 
 /// How often silent clients are looked for while there are any.
 const CLIENT_SCAN: Duration = Duration::from_secs(10);
@@ -33,7 +31,7 @@ impl Broker {
         self.spawn(|broker| async move { broker.hold.run().await });
         self.spawn(|broker| async move { broker.run_schedule().await });
         self.spawn(|broker| async move { broker.run_transaction_check().await });
-        self.spawn(|broker| async move { broker.run_registration().await });
+        self.spawn(|broker| async move { broker.run_registration(registration::RETRY_PAUSE).await });
         self.spawn(|broker| async move { broker.run_routes().await });
         self.spawn(|broker| async move { broker.run_client_expiry().await });
         self.spawn(|broker| async move { broker.run_broadcast_commits().await });
@@ -61,21 +59,7 @@ impl Broker {
             let period = || broker.settings.load().flush_consumer_offset_interval;
             save_when_changed(&broker.pop.orders.unsaved, period, || broker.save_orders()).await;
         });
-        self.register_at_start().await;
-    }
-
-    /// Registers, and waits until all nameservers have answered or [`START_WAIT`] is over.
-    async fn register_at_start(self: &Arc<Self>) {
-        let told = Arc::new(Notify::new());
-        let all_told = Arc::clone(&told);
-        self.spawn(move |broker| {
-            let all_told = Arc::clone(&all_told);
-            async move {
-                broker.register_all().await;
-                all_told.notify_one();
-            }
-        });
-        if tokio::time::timeout(START_WAIT, told.notified()).await.is_err() {
+        if !self.registered(START_WAIT).await {
             tracing::warn!(
                 "not all nameservers have answered within {} s; the broker starts, and its registration goes on",
                 START_WAIT.as_secs()
@@ -201,6 +185,8 @@ async fn save_when_changed(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::testing::broker;

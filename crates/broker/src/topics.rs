@@ -105,6 +105,10 @@ pub struct Wanted<'a> {
     pub unit: bool,
 }
 
+/// Hears of topics that are created or changed, and of the version of the table that has them. It is called in the
+/// order of the versions.
+type OnChange = Box<dyn Fn(&[String], DataVersion) + Send + Sync>;
+
 /// All topics, kept in `config/topics.json`.
 pub struct Topics {
     table: RwLock<Table>,
@@ -115,16 +119,12 @@ pub struct Topics {
     /// Light queues are served: topics with their names need no configuration.
     light: bool,
     file: StateFile,
-    on_change: Box<dyn Fn(Vec<String>) + Send + Sync>,
+    on_change: OnChange,
 }
 
 impl Topics {
-    /// Reads `topics.json` over the built-in topics (broker.md §2.1). `on_change` hears of created and changed topics.
-    pub fn load(
-        file: StateFile,
-        settings: &Settings,
-        on_change: Box<dyn Fn(Vec<String>) + Send + Sync>,
-    ) -> Result<Topics, io::Error> {
+    /// Reads `topics.json` over the built-in topics (broker.md §2.1).
+    pub fn load(file: StateFile, settings: &Settings, on_change: OnChange) -> Result<Topics, io::Error> {
         let stored: TopicConfigWrapper = file.load()?;
         let built_in = built_in(settings);
         let mut system: Vec<String> = built_in.iter().map(|config| config.topic_name.clone()).collect();
@@ -181,7 +181,7 @@ impl Topics {
         *self.version.lock()
     }
 
-    /// A new version of an unchanged table: what the nameservers are told of it is another thing now.
+    /// A new version of an unchanged table: what others are told of it is another thing now.
     pub fn bump_version(&self, now_ms: i64) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
         let version = self.write(now_ms, |_| ())?;
@@ -224,7 +224,7 @@ impl Topics {
         let version = self.write(now_ms, |table| {
             table.extend(configs.iter().map(|config| (config.topic_name.clone(), config.clone())));
         })?;
-        let changed = configs.iter().map(|config| config.topic_name.clone()).collect();
+        let changed: Vec<_> = configs.iter().map(|config| config.topic_name.clone()).collect();
         {
             let mut table = self.table.write();
             for config in configs {
@@ -232,7 +232,7 @@ impl Topics {
             }
         }
         *self.version.lock() = version;
-        (self.on_change)(changed);
+        (self.on_change)(&changed, version);
         Ok(())
     }
 
@@ -253,7 +253,7 @@ impl Topics {
             put_mapping(&mut table, &name, mapping);
         }
         *self.version.lock() = version;
-        (self.on_change)(vec![name]);
+        (self.on_change)(&[name], version);
         Ok(())
     }
 
@@ -407,7 +407,7 @@ mod tests {
         let disk = Arc::new(SimDisk::new(SimClock::default()));
         let settings = settings::load_broker("", &[]).unwrap().settings;
         let file = StateFile::new(disk, Path::new("/store/config"), "topics.json");
-        (Topics::load(file, &settings, Box::new(|_| ())).unwrap(), settings)
+        (Topics::load(file, &settings, Box::new(|_, _| ())).unwrap(), settings)
     }
 
     /// As many queues as the client would like, if the template has so many.

@@ -62,7 +62,8 @@ impl Broker {
         state.wanted = update.settings;
         drop(state);
         if permission_changed {
-            self.tell_new_permission()?;
+            self.topics.bump_version(self.now_ms())?;
+            self.registration.everything_changed();
         }
         exchange.answer(response::SUCCESS, remark.as_deref(), |writer| writer.empty())
     }
@@ -81,14 +82,6 @@ impl Broker {
         let mut in_force = (*self.settings.load_full()).clone();
         in_force.data_read_ahead_enable = read_ahead;
         self.take_over(in_force);
-    }
-
-    /// Nameservers compare versions, so the topics get a new one, and then hear of what is allowed now.
-    fn tell_new_permission(self: &Arc<Self>) -> Outcome {
-        self.topics.bump_version(self.now_ms())?;
-        let broker = Arc::clone(self);
-        tokio::spawn(async move { broker.register_all().await });
-        Ok(())
     }
 
     pub(super) fn config(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

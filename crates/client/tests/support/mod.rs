@@ -74,7 +74,7 @@ impl World {
             Broker::open(loaded.settings, address, Arc::new(RealDisk), Arc::new(RealClock::default()))
                 .expect("a broker");
         broker.start().await;
-        assert!(broker.register_all().await, "the name server takes the broker");
+        assert!(broker.registered(Duration::from_secs(20)).await, "the name server takes the broker");
         let server = listener.serve(Limits::default(), Arc::new(MainPort(Arc::clone(&broker))));
         Running { broker, server, address }
     }
