@@ -30,6 +30,8 @@ pub struct Member {
     pub version: i32,
     /// Unix milliseconds of its last heartbeat.
     pub last_heartbeat_ms: i64,
+    /// The same moment on a clock that nobody sets: it decides who is silent.
+    pub heard: Duration,
 }
 
 /// A subscription as members have sent it, ready for use.
@@ -187,10 +189,9 @@ impl Clients {
         left
     }
 
-    /// Connections whose client has been silent for longer than `limit`.
-    pub fn silent(&self, now_ms: i64, limit: Duration) -> Vec<Arc<Channel>> {
-        let oldest = now_ms - limit.as_millis() as i64;
-        let expired = |member: &&Member| member.last_heartbeat_ms < oldest;
+    /// Connections whose client has been silent for longer than `limit`; `now` is on the clock that nobody sets.
+    pub fn silent(&self, now: Duration, limit: Duration) -> Vec<Arc<Channel>> {
+        let expired = |member: &&Member| now.saturating_sub(member.heard) > limit;
         let tables = self.tables.read();
         let members = tables.consumers.values().flat_map(|group| group.members.values());
         let members = members.chain(tables.producers.values().flat_map(|members| members.values()));
@@ -373,6 +374,7 @@ mod tests {
             language: Language::JAVA,
             version: 0,
             last_heartbeat_ms: 0,
+            heard: Duration::ZERO,
         }
     }
 

@@ -30,6 +30,7 @@ impl Broker {
             language: header.language,
             version: header.version,
             last_heartbeat_ms: self.now_ms(),
+            heard: self.clock.monotonic(),
         };
         let mut subscription_changed = data.heartbeat_fingerprint == 0;
         for consumer in &data.consumer_data_set {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use remoting::Channel;
+
 use crate::state_file::Unsaved;
 use crate::{Broker, BrokerError, registration};
 
@@ -149,11 +151,14 @@ impl Broker {
                 self.registration.clients_changed.notified().await;
             }
             tokio::time::sleep(CLIENT_SCAN).await;
-            let limit = self.settings.load().channel_expired_timeout;
-            for channel in self.clients.silent(self.now_ms(), limit) {
+            for channel in self.silent_clients() {
                 channel.close("its client has sent no heartbeat for too long");
             }
         }
+    }
+
+    fn silent_clients(&self) -> Vec<Arc<Channel>> {
+        self.clients.silent(self.clock.monotonic(), self.settings.load().channel_expired_timeout)
     }
 }
 
@@ -184,12 +189,51 @@ async fn save_when_changed(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use remoting::{Client, Limits, Server, Service, Turn};
+    use sim::{SimClock, SimDisk};
     use tokio::sync::Notify;
+    use wire::code::request;
 
     use super::*;
-    use crate::testing::broker;
+    use crate::MainPort;
+    use crate::testing::{self, broker};
+
+    /// A client that is asked nothing.
+    struct Unasked;
+
+    impl Service for Unasked {
+        fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+            while turn.next_request().is_some() {}
+        }
+
+        fn closed(&self, _: &Arc<Channel>) {}
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_makes_no_client_silent() {
+        let clock = SimClock::default();
+        let broker = testing::open(&SimDisk::new(clock.clone()), &clock, |_| ());
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::start(here, Limits::default(), Arc::new(MainPort(Arc::clone(&broker)))).unwrap();
+        let client = Client::new(Limits::default(), Arc::new(Unasked));
+        let heartbeat =
+            br#"{"clientID":"c","producerDataSet":[{"groupName":"senders"}],"consumerDataSet":[]}"#;
+        let address = server.address().to_string();
+        let beaten =
+            client.call(&address, request::HEART_BEAT, &[], heartbeat, Duration::from_secs(20)).await;
+        assert_eq!(beaten.unwrap().code, 0);
+        assert_eq!(broker.clients.producers("senders").len(), 1);
+        clock.set_wall(1_700_000_600_000);
+        assert_eq!(broker.silent_clients().len(), 0);
+        clock.set_wall(1_600_000_000_000);
+        clock.advance(Duration::from_secs(120));
+        assert_eq!(broker.silent_clients().len(), 0, "it may be silent for so long");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(broker.silent_clients().len(), 1);
+    }
 
     #[tokio::test]
     async fn a_task_that_panics_begins_again() {
