@@ -25,6 +25,9 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause before a registration that failed is tried again.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
+/// Most bytes of topics in one request, by an estimate that is too large: a frame has 16 MiB.
+const PART_BYTES_MAX: usize = 8 << 20;
+
 /// What is to be told, and who waits for it.
 #[derive(Default)]
 pub(crate) struct Registration {
@@ -194,22 +197,33 @@ impl Broker {
             return true;
         }
         let topics: Vec<_> = names.iter().filter_map(|name| self.topics.get(name)).collect();
-        self.tell(line, wrapper(heard.stamped(), &topics)).await
+        // The second of two requests of one version would be passed over.
+        parts(&topics).len() == 1 && self.tell(line, heard.stamped(), &topics, false).await
     }
 
-    /// Tells a nameserver the whole table; true if it has taken it.
+    /// Tells a nameserver the whole table, in parts if it is large; true if it has taken it.
     async fn tell_everything(&self, line: &Line, heard: &mut Heard) -> bool {
-        if heard.missed {
-            heard.stamp = self.now_ms().max(heard.stamp + 1);
+        let mut topics = self.topics.all();
+        // Of parts that have one version a Java nameserver that has restarted takes logical queues with the first alone.
+        topics.sort_by_key(|topic| topic.mapping.is_none());
+        let parts = parts(&topics);
+        for part in &parts {
+            // Parts that have one version bring back what the nameserver does not know, and leave the rest as it is there.
+            if heard.missed {
+                heard.stamp = self.now_ms().max(heard.stamp + 1);
+            }
+            if !self.tell(line, heard.stamped(), part, parts.len() == 1).await {
+                return false;
+            }
         }
-        let told = self.tell(line, wrapper(heard.stamped(), &self.topics.all())).await;
-        heard.missed &= !told;
-        told
+        heard.missed = false;
+        true
     }
 
-    /// Registers; true if the nameserver agreed.
-    async fn tell(&self, line: &Line, mut topics: TopicConfigAndMappingWrapper) -> bool {
+    /// Registers with these topics, which may be the `whole` table; true if the nameserver agreed.
+    async fn tell(&self, line: &Line, version: DataVersion, topics: &[Arc<Topic>], whole: bool) -> bool {
         let settings = self.settings();
+        let mut topics = wrapper(version, topics);
         let allowed = settings.broker_permission;
         if allowed & (PERM_READ | PERM_WRITE) != PERM_READ | PERM_WRITE {
             topics.topic_config_table.values_mut().for_each(|topic| topic.perm &= allowed);
@@ -223,6 +237,8 @@ impl Broker {
             ("compressed", "false".to_owned()),
             ("enableActingMaster", "false".to_owned()),
             ("haServerAddr", format!("{}:{}", self.address.ip(), settings.ha_listen_port)),
+            // Not a field of Java's: keeps our nameserver from dropping the topics that a part does not name.
+            ("partial", (!whole).to_string()),
         ]);
         let (code, limit) = (request::REGISTER_BROKER, settings.register_broker_timeout_mills);
         ask(&self.registration.client(), &line.nameserver, code, &fields, &body, limit).await.is_some()
@@ -287,6 +303,33 @@ impl Heard {
     fn stamped(&self) -> DataVersion {
         DataVersion { timestamp: self.stamp, ..self.version }
     }
+}
+
+/// Divides topics into what one request can take each. There is at least one part.
+fn parts(topics: &[Arc<Topic>]) -> Vec<&[Arc<Topic>]> {
+    let mut parts = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, topic) in topics.iter().enumerate() {
+        let more = bytes_told(topic);
+        if bytes + more > PART_BYTES_MAX && at > from {
+            parts.push(&topics[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    parts.push(&topics[from..]);
+    parts
+}
+
+/// Bytes that a topic takes in a request, rather too many than too few.
+fn bytes_told(topic: &Topic) -> usize {
+    let name = topic.config.topic_name.len();
+    let attributes = topic.config.attributes.iter().map(|(key, value)| key.len() + value.len() + 8);
+    let mapping = topic.mapping.as_ref().map_or(0, |mapping| {
+        let detail = &mapping.detail;
+        256 + 2 * name + detail.bname.len() + detail.scope.len() + 24 * detail.hosted_queues.len()
+    });
+    192 + 2 * name + attributes.sum::<usize>() + mapping
 }
 
 fn wrapper(data_version: DataVersion, topics: &[Arc<Topic>]) -> TopicConfigAndMappingWrapper {

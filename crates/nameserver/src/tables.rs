@@ -100,6 +100,8 @@ pub(crate) struct Registration {
     pub ha_address: Option<String>,
     pub zone: Option<String>,
     pub heartbeat_timeout_ms: Option<i64>,
+    /// Whoever sends it says that it is a part of its table only.
+    pub partial: bool,
     /// Absent from brokers before 5.0, which never act for a master.
     pub acting_master: Option<bool>,
     pub version: DataVersion,
@@ -413,10 +415,10 @@ impl Tables {
     }
 }
 
-/// Brokers also send new topics alone. A whole table has the topic named after the broker, which every broker makes at
+/// Brokers also send new topics alone, and those of ours say so, as well as of a table in parts. A whole table has the topic named after the broker, which every broker makes at
 /// its start; upstream drops all other topics when a new one is announced.
 fn is_whole(registration: &Registration) -> bool {
-    registration.topics.iter().any(|topic| *topic.name == *registration.group)
+    !registration.partial && registration.topics.iter().any(|topic| *topic.name == *registration.group)
 }
 
 impl Group {

@@ -12,7 +12,7 @@ use super::*;
 use crate::testing;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A period that does not come in the time of a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -84,6 +84,12 @@ impl World {
             assert!(Instant::now() < deadline, "{topic} has {:?}", self.queues(topic).await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn topic_count(&self) -> usize {
+        let answer = self.ask(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, &[]).await;
+        let list: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        list["topicList"].as_array().unwrap().len()
     }
 }
 
@@ -205,4 +211,29 @@ async fn topics_that_change_all_the_time_do_not_put_off_the_whole_table() {
     whole_table_comes_again(&nameserver, names::BENCHMARK_TOPIC).await;
     assert!(!changes.is_finished());
     changes.abort();
+}
+
+/// One frame takes 16 MiB, of which a topic of such a name needs 224 bytes.
+#[tokio::test]
+async fn more_topics_than_one_frame_holds_are_registered_and_stay() {
+    let nameserver = World::new("deleteTopicWithBrokerRegistration=true\n");
+    let broker = broker(&[nameserver.address()], Duration::from_millis(200));
+    let name = |number: usize| format!("a-topic-whose-name-has-forty-bytes-{number:05}");
+    let config = |number| TopicConfig::new(&name(number), 8, PERM_READ | PERM_WRITE);
+    broker.topics.update((0..100_000).map(config).collect(), 1).unwrap();
+    let count = broker.topics.all().len();
+    run(&broker);
+    assert!(broker.registered(PATIENCE).await);
+    assert_eq!(nameserver.queues(&name(99_999)).await, Some((8, 6)));
+    whole_table_comes_again(&nameserver, &name(99_999)).await;
+    assert_eq!(nameserver.topic_count().await, count);
+    // A topic of each part is another one now.
+    let changed = (0..100_000).step_by(10_000);
+    broker.topics.update(changed.clone().map(|n| TopicConfig::new(&name(n), 9, 6)).collect(), 2).unwrap();
+    for number in changed {
+        nameserver.queues_become(&name(number), 9, 6).await;
+    }
+    broker.registration.everything_changed();
+    whole_table_comes_again(&nameserver, &name(5)).await;
+    assert_eq!(nameserver.topic_count().await, count);
 }

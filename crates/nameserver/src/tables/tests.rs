@@ -23,6 +23,7 @@ fn broker(id: i64, address: &str) -> Registration {
         ha_address: Some(format!("ha-{address}")),
         zone: None,
         heartbeat_timeout_ms: None,
+        partial: false,
         acting_master: Some(false),
         version: version(1, 0),
         topics: topics(&["T", "U", "b"]),
@@ -267,6 +268,8 @@ fn topics_that_a_whole_table_does_not_name_are_dropped_if_wanted() {
     tables
         .register(Registration { mappings: vec![mapping("b", "T", 1)], ..shorter.clone() }, true, 1)
         .unwrap();
+    assert_eq!(tables.holders("U").len(), 1);
+    tables.register(Registration { partial: true, ..shorter.clone() }, true, 1).unwrap();
     assert_eq!(tables.holders("U").len(), 1);
     tables.register(shorter, true, 1).unwrap();
     assert!(tables.holders("U").is_empty());
