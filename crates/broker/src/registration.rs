@@ -13,8 +13,11 @@ use remoting::{Answer, Channel, Client, Limits, Service, Turn};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use wire::body::{DataVersion, PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigAndMappingWrapper};
+use wire::body::{
+    DataVersion, KvTable, PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigAndMappingWrapper,
+};
 use wire::code::{request, response};
+use wire::loose_json;
 
 use crate::Broker;
 use crate::static_topics;
@@ -241,7 +244,26 @@ impl Broker {
             ("partial", (!whole).to_string()),
         ]);
         let (code, limit) = (request::REGISTER_BROKER, settings.register_broker_timeout_mills);
-        ask(&self.registration.client(), &line.nameserver, code, &fields, &body, limit).await.is_some()
+        let client = self.registration.client();
+        let Some(answer) = ask(&client, &line.nameserver, code, &fields, &body, limit).await else {
+            return false;
+        };
+        self.note_order_topics(&answer.body);
+        true
+    }
+
+    /// Takes what a nameserver answers: the order topics that administrators have named there, of all brokers.
+    fn note_order_topics(&self, body: &[u8]) {
+        if body.is_empty() {
+            return;
+        }
+        let noted = match loose_json::read::<KvTable>(body) {
+            Ok(named) => self.topics.make_ordered(named.table.keys(), self.now_ms()),
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        if let Err(error) = noted {
+            tracing::warn!("order topics of a nameserver are not noted: {error}");
+        }
     }
 
     /// Tells the nameservers that this broker leaves, all at once.

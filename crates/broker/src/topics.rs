@@ -204,6 +204,17 @@ impl Topics {
         self.change(configs, now_ms)
     }
 
+    /// Notes that topics are order topics, those of them that there are.
+    pub fn make_ordered<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String>,
+        now_ms: i64,
+    ) -> Result<(), io::Error> {
+        let _one_at_a_time = self.changing.lock();
+        let topics = names.filter_map(|name| self.get(name));
+        self.change(topics.map(|topic| TopicConfig { order: true, ..topic.config.clone() }).collect(), now_ms)
+    }
+
     /// Creates a topic unless there is one by now: of two who miss it at the same time the second must not replace
     /// what the first has made, least of all an administrator's.
     fn create(&self, config: TopicConfig, now_ms: i64) -> Result<(), io::Error> {

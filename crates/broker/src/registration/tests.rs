@@ -6,7 +6,7 @@ use remoting::{Listener, Server};
 use sim::{SimClock, SimDisk};
 use tempfile::TempDir;
 use wire::body::{TopicConfig, TopicRoute};
-use wire::{loose_json, names};
+use wire::names;
 
 use super::*;
 use crate::testing;
@@ -211,6 +211,28 @@ async fn topics_that_change_all_the_time_do_not_put_off_the_whole_table() {
     whole_table_comes_again(&nameserver, names::BENCHMARK_TOPIC).await;
     assert!(!changes.is_finished());
     changes.abort();
+}
+
+#[tokio::test]
+async fn topics_that_a_nameserver_names_as_ordered_are() {
+    let nameserver = World::new("");
+    for topic in ["orders", "of-another-broker"] {
+        let fields = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", topic), ("value", "b:4")];
+        assert_eq!(nameserver.ask(request::PUT_KV_CONFIG, &fields).await.code, response::SUCCESS);
+    }
+    let broker = broker(&[nameserver.address()], NEVER);
+    change(&broker, "orders", 4);
+    change(&broker, "invoices", 4);
+    run(&broker);
+    assert!(broker.registered(PATIENCE).await);
+    let is_ordered = |topic: &str| broker.topics.get(topic).map(|topic| topic.config.order);
+    assert_eq!(is_ordered("orders"), Some(true));
+    assert_eq!(is_ordered("invoices"), Some(false));
+    assert_eq!(is_ordered("of-another-broker"), None);
+    let before = broker.topics.version();
+    broker.registration.everything_changed();
+    assert!(broker.registered(PATIENCE).await);
+    assert_eq!(broker.topics.version(), before, "the second time there is nothing to change");
 }
 
 /// One frame takes 16 MiB, of which a topic of such a name needs 224 bytes.
