@@ -1,6 +1,7 @@
 //! Asking name servers for routes: when somebody needs one, and again and again for those that are in use.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use wire::body::TopicRoute;
 use wire::code::{request, response};
@@ -54,7 +55,8 @@ impl Shared {
         }
     }
 
-    /// Asks again for every topic that is in use, and says whether something changed.
+    /// Asks again for every topic that is in use, and says whether something changed. A name server that was started
+    /// again knows no topic until brokers register, and so one that says that a topic is gone is not believed at once.
     pub async fn refresh_routes(&self) -> bool {
         let mut changed = false;
         for topic in self.routes.topics() {
@@ -65,8 +67,10 @@ impl Shared {
             match self.ask_for_route(&topic).await {
                 Ok(after) => changed |= before.is_none_or(|before| *before != *after),
                 Err(Error::NoRoute { .. }) => {
-                    self.routes.forget(&topic);
-                    changed = true;
+                    let gone = self.routes.missed(&topic, Instant::now());
+                    changed |= gone;
+                    let kept = if gone { "it is dropped" } else { "what was known is used further" };
+                    tracing::warn!(topic, "no name server knows a route any more; {kept}");
                 }
                 // What was known stays in use while no name server answers.
                 Err(error) => tracing::warn!(topic, "route is not refreshed: {error}"),

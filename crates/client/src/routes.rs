@@ -10,6 +10,9 @@ use crate::route::{MASTER_ID, Route};
 
 /// How long the route of a topic that nobody has yet is used without asking again.
 const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(1);
+/// For so long a route is used further when name servers say that there is none: one that was started again knows
+/// nothing until brokers register, which they do every 30 s.
+const MISSED_FOR_MAX: Duration = Duration::from_secs(60);
 
 /// Routes by topic, and addresses by broker name and id.
 #[derive(Debug, Default)]
@@ -21,20 +24,28 @@ pub(crate) struct Routes {
 
 #[derive(Debug, Default)]
 struct Known {
-    routes: HashMap<String, (Arc<Route>, Instant)>,
+    routes: HashMap<String, Learnt>,
     brokers: HashMap<String, BTreeMap<i64, String>>,
+}
+
+#[derive(Debug)]
+struct Learnt {
+    route: Arc<Route>,
+    since: Instant,
+    /// When name servers said for the first time that there is none, if they have only said so since.
+    missed_since: Option<Instant>,
 }
 
 impl Routes {
     /// What is known of a topic, without asking.
     pub fn known(&self, topic: &str) -> Option<Arc<Route>> {
-        self.known.lock().routes.get(topic).map(|(route, _)| Arc::clone(route))
+        self.known.lock().routes.get(topic).map(|learnt| Arc::clone(&learnt.route))
     }
 
     /// What is known of a topic and need not be asked for again; to a template only who sends is content.
     pub fn usable(&self, topic: &str, template_too: bool) -> Option<Arc<Route>> {
         let known = self.known.lock();
-        let (route, since) = known.routes.get(topic)?;
+        let Learnt { route, since, .. } = known.routes.get(topic)?;
         let usable = !route.is_template() || (template_too && since.elapsed() < TEMPLATE_AGE_MAX);
         usable.then(|| Arc::clone(route))
     }
@@ -51,8 +62,22 @@ impl Routes {
             known.brokers.insert(broker.broker_name.clone(), broker.broker_addrs.clone());
         }
         let route = Arc::new(route);
-        known.routes.insert(route.topic().to_owned(), (Arc::clone(&route), Instant::now()));
+        let learnt = Learnt { route: Arc::clone(&route), since: Instant::now(), missed_since: None };
+        known.routes.insert(route.topic().to_owned(), learnt);
         route
+    }
+
+    /// Name servers say that a topic has no route. Drops the one that is known if they have said so for long enough,
+    /// and tells whether it did.
+    pub fn missed(&self, topic: &str, now: Instant) -> bool {
+        let gone = self.known.lock().routes.get_mut(topic).is_some_and(|learnt| {
+            let since = *learnt.missed_since.get_or_insert(now);
+            now.saturating_duration_since(since) >= MISSED_FOR_MAX
+        });
+        if gone {
+            self.forget(topic);
+        }
+        gone
     }
 
     /// Drops the route of a topic that is gone, and brokers that no other route names.
@@ -62,7 +87,7 @@ impl Routes {
         let named: Vec<String> = known
             .routes
             .values()
-            .flat_map(|(route, _)| route.brokers().iter().map(|broker| broker.broker_name.clone()))
+            .flat_map(|learnt| learnt.route.brokers().iter().map(|broker| broker.broker_name.clone()))
             .collect();
         known.brokers.retain(|name, _| named.contains(name));
     }
@@ -99,5 +124,35 @@ impl Routes {
         addresses.sort();
         addresses.dedup();
         addresses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::body::{BrokerData, TopicRoute};
+
+    fn route(topic: &str, brokers: &[&str]) -> Route {
+        let broker = |name: &&str| BrokerData {
+            broker_name: (*name).to_owned(),
+            broker_addrs: [(MASTER_ID, format!("{name}:10911"))].into(),
+            ..BrokerData::default()
+        };
+        let broker_datas = brokers.iter().map(broker).collect();
+        Route::new(topic, TopicRoute { broker_datas, ..TopicRoute::default() })
+    }
+
+    #[test]
+    fn a_route_is_dropped_only_when_name_servers_have_missed_it_for_a_while() {
+        let (routes, start) = (Routes::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        routes.learn(route("T", &["a"]));
+        assert!(!routes.missed("T", start) && !routes.missed("T", after(59)));
+        routes.learn(route("T", &["a"]));
+        assert!(!routes.missed("T", after(60)), "it was there again in between");
+        assert!(routes.known("T").is_some() && routes.master("a").is_some());
+        assert!(!routes.missed("T", after(119)) && routes.missed("T", after(120)));
+        assert!(routes.known("T").is_none() && routes.master("a").is_none());
+        assert!(!routes.missed("T", after(121)), "it is gone already");
     }
 }

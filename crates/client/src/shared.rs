@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use remoting::{Answer, Channel, Limits, Patience, Service};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use wire::code::response;
 use wire::header::FrameWriter;
 use wire::loose_json;
@@ -204,7 +205,8 @@ impl Shared {
         channel.oneway_with(code, |writer| write(writer, fields, &besides), body);
     }
 
-    /// Asks one name server after the other until one answers, all within the client's usual time for a call.
+    /// Asks one name server after the other until one answers, all within the client's usual time for a call. One that
+    /// knows no route for a topic may have been started just now: the others are asked too before it is believed.
     pub async fn ask_names(
         &self,
         code: i32,
@@ -212,13 +214,20 @@ impl Shared {
         body: &[u8],
     ) -> Result<(String, Answer), Error> {
         let servers = self.names.in_order();
-        let deadline = tokio::time::Instant::now() + self.times.call;
-        let mut last = "there are none".to_owned();
+        let mut deadline = Instant::now() + self.times.call;
+        let (mut last, mut unknown) = ("there are none".to_owned(), None);
         for (at, server) in servers.iter().enumerate() {
             // Those that come later get their part of the time.
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             let timeout = left / u32::try_from(servers.len() - at).unwrap_or(1);
             match self.call(server, code, fields, body, timeout).await {
+                Ok(answer) if answer.code == response::TOPIC_NOT_EXIST && unknown.is_none() => {
+                    self.names.answered(server);
+                    unknown = Some(Error::refused(server, &answer));
+                    // Nearly always it is right, and then a server that is silent should not cost much.
+                    deadline = deadline.min(Instant::now() + self.times.call / 4);
+                }
+                Ok(answer) if answer.code == response::TOPIC_NOT_EXIST => (),
                 Ok(answer) => {
                     self.names.answered(server);
                     return Ok((server.clone(), success(server, answer)?));
@@ -227,7 +236,7 @@ impl Shared {
                 Err(error) => last = error.to_string(),
             }
         }
-        Err(Error::NoNameServer { tried: servers.len(), last })
+        Err(unknown.unwrap_or(Error::NoNameServer { tried: servers.len(), last }))
     }
 
     /// Looks whether the page lists other name servers by now.

@@ -1,0 +1,122 @@
+//! Servers that were started again, or are behind a connection that was lost without a word: clients go on.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use remoting::{Channel, Limits, Listener, Server, Service, Turn};
+use support::{PATIENCE, World, eventually};
+use thrustmq_client::{Client, Filter, Message};
+use wire::code::{request, response};
+use wire::header::FrameWriter;
+
+const SOON: Duration = Duration::from_millis(100);
+
+/// A name server that knows the same brokers for every topic, or none while it is `empty`.
+struct Names {
+    queues: usize,
+    /// Addresses of `broker-a` and so on.
+    brokers: Vec<String>,
+    empty: AtomicBool,
+    missed: AtomicUsize,
+}
+
+impl Names {
+    fn of(brokers: &[String], queues: usize) -> (Arc<Names>, Server, String) {
+        let names = Names {
+            queues,
+            brokers: brokers.to_vec(),
+            empty: AtomicBool::new(false),
+            missed: AtomicUsize::new(0),
+        };
+        let names = Arc::new(names);
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address().to_string();
+        let server = listener.serve(Limits::default(), names.clone());
+        (names, server, address)
+    }
+
+    fn route(&self) -> String {
+        let named = || self.brokers.iter().zip('a'..);
+        let datas: Vec<_> = named()
+            .map(|(address, name)| {
+                format!(
+                    r#"{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"broker-{name}","cluster":"{}"}}"#,
+                    support::CLUSTER
+                )
+            })
+            .collect();
+        let queues: Vec<_> = named()
+            .map(|(_, name)| {
+                let count = self.queues;
+                format!(
+                    r#"{{"brokerName":"broker-{name}","perm":6,"readQueueNums":{count},"writeQueueNums":{count}}}"#
+                )
+            })
+            .collect();
+        format!(r#"{{"brokerDatas":[{}],"queueDatas":[{}]}}"#, datas.join(","), queues.join(","))
+    }
+}
+
+impl Service for Names {
+    fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+        while let Some(asked) = turn.next_request() {
+            if asked.header.code != request::GET_ROUTEINFO_BY_TOPIC {
+                continue;
+            }
+            let head = asked.reply_to();
+            if self.empty.load(Ordering::SeqCst) {
+                head.write(turn.out, response::TOPIC_NOT_EXIST, Some("no route"));
+                self.missed.fetch_add(1, Ordering::SeqCst);
+            } else {
+                let head = head.head(response::SUCCESS, None);
+                FrameWriter::new(turn.out, &head).body(self.route().as_bytes());
+            }
+        }
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {}
+}
+
+#[tokio::test]
+async fn a_name_server_that_was_started_again_stops_nobody() {
+    let world = World::start().await;
+    world.create_topic("T", 2).await;
+    let (names, _server, address) = Names::of(&[world.broker(0)], 2);
+    let client = Client::builder(address).route_refresh(SOON).connect().await.unwrap();
+    let producer = client.producer("P").build().unwrap();
+    let reader = client.reader("R");
+    let mut queues = reader.watch_queues("T").await.unwrap();
+    let queue = queues.now().remove(0);
+    producer.send_to(Message::new("T", "before"), &queue).await.unwrap();
+
+    names.empty.store(true, Ordering::SeqCst);
+    eventually("it was asked again", async || names.missed.load(Ordering::SeqCst) >= 3).await;
+    producer.send_to(Message::new("T", "while it knows nothing"), &queue).await.unwrap();
+    producer.send(Message::new("T", "anywhere")).await.unwrap();
+    let pulled = reader.pull(&queue, 0, 32, &Filter::all()).await.unwrap();
+    assert_eq!(pulled.messages[1].text(), "while it knows nothing");
+    let changed = tokio::time::timeout(5 * SOON, queues.changed()).await;
+    assert!(changed.is_err(), "who watches is not told that all queues are gone: {changed:?}");
+}
+
+#[tokio::test]
+async fn a_name_server_that_knows_no_route_is_believed_when_the_others_know_none_either() {
+    let world = World::start().await;
+    world.create_topic("T", 2).await;
+    let (full, _first, knowing) = Names::of(&[world.broker(0)], 2);
+    let (empty, _second, ignorant) = Names::of(&[world.broker(0)], 2);
+    empty.empty.store(true, Ordering::SeqCst);
+    let servers = format!("{ignorant};{knowing};127.0.0.1:1");
+    // Each client asks another one first.
+    while empty.missed.load(Ordering::SeqCst) < 3 {
+        let client = Client::connect(&servers).await.unwrap();
+        assert_eq!(client.route("T").await.unwrap().queues_to_write().len(), 2);
+    }
+    full.empty.store(true, Ordering::SeqCst);
+    let client = Client::builder(servers).call_timeout(PATIENCE).connect().await.unwrap();
+    let error = client.route("T").await.unwrap_err();
+    assert!(matches!(error, thrustmq_client::Error::NoRoute { .. }), "{error}");
+}
