@@ -30,7 +30,10 @@ impl Shared {
         let answer = self.call(address, request::HEART_BEAT, &Fields::new(), &body, TIMEOUT).await;
         match answer.and_then(|answer| crate::shared::success(address, answer)) {
             Ok(_) => self.registry.greeted(address),
-            Err(error) => tracing::warn!(address, "heartbeat failed: {error}"),
+            Err(error) => {
+                tracing::warn!(address, "heartbeat failed: {error}");
+                self.doubt(address, &error);
+            }
         }
     }
 

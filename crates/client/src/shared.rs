@@ -34,6 +34,9 @@ const NAMESPACE: &str = "ns";
 /// Memory that a connection keeps for what it writes.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
+/// Shorter silence says nothing about a connection.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// Times that hold for a whole client.
 #[derive(Debug, Clone)]
 pub(crate) struct Times {
@@ -205,6 +208,15 @@ impl Shared {
         channel.oneway_with(code, |writer| write(writer, fields, &besides), body);
     }
 
+    /// After a call that is answered soon or never: ends its connection if that was silent all the time. A device on
+    /// the way may have forgotten it, and then everything that is sent over it is lost until TCP gives up.
+    pub fn doubt(&self, address: &str, error: &Error) {
+        match error {
+            Error::Timeout { after, .. } if *after >= DOUBT => self.remoting.close_if_silent(address, DOUBT),
+            _ => (),
+        }
+    }
+
     /// Asks one name server after the other until one answers, all within the client's usual time for a call. One that
     /// knows no route for a topic may have been started just now: the others are asked too before it is believed.
     pub async fn ask_names(
@@ -233,7 +245,10 @@ impl Shared {
                     return Ok((server.clone(), success(server, answer)?));
                 }
                 Err(Error::Stopped(what)) => return Err(Error::Stopped(what)),
-                Err(error) => last = error.to_string(),
+                Err(error) => {
+                    self.doubt(server, &error);
+                    last = error.to_string();
+                }
             }
         }
         Err(unknown.unwrap_or(Error::NoNameServer { tried: servers.len(), last }))

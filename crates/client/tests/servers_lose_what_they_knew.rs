@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use remoting::{Channel, Limits, Listener, Server, Service, Turn};
 use support::{PATIENCE, World, eventually};
-use thrustmq_client::{Client, Filter, Message};
+use thrustmq_client::{Client, Filter, Message, StartFrom};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use wire::code::{request, response};
 use wire::header::FrameWriter;
 
@@ -78,6 +81,85 @@ impl Service for Names {
     }
 
     fn closed(&self, _: &Arc<Channel>) {}
+}
+
+/// Stands between clients and a server. Connections that it forgets stay open, and nothing comes through them any more.
+struct Proxy {
+    address: String,
+    forgotten: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    async fn towards(server: String) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let forgotten = Arc::new(AtomicUsize::new(0));
+        let now = Arc::clone(&forgotten);
+        tokio::spawn(async move {
+            loop {
+                let (outside, _) = listener.accept().await.unwrap();
+                let Ok(inside) = TcpStream::connect(&server).await else { continue };
+                let ((asks, is_answered), (answers, is_asked)) = (outside.into_split(), inside.into_split());
+                let begun = now.load(Ordering::SeqCst);
+                tokio::spawn(pass(asks, is_asked, begun, Arc::clone(&now)));
+                tokio::spawn(pass(answers, is_answered, begun, Arc::clone(&now)));
+            }
+        });
+        Proxy { address, forgotten }
+    }
+
+    /// Forgets all connections that there are.
+    fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Passes bytes on while nothing is forgotten, and then takes them all the same.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, begun: usize, now: Arc<AtomicUsize>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if now.load(Ordering::SeqCst) == begun && to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+    if now.load(Ordering::SeqCst) != begun {
+        // The other side is not told of the end either.
+        std::future::pending::<()>().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_forgotten_on_the_way_is_left_after_one_heartbeat() {
+    let world = World::start().await;
+    world.create_topic("T", 10).await;
+    let proxy = Proxy::towards(world.broker(0)).await;
+    let (_names, _server, address) = Names::of(std::slice::from_ref(&proxy.address), 10);
+    let client = Client::builder(address).heartbeat(SOON).connect().await.unwrap();
+    let consumer = client.consumer("G").subscribe("T", Filter::all()).start_from(StartFrom::Earliest);
+    let mut consumer = consumer.stream().await.unwrap();
+    let near = world.client().await;
+    let producer = near.producer("P").build().unwrap();
+    let queues = producer.queues("T").await.unwrap();
+    for queue in &queues {
+        producer.send_to(Message::new("T", "before"), queue).await.unwrap();
+    }
+    for _ in &queues {
+        let delivered = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
+        delivered.ack();
+    }
+
+    proxy.forget();
+    for queue in &queues {
+        producer.send_to(Message::new("T", "after"), queue).await.unwrap();
+    }
+    let mut left = queues.len();
+    while left > 0 {
+        let delivered = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").unwrap();
+        // What was not committed in time comes again.
+        left -= usize::from(delivered.text() == "after");
+        delivered.ack();
+    }
+    consumer.close().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,6 +21,9 @@ pub struct Channel {
     peer: SocketAddr,
     local: SocketAddr,
     budget: Arc<Budget>,
+    made: Instant,
+    /// When something came last, in milliseconds since it was made.
+    heard_ms: AtomicU64,
     pub(crate) outbox: Outbox,
     /// Bytes in the outbox and in the task's own buffer, not yet taken by the kernel.
     unread: AtomicUsize,
@@ -159,6 +162,8 @@ impl Channel {
             peer,
             local,
             budget,
+            made: Instant::now(),
+            heard_ms: AtomicU64::new(0),
             outbox: Outbox::default(),
             unread: AtomicUsize::new(0),
             held: AtomicU32::new(0),
@@ -189,6 +194,17 @@ impl Channel {
     /// Whether the connection is still there.
     pub fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire)
+    }
+
+    /// For how long nothing has come.
+    pub fn silent_for(&self) -> Duration {
+        self.made.elapsed().saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Something came.
+    pub(crate) fn heard(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.made).as_millis();
+        self.heard_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Queues whole frames for writing. Nothing happens on a closed connection. A peer that leaves more than

@@ -108,7 +108,8 @@ impl Client {
             }
             channels.insert(address.to_owned(), Arc::clone(&channel));
         }
-        tokio::spawn(connection::run(stream, Arc::clone(&channel), Arc::clone(&self.service)));
+        let (of_task, service) = (Arc::clone(&channel), Arc::clone(&self.service));
+        tokio::spawn(connection::run(connection::End::Connecting, stream, of_task, service));
         Ok(channel)
     }
 
@@ -128,6 +129,16 @@ impl Client {
     /// The next call to `address` makes a new connection; calls under way on the present one still get their answers.
     pub fn abandon(&self, address: &str) {
         self.channels.lock().remove(address);
+    }
+
+    /// Closes the connection to `address` if nothing has come over it for so long, and so also ends the calls that wait
+    /// for answers there. The next call makes a new one.
+    pub fn close_if_silent(&self, address: &str, silence: Duration) {
+        let mut channels = self.channels.lock();
+        if let Some(channel) = channels.get(address).filter(|channel| channel.silent_for() >= silence) {
+            channel.close(&format!("nothing has come over it for {} ms", channel.silent_for().as_millis()));
+            channels.remove(address);
+        }
     }
 
     /// Closes all connections.

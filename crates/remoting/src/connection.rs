@@ -28,7 +28,18 @@ thread_local! {
     static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Which end of a connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The one that was connected to. A peer that takes its answers is alive.
+    Accepting,
+    /// The one that connected. It waits for answers, and only what comes shows that its peer is alive: where a device
+    /// in between has forgotten the connection, the kernel takes what is written for a quarter of an hour.
+    Connecting,
+}
+
 struct Connection {
+    end: End,
     stream: Arc<Stream>,
     channel: Arc<Channel>,
     service: Arc<dyn Service>,
@@ -49,7 +60,7 @@ struct Connection {
 }
 
 /// Why a connection ended.
-enum End {
+enum Ended {
     /// Closed by the peer or by us, as usual.
     Quiet,
     /// Worth a line in the log.
@@ -57,10 +68,11 @@ enum End {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn run(stream: Stream, channel: Arc<Channel>, service: Arc<dyn Service>) {
+pub(crate) async fn run(end: End, stream: Stream, channel: Arc<Channel>, service: Arc<dyn Service>) {
     let stream = Arc::new(stream);
     channel.outbox.open(Arc::clone(&stream));
     let mut connection = Connection {
+        end,
         stream,
         channel,
         service,
@@ -73,7 +85,7 @@ pub(crate) async fn run(stream: Stream, channel: Arc<Channel>, service: Arc<dyn 
         full: false,
         last_activity: Instant::now(),
     };
-    if let End::Loud(reason) = connection.serve().await {
+    if let Ended::Loud(reason) = connection.serve().await {
         tracing::warn!(peer = %connection.channel.peer(), "connection closed: {reason}");
     }
 }
@@ -88,7 +100,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    async fn serve(&mut self) -> End {
+    async fn serve(&mut self) -> Ended {
         let idle = self.channel.budget().limits.idle;
         let timer = tokio::time::sleep(idle);
         tokio::pin!(timer);
@@ -121,12 +133,12 @@ impl Connection {
                         }
                     }
                     Ok(_) => (),
-                    Err(error) => return End::Loud(error.to_string()),
+                    Err(error) => return Ended::Loud(error.to_string()),
                 },
                 () = channel.wake.notified() => (),
                 () = &mut timer => {
                     if self.last_activity.elapsed() >= idle {
-                        return End::Loud(format!("silent for {} s", idle.as_secs()));
+                        return Ended::Loud(format!("silent for {} s", idle.as_secs()));
                     }
                     timer.as_mut().reset(self.last_activity + idle);
                 }
@@ -138,7 +150,7 @@ impl Connection {
         self.sent < self.sending.len()
     }
 
-    fn read_some(&mut self) -> Result<(), End> {
+    fn read_some(&mut self) -> Result<(), Ended> {
         for _ in 0..PARTS_IN_A_ROW_MAX {
             let mut outcome = (false, None);
             let read = OUT.with_borrow_mut(|out| {
@@ -156,7 +168,7 @@ impl Connection {
             let (starved, failure) = outcome;
             self.starved = starved;
             if !self.count_inbound() {
-                return Err(End::Loud(
+                return Err(Ended::Loud(
                     "incomplete frames of all connections take too much memory".to_owned(),
                 ));
             }
@@ -173,13 +185,13 @@ impl Connection {
                 }
                 Ok(Read::Nothing) => return Ok(()),
                 Ok(Read::Part) => {
-                    self.last_activity = Instant::now();
+                    self.heard();
                     if starved || self.is_writing() {
                         return Ok(());
                     }
                 }
                 Ok(Read::Some(more)) => {
-                    self.last_activity = Instant::now();
+                    self.heard();
                     self.full = more;
                     return Ok(());
                 }
@@ -187,6 +199,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Something came.
+    fn heard(&mut self) {
+        self.last_activity = Instant::now();
+        self.channel.heard(self.last_activity.into_std());
     }
 
     /// Tells the shared budget of a change; false when incomplete frames take too much in all.
@@ -262,7 +280,9 @@ impl Connection {
             match self.stream.try_write(&self.sending[self.sent..]) {
                 Ok(count) if count > 0 => {
                     self.took(count);
-                    self.last_activity = Instant::now();
+                    if self.end == End::Accepting {
+                        self.last_activity = Instant::now();
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.queue_behind();
@@ -289,7 +309,7 @@ impl Connection {
     }
 
     /// Writes what is queued, and what is still owed, before an end that we chose, for a bounded time.
-    async fn linger(&mut self, reason: String) -> End {
+    async fn linger(&mut self, reason: String) -> Ended {
         let deadline = Instant::now() + LINGER;
         loop {
             let owing = self.channel.owes_answers();
@@ -308,7 +328,7 @@ impl Connection {
             }
         }
         self.stream.say_goodbye();
-        if reason.is_empty() { End::Quiet } else { End::Loud(reason) }
+        if reason.is_empty() { Ended::Quiet } else { Ended::Loud(reason) }
     }
 }
 
@@ -324,9 +344,9 @@ fn turn(
 }
 
 /// A reset by the peer is an ordinary end.
-fn quiet_reset(error: io::Error) -> End {
+fn quiet_reset(error: io::Error) -> Ended {
     match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => End::Quiet,
-        _ => End::Loud(error.to_string()),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Ended::Quiet,
+        _ => Ended::Loud(error.to_string()),
     }
 }

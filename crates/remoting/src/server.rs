@@ -183,7 +183,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, open: &Arc<Open>, service: &Arc<dy
     let service = Arc::clone(service);
     tokio::spawn(async move {
         let _admitted = admitted;
-        connection::run(Stream::Plain(stream), channel, service).await;
+        connection::run(connection::End::Accepting, Stream::Plain(stream), channel, service).await;
     });
 }
 

@@ -243,6 +243,49 @@ async fn a_client_shares_one_connection_and_connects_again_after_a_loss() {
     assert!(matches!(error, CallError::Connect { .. }), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_leaves_a_peer_that_takes_everything_and_says_nothing() {
+    let (server, _lab) = start(Limits::default());
+    let limits = Limits { idle: Duration::from_millis(400), ..Limits::default() };
+    let client = Arc::new(Client::new(limits, Arc::new(Lab::default())));
+    let address = server.address().to_string();
+    let asking = tokio::spawn(async move {
+        let mut calls = tokio::task::JoinSet::new();
+        // More than a few under way are written by the connection's own task.
+        loop {
+            let (client, address) = (Arc::clone(&client), address.clone());
+            calls.spawn(async move { client.call(&address, HOLD, &[], b"", PATIENCE).await });
+            tokio::select! {
+                ended = calls.join_next() => return ended.unwrap().unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(20)) => (),
+            }
+        }
+    });
+    let error = asking.await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Closed { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_is_closed_on_demand_and_one_that_was_heard_is_not() {
+    let (server, lab) = start(Limits::default());
+    let client = Arc::new(Client::new(Limits::default(), Arc::new(Lab::default())));
+    let address = server.address().to_string();
+    client.call(&address, ECHO, &[], b"", PATIENCE).await.unwrap();
+    client.close_if_silent(&address, PATIENCE);
+    let held = {
+        let (client, address) = (Arc::clone(&client), address.clone());
+        tokio::spawn(async move { client.call(&address, HOLD, &[], b"", PATIENCE).await })
+    };
+    until("it waits", || lab.held.lock().len() == 1).await;
+    assert_eq!(lab.channels.lock().len(), 1, "over the same connection");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    client.close_if_silent(&address, Duration::from_millis(10));
+    let error = held.await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Closed { .. }), "{error}");
+    client.call(&address, ECHO, &[], b"", PATIENCE).await.unwrap();
+    assert_eq!(lab.channels.lock().len(), 2);
+}
+
 async fn unused_address() -> String {
     let (server, _) = start(Limits::default());
     let address = server.address().to_string();

@@ -154,6 +154,8 @@ impl Member {
                 Ok(answer) => {
                     let mut members = decode::<ConsumerIdList>(address, &answer)?.consumer_id_list;
                     members.sort();
+                    // A broker has one twice whose former connection it has not seen to be gone yet.
+                    members.dedup();
                     return Ok(members);
                 }
                 Err(error) => last = error,
