@@ -230,8 +230,10 @@ impl ProducerBuilder {
 
     fn build_with(self, checker: Option<Checker>) -> Result<Producer, Error> {
         check_group(&self.group).map_err(Error::illegal)?;
-        self.shared.registry.add_producer(&self.group, checker)?;
-        Ok(Producer { inner: Arc::new(Inner::new(self.shared, self.group, self.options)) })
+        let number = self.shared.registry.add_producer(&self.group, checker)?;
+        let mut inner = Inner::new(self.shared, self.group, self.options);
+        inner.number = Some(number);
+        Ok(Producer { inner: Arc::new(inner) })
     }
 }
 
@@ -242,6 +244,8 @@ pub(crate) struct Inner {
     wire_group: String,
     /// As the application knows it.
     group: String,
+    /// Its number among the members of the client, which those that send for the client itself are not.
+    number: Option<u64>,
     options: Options,
     choice: Choice,
     gatherer: Option<Gatherer>,
@@ -260,6 +264,7 @@ impl Inner {
             group: shared.namespace.unwrap(&group).into_owned(),
             shared,
             wire_group: group,
+            number: None,
             gatherer: options.auto_batch.as_ref().map(|limits| Gatherer::new(limits, options.body_max)),
             options,
             choice: Choice::new(),
@@ -267,9 +272,16 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Whether it was a member of its group until now.
+    fn leave(&self) -> bool {
+        self.number.is_some_and(|number| self.shared.registry.remove_producer(&self.wire_group, number))
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.registry.remove_producer(&self.wire_group);
+        self.leave();
     }
 }
 
@@ -480,8 +492,10 @@ impl Producer {
             inner.messages.close();
             drop(permits);
         }
-        inner.shared.registry.remove_producer(&inner.wire_group);
-        inner.shared.unregister(Fields::new().text("producerGroup", inner.wire_group.as_str())).await;
+        // A second time another producer of the group may be there, which brokers must go on to know.
+        if inner.leave() {
+            inner.shared.unregister(Fields::new().text("producerGroup", inner.wire_group.as_str())).await;
+        }
         inner.shared.flush_traces().await;
     }
 }

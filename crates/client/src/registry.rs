@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -41,10 +42,19 @@ pub(crate) trait ConsumerInner: Send + Sync {
 /// The body of an answer that says what the application made of a message.
 pub(crate) type Direct = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
 
+/// A producer as it is entered here.
+struct Member {
+    /// Tells it from others of its group that were here before, or come after it.
+    number: u64,
+    checker: Option<Checker>,
+}
+
 /// Producers and consumers of one client. A group is there once as producer and once as consumer.
 #[derive(Default)]
 pub(crate) struct Registry {
-    producers: Mutex<BTreeMap<String, Option<Checker>>>,
+    producers: Mutex<BTreeMap<String, Member>>,
+    /// Number of the newest producer.
+    newest: AtomicU64,
     consumers: Mutex<BTreeMap<String, Weak<dyn ConsumerInner>>>,
     /// Who waits for a reply, by correlation id.
     replies: Mutex<HashMap<String, oneshot::Sender<Reply>>>,
@@ -53,26 +63,33 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Adds a producer group, with who answers for its open transactions.
-    pub fn add_producer(&self, group: &str, checker: Option<Checker>) -> Result<(), Error> {
+    /// Adds a producer group, with who answers for its open transactions, and gives the number to remove it by.
+    pub fn add_producer(&self, group: &str, checker: Option<Checker>) -> Result<u64, Error> {
         let mut producers = self.producers.lock();
         if producers.contains_key(group) {
             let what = format!("this client already has a producer of group \"{group}\"; clone that one");
             return Err(Error::Illegal(what));
         }
-        producers.insert(group.to_owned(), checker);
+        let number = self.newest.fetch_add(1, Ordering::Relaxed);
+        producers.insert(group.to_owned(), Member { number, checker });
         self.greeted.lock().clear();
-        Ok(())
+        Ok(number)
     }
 
-    /// Removes a producer group.
-    pub fn remove_producer(&self, group: &str) {
-        self.producers.lock().remove(group);
+    /// Removes a producer group, unless it has left already, and another may have come in its place. Tells whether it
+    /// was there.
+    pub fn remove_producer(&self, group: &str, number: u64) -> bool {
+        let mut producers = self.producers.lock();
+        let there = producers.get(group).is_some_and(|member| member.number == number);
+        if there {
+            producers.remove(group);
+        }
+        there
     }
 
     /// Who answers for open transactions of a group.
     pub fn checker(&self, group: &str) -> Option<Checker> {
-        self.producers.lock().get(group).cloned().flatten()
+        self.producers.lock().get(group)?.checker.clone()
     }
 
     /// Adds a member of a consumer group.

@@ -48,6 +48,27 @@ async fn only_committed_messages_are_seen() {
 }
 
 #[tokio::test]
+async fn a_producer_that_has_left_takes_nothing_from_the_next_one_of_its_group() {
+    let world = World::with(1, &CHECKS).await;
+    world.create_topic("T", 1).await;
+    let client = world.client().await;
+    let first = client.producer("P").build().unwrap();
+    let clone = first.clone();
+    first.send(Message::new("T", "before")).await.unwrap();
+    first.close().await;
+    let second = client.producer("P").transactional(|_| async { Decision::Commit }).unwrap();
+    let forgotten = second.begin(Message::new("T", "forgotten")).await.unwrap();
+    clone.close().await;
+    drop((first, clone, forgotten));
+    let reader = client.reader("R");
+    let queue = reader.queues("T").await.unwrap().remove(0);
+    eventually("the checker was asked", async || reader.max_offset(&queue).await.unwrap() == 2).await;
+    assert!(client.producer("P").build().is_err(), "it is still there");
+    second.close().await;
+    client.producer("P").build().unwrap();
+}
+
+#[tokio::test]
 async fn requests_are_replied_to() {
     let world = World::start().await;
     world.create_topic("T", 2).await;
