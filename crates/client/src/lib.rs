@@ -47,6 +47,7 @@ mod discovery;
 mod error;
 mod fields;
 mod filter;
+mod greetings;
 mod heartbeat;
 mod hooks;
 mod identity;

@@ -1,6 +1,6 @@
 //! Groups that this client is a member of, as its heartbeats say, and what brokers may ask about them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,6 +12,7 @@ use wire::body::{ConsumerData, HeartbeatData, MessageQueue, ProducerData};
 
 use crate::decision::Checker;
 use crate::error::Error;
+use crate::greetings::Greetings;
 use crate::reply::Reply;
 
 /// A member of a consumer group as heartbeats and brokers see it (Java's `MQConsumerInner`). This is a trait since
@@ -59,7 +60,7 @@ pub(crate) struct Registry {
     /// Who waits for a reply, by correlation id.
     replies: Mutex<HashMap<String, oneshot::Sender<Reply>>>,
     /// Brokers that have heard of everybody who is here now.
-    greeted: Mutex<HashSet<String>>,
+    pub greetings: Greetings,
 }
 
 impl Registry {
@@ -72,7 +73,7 @@ impl Registry {
         }
         let number = self.newest.fetch_add(1, Ordering::Relaxed);
         producers.insert(group.to_owned(), Member { number, checker });
-        self.greeted.lock().clear();
+        self.greetings.begin_again();
         Ok(number)
     }
 
@@ -101,7 +102,7 @@ impl Registry {
             return Err(Error::Illegal(what));
         }
         consumers.insert(group.to_owned(), Arc::downgrade(&member));
-        self.greeted.lock().clear();
+        self.greetings.begin_again();
         Ok(())
     }
 
@@ -136,16 +137,6 @@ impl Registry {
         if let Some(waiting) = self.replies.lock().remove(correlation_id) {
             let _ = waiting.send(reply);
         }
-    }
-
-    /// Whether a broker must still hear of who is here.
-    pub fn must_greet(&self, address: &str) -> bool {
-        !self.greeted.lock().contains(address)
-    }
-
-    /// A broker heard of everybody.
-    pub fn greeted(&self, address: &str) {
-        self.greeted.lock().insert(address.to_owned());
     }
 
     /// Whether slaves must hear of this client too, which only those of consumers must.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use remoting::{Channel, Limits, Listener, Server, Service, Turn};
 use support::{PATIENCE, World, eventually};
-use thrustmq_client::{Client, Filter, Message, StartFrom};
+use thrustmq_client::{Client, Filter, Message, Received, Serving, StartFrom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,7 +41,9 @@ impl Names {
         (names, server, address)
     }
 
-    fn route(&self) -> String {
+    fn route(&self, topic: &str) -> String {
+        // Topics of failed messages have one queue.
+        let count = if topic.starts_with('%') { 1 } else { self.queues };
         let named = || self.brokers.iter().zip('a'..);
         let datas: Vec<_> = named()
             .map(|(address, name)| {
@@ -53,7 +55,6 @@ impl Names {
             .collect();
         let queues: Vec<_> = named()
             .map(|(_, name)| {
-                let count = self.queues;
                 format!(
                     r#"{{"brokerName":"broker-{name}","perm":6,"readQueueNums":{count},"writeQueueNums":{count}}}"#
                 )
@@ -75,7 +76,8 @@ impl Service for Names {
                 self.missed.fetch_add(1, Ordering::SeqCst);
             } else {
                 let head = head.head(response::SUCCESS, None);
-                FrameWriter::new(turn.out, &head).body(self.route().as_bytes());
+                let route = self.route(asked.field("topic").unwrap_or_default());
+                FrameWriter::new(turn.out, &head).body(route.as_bytes());
             }
         }
     }
@@ -159,7 +161,7 @@ async fn a_connection_that_was_forgotten_on_the_way_is_left_after_one_heartbeat(
         left -= usize::from(delivered.text() == "after");
         delivered.ack();
     }
-    consumer.close().await;
+    consumer.close(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -201,4 +203,57 @@ async fn a_name_server_that_knows_no_route_is_believed_when_the_others_know_none
     let client = Client::builder(servers).call_timeout(PATIENCE).connect().await.unwrap();
     let error = client.route("T").await.unwrap_err();
     assert!(matches!(error, thrustmq_client::Error::NoRoute { .. }), "{error}");
+}
+
+/// Answers every message of topic `T` with its text.
+async fn answering(client: &Client) -> Serving {
+    let replies = client.producer("replies").build().unwrap();
+    let consumer = client.consumer("G").subscribe("T", Filter::all()).start_from(StartFrom::Earliest);
+    let answer = move |question: Received| {
+        let replies = replies.clone();
+        async move { replies.reply(&question, question.body.clone()).await.map(drop) }
+    };
+    consumer.serve(answer).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_reply_comes_from_a_broker_that_was_started_again_just_now() {
+    let mut world = World::start().await;
+    world.create_topic("T", 1).await;
+    let replier = world.client().await;
+    let serving = answering(&replier).await;
+    let asker = Client::builder(world.names()).heartbeat(Duration::from_secs(3_600)).connect().await.unwrap();
+    let producer = asker.producer("asks").timeout(PATIENCE).attempts(100).build().unwrap();
+    let reply = producer.request(Message::new("T", "before"), PATIENCE).await.unwrap();
+    assert_eq!(reply.body, "before");
+    let address = world.stop_broker(0).await;
+    world.start_broker(0, address).await;
+    let reply = producer.request(Message::new("T", "after"), PATIENCE).await.unwrap();
+    assert_eq!(reply.body, "after");
+    serving.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_silent_broker_does_not_use_up_the_time_of_requests_to_others() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let replier = world.client().await;
+    let serving = answering(&replier).await;
+    // It lets everybody in and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let brokers = [world.broker(0), silent.local_addr().unwrap().to_string()];
+    let (_names, _server, address) = Names::of(&brokers, 1);
+    let asker = Client::connect(&address).await.unwrap();
+    let producer = asker.producer("asks").build().unwrap();
+    let queue = producer.queues("T").await.unwrap().remove(0);
+    assert_eq!(queue.broker_name, "broker-a");
+    let second = Duration::from_secs(1);
+    let asked = async || producer.request_to(Message::new("T", "hello"), &queue, 2 * second).await;
+    let mut replied = 0;
+    for _ in 0..3 {
+        replied += usize::from(asked().await.is_ok());
+    }
+    // The machine may be busy.
+    assert!(replied > 0, "the silent broker takes all the time of every request");
+    serving.close(PATIENCE).await;
 }

@@ -131,6 +131,11 @@ impl Client {
         self.channels.lock().remove(address);
     }
 
+    /// Number of the open connection to `address`, unique within this process.
+    pub fn connection(&self, address: &str) -> Option<u64> {
+        self.channels.lock().get(address).filter(|channel| channel.is_open()).map(|channel| channel.id())
+    }
+
     /// Closes the connection to `address` if nothing has come over it for so long, and so also ends the calls that wait
     /// for answers there. The next call makes a new one.
     pub fn close_if_silent(&self, address: &str, silence: Duration) {

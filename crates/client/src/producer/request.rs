@@ -106,7 +106,7 @@ impl Producer {
         let greeted = async {
             if let Ok(route) = inner.shared.route_to_send(&topic).await {
                 // Any broker of the cluster may have to push the reply, and knows us only by a heartbeat.
-                inner.shared.greet(&route.masters()).await;
+                inner.shared.greet(&route.masters(), timeout / 4).await;
             }
         };
         let _ = tokio::time::timeout_at(deadline, greeted).await;

@@ -46,7 +46,7 @@ impl TransactionProducer {
         let topic = inner.shared.namespace.wrap(&message.topic).into_owned();
         if let Ok(route) = inner.shared.route_to_send(&topic).await {
             // Who asks how a transaction ended looks for members of the group that it knows.
-            inner.shared.greet(&route.masters()).await;
+            inner.shared.greet(&route.masters(), inner.options.timeout / 4).await;
         }
         let returned = message.clone();
         let more = [(props::TRAN_MSG, "true"), (props::PGROUP, inner.wire_group.as_str())];
