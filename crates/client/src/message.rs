@@ -164,7 +164,9 @@ impl Message<Now> {
         !RESERVED.contains(&name) && !OF_ONE_MESSAGE.contains(&name)
     }
 
-    /// Keeps the order with all messages of the same key.
+    /// Keeps the order with all messages of the same key: they go to the same queue, as long as the topic has the same
+    /// queues, and one that is [enqueued](crate::Producer::enqueue) is sent when those before it are. Of several tasks
+    /// that send at the same time, nobody knows who is first.
     pub fn order_by(self, key: impl Into<String>) -> Message<Ordered> {
         self.with(SHARDING_KEY, key.into()).delivered()
     }

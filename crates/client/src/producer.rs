@@ -8,6 +8,7 @@ mod own;
 mod request;
 mod send;
 mod transaction;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -33,13 +34,14 @@ use crate::body::Compression;
 use crate::decision::{Checker, Decision};
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::message::{Delivery, Later, Message, Now};
+use crate::message::{Delivery, Later, Message, Now, SHARDING_KEY};
 use crate::receipt::{Receipt, SendError};
 use crate::received::Received;
 use crate::shared::Shared;
 use choice::Choice;
 use gather::Gatherer;
 use send::Target;
+use turns::Turns;
 
 /// Bytes that one permit of [`Inner::bytes`] stands for.
 const PERMIT_BYTES: usize = 1_024;
@@ -160,7 +162,7 @@ impl ProducerBuilder {
     ///
     /// Many tasks that send at the same time store more in less time by this; one that sends a message after the other
     /// only waits longer. Together go messages of a topic to any of its queues, and those to one queue: ordered ones
-    /// too. What is delivered later, compressed, large or part of a transaction goes by itself. The wait does not count
+    /// too, unless they are enqueued. What is delivered later, compressed, large or part of a transaction goes by itself. The wait does not count
     /// as part of the [timeout](ProducerBuilder::timeout).
     ///
     /// ```no_run
@@ -249,6 +251,8 @@ pub(crate) struct Inner {
     options: Options,
     choice: Choice,
     gatherer: Option<Gatherer>,
+    /// Enqueued messages that keep an order.
+    turns: Arc<Turns>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     byte_permits: u32,
@@ -268,6 +272,7 @@ impl Inner {
             gatherer: options.auto_batch.as_ref().map(|limits| Gatherer::new(limits, options.body_max)),
             options,
             choice: Choice::new(),
+            turns: Arc::default(),
         }
     }
 }
@@ -341,6 +346,10 @@ impl Producer {
         message: Message<D>,
         target: Target<'_>,
     ) -> Result<Receipt, SendError<D>> {
+        if let (Target::Any, Some(key)) = (target, message.get(SHARDING_KEY)) {
+            // Boxed, as below.
+            Box::pin(self.inner.turns.wait(&message.topic, key)).await;
+        }
         match &self.inner.gatherer {
             None => self.inner.send(message, target, 0, &[]).await,
             // Boxed, since it would make the future of every send large.
@@ -377,6 +386,9 @@ impl Producer {
     /// Sends a message and goes on: the result is that of the returned [`Pending`], which need not be waited for. Waits
     /// itself only while too much is under way.
     ///
+    /// Messages [of one key](Message::order_by) are sent one after the other, in the order in which they were enqueued,
+    /// and each by itself. One that fails for good does not keep those behind it from being sent.
+    ///
     /// # Errors
     /// When the producer is closed.
     pub async fn enqueue<D: Delivery>(&self, message: Message<D>) -> Result<Pending<D>, SendError<D>> {
@@ -386,10 +398,18 @@ impl Producer {
                 return Err(SendError::new(Error::Stopped("the producer"), message, String::new(), 0, false));
             }
         };
+        let turn = message.get(SHARDING_KEY).map(|key| self.inner.turns.join(&message.topic, key));
         let producer = self.clone();
         // Boxed, since a task is moved several times before it runs, and a send is large.
         let task = tokio::spawn(Box::pin(async move {
-            let sent = producer.send(message).await;
+            let sent = match turn {
+                None => producer.send(message).await,
+                Some(mut turn) => {
+                    turn.come().await;
+                    // In a batch it would only wait for others that wait for it.
+                    producer.inner.send(message, Target::Any, 0, &[]).await
+                }
+            };
             drop(permits);
             sent
         }));

@@ -90,16 +90,14 @@ async fn ordered_messages_go_to_the_queues_of_their_keys_and_close_waits_for_all
     for number in 0..20 {
         let key = format!("key {}", number % 5);
         let alone = plain.send(Message::new("T", "alone").order_by(&key)).await.unwrap();
-        pending.push((
-            alone.queue,
-            producer.enqueue(Message::new("T", "together").order_by(key)).await.unwrap(),
-        ));
+        let (producer, together) = (producer.clone(), Message::new("T", "together").order_by(key));
+        pending.push((alone.queue, tokio::spawn(async move { producer.send(together).await })));
     }
     // Let them join their batches, which nothing but the end of the producer sends in time.
     tokio::time::sleep(WHILE).await;
     tokio::time::timeout(PATIENCE / 2, producer.close()).await.expect("it sends what waits");
     for (queue, sent) in pending {
-        assert_eq!(sent.await.unwrap().queue, queue);
+        assert_eq!(sent.await.unwrap().unwrap().queue, queue);
     }
 }
 
