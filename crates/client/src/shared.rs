@@ -158,6 +158,7 @@ impl Shared {
 
     async fn exchange(&self, request: &RpcRequest<'_>, patience: Patience) -> Result<Answer, Error> {
         let RpcRequest { address, code, body, fields, .. } = *request;
+        let begun = Instant::now();
         let besides = self.besides(request);
         let write = |writer: &mut FrameWriter<'_>| write(writer, fields, &besides);
         let answer = self.remoting.call_with(address, code, write, body, patience).await?;
@@ -167,6 +168,11 @@ impl Shared {
         // The server is about to stop, or wants its connections elsewhere: it has not looked at the request. Boxed,
         // since it is rare and would make the future of every call large.
         self.remoting.abandon(address);
+        let left = patience.timeout.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Ok(answer);
+        }
+        let patience = Patience { timeout: left, ..patience };
         Ok(Box::pin(self.remoting.call_with(address, code, write, body, patience)).await?)
     }
 

@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -77,11 +78,7 @@ impl Service for Silent {
             match asked.header.code {
                 request::GET_ROUTEINFO_BY_TOPIC => {
                     let head = asked.reply_to();
-                    let route = format!(
-                        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{}"}},"brokerName":"b","cluster":"c"}}],
-                            "queueDatas":[{{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#,
-                        self.address.lock()
-                    );
+                    let route = route_to(&self.address.lock());
                     FrameWriter::new(turn.out, &head.head(response::SUCCESS, None)).body(route.as_bytes());
                 }
                 request::SEND_MESSAGE_V2 => {
@@ -100,6 +97,14 @@ impl Service for Silent {
     }
 
     fn closed(&self, _: &Arc<Channel>) {}
+}
+
+/// The route of a topic with one queue at one broker.
+fn route_to(address: &str) -> String {
+    format!(
+        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"b","cluster":"c"}}],
+            "queueDatas":[{{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#
+    )
 }
 
 #[tokio::test]
@@ -158,6 +163,52 @@ async fn no_call_takes_longer_than_its_time_whoever_is_silent() {
     let error = producer.request(Message::new("T", "x"), SOON).await.unwrap_err();
     assert!(matches!(error, RequestError::NoReply { after } if after == SOON), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// A name server and broker that wants the first request it gets to go elsewhere, but says so late, and then is silent.
+#[derive(Default)]
+struct Leaving {
+    address: Mutex<String>,
+    asked: AtomicBool,
+}
+
+impl Service for Leaving {
+    fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>) {
+        while let Some(asked) = turn.next_request() {
+            let head = asked.reply_to();
+            if asked.header.code == request::GET_ROUTEINFO_BY_TOPIC {
+                let route = route_to(&self.address.lock());
+                FrameWriter::new(turn.out, &head.head(response::SUCCESS, None)).body(route.as_bytes());
+            } else if !self.asked.swap(true, Ordering::SeqCst) {
+                let channel = Arc::clone(channel);
+                tokio::spawn(async move {
+                    tokio::time::sleep(LATE).await;
+                    let mut out = Vec::new();
+                    head.write(&mut out, response::GO_AWAY, None);
+                    channel.send(&out);
+                });
+            }
+        }
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {}
+}
+
+const LATE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn a_server_that_sends_its_clients_away_late_does_not_give_them_more_time() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().to_string();
+    let leaving = Leaving { address: Mutex::new(address.clone()), ..Leaving::default() };
+    let _server = listener.serve(Limits::default(), Arc::new(leaving));
+    let client = Client::connect(&address).await.unwrap();
+    let limit = LATE + Duration::from_secs(1);
+    let producer = client.producer("P").timeout(limit).attempts(1).build().unwrap();
+    let begun = std::time::Instant::now();
+    let error = producer.send(Message::new("T", "x")).await.unwrap_err();
+    assert!(begun.elapsed() >= LATE, "it was sent away: {error}");
+    assert!(begun.elapsed() < limit + LATE / 2, "{:?}: {error}", begun.elapsed());
 }
 
 const SOON: Duration = Duration::from_millis(200);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -76,19 +76,33 @@ impl Client {
         body: &[u8],
         patience: impl Into<Patience>,
     ) -> Result<Answer, CallError> {
-        let patience = patience.into();
-        let channel = self.channel(address, patience.timeout.min(CONNECT_TIMEOUT)).await?;
+        let mut patience = patience.into();
+        let channel = match self.open(address) {
+            Some(channel) => channel,
+            None => Box::pin(self.connected(address, &mut patience)).await?,
+        };
         channel.call_with(code, write, body, patience).await
+    }
+
+    /// A new connection, and the time that it took is over for the call that needs it.
+    async fn connected(&self, address: &str, patience: &mut Patience) -> Result<Arc<Channel>, CallError> {
+        let begun = Instant::now();
+        let channel = self.new_channel(address, patience.timeout.min(CONNECT_TIMEOUT)).await?;
+        patience.timeout = patience.timeout.saturating_sub(begun.elapsed());
+        Ok(channel)
     }
 
     /// The open connection to `address`, made if there is none.
     pub async fn channel(&self, address: &str, timeout: Duration) -> Result<Arc<Channel>, CallError> {
-        let known = self.channels.lock().get(address).filter(|channel| channel.is_open()).cloned();
-        match known {
+        match self.open(address) {
             Some(channel) => Ok(channel),
             // Boxed, since it happens once and would make the future of every call large.
             None => Box::pin(self.new_channel(address, timeout)).await,
         }
+    }
+
+    fn open(&self, address: &str) -> Option<Arc<Channel>> {
+        self.channels.lock().get(address).filter(|channel| channel.is_open()).cloned()
     }
 
     async fn new_channel(&self, address: &str, timeout: Duration) -> Result<Arc<Channel>, CallError> {
@@ -133,7 +147,7 @@ impl Client {
 
     /// Number of the open connection to `address`, unique within this process.
     pub fn connection(&self, address: &str) -> Option<u64> {
-        self.channels.lock().get(address).filter(|channel| channel.is_open()).map(|channel| channel.id())
+        self.open(address).map(|channel| channel.id())
     }
 
     /// Closes the connection to `address` if nothing has come over it for so long, and so also ends the calls that wait

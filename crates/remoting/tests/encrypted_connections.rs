@@ -5,6 +5,7 @@ mod peer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use peer::*;
 use remoting::{CallError, Client, Limits, Server, Tls, TlsError};
@@ -27,11 +28,14 @@ fn chain(name: &str) -> Vec<CertificateDer<'static>> {
 struct Door {
     wants_certificates: bool,
     versions: &'static [&'static SupportedProtocolVersion],
+    /// How long it lets everybody wait.
+    opens_after: Duration,
 }
 
 static ONLY_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
-const USUAL: Door = Door { wants_certificates: false, versions: rustls::ALL_VERSIONS };
+const USUAL: Door =
+    Door { wants_certificates: false, versions: rustls::ALL_VERSIONS, opens_after: Duration::ZERO };
 
 /// A server behind a door, and the address of the door.
 struct House {
@@ -64,6 +68,7 @@ async fn house(door: Door) -> House {
             let (outside, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
+                tokio::time::sleep(door.opens_after).await;
                 let Ok(mut opened) = acceptor.accept(outside).await else { return };
                 let mut inside = TcpStream::connect(behind).await.unwrap();
                 // It ends with an error when the client does not say goodbye, which is as good an end.
@@ -163,4 +168,15 @@ fn files_that_are_no_certificates_are_named() {
     let foreign = trusting().client_certificate(file("client.pem"), file("server.key"));
     assert!(matches!(foreign.unwrap_err(), TlsError::Certificate(_)));
     assert_eq!(trusting().server_name("a b").unwrap_err(), TlsError::Name("a b".to_owned()));
+}
+
+#[tokio::test]
+async fn a_call_takes_no_longer_than_it_may_when_connecting_took_most_of_the_time() {
+    let most = Duration::from_millis(2_400);
+    let house = house(Door { opens_after: most, ..USUAL }).await;
+    let begun = Instant::now();
+    let limit = Duration::from_secs(3);
+    let tls = Tls::trusting(file("authority.pem")).unwrap();
+    let error = client(&tls).call(&house.address, HOLD, &[], b"", limit).await.unwrap_err();
+    assert!(begun.elapsed() < limit + most / 2, "{:?}: {error}", begun.elapsed());
 }

@@ -258,7 +258,8 @@ impl Inner {
                 }
                 Err(error) => {
                     failure.maybe_stored |= error.maybe_stored();
-                    self.shared.note_moved(&outgoing.topic, &error).await;
+                    let noted = self.shared.note_moved(&outgoing.topic, &error);
+                    let _ = tokio::time::timeout_at(deadline.into(), noted).await;
                     // A second copy behind others would break the order that a fixed queue is chosen for.
                     let again = self.retries_after(&error) && !(fixed && error.maybe_stored());
                     failure.error = error;
