@@ -76,6 +76,7 @@ impl Shared {
                 Err(error) => tracing::warn!(topic, "route is not refreshed: {error}"),
             }
         }
+        self.routes.tidy(Instant::now());
         changed
     }
 

@@ -1,6 +1,6 @@
 //! Routes that are known, and the addresses of brokers that they tell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use crate::route::{MASTER_ID, Route};
 
 /// How long the route of a topic that nobody has yet is used without asking again.
 const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(1);
-/// For so long a route is used further when name servers say that there is none: one that was started again knows
-/// nothing until brokers register, which they do every 30 s.
-const MISSED_FOR_MAX: Duration = Duration::from_secs(60);
+/// For so long a route is used further when name servers say that there is none, and a broker that no route names: a
+/// name server that was started again knows nothing until brokers register, which they do every 30 s.
+const MISSED_MAX: Duration = Duration::from_secs(60);
 
 /// Routes by topic, and addresses by broker name and id.
 #[derive(Debug, Default)]
@@ -25,7 +25,15 @@ pub(crate) struct Routes {
 #[derive(Debug, Default)]
 struct Known {
     routes: HashMap<String, Learnt>,
-    brokers: HashMap<String, BTreeMap<i64, String>>,
+    brokers: HashMap<String, Members>,
+}
+
+/// A broker group.
+#[derive(Debug)]
+struct Members {
+    addresses: BTreeMap<i64, String>,
+    /// Since when no route has named it, as far as somebody has looked.
+    unnamed_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,7 +67,8 @@ impl Routes {
     pub fn learn(&self, route: Route) -> Arc<Route> {
         let mut known = self.known.lock();
         for broker in route.brokers() {
-            known.brokers.insert(broker.broker_name.clone(), broker.broker_addrs.clone());
+            let members = Members { addresses: broker.broker_addrs.clone(), unnamed_since: None };
+            known.brokers.insert(broker.broker_name.clone(), members);
         }
         let route = Arc::new(route);
         let learnt = Learnt { route: Arc::clone(&route), since: Instant::now(), missed_since: None };
@@ -72,7 +81,7 @@ impl Routes {
     pub fn missed(&self, topic: &str, now: Instant) -> bool {
         let gone = self.known.lock().routes.get_mut(topic).is_some_and(|learnt| {
             let since = *learnt.missed_since.get_or_insert(now);
-            now.saturating_duration_since(since) >= MISSED_FOR_MAX
+            now.saturating_duration_since(since) >= MISSED_MAX
         });
         if gone {
             self.forget(topic);
@@ -80,27 +89,38 @@ impl Routes {
         gone
     }
 
-    /// Drops the route of a topic that is gone, and brokers that no other route names.
+    /// Drops the route of a topic that is gone.
     pub fn forget(&self, topic: &str) {
+        self.known.lock().routes.remove(topic);
+    }
+
+    /// Drops brokers that no route has named for a while, which heartbeats would otherwise wait for again and again, and
+    /// templates that nobody sends along any more.
+    pub fn tidy(&self, now: Instant) {
         let mut known = self.known.lock();
-        known.routes.remove(topic);
-        let named: Vec<String> = known
-            .routes
-            .values()
-            .flat_map(|learnt| learnt.route.brokers().iter().map(|broker| broker.broker_name.clone()))
-            .collect();
-        known.brokers.retain(|name, _| named.contains(name));
+        let Known { routes, brokers } = &mut *known;
+        let age = |since: Instant| now.saturating_duration_since(since);
+        routes.retain(|_, learnt| !learnt.route.is_template() || age(learnt.since) < MISSED_MAX);
+        let brokers_of = routes.values().flat_map(|learnt| learnt.route.brokers());
+        let named: HashSet<&str> = brokers_of.map(|broker| broker.broker_name.as_str()).collect();
+        brokers.retain(|name, members| {
+            if named.contains(name.as_str()) {
+                members.unnamed_since = None;
+                return true;
+            }
+            age(*members.unnamed_since.get_or_insert(now)) < MISSED_MAX
+        });
     }
 
     /// Address of the master of a broker group.
     pub fn master(&self, broker_name: &str) -> Option<String> {
-        self.known.lock().brokers.get(broker_name)?.get(&MASTER_ID).cloned()
+        self.known.lock().brokers.get(broker_name)?.addresses.get(&MASTER_ID).cloned()
     }
 
     /// Address to read from: the member with this id, else the next one, else any of the group.
     pub fn reader(&self, broker_name: &str, id: i64) -> Option<String> {
         let known = self.known.lock();
-        let members = known.brokers.get(broker_name)?;
+        let members = &known.brokers.get(broker_name)?.addresses;
         let wanted = members.get(&id).or_else(|| if id > 0 { members.get(&(id + 1)) } else { None });
         wanted.or_else(|| members.values().next()).cloned()
     }
@@ -108,15 +128,17 @@ impl Routes {
     /// Name of the broker group that an address belongs to.
     pub fn name_of(&self, address: &str) -> Option<String> {
         let known = self.known.lock();
-        let found =
-            known.brokers.iter().find(|(_, members)| members.values().any(|member| member == address));
+        let found = known
+            .brokers
+            .iter()
+            .find(|(_, members)| members.addresses.values().any(|member| member == address));
         found.map(|(name, _)| name.clone())
     }
 
     /// Addresses of all brokers that are known, of masters alone if that is enough.
     pub fn addresses(&self, masters_only: bool) -> Vec<String> {
         let known = self.known.lock();
-        let members = known.brokers.values().flat_map(|members| members.iter());
+        let members = known.brokers.values().flat_map(|members| members.addresses.iter());
         let mut addresses: Vec<String> = members
             .filter(|(id, _)| !masters_only || **id == MASTER_ID)
             .map(|(_, address)| address.clone())
@@ -152,7 +174,36 @@ mod tests {
         assert!(!routes.missed("T", after(60)), "it was there again in between");
         assert!(routes.known("T").is_some() && routes.master("a").is_some());
         assert!(!routes.missed("T", after(119)) && routes.missed("T", after(120)));
-        assert!(routes.known("T").is_none() && routes.master("a").is_none());
+        assert!(routes.known("T").is_none());
         assert!(!routes.missed("T", after(121)), "it is gone already");
+    }
+    #[test]
+    fn a_broker_that_no_route_names_is_dropped_after_a_while() {
+        let (routes, start) = (Routes::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        routes.learn(route("T", &["a", "b"]));
+        routes.learn(route("U", &["a"]));
+        routes.learn(route("T", &["a"]));
+        routes.tidy(after(10));
+        assert!(routes.master("b").is_some(), "something may still be on its way there");
+        routes.tidy(after(69));
+        routes.learn(route("U", &["a", "b"]));
+        routes.tidy(after(70));
+        assert_eq!(routes.addresses(true), ["a:10911", "b:10911"], "it was named again");
+        routes.forget("U");
+        routes.tidy(after(71));
+        routes.tidy(after(131));
+        assert_eq!(routes.addresses(true), ["a:10911"]);
+    }
+
+    #[test]
+    fn a_template_is_dropped_when_nobody_sends_along_it() {
+        let routes = Routes::default();
+        let raw = route("T", &["a"]).raw().clone();
+        routes.learn(Route::of_template("T", raw));
+        let later = Instant::now() + MISSED_MAX;
+        routes.tidy(later);
+        routes.tidy(later + MISSED_MAX);
+        assert!(routes.known("T").is_none() && routes.master("a").is_none());
     }
 }
