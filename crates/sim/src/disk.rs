@@ -29,13 +29,27 @@ pub struct SimDisk {
 /// Holds syncs up while it is closed.
 #[derive(Default)]
 struct Hold {
-    closed: Mutex<bool>,
-    opened: Condvar,
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Syncs of files whose path contains this hang.
+    path_part: Option<String>,
+    /// Those that do at the moment.
+    count: usize,
 }
 
 impl Hold {
-    fn pass(&self) {
-        self.opened.wait_while(&mut self.closed.lock(), |closed| *closed);
+    fn pass(&self, path: &Path) {
+        let mut held = self.held.lock();
+        held.count += 1;
+        let holds = |held: &mut Held| {
+            held.path_part.as_ref().is_some_and(|part| path.to_string_lossy().contains(part))
+        };
+        self.changed.wait_while(&mut held, holds);
+        held.count -= 1;
     }
 }
 
@@ -144,8 +158,18 @@ impl SimDisk {
 
     /// Lets syncs of files hang, as on a disk that does not answer, or go on.
     pub fn hold_syncs(&self, held: bool) {
-        *self.hold.closed.lock() = held;
-        self.hold.opened.notify_all();
+        self.hold_syncs_of(held.then_some(""));
+    }
+
+    /// The same for files whose path contains `path_part`; all others go on.
+    pub fn hold_syncs_of(&self, path_part: Option<&str>) {
+        self.hold.held.lock().path_part = path_part.map(str::to_owned);
+        self.hold.changed.notify_all();
+    }
+
+    /// How many syncs hang at the moment.
+    pub fn held_syncs(&self) -> usize {
+        self.hold.held.lock().count
     }
 
     /// Sets what the file system says about its space.
@@ -493,7 +517,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.hold.pass();
+        self.disk.hold.pass(&self.path);
         self.with(Operation::Sync, &[], |inode, outcome| {
             match outcome {
                 Ok(()) => inode.content.sync(),

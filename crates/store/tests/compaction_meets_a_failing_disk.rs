@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use crate::compaction::{Model, TOPIC, options};
 use crate::support::{World, open_on};
@@ -237,4 +239,59 @@ fn a_deletion_that_is_copied_again_still_deletes() {
         store.compaction_step().unwrap();
         model.check(&store);
     }
+}
+
+/// Waits until so many syncs hang.
+fn wait_for_held(disk: &SimDisk, count: usize) {
+    for _ in 0..2000 {
+        if disk.held_syncs() >= count {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    panic!("{} syncs hang, not {count}", disk.held_syncs());
+}
+
+/// Two threads meet in the sync of queue 0: one copies, the other cleans and has gone past that queue's copying.
+#[test]
+fn no_segment_goes_on_the_word_of_a_sync_that_is_still_running() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    let large = "x".repeat(1500);
+    for i in 0..10 {
+        model.send(&store, 0, &format!("k{i}"), &large);
+        model.send(&store, 1, &format!("k{i}"), &large);
+    }
+    store.compaction_follow_step().unwrap();
+    model.send(&store, 1, "last", &large);
+    store.queue_step(true).unwrap();
+    world.disk.set_space(Space { total: 1000, free: 120, available: 120 });
+    world.disk.hold_syncs_of(Some("compactionLog/state/"));
+    let (done, is_done) = channel();
+    let cleaning = std::thread::spawn({
+        let store = store.clone();
+        move || {
+            let deleted = store.clean_step();
+            let _ = done.send(());
+            deleted
+        }
+    });
+    wait_for_held(&world.disk, 1);
+    model.send(&store, 0, "last", &large);
+    let copying = std::thread::spawn({
+        let store = store.clone();
+        move || store.compaction_follow_step()
+    });
+    wait_for_held(&world.disk, 2);
+    world.disk.inject(once(Operation::Sync, FILES));
+    world.disk.hold_syncs_of(Some(FILES));
+    is_done.recv_timeout(Duration::from_millis(300)).expect_err("cleaning waits for the sync that hangs");
+    assert_eq!(store.log_min(), 0);
+    world.disk.hold_syncs_of(None);
+    copying.join().unwrap().expect_err("its sync fails");
+    cleaning.join().unwrap().expect_err("and that is known here");
+    assert_eq!(store.log_min(), 0, "what could not be synced stays in the commit log");
+    drop(store);
+    survives_power_cuts(&world, &world.disk, &model);
 }

@@ -103,6 +103,8 @@ pub(crate) struct Part {
     extent: Mutex<Extent>,
     /// Something was written that is not known to be on the disk.
     unsynced: AtomicBool,
+    /// Held by who syncs: what is being synced is no more durable than what is not.
+    syncing: Mutex<()>,
     /// A sync failed. What the kernel shows since may never come to the disk, so none is tried again.
     failed: AtomicBool,
     /// Entries that seem damaged are what the records give: it is these that are. Nobody compares them again.
@@ -120,6 +122,7 @@ impl Part {
             units_bytes,
             extent: Mutex::new(extent),
             unsynced: AtomicBool::new(false),
+            syncing: Mutex::new(()),
             failed: AtomicBool::new(false),
             compared: AtomicBool::new(false),
         }
@@ -241,8 +244,9 @@ impl Part {
         Ok(self.read_unit(Reach::Disk, slot)?.map(|unit| unit.queue_offset))
     }
 
-    /// Makes durable what was written.
+    /// Makes durable what was written. If another thread is at it, that comes to its end first.
     pub fn sync(&self) -> io::Result<()> {
+        let _one = self.syncing.lock();
         if self.has_failed() {
             return Err(io::Error::other("an earlier sync failed"));
         }
