@@ -58,6 +58,7 @@ mod retention;
 mod runtime;
 mod sealed;
 mod segment;
+mod seldom;
 mod signal;
 mod store;
 mod store_time;

@@ -29,6 +29,7 @@ use crate::queue_kind::{self, QueueKind};
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
 use crate::recovery;
+use crate::retention::KeptFor;
 use crate::signal::Signal;
 use crate::timer::Timer;
 use crate::watch::Told;
@@ -66,6 +67,8 @@ pub struct Store {
     pub(crate) compaction: Compaction,
     /// Rounds of the cleaner in which segments go regardless of the hour. Held by the round that runs.
     pub(crate) manual_rounds: Mutex<u32>,
+    /// What keeps segments from being deleted.
+    pub(crate) kept_for: KeptFor,
     /// Topics that keep their messages for a shorter time than the log.
     pub(crate) expiry: Mutex<Expiry>,
     /// Raised when the next segment should be made.
@@ -143,6 +146,7 @@ impl Store {
             timer,
             compaction,
             manual_rounds: Mutex::default(),
+            kept_for: KeptFor::default(),
             expiry: Mutex::default(),
             allocate: Signal::default(),
             zeros: Zeros::default(),

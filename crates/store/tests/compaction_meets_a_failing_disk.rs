@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::compaction::{Model, TOPIC, options};
-use crate::support::{World, open_on};
+use crate::support::{World, letter, open_on};
 use sim::{Fault, Operation, Random, SimDisk};
 use store::{Space, Store, StoreError};
 
@@ -294,4 +294,71 @@ fn no_segment_goes_on_the_word_of_a_sync_that_is_still_running() {
     assert_eq!(store.log_min(), 0, "what could not be synced stays in the commit log");
     drop(store);
     survives_power_cuts(&world, &world.disk, &model);
+}
+
+#[test]
+fn a_queue_that_cannot_be_copied_keeps_no_other_from_it() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    model.send(&store, 0, "k", "v");
+    model.send(&store, 1, "k", "v");
+    world.disk.inject(Fault::from_now(Operation::Create, FILES, ErrorKind::StorageFull));
+    let error = store.compaction_follow_step().unwrap_err().to_string();
+    assert!(error.contains("compactionLog/state/0"), "{error}");
+    let copied = world.path("compaction/compactionLog/state/1/00000000000000000000");
+    assert!(world.disk.files().contains_key(&copied));
+}
+
+/// However full the disk is: nobody would know that the last messages of their keys went with a segment.
+#[test]
+fn segments_with_messages_that_cannot_be_copied_stay_and_senders_are_told_why() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    let large = "x".repeat(1500);
+    for i in 0..30 {
+        model.send(&store, 0, &format!("k{i}"), &large);
+    }
+    store.compaction_follow_step().unwrap();
+    for i in 0..30 {
+        model.send(&store, 0, &format!("n{i}"), &large);
+    }
+    store.queue_step(true).unwrap();
+    world.disk.inject(Fault::from_now(Operation::Create, FILES, ErrorKind::StorageFull));
+    world.disk.set_space(Space { total: 1000, free: 50, available: 50 });
+    for _ in 0..3 {
+        store.clean_step().unwrap();
+    }
+    let missing = store.entries(&store.queue(TOPIC, 0), 30, 1)[0].physical_offset;
+    let segment = store.options().segment_bytes;
+    assert!(missing > segment);
+    assert_eq!(store.log_min(), missing / segment * segment, "what was copied goes");
+    let refused = crate::support::send(&store, &letter("t", 0, "x")).unwrap_err().to_string();
+    assert!(refused.contains("queue 0 of the compacted topic state cannot be copied"), "{refused}");
+    model.check(&store);
+    world.disk.heal();
+    assert!(store.clean_step().unwrap() > 0);
+    world.disk.set_space(Space { total: 1000, free: 900, available: 900 });
+    assert_eq!(store.clean_step().unwrap(), 0);
+    crate::support::send(&store, &letter("t", 0, "x")).unwrap();
+    model.check(&store);
+}
+
+#[test]
+fn without_the_entries_of_a_compacted_queue_nothing_is_deleted_until_they_are_back() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    for i in 0..30 {
+        model.send(&store, 0, &format!("k{i}"), &"x".repeat(1500));
+    }
+    store.queue_step(true).unwrap();
+    world.disk.inject(Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other));
+    expire(&world.disk, &store);
+    assert_eq!(store.log_min(), 0);
+    world.disk.heal();
+    expire(&world.disk, &store);
+    assert!(store.log_min() > 0);
+    model.check(&store);
 }

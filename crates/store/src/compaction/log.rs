@@ -11,6 +11,7 @@ use super::part::{Dirs, Part};
 use super::replace::Plan;
 use crate::queue::Queue;
 use crate::records::Reach;
+use crate::seldom::Seldom;
 
 /// The parts of a log, shared with readers that keep them while they change.
 pub(crate) type Parts = Arc<Vec<Arc<Part>>>;
@@ -26,6 +27,8 @@ pub(crate) struct CompactionLog {
     pub pass: Mutex<Pass>,
     /// The topic was deleted, and the files with it.
     pub gone: AtomicBool,
+    /// Its messages cannot be copied.
+    pub stuck: Seldom,
 }
 
 /// What one compaction leaves to the next.
@@ -45,6 +48,7 @@ impl CompactionLog {
             followed: Mutex::new(0),
             pass: Mutex::new(Pass { due, unfinished: None }),
             gone: AtomicBool::new(false),
+            stuck: Seldom::default(),
         };
         log.publish(parts);
         log
@@ -63,6 +67,14 @@ impl CompactionLog {
 
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether all messages of the queue that stand in the commit log before a position are here, or are none to keep.
+    pub fn has_all_before(&self, position: u64) -> bool {
+        let followed = (*self.followed.lock()).max(end_of(&self.parts()));
+        let next = followed.max(self.queue.log_min_offset());
+        next >= self.queue.max_offset()
+            || matches!(self.queue.entry(next), Ok(Some(entry)) if entry.physical_offset >= position)
     }
 
     /// Makes durable what was appended.

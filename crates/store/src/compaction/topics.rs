@@ -127,13 +127,38 @@ impl Store {
 
     /// Copies all that is durable to the compaction logs; tells whether there was anything.
     pub fn compaction_follow_step(&self) -> Result<bool, StoreError> {
-        let mut moved = false;
+        let (moved, failures) = self.follow_all();
+        failures.into_iter().next().map_or(Ok(moved), |(_, error)| Err(error))
+    }
+
+    /// The same; tells which logs something could not be copied to. One of them keeps no other from its messages.
+    fn follow_all(&self) -> (bool, Vec<(Arc<CompactionLog>, StoreError)>) {
+        let (mut moved, mut failures) = (false, Vec::new());
         for log in self.compaction_logs() {
-            let mut begun = (self.base.clock.monotonic(), self.log_end());
-            while self.follow_some(&log).inspect_err(|error| self.note_failure(&log, error))? {
-                moved = true;
-                begun = self.rest_from_compaction(begun);
+            match self.follow(&log) {
+                Ok(some) => moved |= some,
+                Err(error) => {
+                    self.note_failure(&log, &error);
+                    failures.push((log, error));
+                }
             }
+            if !failures.is_empty() && self.fault().is_some() {
+                break;
+            }
+        }
+        (moved, failures)
+    }
+
+    fn follow(&self, log: &CompactionLog) -> Result<bool, StoreError> {
+        let mut moved = false;
+        let mut begun = (self.base.clock.monotonic(), self.log_end());
+        while self.follow_some(log)? {
+            moved = true;
+            begun = self.rest_from_compaction(begun);
+        }
+        if log.stuck.end() {
+            let (topic, queue) = (log.queue.topic(), log.queue.id());
+            tracing::info!(topic = %topic, queue, "messages of a compacted topic can be copied again");
         }
         Ok(moved)
     }
@@ -152,18 +177,30 @@ impl Store {
         if log.parts().iter().any(|part| part.has_failed()) {
             self.base.sync_failed(error.to_string());
         }
-        tracing::warn!(%error, "messages of a compacted topic stay in the commit log until they can be copied");
+        if log.stuck.is_due(self.base.clock.monotonic()) {
+            tracing::warn!(
+                topic = %log.queue.topic(), queue = log.queue.id(), %error,
+                "messages of a compacted topic cannot be copied; the segments of the commit log that have them stay"
+            );
+        }
     }
 
-    /// Makes all that is copied durable, for who removes what it was copied from; false if that cannot be.
-    pub(crate) fn compaction_is_durable(&self) -> Result<bool, StoreError> {
+    /// Makes durable all that is copied from the commit log before a position, for who removes it there; gives the
+    /// reason if something has to stay there.
+    ///
+    /// However full the disk is: a segment that went before its messages were copied would take the last ones of their
+    /// keys with it, and nobody would know.
+    pub(crate) fn compaction_needs(&self, position: u64) -> Result<Option<String>, StoreError> {
         if !self.compaction.any.load(Ordering::Relaxed) {
-            return Ok(true);
+            return Ok(None);
         }
-        if self.compaction_follow_step().is_err() {
-            return Ok(false);
-        }
-        self.sync_compaction().map(|()| true)
+        let (_, failures) = self.follow_all();
+        self.sync_compaction()?;
+        let needing = failures.into_iter().find(|(log, _)| !log.has_all_before(position));
+        Ok(needing.map(|(log, error)| {
+            let (topic, queue) = (log.queue.topic(), log.queue.id());
+            format!("messages of queue {queue} of the compacted topic {topic} cannot be copied ({error})")
+        }))
     }
 
     fn sync_compaction(&self) -> Result<(), StoreError> {
