@@ -46,11 +46,7 @@ impl Store {
         kind: KeyKind,
     ) -> Result<QueryResult, StoreError> {
         let Some(index) = &self.index else { return Ok(QueryResult::default()) };
-        for _ in 0..CATCH_UP_STEPS {
-            if !self.index_step()? {
-                break;
-            }
-        }
+        self.catch_up_index();
         let mut state = index.state.lock();
         let mut result = QueryResult::default();
         if let Some(last) = state.files.last() {
@@ -73,6 +69,25 @@ impl Store {
         found.sort_by_key(|(offset, _)| *offset);
         result.records = found.into_iter().map(|(_, bytes)| bytes).collect();
         Ok(result)
+    }
+
+    /// Indexes what was stored last, if that is not too much. If it cannot be, what the index has is still found.
+    fn catch_up_index(&self) {
+        for _ in 0..CATCH_UP_STEPS {
+            match self.index_step() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.index_stuck.end();
+                    return;
+                }
+                Err(error) => {
+                    if self.index_stuck.is_due(self.base.clock.monotonic()) {
+                        tracing::error!(%error, "the key index cannot go on: queries find only what it has");
+                    }
+                    return;
+                }
+            }
+        }
     }
 
     /// Goes through the index from new to old until `more` says that it is enough.

@@ -30,6 +30,7 @@ use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
 use crate::recovery;
 use crate::retention::KeptFor;
+use crate::seldom::Seldom;
 use crate::signal::Signal;
 use crate::timer::Timer;
 use crate::watch::Told;
@@ -60,6 +61,8 @@ pub struct Store {
     pub(crate) unseen: Mutex<Unseen>,
     pub(crate) flush: Flush,
     pub(crate) index: Option<Index>,
+    /// A query found that the index cannot go on.
+    pub(crate) index_stuck: Seldom,
     pub(crate) bitmaps: OnceLock<Arc<dyn Bitmaps>>,
     /// The store had been stopped cleanly before it was opened.
     stopped_cleanly: bool,
@@ -141,6 +144,7 @@ impl Store {
             unseen: Mutex::default(),
             flush: Flush::default(),
             index,
+            index_stuck: Seldom::default(),
             bitmaps: OnceLock::new(),
             stopped_cleanly: recovered.clean,
             timer,

@@ -246,3 +246,20 @@ fn a_record_that_a_kill_at_the_border_of_two_files_has_indexed_twice_is_found_on
         assert_eq!(twice, 2, "the situation did not come about");
     }
 }
+
+#[test]
+fn while_the_index_cannot_go_on_what_it_has_is_found() {
+    let world = World::new(small_options());
+    let store = world.open();
+    fill(&world, &store);
+    assert_eq!(by_key(&store, "k7"), ["7"]);
+    world.disk.inject(Fault::from_now(Operation::Create, "/index/", ErrorKind::StorageFull));
+    for i in 0..300 {
+        send(&store, &letter("t", 0, "late").keyed(&format!("late{i}"))).unwrap();
+    }
+    assert_eq!(by_key(&store, "k7"), ["7"]);
+    assert!(by_key(&store, "late299").is_empty());
+    assert!(world.disk.failures() > 0);
+    world.disk.heal();
+    assert_eq!(by_key(&store, "late299"), ["late"]);
+}
