@@ -11,6 +11,7 @@ use wire::sys_flag;
 use crate::dispatch;
 use crate::queue::Queue;
 use crate::queue_kind::INNER_MESSAGES_MAX;
+use crate::torn;
 
 /// Where an appended message is, and what it takes for it to be safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -185,6 +186,10 @@ impl Batch {
         message: &Message<'_>,
         tags_code: i64,
     ) -> Result<usize, EncodeError> {
+        // No checksum covers them: after a crash such a record would end the log, with all that others have behind it.
+        if torn::could_seem_torn(message.properties) {
+            return Err(EncodeError::ZerosInProperties);
+        }
         let start = self.bytes.len();
         let len = if queue.files.append_prop_crc {
             let properties = prop_crc::reserve(message.properties);

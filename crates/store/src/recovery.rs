@@ -128,6 +128,11 @@ pub(crate) fn recover(
         check_crc: options.check_crc_on_recover,
         force_prop_crc: options.force_verify_prop_crc,
         strict_from: if clean { u64::MAX } else { start.promised.unwrap_or(0) },
+        same_run: start.same_run,
+        flushed_before: match checkpoint.content.own {
+            Some(_) => i64::MIN,
+            None => checkpoint.content.physic_timestamp.saturating_sub(JAVA_CLOCK_MS),
+        },
         begins_at_min: start.position == log.min(),
         damaged: loading.damaged.iter().map(|queue| queue.serial).collect(),
         // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
@@ -366,10 +371,13 @@ fn last_started(log: &CommitLog) -> Result<u64, StoreError> {
     Ok(log.min())
 }
 
+/// So much earlier than the times of its checkpoint Java takes what it stored to be on the disk.
+const JAVA_CLOCK_MS: i64 = 3000;
+
 /// Java's rule after an unclean stop (since-5.3.md §4.2): the newest segment whose first record's queue entries are
 /// sure to be durable.
 fn java_start(log: &CommitLog, checkpoint: &Checkpoint) -> Result<u64, StoreError> {
-    let times = checkpoint.physic_timestamp.min(checkpoint.logics_timestamp).saturating_sub(3000);
+    let times = checkpoint.physic_timestamp.min(checkpoint.logics_timestamp).saturating_sub(JAVA_CLOCK_MS);
     for segment in log.segments().iter().rev() {
         let Some(time) = first_record_time(log, segment.base)? else { continue };
         // No field alone may bring it forward: nothing vouches for them, and too early is only slow.
@@ -423,6 +431,10 @@ struct Scan<'a> {
     force_prop_crc: bool,
     /// Records from here on may be torn, so more of them is looked at.
     strict_from: u64,
+    /// No power was lost since they were written: at most the last of them was cut short.
+    same_run: bool,
+    /// Java had flushed the records that were stored before this time, Unix milliseconds.
+    flushed_before: i64,
     /// The scan begins where the log begins: queues may begin at any offset.
     begins_at_min: bool,
     /// Queues that do not continue where their files end, by serial number.
@@ -523,9 +535,31 @@ impl Scan<'_> {
         if let Err(error) = verified {
             return Some(error.to_string());
         }
-        let torn = || record.store_timestamp == 0 || torn::is_torn(record, at % self.log.segment_bytes);
-        (at >= self.strict_from && torn())
+        (at >= self.strict_from && self.is_torn(record, at))
             .then(|| "record has zeros where its topic or properties should be".into())
+    }
+
+    /// Whether a record that may be torn is.
+    ///
+    /// Stores of Java, and of versions that took such properties, may have zeros there that belong there.
+    fn is_torn(&self, record: &Record<'_>, at: u64) -> bool {
+        if record.store_timestamp == 0 {
+            return true;
+        }
+        if self.same_run {
+            let next = at + record.bytes.len() as u64;
+            return torn::ends_in_zeros(record) && !self.goes_on_at(next);
+        }
+        record.store_timestamp >= self.flushed_before && torn::is_torn(record, at % self.log.segment_bytes)
+    }
+
+    /// Whether more was written behind a record, so that its own write had come to its end.
+    fn goes_on_at(&self, at: u64) -> bool {
+        match Walk::new(self.log, u64::MAX).look(at) {
+            Ok(Look::Blank { .. }) => true,
+            Ok(Look::Record(next)) => next.verify_crc().is_ok(),
+            _ => false,
+        }
     }
 
     /// The queue a record belongs to, if it gets an entry.

@@ -2,20 +2,36 @@
 //!
 //! The CRC of a record covers its body only. Behind the body stand topic and properties, and a sector of these that a
 //! power cut lost, or the end of a write that was cut short, reads as zeros. A zero alone proves nothing: producers may
-//! put one into a property, and such a record must end no log.
+//! put one into a property, and such a record must end no log. So what could be taken for a lost part is not accepted
+//! ([`could_seem_torn`]), and where a store has it none the less, from Java or an older version of this one, whoever
+//! knows that no power was lost looks for [`ends_in_zeros`] alone.
 
 use wire::record::Record;
 
 /// What a disk writes as a whole, bytes. Larger sectors, and pages of the kernel, are whole numbers of these.
 const SECTOR: usize = 512;
 
+/// So many zeros in a row fill a sector, together with the length before them if that ends with a zero.
+const ZEROS_MAX: usize = SECTOR - 2;
+
+/// Whether a record with these properties would, at some place in its file, be one that [`is_torn`].
+pub(crate) fn could_seem_torn(properties: &[u8]) -> bool {
+    let has_run = || properties.split(|&byte| byte != 0).any(|zeros| zeros.len() > ZEROS_MAX);
+    properties.last() == Some(&0) || (properties.len() > ZEROS_MAX && has_run())
+}
+
+/// Whether topic or properties end with a zero, as those of a record do whose write was cut short behind its body.
+pub(crate) fn ends_in_zeros(record: &Record<'_>) -> bool {
+    record.topic.ends_with('\0') || record.properties.last() == Some(&0)
+}
+
 /// Whether a record, which stands at `at` in its file, is evidently torn behind its body: topic or properties end with
 /// a zero, or all that a sector with a part of them has of the record is zeros.
 pub(crate) fn is_torn(record: &Record<'_>, at: u64) -> bool {
-    let Record { bytes, topic, properties, .. } = *record;
-    if topic.ends_with('\0') || properties.last() == Some(&0) {
+    if ends_in_zeros(record) {
         return true;
     }
+    let Record { bytes, topic, properties, .. } = *record;
     // Without properties the record ends with their length, two zeros that are none the less whole.
     let until = bytes.len() - if properties.is_empty() { 2 } else { 0 };
     let from = bytes.len() - properties.len() - 2 - topic.len();
@@ -39,6 +55,10 @@ mod tests {
         for (i, value) in values.iter().enumerate() {
             properties::push(&mut text, &format!("name{i}"), value);
         }
+        encoded_with(body, &text)
+    }
+
+    fn encoded_with(body: &[u8], properties: &[u8]) -> Vec<u8> {
         let message = Message {
             topic: "orders",
             queue_id: 0,
@@ -50,7 +70,7 @@ mod tests {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body,
-            properties: &text,
+            properties,
         };
         let mut bytes = Vec::new();
         record::encode(&message, &mut bytes).unwrap();
@@ -70,6 +90,23 @@ mod tests {
         for bytes in [encoded(b"", &[]), encoded(&[0; 2000], &[]), encoded(&[0; 2000], &with_zero)] {
             for at in 0..1024 {
                 assert_eq!(is_noticed(&bytes, at), Some(false), "at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_properties_that_are_accepted_seem_torn_at_any_place() {
+        for zeros in [1, 509, 510, 511, 512, 1023] {
+            let zeros = "\0".repeat(zeros);
+            // 1,280 bytes: the last byte of this length, which stands before the zeros, is one too.
+            let begins = format!("{zeros}{}", "x".repeat(1280 - zeros.len()));
+            let seems = |text: &str| {
+                let bytes = encoded_with(b"body", text.as_bytes());
+                (0..512).any(|at| is_noticed(&bytes, at) == Some(true))
+            };
+            assert_eq!(could_seem_torn(begins.as_bytes()), seems(&begins), "{} zeros", zeros.len());
+            for text in [format!("KEYS\x01{zeros}x\x02"), format!("KEYS\x01{zeros}")] {
+                assert!(could_seem_torn(text.as_bytes()) || !seems(&text), "{text:?}");
             }
         }
     }

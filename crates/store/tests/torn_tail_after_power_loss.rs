@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::support::{ROOT, World, bodies, letter, send, small_options};
 use sim::Random;
-use store::{Disk, StoreError};
+use store::{Batch, Clock, Disk, StoreError};
+use wire::record::{EncodeError, Message};
 
 fn segment(base: u64) -> String {
     format!("commitlog/{base:020}")
@@ -66,6 +67,85 @@ fn a_zero_that_a_producer_put_into_a_property_ends_no_log() {
         }
         assert_eq!(bodies(&world.open(), "t", 0), ["before", "a\0b", "behind"]);
     }
+}
+
+#[test]
+fn zeros_that_could_be_those_of_a_lost_sector_are_not_accepted() {
+    let store = World::new(small_options()).open();
+    let queue = store.queue("t", 0);
+    let nobody = "127.0.0.1:1000".parse().unwrap();
+    let pushed = |properties: &str| {
+        let message =
+            Message { properties: properties.as_bytes(), ..Message::of_broker(nobody, "t", 0, b"body") };
+        Batch::default().push(&queue, &message, 0)
+    };
+    for zeros in [511, 1023, 30_000] {
+        let zeros = "\0".repeat(zeros);
+        assert_eq!(pushed(&format!("KEYS\x01{zeros}k\x02")), Err(EncodeError::ZerosInProperties));
+    }
+    assert_eq!(pushed("KEYS\x01k\0"), Err(EncodeError::ZerosInProperties));
+    pushed(&format!("KEYS\x01{}k\x02", "\0".repeat(510))).unwrap();
+}
+
+/// Puts zeros where the only keys made of `z` stand in a segment: what older versions took and Java takes.
+fn make_zeros(world: &World, base: u64) {
+    world.disk.damage(&world.path(&segment(base)), |bytes| {
+        for byte in bytes.iter_mut().filter(|byte| **byte == b'z') {
+            *byte = 0;
+        }
+    });
+}
+
+#[test]
+fn zeros_that_were_accepted_once_end_no_log_after_a_kill() {
+    let world = World::new(small_options());
+    let store = world.open();
+    for (body, keys) in [("before", "k"), ("run", &*format!("{}k", "z".repeat(1500))), ("behind", "k")] {
+        send(&store, &letter("t", 0, body).keyed(keys)).unwrap();
+    }
+    // Keys are the first property here, so these stand for properties that end with zeros.
+    let raw = Message {
+        properties: b"KEYS\x01zzz",
+        ..Message::of_broker("127.0.0.1:1000".parse().unwrap(), "t", 0, b"end")
+    };
+    let mut batch = Batch::default();
+    batch.push(&store.queue("t", 0), &raw, 0).unwrap();
+    store.append(&mut batch).unwrap();
+    send(&store, &letter("t", 0, "last")).unwrap();
+    drop(store);
+    make_zeros(&world, 0);
+    assert_eq!(bodies(&world.open(), "t", 0), ["before", "run", "behind", "end", "last"]);
+}
+
+#[test]
+fn a_last_write_that_a_kill_cut_short_is_no_message() {
+    let world = World::new(small_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "whole").keyed("k")).unwrap();
+    let last = send(&store, &letter("t", 0, "short").keyed(&"k".repeat(600))).unwrap();
+    drop(store);
+    world.disk.damage(&world.path(&segment(0)), |bytes| bytes[last.offset as usize + 300..].fill(0));
+    let store = world.open();
+    assert_eq!(bodies(&store, "t", 0), ["whole"]);
+    assert_eq!(store.log_end(), last.offset);
+}
+
+#[test]
+fn zeros_that_java_took_end_no_log_where_its_checkpoint_says_that_they_were_flushed() {
+    let world = World::new(small_options());
+    let store = world.open();
+    for (body, keys) in [("before", "k"), ("run", &*format!("{}k", "z".repeat(1500))), ("behind", "k")] {
+        send(&store, &letter("t", 0, body).keyed(keys)).unwrap();
+    }
+    drop(store);
+    make_zeros(&world, 0);
+    let flushed = world.clock.now_millis() + 10_000;
+    world.disk.damage(&world.path("checkpoint"), |bytes| {
+        bytes.fill(0);
+        bytes[..8].copy_from_slice(&flushed.to_be_bytes());
+        bytes[8..16].copy_from_slice(&flushed.to_be_bytes());
+    });
+    assert_eq!(bodies(&world.open(), "t", 0), ["before", "run", "behind"]);
 }
 
 #[test]

@@ -85,6 +85,9 @@ pub enum EncodeError {
     /// The body does not fit.
     #[error("body is {0} bytes, which no record can hold")]
     BodyTooLong(usize),
+    /// The properties have so many zeros that a store would take them for bytes that a crash has lost.
+    #[error("properties end with a zero byte, or have more than 510 of them in a row")]
+    ZerosInProperties,
 }
 
 /// Appends the record of `message` to `out`; returns its length in bytes.

@@ -271,7 +271,7 @@ impl Loading<'_> {
                 |unit: &Unit| unit.position == extent.end && unit.until() <= log.until() && follows(unit);
             let known = unit_in(known, extent.count).filter(continues);
             let found = match look_in(log, extent.end, &mut window)? {
-                Look::Record(record) if self.is_whole(&record, extent.end - log.base) => {
+                Look::Record(record) if self.is_whole(&record, extent.end - log.base, is_last) => {
                     Some(Unit::of(&record, extent.end)).filter(follows)
                 }
                 _ => None,
@@ -299,10 +299,12 @@ impl Loading<'_> {
     }
 
     /// Whether a record, which stands at `at` in its file, is one of this queue and all there.
-    fn is_whole(&self, record: &Record<'_>, at: u64) -> bool {
+    fn is_whole(&self, record: &Record<'_>, at: u64, is_last: bool) -> bool {
+        // What cannot be copied again was durable: zeros in it are its own.
+        let may_be_torn = is_last && record.queue_offset as u64 >= self.again_from;
         record.verify_crc().is_ok()
             // Copied with the key that a lost sector leaves it, it would be the last message of a wrong one.
-            && !torn::is_torn(record, at)
+            && !(may_be_torn && torn::is_torn(record, at))
             && record.topic == self.topic
             && record.queue_id == self.id
             && record.queue_offset >= 0
