@@ -10,6 +10,7 @@ use wire::ids::OffsetId;
 use wire::names;
 use wire::properties as props;
 use wire::record::{Message, Record};
+use wire::sys_flag;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
@@ -75,6 +76,13 @@ impl Broker {
         let bytes =
             bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
+        if record.sys_flag & sys_flag::INNER_BATCH != 0 {
+            // All its messages would come back, as a batch in a queue that has none. Refused, clients send the one
+            // that failed anew.
+            return Err(Refusal::system(format!(
+                "the record at {offset} is a batch; send the message that failed"
+            )));
+        }
         if record.reconsume_times >= *max || *level < 0 {
             let dead = self.topics.ensure(&names::dlq_topic(group), 1, 0, self.now_ms())?;
             return self.store_again(&record, &dead.config.topic_name, 0, 0);

@@ -157,6 +157,34 @@ async fn batches_of_older_clients_become_single_messages() {
 }
 
 #[tokio::test]
+async fn a_failed_message_does_not_bring_its_batch_back() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    world.create_group("readers").await;
+    let key = [(props::UNIQ_KEY, BATCH_KEY)];
+    send_batch(&world, request::SEND_BATCH_MESSAGE, &messages(&bodies("failed", 3)), &key).await;
+    let answer = world.me.pull(&Ask::new("Letters", 0, 1)).await;
+    let offset = Record::parse(&answer.body).unwrap().physical_offset.to_string();
+    let log_end = async || {
+        let runtime = body(&world.me.ok(request::GET_BROKER_RUNTIME_INFO, &[]).await);
+        runtime["table"]["commitLogMaxOffset"].as_str().unwrap().to_owned()
+    };
+    let before = log_end().await;
+    for level in ["0", "-1"] {
+        let fields = [
+            ("offset", &*offset),
+            ("group", "readers"),
+            ("delayLevel", level),
+            ("originTopic", "Letters"),
+            ("maxReconsumeTimes", "16"),
+        ];
+        let refused = world.me.ask(request::CONSUMER_SEND_MSG_BACK, &fields).await;
+        assert_eq!(refused.code, response::SYSTEM_ERROR, "{refused:?}");
+    }
+    assert_eq!(log_end().await, before, "nothing is stored");
+}
+
+#[tokio::test]
 async fn what_no_client_could_unwrap_is_refused() {
     let world = World::start().await;
     batch_topic(&world).await;
