@@ -16,7 +16,7 @@ use wire::record::Message;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, too_many_wait};
-use crate::send::SendHeader;
+use crate::send::{BROKER_PROPERTIES, SendHeader};
 use crate::topics::Topic;
 
 /// How long the client that asked may take to accept the reply.
@@ -34,6 +34,7 @@ struct Reply {
     sys_flag: i32,
     born_timestamp: i64,
     reconsume_times: i32,
+    /// As they are stored.
     properties: Vec<u8>,
     body: Vec<u8>,
 }
@@ -63,6 +64,7 @@ impl Broker {
         let request = exchange.request;
         let mut header = SendHeader::of(request)?;
         let topic = self.check_send_alone(&mut header, request.body, settings)?;
+        self.check_kind(&header, &topic)?;
         let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(&topic));
         let mut pushed = header.properties.as_bytes().to_vec();
         if header.properties.contains(props::REPLY_TO_CLIENT) {
@@ -71,6 +73,8 @@ impl Broker {
             }
             props::push(&mut pushed, PUSH_REPLY_TIME, itoa::Buffer::new().format(self.now_ms()));
         }
+        let mut stored = Vec::with_capacity(header.properties.len());
+        props::copy_without(header.properties.as_bytes(), &BROKER_PROPERTIES, &mut stored);
         let fields = vec![
             ("producerGroup", header.group.to_owned()),
             ("topic", header.topic.to_owned()),
@@ -95,7 +99,7 @@ impl Broker {
             sys_flag: header.sys_flag,
             born_timestamp: header.born_timestamp,
             reconsume_times: header.reconsume_times,
-            properties: header.properties.as_bytes().to_vec(),
+            properties: stored,
             body: request.body.to_vec(),
         })
     }

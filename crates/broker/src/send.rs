@@ -111,7 +111,7 @@ impl<'a> Seen<'a> {
 }
 
 /// Properties that the broker itself sets, and that a client's are dropped for.
-const BROKER_PROPERTIES: [&str; 6] = [
+pub(crate) const BROKER_PROPERTIES: [&str; 6] = [
     props::POP_CK,
     props::MSG_REGION,
     props::TRACE_ON,
@@ -333,6 +333,14 @@ impl Broker {
         settings: &Settings,
     ) -> Result<Arc<Topic>, Refusal> {
         self.check_send(header, body, settings, &mut None)
+    }
+
+    /// Refuses what may not be stored in a topic as it is: of a kind that is not served, or without its key.
+    pub(crate) fn check_kind(&self, header: &SendHeader<'_>, topic: &Topic) -> Outcome {
+        let seen = Seen::of(header.properties.as_bytes());
+        refuse_unserved(&seen, header)?;
+        self.check_light_queues(topic, seen.light)?;
+        seen.check_key(topic)
     }
 
     fn topic_for_send(&self, header: &SendHeader<'_>, settings: &Settings) -> Result<Arc<Topic>, Refusal> {

@@ -7,8 +7,12 @@ use wire::code::{request, response};
 const REPLIES: &str = "DefaultCluster_REPLY_TOPIC";
 
 async fn reply(peer: &Peer, to: &str, body: &str) -> Answer {
+    reply_with(peer, to, body, "1", "").await
+}
+
+async fn reply_with(peer: &Peer, to: &str, body: &str, sys_flag: &str, more: &str) -> Answer {
     let properties = format!(
-        "MSG_TYPE\u{1}reply\u{2}CORRELATION_ID\u{1}c-1\u{2}REPLY_TO_CLIENT\u{1}{to}\u{2}TTL\u{1}3000\u{2}"
+        "MSG_TYPE\u{1}reply\u{2}CORRELATION_ID\u{1}c-1\u{2}REPLY_TO_CLIENT\u{1}{to}\u{2}TTL\u{1}3000\u{2}{more}"
     );
     let fields = [
         ("a", "repliers"),
@@ -16,7 +20,7 @@ async fn reply(peer: &Peer, to: &str, body: &str) -> Answer {
         ("c", "TBW102"),
         ("d", "4"),
         ("e", "0"),
-        ("f", "1"),
+        ("f", sys_flag),
         ("g", "1700000000000"),
         ("h", "7"),
         ("i", &properties),
@@ -75,4 +79,30 @@ async fn nobody_there_to_take_it() {
     // Whether the broker has noticed or not: nobody takes it.
     assert_eq!(reply(&world.me, "leaver@1", "pong").await.code, response::SYSTEM_ERROR);
     assert_eq!(world.pull("readers", REPLIES, 0, 0).await.messages, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_sender_may_store_no_replier_may() {
+    let world = World::start_with(&[("enableLmq", "true"), ("enableMultiDispatch", "true")]).await;
+    let asker = Peer::answering(world.address(), |_| Some((response::SUCCESS, Vec::new())));
+    asker.produce("asker@1", "askers").await;
+    for (sys_flag, more) in [
+        ("128", ""),
+        ("192", "INNER_NUM\u{1}1000\u{2}"),
+        ("4", ""),
+        ("0", "INNER_MULTI_DISPATCH\u{1}%LMQ%a,no-light-queue\u{2}"),
+    ] {
+        let answer = reply_with(&world.me, "asker@1", "pong", sys_flag, more).await;
+        assert_eq!(answer.code, response::MESSAGE_ILLEGAL, "{sys_flag} {more}: {answer:?}");
+    }
+    let forged = "CLUSTER\u{1}another\u{2}INNER_MULTI_QUEUE_OFFSET\u{1}7\u{2}KEYS\u{1}k\u{2}";
+    assert_eq!(reply_with(&world.me, "asker@1", "pong", "0", forged).await.code, response::SUCCESS);
+    // Zeros that a crash could have left are not stored; who asked has its answer none the less.
+    let zero =
+        reply_with(&world.me, "asker@1", "zeros", "0", &format!("KEYS\u{1}{}k", "\0".repeat(511))).await;
+    assert_eq!((zero.code, number(&zero, "queueOffset")), (response::SUCCESS, 0));
+    let stored = world.pull("readers", REPLIES, 0, 0).await;
+    assert_eq!(stored.bodies(), ["pong"]);
+    let names: Vec<_> = stored.messages[0].properties.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.contains(&"KEYS") && !names.contains(&"CLUSTER"), "{names:?}");
 }
