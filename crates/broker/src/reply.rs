@@ -65,7 +65,7 @@ impl Broker {
         let mut header = SendHeader::of(request)?;
         let topic = self.check_send_alone(&mut header, request.body, settings)?;
         self.check_kind(&header, &topic)?;
-        let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(&topic));
+        let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| topic.any_write_queue());
         let mut pushed = header.properties.as_bytes().to_vec();
         if header.properties.contains(props::REPLY_TO_CLIENT) {
             if pushed.last().is_some_and(|last| *last != props::END) {

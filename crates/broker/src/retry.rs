@@ -91,7 +91,7 @@ impl Broker {
             0 => FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times),
             level => *level,
         };
-        let queue_id = self.any_write_queue(retry);
+        let queue_id = retry.any_write_queue();
         retry.put.add(1, bytes.len() as u64);
         self.store_again(&record, &retry.config.topic_name, queue_id, level)
     }

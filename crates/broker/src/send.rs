@@ -381,7 +381,7 @@ impl Broker {
         }
         let queue_id = match u32::try_from(header.queue_id) {
             Ok(queue_id) => queue_id,
-            Err(_) => self.any_write_queue(&topic),
+            Err(_) => topic.any_write_queue(),
         };
         Ok(Target { topic, queue_id, dead: false })
     }
@@ -390,12 +390,6 @@ impl Broker {
     fn queue_to_write<'t>(&self, topic: &'t Topic, queue_id: u32) -> Result<&'t Arc<Queue>, Refusal> {
         let absent = || format!("topic {} has no queue {queue_id}", topic.config.topic_name);
         topic.queue(&self.store, queue_id).ok_or_else(|| Refusal::system(absent()))
-    }
-
-    /// A write queue for a sender that leaves the choice to us.
-    pub(crate) fn any_write_queue(&self, topic: &Topic) -> u32 {
-        let count = topic.config.write_queue_nums.max(1) as u64;
-        (topic.put.messages.load(std::sync::atomic::Ordering::Relaxed) % count) as u32
     }
 
     /// The topic and queue a message is stored in: its own, or the parking place of its delay level.
@@ -540,7 +534,7 @@ impl Broker {
         {
             return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
         }
-        let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| self.any_write_queue(topic));
+        let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| topic.any_write_queue());
         let queue = Arc::clone(self.queue_to_write(topic, queue_id)?);
         if topic.kind == QueueKind::Batch
             && let Some(unique_key) = shared.unique_key

@@ -40,6 +40,8 @@ pub struct Topic {
     pub is_compacted: bool,
     /// What its logical queues stand for, if it is a static topic.
     pub mapping: Option<Arc<Mapping>>,
+    /// Requests that left the choice of a queue to the broker.
+    chosen: AtomicU64,
     queues: Box<[OnceLock<Arc<Queue>>]>,
 }
 
@@ -67,7 +69,14 @@ impl Topic {
         let kind = QueueKind::of_attributes(&config.attributes);
         let is_compacted = attributes::is_compacted(&config.attributes);
         let queues = (0..count).map(|_| OnceLock::new()).collect();
-        Topic { config, put, dedup_window, kind, is_compacted, mapping, queues }
+        let chosen = AtomicU64::new(0);
+        Topic { config, put, dedup_window, kind, is_compacted, mapping, chosen, queues }
+    }
+
+    /// A write queue for a request that leaves the choice to us: each in turn, however many messages it brings.
+    pub fn any_write_queue(&self) -> u32 {
+        let count = self.config.write_queue_nums.max(1) as u64;
+        (self.chosen.fetch_add(1, Ordering::Relaxed) % count) as u32
     }
 
     /// Queue `id`, or `None` beyond the larger of read and write queues.
@@ -443,6 +452,19 @@ mod tests {
             let queues = topics.get(&name).unwrap().queue_count();
             assert_eq!((first.queue_count(), second.queue_count()), (queues, queues), "{name}");
         }
+    }
+
+    #[test]
+    fn batches_that_leave_the_choice_of_a_queue_to_the_broker_go_to_all_of_them() {
+        let (topics, settings) = topics();
+        let topic = topics.find_or_create(&wanted("orders", 4), &settings, 0).unwrap().unwrap();
+        let chosen: Vec<u32> = (0..5)
+            .map(|_| {
+                topic.put.add(4, 100);
+                topic.any_write_queue()
+            })
+            .collect();
+        assert_eq!(chosen, [0, 1, 2, 3, 0]);
     }
 
     #[test]
