@@ -382,6 +382,11 @@ impl Store {
         self.queues.topics()
     }
 
+    /// Whether there is a queue of this topic.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.queues.has_topic(topic)
+    }
+
     /// Says what the queues of a topic are that come to be from now on. If it has queues of the other kind, which a
     /// topic of the same name has left behind, they are removed. The broker's `topics.json` must say the same before
     /// the first message is stored: the next start goes by that.

@@ -159,25 +159,34 @@ impl Broker {
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
         }
         for name in doomed {
-            let batch = self.topics.get(&name).is_some_and(|topic| topic.kind == QueueKind::Batch);
-            if batch {
-                // The next start would not know what to do with batch queues of a topic that nothing names: they go
-                // first, and once more below with what was sent meanwhile.
-                self.store.delete_topic(&name)?;
-            }
-            if self.topics.remove(&name, self.now_ms())? {
-                self.static_topics.remove(&name, self.now_ms())?;
-                self.offsets.remove_topic(&name);
-                self.repeats.forget(&name);
-                self.broadcast.remove_topic(&name);
-                self.transactions.remove_topic(&name);
-                self.store.keep_messages(&name, None);
-                self.store.delete_topic(&name)?;
-                self.store.set_queue_kind(&name, QueueKind::Simple)?;
-                self.stats.forget_topic(&name);
-            }
+            self.forget_topic(&name)?;
         }
+        // Else a topic of this name could come back after a kill with offsets of the one before.
+        self.save_offsets()?;
         exchange.ok()
+    }
+
+    /// Removes a topic with all that speaks of it, also what is left of one whose deletion was killed.
+    fn forget_topic(&self, name: &str) -> Outcome {
+        let batch = self.topics.get(name).is_some_and(|topic| topic.kind == QueueKind::Batch);
+        if batch {
+            // The next start would not know what to do with batch queues of a topic that nothing names: they go
+            // first, and once more below with what was sent meanwhile.
+            self.store.delete_topic(name)?;
+        }
+        let was_there = self.topics.remove(name, self.now_ms())?;
+        self.static_topics.remove(name, self.now_ms())?;
+        self.offsets.remove_topic(name);
+        self.repeats.forget(name);
+        self.broadcast.remove_topic(name);
+        self.transactions.remove_topic(name);
+        self.stats.forget_topic(name);
+        if was_there || self.store.has_topic(name) {
+            self.store.keep_messages(name, None);
+            self.store.delete_topic(name)?;
+            self.store.set_queue_kind(name, QueueKind::Simple)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn all_topics(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -239,4 +248,26 @@ fn check_retention(attributes: &Attributes, log: Duration) -> Outcome {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use store::Batch;
+    use wire::record::Message;
+
+    use crate::testing;
+
+    #[tokio::test]
+    async fn what_a_deletion_that_was_killed_has_left_goes_with_the_next_one() {
+        let broker = testing::broker();
+        let queue = broker.store.queue("gone", 0);
+        let mut batch = Batch::default();
+        batch.push(&queue, &Message::of_broker(broker.address, "gone", 0, b"old"), 0).unwrap();
+        broker.store.append(&mut batch).unwrap();
+        broker.offsets.commit("readers", "gone", 0, 1, 1, broker.now_ms());
+        assert!(broker.topics.get("gone").is_none());
+        broker.forget_topic("gone").unwrap();
+        assert!(broker.store.find_queue("gone", 0).is_none());
+        assert_eq!(broker.offsets.get("readers", "gone", 0), None);
+    }
 }
