@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,7 +17,7 @@ use wire::body::DataVersion;
 use wire::hash;
 use wire::names;
 use wire::properties as props;
-use wire::record::{Message, Record};
+use wire::record::{EncodeError, Message, Record};
 use wire::sys_flag;
 
 use crate::Broker;
@@ -327,7 +327,12 @@ impl Broker {
         let real = self.store.queue(topic_name, queue_id);
         let mut batch = Batch::default();
         let tags_code = hash::tags_code(record.property(props::TAGS));
-        batch.push(&real, &message, tags_code).map_err(|error| error.to_string())?;
+        if let Err(error) = push_smaller(&mut batch, &real, &message, tags_code) {
+            // It will not fit later either, and those behind it wait.
+            let offset = entry.physical_offset;
+            tracing::error!(offset, topic_name, "a delayed message is dropped: {error}");
+            return Ok(());
+        }
         self.store.append(&mut batch).map_err(|error| error.to_string())?;
         self.stats.put(1, bytes.len() as u64);
         if let Some(topic) = self.topics.get(topic_name) {
@@ -335,6 +340,26 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Adds a message to a batch. If that does not fit with its offsets in light queues, what it was parked with goes, and
+/// then its light queues.
+fn push_smaller(
+    batch: &mut Batch,
+    queue: &Arc<Queue>,
+    message: &Message<'_>,
+    tags_code: i64,
+) -> Result<(), EncodeError> {
+    let mut pushed = batch.push(queue, message, tags_code);
+    let spared = [props::DELAY, props::REAL_TOPIC, props::REAL_QID, props::INNER_MULTI_DISPATCH];
+    for removed in [&spared[..3], &spared] {
+        if let Err(EncodeError::PropertiesTooLong(_)) = pushed {
+            let mut properties = Vec::with_capacity(message.properties.len());
+            props::copy_without(message.properties, removed, &mut properties);
+            pushed = batch.push(queue, &Message { properties: &properties, ..*message }, tags_code);
+        }
+    }
+    pushed.map(drop)
 }
 
 /// Adds what a parked message needs to find its way back.
@@ -347,7 +372,6 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::sync::Arc;
 
     use sim::{Fault, Operation, SimClock, SimDisk};
 
@@ -357,7 +381,10 @@ mod tests {
     const LEVEL: i32 = 1;
 
     fn park(broker: &Broker) {
-        let mut properties = Vec::new();
+        park_with(broker, Vec::new());
+    }
+
+    fn park_with(broker: &Broker, mut properties: Vec<u8>) {
         push_parking(&mut properties, LEVEL, "orders", 0);
         let message = Message {
             properties: &properties,
@@ -400,6 +427,28 @@ mod tests {
         broker.deliver_level(LEVEL, Reach::Disk);
         assert_eq!(delivered(&broker), 2);
         assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_does_not_fit_any_more_holds_up_nobody() {
+        let clock = SimClock::default();
+        let broker = testing::open(&SimDisk::new(clock.clone()), &clock, |settings| {
+            (settings.enable_lmq, settings.enable_multi_dispatch) = (true, true);
+        });
+        let light = |count: usize| (0..count).map(|i| format!("%LMQ%{i}")).collect::<Vec<_>>().join(",");
+        for count in [2, 40] {
+            let mut properties = Vec::new();
+            props::push(&mut properties, props::INNER_MULTI_DISPATCH, &light(count));
+            let rest = 32_700 - properties.len() - "long\u{1}\u{2}".len();
+            props::push(&mut properties, "long", &"x".repeat(rest));
+            park_with(&broker, properties);
+        }
+        park(&broker);
+        clock.advance(broker.schedule.delay(LEVEL));
+        broker.deliver_level(LEVEL, Reach::Disk);
+        assert_eq!(delivered(&broker), 3);
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+        assert_eq!(broker.store.queue("%LMQ%1", 0).max_offset(), 1, "where two names fit");
     }
 
     /// It must not pass for one that has nothing: nobody would look at it before something else is delayed as long.

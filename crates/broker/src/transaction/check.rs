@@ -15,6 +15,7 @@ use wire::code::request;
 use wire::hash;
 use wire::ids::OffsetId;
 use wire::names;
+use wire::prop_crc;
 use wire::properties as props;
 use wire::record::{self, Message, Record};
 
@@ -296,12 +297,37 @@ struct Written {
     half_offset: u64,
 }
 
-/// The properties of a half message with the number of its checks.
+/// The properties of a half message with the number of its checks, if they have room for it: they fitted as they came,
+/// and a transaction whose half message does not fit any more would stay open for ever.
 fn with_checks(half: &Record<'_>, checks: u32) -> Vec<u8> {
     let mut properties = Vec::with_capacity(half.properties.len() + 64);
     props::copy_without(half.properties, &[queues::CHECK_TIMES, props::CRC32], &mut properties);
+    let without = properties.len();
     if checks > 0 {
         props::push(&mut properties, queues::CHECK_TIMES, itoa::Buffer::new().format(checks));
     }
+    if properties.len() + prop_crc::SIZE > record::PROPERTIES_MAX {
+        properties.truncate(without);
+    }
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_that_have_no_room_for_the_number_of_checks_stay_as_they_came() {
+        for (len, room) in [(32_730, false), (32_760, false), (32_600, true)] {
+            let mut text = Vec::new();
+            props::push(&mut text, "long", &"x".repeat(len - 6));
+            let half =
+                Message { properties: &text, ..Message::of_broker(([0; 4], 0).into(), "t", 0, b"half") };
+            let mut bytes = Vec::new();
+            record::encode(&half, &mut bytes).unwrap();
+            let properties = with_checks(&Record::parse(&bytes).unwrap(), 3);
+            assert_eq!(properties != text, room, "{len}");
+            assert!(properties.len() <= record::PROPERTIES_MAX);
+        }
+    }
 }
