@@ -53,6 +53,9 @@ pub enum FilterError {
     /// Nothing but separators.
     #[error("the tag expression \"{0}\" names no tag; use * for all messages")]
     NoTag(String),
+    /// Longer than any list of tags.
+    #[error("the tag expression is {0} bytes, the longest is {max}", max = tags::EXPRESSION_MAX)]
+    TooLong(usize),
     /// No expression where one is needed.
     #[error("an expression of type SQL92 cannot be empty")]
     Empty,

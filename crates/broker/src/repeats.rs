@@ -6,7 +6,8 @@
 //! sends on two connections exactly one is stored. What a window holds can be read from the log, and is at start.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
@@ -41,12 +42,19 @@ pub(crate) enum Repeat {
     InBatch { first: usize, queue_id: u32 },
 }
 
-/// A unique key, without loss. That of the official clients has 32 upper-case hex digits.
+/// A unique key, without loss unless it is long. That of the official clients has 32 upper-case hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Id([u8; 16]),
     Text(Box<str>),
+    /// 128 bits that stand for a long one.
+    Long([u64; 2]),
 }
+
+/// Longer keys are not kept: a window has a million of them, and a key may be all of a message's properties.
+const TEXT_MAX: usize = 64;
+/// Secret, so that nobody can make two keys that look the same.
+static HASHES: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
 /// Keys of one topic's last messages.
 #[derive(Default)]
@@ -85,7 +93,11 @@ impl Key {
                     _ => false,
                 }
             });
-        if is_id { Key::Id(id) } else { Key::Text(text.into()) }
+        match text.len() {
+            _ if is_id => Key::Id(id),
+            0..=TEXT_MAX => Key::Text(text.into()),
+            _ => Key::Long(std::array::from_fn(|half| HASHES[half].hash_one(text))),
+        }
     }
 }
 
@@ -254,6 +266,14 @@ mod tests {
         for text in [id.to_lowercase().as_str(), &id[1..], "7F0000010A2B18B4AAC212345678000G", ""] {
             assert_eq!(Key::of(text), Key::Text(text.into()));
         }
+    }
+
+    #[test]
+    fn a_long_key_takes_no_more_room_than_a_short_one() {
+        let long = "k".repeat(30_000);
+        assert!(matches!(Key::of(&long), Key::Long(_)));
+        assert_eq!(Key::of(&long), Key::of(&long.clone()));
+        assert_ne!(Key::of(&long), Key::of(&long[1..]));
     }
 
     #[test]

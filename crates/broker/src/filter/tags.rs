@@ -6,6 +6,9 @@ use wire::properties;
 
 use super::{FilterError, is_tag_type};
 
+/// Longest expression that is taken, bytes: what it becomes is kept for as long as a pull waits.
+pub(super) const EXPRESSION_MAX: usize = 64 << 10;
+
 /// Which tags a reader wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TagFilter {
@@ -21,6 +24,9 @@ impl TagFilter {
         let expression = expression.unwrap_or("*").trim();
         if expression.is_empty() || expression == "*" {
             return Ok(TagFilter::All);
+        }
+        if expression.len() > EXPRESSION_MAX {
+            return Err(FilterError::TooLong(expression.len()));
         }
         let tags = expression.split("||").map(str::trim).filter(|tag| !tag.is_empty());
         let hashes: Vec<i32> = tags.map(java_hash).collect();
@@ -42,6 +48,7 @@ impl TagFilter {
 
     fn of(mut hashes: Vec<i32>) -> TagFilter {
         hashes.sort_unstable();
+        hashes.dedup();
         TagFilter::Hashes(hashes)
     }
 
@@ -72,5 +79,15 @@ mod tests {
         assert!(filter.matches(i64::from(java_hash("TagB"))));
         assert!(!filter.matches(0));
         assert!(matches!(TagFilter::parse(Some("||")), Err(FilterError::NoTag(_))));
+    }
+
+    #[test]
+    fn what_an_expression_becomes_is_small() {
+        let repeated = TagFilter::parse(Some(&"a||b||".repeat(10_000))).unwrap();
+        let mut hashes = vec![java_hash("a"), java_hash("b")];
+        hashes.sort_unstable();
+        assert_eq!(repeated, TagFilter::Hashes(hashes));
+        let long = "a||".repeat(30_000);
+        assert_eq!(TagFilter::parse(Some(&long)), Err(FilterError::TooLong(90_000)));
     }
 }
