@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::support::{World, letter, open_on, send, small_options};
+use crate::support::{Letter, World, letter, open_on, send, small_options};
 use sim::SimDisk;
 use store::examine::{LogChoice, Plan, Repaired, StoreFiles, Verified};
 use store::{Disk, KeyKind, Options, ReadLimits, Store, StoreError, config_file};
@@ -131,6 +132,52 @@ fn queues_of_deleted_topics_stay_deleted() {
     assert!(
         topics.iter().any(|topic| &**topic == "orders") && !topics.iter().any(|topic| &**topic == "gone")
     );
+}
+
+#[test]
+fn light_queues_are_no_deleted_topics() {
+    let mut world = filled();
+    world.options.multi_dispatch = true;
+    let store = world.open();
+    for i in 0..3 {
+        send(&store, &letter("orders", 0, &format!("light {i}")).also_in("%LMQ%a")).unwrap();
+    }
+    store.stop().unwrap();
+    drop(store);
+    for (path, _) in world.disk.files() {
+        if path.starts_with("/store/consumequeue/%LMQ%a") {
+            world.disk.remove(&path).unwrap();
+        }
+    }
+    world.disk.remove(Path::new("/store/consumequeue/%LMQ%a/0")).unwrap();
+    world.disk.remove(Path::new("/store/consumequeue/%LMQ%a")).unwrap();
+    world.disk.damage(Path::new("/store/consumequeue/orders/0/00000000000000000000"), |bytes| bytes[0] ^= 1);
+    repair(&world, None).unwrap();
+    assert_eq!(open(&world).queue("%LMQ%a", 0).max_offset(), 3);
+}
+
+#[test]
+fn what_only_the_settings_of_the_broker_say_is_not_guessed() {
+    let mut world = filled();
+    world.options.multi_dispatch = true;
+    world.options.delay_levels = vec![Duration::from_secs(60)];
+    let store = world.open();
+    send(&store, &letter("orders", 0, "light").also_in("%LMQ%a")).unwrap();
+    let delayed = Letter { delay: "1".into(), ..letter("SCHEDULE_TOPIC_XXXX", 0, "later") };
+    send(&store, &delayed).unwrap();
+    store.stop().unwrap();
+    drop(store);
+    assert!(verify(&world).guessed(&world.options).is_none());
+    let guessed = |change: &dyn Fn(&mut Options)| {
+        let mut options = world.options.clone();
+        change(&mut options);
+        let files = StoreFiles::open(Arc::new(world.disk.clone()), options.clone()).unwrap();
+        files.verify(&mut |_| {}).unwrap().guessed(&options).unwrap().to_string()
+    };
+    let light = guessed(&|options| options.multi_dispatch = false);
+    let delay = guessed(&|options| options.delay_levels = vec![Duration::from_secs(1)]);
+    assert!(light.contains("%LMQ%") && light.contains("-c"), "{light}");
+    assert!(delay.contains("messageDelayLevel") && delay.contains("-c"), "{delay}");
 }
 
 #[test]

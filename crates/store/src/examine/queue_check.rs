@@ -39,6 +39,10 @@ pub(crate) struct QueueCheck<'a> {
     batch_topics: BTreeSet<String>,
     /// Entries that have their record.
     pub entries: u64,
+    /// Entries that records have in light queues, whether these are there or not.
+    pub light_entries: u64,
+    /// Entries of delayed messages that do not fit their record.
+    pub other_delays: u64,
     ext: ExtCheck<'a>,
 }
 
@@ -79,6 +83,8 @@ impl<'a> QueueCheck<'a> {
             topics: HashMap::new(),
             batch_topics: queue_kind::topics_on_disk(disk, &options.root).batch,
             entries: 0,
+            light_entries: 0,
+            other_delays: 0,
             ext: ExtCheck::new(disk, options),
         };
         check.load(findings)?;
@@ -193,6 +199,7 @@ impl<'a> QueueCheck<'a> {
         };
         self.compare(record.topic, record.queue_id, kind, &wanted, record.store_timestamp, findings)?;
         for (name, base) in dispatch::light_places(record) {
+            self.light_entries += 1;
             // With multiple dispatch switched off there are none.
             if self.topics.contains_key(&*name) {
                 let wanted = Unit { base, store_timestamp: 0, count: 1, ..wanted };
@@ -270,6 +277,7 @@ impl<'a> QueueCheck<'a> {
         }
         if found != Some(*wanted) {
             state.wrong += 1;
+            self.other_delays += u64::from(topic == dispatch::SCHEDULE_TOPIC);
             if state.first_wrong.is_none() {
                 state.first_wrong = Some(difference(dir(), found, wanted, topic));
             }

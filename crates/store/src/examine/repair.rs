@@ -169,7 +169,9 @@ impl StoreFiles {
         for topic in store.topics() {
             // The log still has messages of deleted topics; their queues are not to come back.
             let was_deleted = topics.as_ref().is_some_and(|topics| !topics.contains(&*topic))
-                && !names::is_system_topic(&topic);
+                && !names::is_system_topic(&topic)
+                // They have no configuration.
+                && !names::is_light(&topic);
             if was_deleted && !before.contains(&*topic) {
                 store.delete_topic(&topic)?;
             }

@@ -15,6 +15,7 @@ use crate::commit_log::CommitLog;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::index_file::Header;
+use crate::options::Options;
 use crate::recovery;
 
 /// How far a look at a store has come.
@@ -61,6 +62,10 @@ pub struct Verified {
     pub queues: usize,
     /// Queue entries that were compared with their records.
     pub queue_entries: u64,
+    /// Entries that records have in light queues.
+    pub light_entries: u64,
+    /// Entries of delayed messages that are not as the delay levels of the options make them.
+    pub other_delays: u64,
     /// Compaction logs that were compared.
     pub compacted: usize,
     /// Messages in them.
@@ -71,6 +76,27 @@ pub struct Verified {
     pub index_files: usize,
     /// Index entries that were compared.
     pub index_entries: u64,
+}
+
+impl Verified {
+    /// What of this store a repair would make wrong if these options, which nobody has confirmed, are not those of its
+    /// broker.
+    pub fn guessed(&self, options: &Options) -> Option<StoreError> {
+        let what = if self.light_entries > 0 && !options.multi_dispatch {
+            format!(
+                "messages have {} places in light queues (%LMQ%), which are kept only with enableLmq and enableMultiDispatch",
+                self.light_entries
+            )
+        } else if self.other_delays > 0 {
+            format!(
+                "the times of {} delayed messages are not those of this messageDelayLevel, so that they would come early or late",
+                self.other_delays
+            )
+        } else {
+            return None;
+        };
+        Some(StoreError::Unrepairable { what, remedy: "give the broker.conf of the store with -c" })
+    }
 }
 
 impl StoreFiles {
@@ -159,6 +185,7 @@ impl StoreFiles {
         verified.log_end = end;
         verified.queues = queues.count();
         verified.queue_entries = queues.entries;
+        (verified.light_entries, verified.other_delays) = (queues.light_entries, queues.other_delays);
         verified.extensions = queues.extensions();
         let deleted = queues.finish(log.min(), topics.as_ref(), &mut findings)?;
         if deleted > 0 {

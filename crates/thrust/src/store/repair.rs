@@ -52,6 +52,12 @@ pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
     });
     let plan = files.plan(&verified, choice, args.rebuild)?;
     let steps = plan.steps.clone();
+    if !steps.is_empty()
+        && args.place.config.is_none()
+        && let Some(error) = verified.guessed(files.options())
+    {
+        return Err(error.into());
+    }
     let mut repaired = None;
     if args.yes && !steps.is_empty() {
         let mut bar = Bar::of_bytes("rebuild");
