@@ -145,7 +145,7 @@ impl Exchange<'_, '_> {
 
     /// Answers SUCCESS with a JSON body.
     pub fn ok_json(&mut self, value: &impl Serialize) -> Outcome {
-        self.answer(response::SUCCESS, None, |writer| loose_json::body_of(writer, value))
+        self.reply().ok_json(value)
     }
 
     /// Answers SUCCESS with a body as it is.
@@ -187,6 +187,11 @@ impl Reply<'_> {
             writer.number(name, value);
             writer.empty();
         })
+    }
+
+    /// Answers SUCCESS with a JSON body.
+    pub fn ok_json(&mut self, value: &impl Serialize) -> Outcome {
+        self.answer(response::SUCCESS, None, |writer| loose_json::body_of(writer, value))
     }
 
     /// Answers SUCCESS with a body as it is.

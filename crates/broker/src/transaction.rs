@@ -457,11 +457,19 @@ impl Broker {
 
     /// Puts a half message that was given up back among the open ones, with its checks counted anew (323).
     pub(crate) fn resume_check(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let message_id = exchange.text("msgId")?;
-        let id = wire::ids::OffsetId::parse(message_id)
+        let message_id = exchange.text("msgId")?.to_owned();
+        let id = wire::ids::OffsetId::parse(&message_id)
             .ok_or_else(|| Refusal::system(format!("msgId {message_id} is no offset message id")))?;
-        let bytes = self.store.record_at(id.offset)?;
-        let bytes = bytes.ok_or_else(|| Refusal::system(format!("no message at offset {}", id.offset)))?;
+        self.answer_with_record(exchange, id.offset, move |broker, reply| {
+            broker.open_again(&message_id, id.offset)?;
+            reply.ok()
+        })
+    }
+
+    fn open_again(&self, message_id: &str, physical_offset: u64) -> Outcome {
+        let bytes = self.store.record_at(physical_offset)?;
+        let bytes =
+            bytes.ok_or_else(|| Refusal::system(format!("no message at offset {physical_offset}")))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
         if real_place(&record).is_none() || record.property(props::PGROUP).is_none() {
             return Err(Refusal::system(format!("the message {message_id} was never a half message")));
@@ -480,7 +488,7 @@ impl Broker {
         if let Some(topic) = record.property(props::REAL_TOPIC) {
             self.transactions.counts.add(topic, 1, self.now_ms());
         }
-        exchange.ok()
+        Ok(())
     }
 }
 

@@ -200,6 +200,34 @@ async fn searches_wait_for_the_disk_aside_from_everybody_else() {
     assert_eq!(bodies(&records(&answers[1].answer.body)), [body(0)]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn administrators_wait_for_the_disk_aside_from_everybody_else() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    let peer = house.peer();
+    peer.join("c", "readers", "orders", "*").await;
+    let commit = [("consumerGroup", "readers"), ("topic", "orders"), ("queueId", "0"), ("commitOffset", "1")];
+    assert_eq!(peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &commit, &[]).await.code, 0);
+    disk.stick(FIRST_SEGMENT);
+    let mut tool = Wire::connect(house.address()).await;
+    let of_group = [("consumerGroup", "readers"), ("topic", "orders")];
+    let of_topic = [("topic", "orders"), ("group", "readers")];
+    let head = |code, opaque| Head::request(Dialect::Json, code, opaque);
+    tool.write(&frame(&head(code::GET_CONSUME_STATS, 1), &of_group, &[])).await;
+    reads_wait(&disk, 1).await;
+    tool.write(&frame(&head(code::QUERY_CONSUME_TIME_SPAN, 2), &of_topic, &[])).await;
+    reads_wait(&disk, 2).await;
+    tool.write(&frame(&head(code::GET_BROKER_CONSUME_STATS, 3), &[], &[])).await;
+    tool.hears_nothing().await;
+    stored(house.peer().send("orders", 0, "meanwhile").await);
+    disk.let_go();
+    for _ in 0..3 {
+        let framed = tool.next().await.unwrap();
+        assert_eq!(framed.answer.code, 0, "{framed:?}");
+        assert!(String::from_utf8_lossy(&framed.answer.body).contains("orders"), "{framed:?}");
+    }
+}
+
 fn pop(count: &str) -> [(&'static str, &str); 12] {
     Pop { queue: "0", count, ..POP }.fields()
 }

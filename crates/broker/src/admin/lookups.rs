@@ -90,19 +90,21 @@ impl Broker {
             (Some(group), None) => Some(format!("{group}@{topic} is not online!")),
             _ => None,
         };
-        let entries = self.store.entries(&queue, from, count as u32);
-        let queue_data = entries.iter().map(|entry| Row {
-            eval: filter.as_ref().is_some_and(|filter| self.is_wanted(filter, entry)),
-            physic_offset: entry.physical_offset,
-            physic_size: entry.size,
-            tags_code: entry.tags_code,
-        });
-        exchange.ok_json(&Rows {
-            filter_data,
-            max_queue_index: max,
-            min_queue_index: min,
-            queue_data: queue_data.collect(),
-            subscription_data,
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let entries = broker.store.entries(&queue, from, count as u32);
+            let queue_data = entries.iter().map(|entry| Row {
+                eval: filter.as_ref().is_some_and(|filter| broker.is_wanted(filter, entry)),
+                physic_offset: entry.physical_offset,
+                physic_size: entry.size,
+                tags_code: entry.tags_code,
+            });
+            reply.ok_json(&Rows {
+                filter_data,
+                max_queue_index: max,
+                min_queue_index: min,
+                queue_data: queue_data.collect(),
+                subscription_data,
+            })
         })
     }
 

@@ -44,7 +44,8 @@ impl ConsumerStatus {
 
 impl Broker {
     pub(super) fn reset_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let (group, name) = (exchange.text("group")?, exchange.text("topic")?);
+        let group = exchange.text("group")?.to_owned();
+        let name = exchange.text("topic")?;
         let topic = self
             .topics
             .get(name)
@@ -52,23 +53,29 @@ impl Broker {
         if !self.settings.load().use_server_side_reset_offset {
             return self.reset_in_clients(exchange, &topic);
         }
-        if self.groups.get(group).is_none() {
+        if self.groups.get(&group).is_none() {
             let remark = format!("Group {group} does not exist");
             return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         }
-        let targets = self.reset_targets(exchange, &topic)?;
-        for (queue, offset) in &targets {
-            self.reset_group(group, name, queue.queue_id, *offset)?;
-        }
-        tracing::info!(group, topic = name, queues = targets.len(), peer = %exchange.channel.peer(), "offsets reset");
-        exchange.ok_body(object([("offsetTable", bare_keyed(targets)?)]).as_bytes())
-    }
-
-    /// Where each queue that is meant shall go.
-    fn reset_targets(&self, exchange: &Exchange<'_, '_>, topic: &Topic) -> Result<Offsets, Refusal> {
-        let name = topic.config.topic_name.as_str();
         let timestamp: i64 = exchange.number("timestamp")?;
         let one: i32 = exchange.optional_number("queueId")?.unwrap_or(-1);
+        let asked: i64 = exchange.optional_number("offset")?.unwrap_or(-1);
+        let peer = exchange.channel.peer();
+        // Which offsets a time means is searched in the log.
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let name = topic.config.topic_name.as_str();
+            let targets = broker.reset_targets(&topic, timestamp, one, asked)?;
+            for (queue, offset) in &targets {
+                broker.reset_group(&group, name, queue.queue_id, *offset)?;
+            }
+            tracing::info!(group, topic = name, queues = targets.len(), %peer, "offsets reset");
+            reply.ok_body(object([("offsetTable", bare_keyed(targets)?)]).as_bytes())
+        })
+    }
+
+    /// Where each queue that is meant shall go: queue `one`, if that is not below 0, to `asked`, if that is not -1.
+    fn reset_targets(&self, topic: &Topic, timestamp: i64, one: i32, asked: i64) -> Result<Offsets, Refusal> {
+        let name = topic.config.topic_name.as_str();
         if one < 0 {
             let queues = 0..topic.config.read_queue_nums;
             return queues
@@ -80,7 +87,6 @@ impl Broker {
                 format!("queueId[{one}] is illegal, topic {name} has {} queues", topic.queue_count());
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
-        let asked: i64 = exchange.optional_number("offset")?.unwrap_or(-1);
         if asked == -1 {
             return Ok(vec![(self.message_queue(name, one), self.offset_at(name, one, timestamp)?)]);
         }

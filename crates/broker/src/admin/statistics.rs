@@ -100,8 +100,14 @@ impl Broker {
     }
 
     pub(super) fn topic_stats(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let name = exchange.text("topic")?;
-        let topic = self.known_topic(name)?;
+        let topic = self.known_topic(exchange.text("topic")?)?;
+        self.answer_from_disk(exchange, move |broker, reply| {
+            reply.ok_body(broker.topic_stats_of(&topic)?.as_bytes())
+        })
+    }
+
+    fn topic_stats_of(&self, topic: &Topic) -> Result<String, Refusal> {
+        let name = topic.config.topic_name.as_str();
         let mut offsets = Vec::new();
         for queue_id in 0..topic.queue_count() {
             let queue = self.store.find_queue(name, queue_id);
@@ -117,29 +123,30 @@ impl Broker {
             );
             offsets.push((self.message_queue(name, queue_id as i32), offset));
         }
-        let rate = self.stats.topic_put_over(&topic, MINUTE).unwrap_or_default().messages_rate();
-        let body = object([("offsetTable", bare_keyed(offsets)?), ("topicPutTps", text(&rate)?)]);
-        exchange.ok_body(body.as_bytes())
+        let rate = self.stats.topic_put_over(topic, MINUTE).unwrap_or_default().messages_rate();
+        Ok(object([("offsetTable", bare_keyed(offsets)?), ("topicPutTps", text(&rate)?)]))
     }
 
     pub(super) fn consume_stats(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let group = exchange.text("consumerGroup")?;
+        let group = exchange.text("consumerGroup")?.to_owned();
         let field = |name| exchange.request.field(name).filter(|text| !text.trim().is_empty());
         let topics: Vec<String> = match (field("topicList"), field("topic")) {
             (Some(list), _) => list.split(';').filter(|topic| !topic.is_empty()).map(str::to_owned).collect(),
             (None, Some(topic)) => vec![topic.to_owned()],
-            (None, None) => sorted(self.offsets.topics_of(group)),
+            (None, None) => sorted(self.offsets.topics_of(&group)),
         };
         let named = field("topicList").is_some();
-        let mut stats = ConsumeStats::default();
-        for name in topics {
-            let Some(topic) = self.topics.get(&name) else { continue };
-            if !named && self.has_left(group, &name) {
-                continue;
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let mut stats = ConsumeStats::default();
+            for name in topics {
+                let Some(topic) = broker.topics.get(&name) else { continue };
+                if !named && broker.has_left(&group, &name) {
+                    continue;
+                }
+                broker.add_consume_stats(&mut stats, &group, &topic, topic.config.read_queue_nums);
             }
-            self.add_consume_stats(&mut stats, group, &topic, topic.config.read_queue_nums);
-        }
-        exchange.ok_body(stats.json()?.as_bytes())
+            reply.ok_body(stats.json()?.as_bytes())
+        })
     }
 
     /// Whether the group is online and reads this topic no more; its old offsets then say nothing.
@@ -175,6 +182,12 @@ impl Broker {
 
     pub(super) fn all_consume_stats(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let order_only = exchange.flag("isOrder");
+        self.answer_from_disk(exchange, move |broker, reply| {
+            reply.ok_body(broker.consume_stats_of_all(order_only)?.as_bytes())
+        })
+    }
+
+    fn consume_stats_of_all(&self, order_only: bool) -> Result<String, Refusal> {
         let (mut behind, mut in_flight) = (0, 0);
         let mut list = Vec::new();
         for group in self.groups.body().subscription_group_table.keys() {
@@ -192,18 +205,24 @@ impl Broker {
             }
             list.push(format!("{{{}:{}}}", text(group)?, array(&of_group)));
         }
-        let body = object([
+        Ok(object([
             ("brokerAddr", text(&self.address.to_string())?),
             ("consumeStatsList", array(&list)),
             ("totalDiff", text(&behind)?),
             ("totalInflightDiff", text(&in_flight)?),
-        ]);
-        exchange.ok_body(body.as_bytes())
+        ]))
     }
 
     pub(super) fn consume_time_span(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let (name, group) = (exchange.text("topic")?, exchange.text("group")?);
-        let topic = self.known_topic(name)?;
+        let group = exchange.text("group")?.to_owned();
+        let topic = self.known_topic(exchange.text("topic")?)?;
+        self.answer_from_disk(exchange, move |broker, reply| {
+            reply.ok_json(&broker.time_spans_of(&topic, &group))
+        })
+    }
+
+    fn time_spans_of(&self, topic: &Topic, group: &str) -> TimeSpans {
+        let name = topic.config.topic_name.as_str();
         let mut spans = Vec::new();
         for queue_id in 0..topic.config.write_queue_nums {
             let queue = self.store.find_queue(name, queue_id as u32);
@@ -224,7 +243,7 @@ impl Broker {
                 min_time_stamp: min_time,
             });
         }
-        exchange.ok_json(&TimeSpans { consume_time_span_set: spans })
+        TimeSpans { consume_time_span_set: spans }
     }
 
     /// One statistic by name and key, as far as it is counted here.
