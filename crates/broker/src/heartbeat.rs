@@ -82,6 +82,7 @@ impl Broker {
 
     /// The connection is gone, and with it the client.
     pub(crate) fn channel_closed(&self, channel: &Channel) {
+        self.hold.channel_closed();
         for group in self.clients.channel_closed(channel.id()) {
             self.member_left(&group);
         }

@@ -10,6 +10,7 @@
 //! one among the deadlines, and its own bytes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ use crate::pull::BoxedWaiter;
 /// A pull is answered later than it asks for by one part in so many at most.
 const LATE_SHARE: u128 = 64;
 
+/// Time between two looks through all that wait for those whose connections have ended: ten thousand clients that go
+/// together cost one.
+const LOOKS_FOR_CLOSED: Duration = Duration::from_secs(1);
+
 /// A queue by name: it may be deleted and come back while somebody waits.
 type QueueKey = (Arc<str>, u32);
 
@@ -34,8 +39,10 @@ pub(crate) struct Hold {
     woken: Mutex<Woken>,
     /// Deadlines are counted from here.
     began: Instant,
-    /// Tells the deadline task that an earlier deadline has come in.
+    /// Tells the deadline task that an earlier deadline has come in, or that connections have ended.
     earlier: Notify,
+    /// Connections have ended since their pulls were last looked for.
+    has_closed: AtomicBool,
     broker: OnceLock<Weak<Broker>>,
     runtime: Handle,
 }
@@ -73,6 +80,7 @@ impl Hold {
             woken: Mutex::default(),
             began: Instant::now(),
             earlier: Notify::new(),
+            has_closed: AtomicBool::new(false),
             broker: OnceLock::new(),
             runtime,
         }
@@ -133,16 +141,38 @@ impl Hold {
         self.answer(woken);
     }
 
-    /// Answers waiters at their deadlines. Sleeps while nobody waits.
+    /// A connection has ended: what waits for it is let go of within [`LOOKS_FOR_CLOSED`].
+    pub fn channel_closed(&self) {
+        if !self.has_closed.swap(true, Ordering::Relaxed) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.lock().deadlines.len()
+    }
+
+    /// Answers waiters at their deadlines, and drops those whose connections have ended. Sleeps while nobody waits.
     pub async fn run(&self) {
+        let mut looked = self.began;
         loop {
             let next = self.waiting.lock().deadlines.first_key_value().map(|((deadline, _), _)| *deadline);
-            match next {
-                None => self.earlier.notified().await,
-                Some(deadline) => tokio::select! {
-                    () = tokio::time::sleep_until(deadline) => self.expire(),
-                    () = self.earlier.notified() => (),
-                },
+            let look = self.has_closed.load(Ordering::Relaxed).then(|| looked + LOOKS_FOR_CLOSED);
+            let Some(until) = next.into_iter().chain(look).min() else {
+                self.earlier.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => (),
+                () = self.earlier.notified() => continue,
+            }
+            self.expire();
+            if look.is_some_and(|look| look <= until) {
+                self.has_closed.store(false, Ordering::Relaxed);
+                let gone = self.waiting.lock().take_closed();
+                drop(gone);
+                looked = Instant::now();
             }
         }
     }
@@ -211,6 +241,24 @@ impl Waiting {
         }
         self.deadlines.remove(&(waiter.deadline, id));
         Some(waiter)
+    }
+
+    /// Those whose connections have ended.
+    fn take_closed(&mut self) -> Vec<BoxedWaiter> {
+        let Waiting { queues, deadlines, .. } = self;
+        let mut closed = Vec::new();
+        queues.retain(|_, waiters| {
+            if waiters.iter().any(|parked| parked.waiter.is_gone()) {
+                let (gone, kept): (Vec<_>, _) = waiters.drain(..).partition(|parked| parked.waiter.is_gone());
+                *waiters = kept.into();
+                for Parked { id, waiter } in gone {
+                    deadlines.remove(&(waiter.deadline, id));
+                    closed.push(waiter);
+                }
+            }
+            !waiters.is_empty()
+        });
+        closed
     }
 
     fn take(&mut self, key: &QueueKey) -> Vec<BoxedWaiter> {

@@ -162,6 +162,11 @@ impl Broker {
         Ok(())
     }
 
+    /// How many pulls wait for messages.
+    pub fn waiting_pulls(&self) -> usize {
+        self.hold.len()
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> Arc<settings::Broker> {
         self.settings.load_full()

@@ -78,6 +78,11 @@ impl Waiter {
     fn connection(&self) -> u64 {
         self.held.channel().id()
     }
+
+    /// Nobody is there to hear the answer.
+    pub fn is_gone(&self) -> bool {
+        !self.held.channel().is_open()
+    }
 }
 
 impl Broker {

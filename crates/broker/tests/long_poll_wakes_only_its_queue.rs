@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::frames::Wire;
 use crate::support::messages::{bodies, records, text};
-use crate::support::{Ask, PATIENCE, Situation, number, stored};
+use crate::support::{Ask, PATIENCE, Situation, eventually, number, stored};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
@@ -34,6 +34,26 @@ async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
         stored(sender.send("orders", 1, "last").await);
         assert_eq!(first.next().await.unwrap().opaque, 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_of_a_client_that_has_left_are_let_go_before_their_time() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    stored(house.peer().send("orders", 0, "before").await);
+    let mut leaving = Wire::connect(house.address()).await;
+    let mut staying = Wire::connect(house.address()).await;
+    for opaque in 0..20 {
+        leaving
+            .park(opaque, &Ask::new("orders", opaque % 2, i64::from(1 - opaque % 2)).waiting(3 * PATIENCE))
+            .await;
+    }
+    staying.park(1, &Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
+    assert_eq!(house.broker.waiting_pulls(), 21);
+    drop(leaving);
+    eventually("the pulls to be gone", async || house.broker.waiting_pulls() == 1).await;
+    stored(house.peer().send("orders", 0, "now").await);
+    assert_eq!(staying.next().await.unwrap().opaque, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
