@@ -228,6 +228,21 @@ async fn administrators_wait_for_the_disk_aside_from_everybody_else() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_half_message_that_is_not_in_memory_is_waited_for_by_its_check_alone() {
+    let keys =
+        [("transactionCheckInterval", "50"), ("transactionTimeOut", "20"), ("transactionCheckMax", "100000")];
+    let (_situation, disk, house) = start(&keys).await;
+    let half = text(&[("TRAN_MSG", "true"), ("PGROUP", "payers")]);
+    stored(house.peer().send_with("orders", 0, b"half", &half).await);
+    disk.stick(FIRST_SEGMENT);
+    reads_wait(&disk, 1).await;
+    stored(house.peer().send("other", 0, "meanwhile").await);
+    assert_eq!(disk.waiting(), 1, "the half message is still not there");
+    disk.let_go();
+    house.stop().await.unwrap();
+}
+
 fn pop(count: &str) -> [(&'static str, &str); 12] {
     Pop { queue: "0", count, ..POP }.fields()
 }

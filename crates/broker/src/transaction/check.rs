@@ -26,7 +26,7 @@ use crate::send::share::Share;
 
 /// Longest time between two looks at what has been decided, so that a restart need not read far.
 const POSITIONS_PERIOD: Duration = Duration::from_secs(5);
-/// Half messages looked at before other tasks get their turn.
+/// Half messages looked at by a thread that may wait for the disk, before it does other work.
 const AT_ONCE: usize = 64;
 /// Unread bytes of a producer's connection beyond which it is asked nothing more in this round.
 const UNREAD_MAX: usize = 1 << 20;
@@ -96,10 +96,15 @@ impl Broker {
             let candidates = self.transactions.table.lock().candidates(next, until, &limits, AT_ONCE);
             let Some((last, _)) = candidates.last() else { break };
             next = last + 1;
-            for (offset, physical) in candidates {
-                self.look_at(offset, |broker| broker.check_one(offset, physical, &limits));
+            // Those of long transactions have left memory.
+            let looked = self.readers.run_own(move |broker| {
+                for (offset, physical) in candidates {
+                    broker.look_at(offset, |broker| broker.check_one(offset, physical, &limits));
+                }
+            });
+            if looked.await.is_none() {
+                break;
             }
-            tokio::task::yield_now().await;
         }
         self.move_stragglers().await;
         self.save_changed_checks(&before);
@@ -111,10 +116,14 @@ impl Broker {
             let stragglers = self.transactions.table.lock().stragglers(next, AT_ONCE);
             let Some((last, _)) = stragglers.last() else { return };
             next = last + 1;
-            for (offset, physical) in stragglers {
-                self.look_at(offset, |broker| broker.move_to_end(offset, physical));
+            let looked = self.readers.run_own(move |broker| {
+                for (offset, physical) in stragglers {
+                    broker.look_at(offset, |broker| broker.move_to_end(offset, physical));
+                }
+            });
+            if looked.await.is_none() {
+                return;
             }
-            tokio::task::yield_now().await;
         }
     }
 
