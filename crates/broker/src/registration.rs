@@ -1,9 +1,9 @@
 //! Telling the nameservers: everything at start and every `registerNameServerPeriod`, single topics when they are
 //! created or changed (broker.md §1.4).
 //!
-//! Each nameserver is told by a task of its own, so that one that hangs delays nobody but itself. It passes over a whole
-//! table of a version that it knows, so a version says more than it should when a change on the way to it was lost.
-//! From then on until it has taken a whole table, everything it is told has a version that it has never heard.
+//! Each nameserver is told by a task of its own, so that one that hangs delays nobody but itself. It passes over a
+//! whole table of a version that it knows, so a version says more than it should when a change on the way to it was
+//! lost. From then on until it has taken a whole table, each one comes with a version that it has never heard.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -207,11 +207,11 @@ impl Broker {
     /// Tells a nameserver the whole table, in parts if it is large; true if it has taken it.
     async fn tell_everything(&self, line: &Line, heard: &mut Heard) -> bool {
         let mut topics = self.topics.all();
-        // Of parts that have one version a Java nameserver that has restarted takes logical queues with the first alone.
+        // Of parts that have one version, a Java nameserver that has restarted takes logical queues with the first.
         topics.sort_by_key(|topic| topic.mapping.is_none());
         let parts = parts(&topics);
         for part in &parts {
-            // Parts that have one version bring back what the nameserver does not know, and leave the rest as it is there.
+            // Parts that have one version bring back what the nameserver does not know, and leave the rest as it is.
             if heard.missed {
                 heard.stamp = self.now_ms().max(heard.stamp + 1);
             }

@@ -1,5 +1,5 @@
-//! Small files that are written whole. One that the nameserver keeps for itself leaves a backup: the old content becomes
-//! `X.bak`, then `X` is made anew (store.md §2). One of the user's stays the file that it was.
+//! Small files that are written whole. One that the nameserver keeps for itself leaves a backup: the old content
+//! becomes `X.bak`, then `X` is made anew (store.md §2). One of the user's stays the file that it was.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -415,8 +415,9 @@ impl Tables {
     }
 }
 
-/// Brokers also send new topics alone, and those of ours say so, as well as of a table in parts. A whole table has the topic named after the broker, which every broker makes at
-/// its start; upstream drops all other topics when a new one is announced.
+/// Brokers also send new topics alone, and those of ours say so, as well as of a table in parts. A whole table has the
+/// topic named after the broker, which every broker makes at its start; upstream drops all other topics when a new one
+/// is announced.
 fn is_whole(registration: &Registration) -> bool {
     !registration.partial && registration.topics.iter().any(|topic| *topic.name == *registration.group)
 }
