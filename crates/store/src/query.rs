@@ -46,7 +46,7 @@ impl Store {
         kind: KeyKind,
     ) -> Result<QueryResult, StoreError> {
         let Some(index) = &self.index else { return Ok(QueryResult::default()) };
-        self.catch_up_index();
+        let stuck = self.catch_up_index().err();
         let mut state = index.state.lock();
         let mut result = QueryResult::default();
         if let Some(last) = state.files.last() {
@@ -68,26 +68,27 @@ impl Store {
         })?;
         found.sort_by_key(|(offset, _)| *offset);
         result.records = found.into_iter().map(|(_, bytes)| bytes).collect();
-        Ok(result)
+        match stuck {
+            // It may be among what is not indexed: that there is no such message would be a guess.
+            Some(error) if result.records.is_empty() => Err(error),
+            _ => Ok(result),
+        }
     }
 
-    /// Indexes what was stored last, if that is not too much. If it cannot be, what the index has is still found.
-    fn catch_up_index(&self) {
+    /// Indexes what was stored last, if that is not too much.
+    fn catch_up_index(&self) -> Result<(), StoreError> {
         for _ in 0..CATCH_UP_STEPS {
-            match self.index_step() {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.index_stuck.end();
-                    return;
+            let step = self.index_step().inspect_err(|error| {
+                if self.index_stuck.is_due(self.base.clock.monotonic()) {
+                    tracing::error!(%error, "the key index cannot go on: queries find only what it has");
                 }
-                Err(error) => {
-                    if self.index_stuck.is_due(self.base.clock.monotonic()) {
-                        tracing::error!(%error, "the key index cannot go on: queries find only what it has");
-                    }
-                    return;
-                }
+            });
+            if !step? {
+                self.index_stuck.end();
+                break;
             }
         }
+        Ok(())
     }
 
     /// Goes through the index from new to old until `more` says that it is enough.
