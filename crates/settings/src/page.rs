@@ -35,7 +35,10 @@ a change acts at *once* or from the next *start*; *file* means that a client is 
 the key names a path, an address, an identity, a size that the files on disk have, or a limit that protects the
 process. What `configBlackList` names is refused too. Changed values are written into the file given with `-c`, in
 place of the old ones; everything else in it stays, comments and order too. Without `-c`, or when the file cannot be
-written, they last until the process stops, and the answer says so.
+written, values of a broker last until it stops; its answer says so, also what is not in force yet and what has no
+effect, and `mqadmin` and `thrust broker config set` show that on standard error. A name server without `-c` writes
+them into `configStorePath`; where its file cannot be written it refuses the change, and what has no effect is told
+in its log alone.
 ";
 
 /// The text of `docs/configuration.md`.

@@ -72,16 +72,20 @@ impl Admin {
         Ok(read_properties(&answer.body))
     }
 
-    /// Changes settings of a running broker.
+    /// Changes settings of a running broker. Gives the broker's words, if it has some: whether what changed is in
+    /// force, and for how long.
     ///
     /// # Errors
     /// When the broker does not answer, or refuses a key or a value.
-    pub async fn update_broker_config(&self, address: &str, changes: &[(&str, &str)]) -> Result<(), Error> {
+    pub async fn update_broker_config(
+        &self,
+        address: &str,
+        changes: &[(&str, &str)],
+    ) -> Result<Option<String>, Error> {
         let body = write_properties(changes);
-        self.shared
-            .ask(address, request::UPDATE_BROKER_CONFIG, &Fields::new(), body.as_bytes())
-            .await
-            .map(drop)
+        let code = request::UPDATE_BROKER_CONFIG;
+        let answer = self.shared.ask(address, code, &Fields::new(), body.as_bytes()).await?;
+        Ok(answer.remark.filter(|words| !words.is_empty()))
     }
 
     /// What a broker tells of its state, by name.

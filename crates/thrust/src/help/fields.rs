@@ -31,7 +31,7 @@ const COMMANDS: &[(&str, &[Part])] = &[
     ("cluster stats", &[("[].", MEMBER), ("", STATS)]),
     ("broker config get", &[("", SETTINGS)]),
     ("broker status", &[("", SETTINGS)]),
-    ("broker config set", &[("", CHANGES)]),
+    ("broker config set", &[("", CHANGES), ("", REMARKS)]),
     ("context add", &[("", CONTEXT), ("", TLS), ("", &[("file", "Where contexts are kept")])]),
     ("context use", &[("", CONTEXT), ("", TLS)]),
     ("context remove", &[("", CONTEXT), ("", TLS)]),
@@ -66,6 +66,13 @@ const CHANGES: &[Field] = &[
     ("changes[].setting", "Name of the setting"),
     ("changes[].from", "Value before; null when there was none"),
     ("changes[].to", "Value now; null when there is none"),
+];
+
+const REMARKS: &[Field] = &[
+    ("remarks[]", "What brokers say of it: whether it is in force, and for how long"),
+    ("remarks[].broker", "Name of the broker"),
+    ("remarks[].brokerId", "0 for the master"),
+    ("remarks[].remark", "Its words"),
 ];
 
 const MESSAGE: &[Field] = &[

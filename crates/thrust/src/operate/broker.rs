@@ -8,7 +8,7 @@ use thrustmq_client::Admin;
 
 use super::cluster::{Member, members};
 use crate::failure::{Failure, did_you_mean};
-use crate::output::screen::{print_json, print_table};
+use crate::output::screen::{print_json, print_table, say};
 use crate::output::table::Table;
 use crate::serve::BrokerArgs;
 use crate::target::{Target, pair};
@@ -153,7 +153,7 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     let changes: Vec<(&str, &str)> =
         args.change.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let mut changed = Vec::new();
+    let (mut changed, mut remarks) = (Vec::new(), Vec::new());
     for member in chosen(&admin, args.broker.as_deref()).await? {
         let old = admin.broker_config(&member.address).await?;
         if let Some((unknown, _)) = changes.iter().find(|(key, _)| !old.contains_key(*key)) {
@@ -161,7 +161,11 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
             let broker = &member.broker;
             return Err(Failure::Arguments(format!("broker {broker} has no setting \"{unknown}\"{hint}")));
         }
-        admin.update_broker_config(&member.address, &changes).await?;
+        if let Some(words) = admin.update_broker_config(&member.address, &changes).await? {
+            // Beside the table, which shows what was asked for whether or not it is in force.
+            say(&format!("{}/{}: {words}", member.broker, member.id));
+            remarks.push(json!({ "broker": member.broker, "brokerId": member.id, "remark": words }));
+        }
         // What the broker has now, which need not be what it was told.
         let new = admin.broker_config(&member.address).await?;
         for (key, value) in new.into_iter().filter(|(key, value)| old.get(key) != Some(value)) {
@@ -172,7 +176,7 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
         let all = changed.iter().map(|(broker, from, setting, to)| {
             json!({ "broker": broker, "setting": setting, "from": from, "to": to })
         });
-        return print_json(&json!({ "changes": all.collect::<Vec<_>>() }));
+        return print_json(&json!({ "changes": all.collect::<Vec<_>>(), "remarks": remarks }));
     }
     let mut table = Table::new(&["BROKER", "SETTING", "FROM", "TO"]);
     for (broker, from, key, to) in changed {

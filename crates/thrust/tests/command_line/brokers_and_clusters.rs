@@ -42,6 +42,25 @@ fn a_setting_of_a_running_broker_is_changed_and_the_change_is_shown() {
 }
 
 #[test]
+fn a_setting_that_is_not_in_force_is_not_told_as_if_it_were() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    let told =
+        contains("flushDiskType acts at a start only and was not kept (the broker was started without -c)");
+    let set = server.run(&["broker", "config", "set", "flushDiskType=SYNC_FLUSH"]).success();
+    set.stderr(contains("broker-a/0: ").and(told.clone()));
+    let set = server.json(&["broker", "config", "set", "flushDiskType=ASYNC_FLUSH"]);
+    let remark = &set["remarks"][0];
+    assert_eq!((&remark["broker"], &remark["brokerId"]), (&"broker-a".into(), &0.into()));
+    assert!(remark["remark"].as_str().unwrap().contains("was not kept"), "{set}");
+    let line = ["mqadmin", "updateBrokerConfig", "-b", &server.broker, "-k", "flushDiskType", "-v"];
+    let set = server.run(&[&line[..], &["SYNC_FLUSH"]].concat()).success();
+    set.stdout(format!("update broker config success, {}\n", server.broker)).stderr(told);
+    // What has no effect at all is no setting of the broker's, and `thrust broker` does not send it.
+    let line = ["mqadmin", "updateBrokerConfig", "-b", &server.broker, "-k", "useTLS", "-v", "true"];
+    server.run(&line).stderr(contains("useTLS has no effect"));
+}
+
+#[test]
 fn a_broker_that_is_down_hides_no_other() {
     let server = Server::start_with(&["brokerName=broker-a"]);
     let _replica = server.replica_that_is_down("broker-a");
