@@ -58,6 +58,15 @@ mod command_line {
             Server { names, broker, _thrust: thrust, dir }
         }
 
+        /// One more broker that registers with it, on any free port, with arguments of `thrust broker`.
+        pub fn another_broker(&self, name: &str, args: &[&str]) -> Thrust {
+            let (data, name) = (self.dir.path().join(name), format!("brokerName={name}"));
+            let settings = ["listenPort=0", "bindAddress=127.0.0.1", "mappedFileSizeCommitLog=1048576", &name];
+            let set: Vec<&str> = settings.into_iter().flat_map(|one| ["--set", one]).collect();
+            let line = ["broker", "-n", &self.names, "--data", data.to_str().unwrap()];
+            Thrust::start(&[&line[..], &set, args].concat())
+        }
+
         /// A command on this server, run to its end.
         pub fn run(&self, args: &[&str]) -> Assert {
             run(&[args, &["-n", &self.names]].concat())
@@ -81,13 +90,23 @@ mod command_line {
 
         /// Registers a replica at an address where nobody listens, for as long as the connection is there.
         pub fn replica_that_is_down(&self, broker: &str) -> Socket {
+            self.register(broker, "DefaultCluster", "1", "127.0.0.1:1")
+        }
+
+        /// Registers a master at an address where nobody listens, likewise.
+        pub fn master_that_is_down(&self, broker: &str) -> Socket {
+            self.register(broker, "DefaultCluster", "0", "127.0.0.1:1")
+        }
+
+        /// Registers a broker for as long as the connection is there.
+        pub fn register(&self, broker: &str, cluster: &str, id: &str, address: &str) -> Socket {
             let mut socket = Socket::connect(self.names.parse().unwrap());
             let fields = [
                 ("brokerName", broker),
-                ("brokerAddr", "127.0.0.1:1"),
-                ("clusterName", "DefaultCluster"),
+                ("brokerAddr", address),
+                ("clusterName", cluster),
                 ("haServerAddr", "127.0.0.1:2"),
-                ("brokerId", "1"),
+                ("brokerId", id),
                 ("compressed", "false"),
                 ("bodyCrc32", "0"),
             ];

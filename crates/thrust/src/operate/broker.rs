@@ -8,8 +8,9 @@ use thrustmq_client::Admin;
 
 use super::cluster::{Member, members};
 use crate::failure::{Failure, did_you_mean};
-use crate::output::screen::{print_json, print_table, say};
+use crate::output::screen::{consent, print_json, print_table, say};
 use crate::output::table::Table;
+use crate::output::words::{count, list};
 use crate::serve::BrokerArgs;
 use crate::target::{Target, pair};
 
@@ -73,6 +74,9 @@ pub struct SetArgs {
     /// Name or address of the broker [default: all].
     #[arg(short, long)]
     broker: Option<String>,
+    /// Do not ask whether several brokers are meant.
+    #[arg(short, long)]
+    yes: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -153,7 +157,8 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     let changes: Vec<(&str, &str)> =
         args.change.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let (mut changed, mut remarks) = (Vec::new(), Vec::new());
+    let mut asked = Vec::new();
+    // All of them before one is changed: a cluster whose brokers differ must not be left half changed.
     for member in chosen(&admin, args.broker.as_deref()).await? {
         let old = admin.broker_config(&member.address).await?;
         if let Some((unknown, _)) = changes.iter().find(|(key, _)| !old.contains_key(*key)) {
@@ -161,6 +166,15 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
             let broker = &member.broker;
             return Err(Failure::Arguments(format!("broker {broker} has no setting \"{unknown}\"{hint}")));
         }
+        asked.push((member, old));
+    }
+    let brokers: BTreeSet<&str> = asked.iter().map(|(member, _)| member.broker.as_str()).collect();
+    if brokers.len() > 1 {
+        let (all, names) = (count(brokers.len(), "broker"), list(&Vec::from_iter(&brokers)));
+        consent(&format!("settings of {all} change: {names}; --broker names one"), args.yes)?;
+    }
+    let (mut changed, mut remarks) = (Vec::new(), Vec::new());
+    for (member, old) in asked {
         if let Some(words) = admin.update_broker_config(&member.address, &changes).await? {
             // Beside the table, which shows what was asked for whether or not it is in force.
             say(&format!("{}/{}: {words}", member.broker, member.id));

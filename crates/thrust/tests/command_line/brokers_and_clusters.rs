@@ -4,7 +4,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use super::{Server, cells};
-use crate::process::printed;
+use crate::process::{eventually, printed};
 
 #[test]
 fn a_cluster_shows_its_brokers_and_their_work() {
@@ -58,6 +58,35 @@ fn a_setting_that_is_not_in_force_is_not_told_as_if_it_were() {
     // What has no effect at all is no setting of the broker's, and `thrust broker` does not send it.
     let line = ["mqadmin", "updateBrokerConfig", "-b", &server.broker, "-k", "useTLS", "-v", "true"];
     server.run(&line).stderr(contains("useTLS has no effect"));
+}
+
+#[test]
+fn settings_of_several_brokers_change_with_consent_alone() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    let _another = server.another_broker("broker-b", &[]);
+    eventually("both are registered", || server.json(&["cluster", "list"]).as_array().unwrap().len() == 2);
+    let values = || {
+        let told = server.json(&["broker", "config", "get", "fileReservedTime"]);
+        let value = |at: usize| told[at]["values"]["fileReservedTime"].as_str().unwrap().to_owned();
+        [value(0), value(1)]
+    };
+    let line = ["broker", "config", "set", "fileReservedTime=1"];
+    let told = contains("settings of 2 brokers change: broker-a and broker-b; --broker names one");
+    server.run(&line).code(2).stderr(told.and(contains("add --yes")));
+    assert_eq!(values(), ["72", "72"]);
+    server.prints(&[&line[..], &["--broker", "broker-b"]].concat());
+    assert_eq!(values(), ["72", "1"]);
+    server.prints(&["broker", "config", "set", "fileReservedTime=2", "--yes"]);
+    assert_eq!(values(), ["2", "2"]);
+}
+
+#[test]
+fn settings_change_nowhere_when_one_broker_cannot_be_asked() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    let _down = server.master_that_is_down("broker-b");
+    server.run(&["broker", "config", "set", "fileReservedTime=1", "--yes"]).code(4);
+    let told = server.json(&["broker", "config", "get", "fileReservedTime", "--broker", "broker-a"]);
+    assert_eq!(told[0]["values"]["fileReservedTime"], "72");
 }
 
 #[test]

@@ -267,18 +267,21 @@ fn look_at_store(broker: &Broker, stats: &BTreeMap<String, String>, now_ms: i64,
     let full = limit("diskSpaceWarningLevelRatio", 90.0);
     let early = limit("diskMaxUsedSpaceRatio", 75.0);
     let used = number("commitLogDiskRatio").filter(|ratio| *ratio >= 0.0).map(|ratio| ratio * 100.0);
-    let more_space = "give it more space, or keep messages for a shorter time: \
-                      `thrust broker config set fileReservedTime=HOURS`";
+    // Named, since without a name it would be set at all brokers.
+    let more_space = format!(
+        "give it more space, or keep messages for a shorter time: \
+         `thrust broker config set fileReservedTime=HOURS --broker {name}`"
+    );
     match used {
         Some(used) if used >= full => report.error(
             "store",
             format!("{name}/{id} refuses messages: its disk is {used:.0} % full, the limit is {full:.0} %"),
-            more_space,
+            &more_space,
         ),
         Some(used) if used >= early => report.warning(
             "store",
             format!("{name}/{id} deletes expired messages at any hour: its disk is {used:.0} % full"),
-            more_space,
+            &more_space,
         ),
         Some(used) => report.ok("store", format!("{name}/{id} has a disk that is {used:.0} % full")),
         None => (),
@@ -351,6 +354,16 @@ mod tests {
         assert_eq!(store_levels(&lower, &[("commitLogDiskRatio", "0.5")]), [Level::Warning]);
         assert_eq!(store_levels(&lower, &[("commitLogDiskRatio", "0.61")]), [Level::Error]);
         assert_eq!(store_levels(&[], &[("commitLogDiskRatio", "-1.0")]), []);
+    }
+
+    #[test]
+    fn what_is_advised_for_one_broker_changes_no_other() {
+        let mut report = Report::default();
+        look_at_store(&broker(&[]), &stats(&[("commitLogDiskRatio", "0.9")]), 1_000, &mut report);
+        look_at_store(&broker(&[("brokerPermission", "4")]), &stats(&[]), 1_000, &mut report);
+        let advised: Vec<&str> = report.findings.iter().map(|finding| finding.remedy.as_str()).collect();
+        assert_eq!(advised.len(), 2);
+        assert!(advised.iter().all(|remedy| remedy.ends_with(" --broker a`")), "{advised:?}");
     }
 
     #[test]
