@@ -61,7 +61,8 @@ mod command_line {
         /// One more broker that registers with it, on any free port, with arguments of `thrust broker`.
         pub fn another_broker(&self, name: &str, args: &[&str]) -> Thrust {
             let (data, name) = (self.dir.path().join(name), format!("brokerName={name}"));
-            let settings = ["listenPort=0", "bindAddress=127.0.0.1", "mappedFileSizeCommitLog=1048576", &name];
+            let settings =
+                ["listenPort=0", "bindAddress=127.0.0.1", "mappedFileSizeCommitLog=1048576", &name];
             let set: Vec<&str> = settings.into_iter().flat_map(|one| ["--set", one]).collect();
             let line = ["broker", "-n", &self.names, "--data", data.to_str().unwrap()];
             Thrust::start(&[&line[..], &set, args].concat())

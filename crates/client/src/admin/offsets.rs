@@ -37,13 +37,25 @@ impl Admin {
     /// as consumers know them.
     ///
     /// # Errors
-    /// When a broker does not answer, or none knows the group.
+    /// When a broker does not answer or refuses, or none knows the group.
     pub async fn consume_stats(&self, group: &str, topic: Option<&str>) -> Result<ConsumeStats, Error> {
         let mut all = ConsumeStats::default();
+        let (mut is_known, mut unknown) = (false, None);
         for address in self.brokers_of_group(group).await? {
-            let one = self.consume_stats_at(&address, group, topic).await?;
+            let one = match self.consume_stats_at(&address, group, topic).await {
+                // A group need not have been at every broker.
+                Err(error) if is_of_no_group(&error) => {
+                    unknown = Some(error);
+                    continue;
+                }
+                one => one?,
+            };
+            is_known = true;
             all.offset_table.extend(one.offset_table);
             all.consume_tps += one.consume_tps;
+        }
+        if let (false, Some(error)) = (is_known, unknown) {
+            return Err(error);
         }
         self.logical_progress(&mut all).await?;
         Ok(all)
@@ -250,4 +262,10 @@ impl Admin {
         let at = |fields: Fields<'static>| fields.number("timestamp", at_ms);
         self.shared.offset(queue, request::SEARCH_OFFSET_BY_TIMESTAMP, at).await
     }
+}
+
+/// Whether a broker says that it knows no such group, or nothing of it.
+fn is_of_no_group(error: &Error) -> bool {
+    let absences = [response::SUBSCRIPTION_GROUP_NOT_EXIST, response::CONSUMER_NOT_ONLINE];
+    error.broker_code().is_some_and(|code| absences.contains(&code))
 }

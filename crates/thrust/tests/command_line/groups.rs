@@ -2,7 +2,10 @@
 
 use predicates::str::contains;
 
+use wire::code::{request, response};
+
 use super::{Server, cells};
+use crate::process::stub;
 
 fn behind(server: &Server) -> i64 {
     server.json(&["group", "lag", "billing"])["behind"].as_i64().unwrap()
@@ -66,4 +69,23 @@ fn a_group_is_created_paused_and_let_go_on() {
     );
     let wrong = server.run(&["group", "update", "adit", "--retries", "1"]);
     wrong.code(3).stderr(contains("(did you mean \"audit\"?)"));
+}
+
+#[test]
+fn a_broker_that_refuses_to_tell_is_not_taken_for_a_group_that_is_up_to_date() {
+    let server = Server::start();
+    server.prints(&["group", "create", "billing"]);
+    // One knows no such group, which is no failure; the other refuses for a reason of its own.
+    for (code, ends_with) in [(response::SUBSCRIPTION_GROUP_NOT_EXIST, 0), (response::NO_PERMISSION, 1)] {
+        let other = stub(move |asked| match asked {
+            request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => (0, "{\"subscriptionGroupTable\":{}}".to_owned()),
+            request::GET_CONSUME_STATS => (code, String::new()),
+            _ => (response::CONSUMER_NOT_ONLINE, String::new()),
+        });
+        let _registered = server.register("broker-z", "DefaultCluster", "0", &other.to_string());
+        for line in [&["group", "lag", "billing"][..], &["group", "describe", "billing"], &["group", "list"]]
+        {
+            server.run(line).code(ends_with);
+        }
+    }
 }

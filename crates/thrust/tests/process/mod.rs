@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of this")]
 
 pub mod socket;
+pub mod stub;
 pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read};
@@ -18,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 #[allow(unused_imports, reason = "each test uses a part of this")]
 pub use socket::Socket;
+#[allow(unused_imports, reason = "each test uses a part of this")]
+pub use stub::stub;
 
 /// Longest wait for anything that must come.
 pub const PATIENCE: Duration = Duration::from_secs(30);

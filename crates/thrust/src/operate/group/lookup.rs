@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use thrustmq_client::{Admin, ConsumeStats, SubscriptionGroupConfig};
+use thrustmq_client::{Admin, ConsumeStats, Error, SubscriptionGroupConfig};
+use wire::code::response;
 
 use crate::failure::{Failure, did_you_mean};
 
@@ -42,8 +43,11 @@ pub async fn stats(admin: &Admin, group: &str, topic: Option<&str>) -> Result<Co
             }
             Ok(stats)
         }
-        // Brokers refuse what they have no offsets for.
-        Err(error) if error.broker_code().is_some() => Ok(ConsumeStats::default()),
+        // Whatever else a broker refuses for, it has not said that nothing is left to read.
+        Err(Error::Refused {
+            code: response::SUBSCRIPTION_GROUP_NOT_EXIST | response::CONSUMER_NOT_ONLINE,
+            ..
+        }) => Ok(ConsumeStats::default()),
         Err(error) => Err(error.into()),
     }
 }
