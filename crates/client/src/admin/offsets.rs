@@ -173,19 +173,23 @@ impl Admin {
         offset: i64,
     ) -> Result<(), Error> {
         let fields = Fields::new()
-            .text("consumerGroup", group)
-            .text("topic", queue.topic.as_str())
-            .number("queueId", queue.queue_id)
-            .number("commitOffset", offset);
-        self.ask(address, request::UPDATE_CONSUMER_OFFSET, fields).await?;
-        let fields = Fields::new()
             .text("group", group)
             .text("topic", queue.topic.as_str())
             .number("queueId", queue.queue_id)
             .number("offset", offset)
             .number("timestamp", 0)
             .flag("isForce", false);
-        self.ask(address, request::INVOKE_BROKER_TO_RESET_OFFSET, fields).await
+        // The request that is checked goes first: what it is refused for must not have been done by the other one.
+        match self.ask(address, request::INVOKE_BROKER_TO_RESET_OFFSET, fields).await {
+            Err(Error::Refused { code, .. }) if moves_no_queue(code) => (),
+            done => return done,
+        }
+        let fields = Fields::new()
+            .text("consumerGroup", group)
+            .text("topic", queue.topic.as_str())
+            .number("queueId", queue.queue_id)
+            .number("commitOffset", offset);
+        self.ask(address, request::UPDATE_CONSUMER_OFFSET, fields).await
     }
 
     /// The first message of a queue of one broker that was stored at a time or later, Unix milliseconds.
@@ -268,4 +272,9 @@ impl Admin {
 fn is_of_no_group(error: &Error) -> bool {
     let absences = [response::SUBSCRIPTION_GROUP_NOT_EXIST, response::CONSUMER_NOT_ONLINE];
     error.broker_code().is_some_and(|code| absences.contains(&code))
+}
+
+/// Whether a broker says that it moves no single queue, as those do that know no such request or leave it to members.
+fn moves_no_queue(code: i32) -> bool {
+    [response::REQUEST_CODE_NOT_SUPPORTED, response::CONSUMER_NOT_ONLINE].contains(&code)
 }

@@ -78,6 +78,12 @@ async fn reset(call: &Call) -> Result<(), Failure> {
         call.say(&format!("{about}, queueId[{queue_id}], broker[{address}], {times}\n"))?;
         let queue = MessageQueue { topic: topic.to_owned(), broker_name: String::new(), queue_id };
         let offset = match line.number("o")? {
+            // Brokers take -1 for a place that is looked up by time.
+            Some(offset @ ..0) => {
+                return Err(Failure::Usage(format!(
+                    "-o wants a place of the queue, from 0 on, not {offset}"
+                )));
+            }
             Some(offset) => offset,
             None => call.admin.offset_at_broker(address, &queue, timestamp).await?,
         };

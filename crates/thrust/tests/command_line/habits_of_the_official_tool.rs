@@ -52,6 +52,32 @@ fn lines_of_a_runbook_run_as_they_are() {
 }
 
 #[test]
+fn a_group_that_cannot_be_moved_there_stays_where_it_was() {
+    let server = Server::start();
+    server.prints(&["topic", "create", "orders", "-q", "1"]);
+    server.prints(&["produce", "-t", "orders", "a", "b", "c"]);
+    server.prints(&["consume", "-t", "orders", "-g", "billing", "--count", "2"]);
+    let progress = || {
+        let told = server.prints(&["mqadmin", "consumerProgress", "-g", "billing", "-t", "orders"]);
+        let rows: Vec<Vec<String>> =
+            told.lines().map(|line| cells(line).into_iter().map(str::to_owned).collect()).collect();
+        rows.into_iter().find(|row| row.first().is_some_and(|topic| topic == "orders")).unwrap()[3..6]
+            .to_vec()
+    };
+    let reset = |to: &str| {
+        let line = ["mqadmin", "resetOffsetByTime", "-g", "billing", "-t", "orders", "-s", "now"];
+        server.run(&[&line[..], &["-b", &server.broker, "-q", "0", "-o", to]].concat())
+    };
+    assert_eq!(progress(), ["3", "2", "1"]);
+    reset("99999999").code(3).stderr(contains("not in consume queue range [0-3]"));
+    assert_eq!(progress(), ["3", "2", "1"]);
+    reset("-1").code(1);
+    assert_eq!(progress(), ["3", "2", "1"]);
+    reset("1").success();
+    assert_eq!(progress(), ["3", "1", "2"]);
+}
+
+#[test]
 fn a_static_topic_is_made_and_made_larger() {
     let server = Server::start_with(&["brokerName=broker-a"]);
     let temporary = server.dir.path().to_str().unwrap();
