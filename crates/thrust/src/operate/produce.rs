@@ -2,14 +2,14 @@
 
 mod lines;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use thrustmq_client::{Admin, Delivery, Error, Message, Producer, Receipt};
+use thrustmq_client::{Admin, Delivery, Error, Message, Producer, Receipt, SendStatus};
 use tokio::time::Instant;
 use wire::names::{AUTO_CREATE_TOPIC, check_topic};
 
@@ -18,7 +18,7 @@ use crate::failure::{Failure, did_you_mean};
 use crate::moment::duration;
 use crate::output::progress::Bar;
 use crate::output::screen::{print_json_line, print_line, say};
-use crate::output::words::count;
+use crate::output::words::{count, list};
 use crate::target::{Target, pair, route};
 use lines::{Line, Lines};
 
@@ -92,13 +92,18 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
         bar: bar(args),
     };
     let done = tokio::select! {
-        done = work.all() => done,
-        // What is under way is still waited for.
-        () = interrupt.came() => Ok(()),
+        done = work.all() => done.map(|()| End::OfInput),
+        () = interrupt.came() => Ok(End::Interrupt),
     };
-    let settled = work.settle(0).await;
+    let done = work.settle_all(done).await;
     producer.close().await;
-    work.finish(done.and(settled))
+    work.finish(done)
+}
+
+/// Why no more is sent.
+enum End {
+    OfInput,
+    Interrupt,
 }
 
 /// Lines of a file are sent without a word on each, so that somebody who waits at a terminal sees how far they are.
@@ -142,6 +147,8 @@ struct Tally {
     stored: u64,
     failed: u64,
     bytes: u64,
+    /// Of those that are stored, how many are not as safe as the settings of their broker promise, by status.
+    doubtful: BTreeMap<String, u64>,
 }
 
 impl Work<'_> {
@@ -214,7 +221,7 @@ impl Work<'_> {
     async fn send(&mut self, message: Message) -> Result<(), Failure> {
         if let Some(rate) = self.args.rate {
             let due = Duration::from_secs_f64(self.tally.begun as f64 / f64::from(rate));
-            tokio::time::sleep_until(self.started + due).await;
+            self.wait_until(self.started + due).await?;
         }
         self.tally.begun += 1;
         self.tally.bytes += message.body().len() as u64;
@@ -225,6 +232,23 @@ impl Work<'_> {
             }
             (None, Some(delay)) => self.enqueue(message.delay(delay)).await,
             (None, None) => self.enqueue(message).await,
+        }
+    }
+
+    /// Waits for a moment; meanwhile what is under way is counted and told.
+    async fn wait_until(&mut self, due: Instant) -> Result<(), Failure> {
+        loop {
+            let Some(sending) = self.under_way.front_mut() else {
+                tokio::time::sleep_until(due).await;
+                return Ok(());
+            };
+            let sent = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(due) => return Ok(()),
+                sent = sending => sent,
+            };
+            self.under_way.pop_front();
+            self.count(sent)?;
         }
     }
 
@@ -256,10 +280,21 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Waits for everything that is under way, also when nobody reads what became of it.
+    async fn settle_all(&mut self, mut done: Result<End, Failure>) -> Result<End, Failure> {
+        while let Err(failure) = self.settle(0).await {
+            done = done.and(Err(failure));
+        }
+        done
+    }
+
     fn count(&mut self, sent: Result<Receipt, String>) -> Result<(), Failure> {
         match sent {
             Ok(receipt) => {
                 self.tally.stored += 1;
+                if receipt.status != SendStatus::Stored {
+                    *self.tally.doubtful.entry(format!("{:?}", receipt.status)).or_default() += 1;
+                }
                 self.bar.step();
                 self.tell(&receipt)
             }
@@ -292,31 +327,64 @@ impl Work<'_> {
         }
         let (broker, id, offset) = (&queue.broker_name, queue.queue_id, receipt.offset);
         let (key, place) = (&receipt.message_id, &receipt.offset_id);
-        print_line(&format!("{key} stored as {place} in queue {id} of {broker} at {offset}"))
+        let doubt = match receipt.status {
+            SendStatus::Stored => String::new(),
+            status => format!(" ({status:?})"),
+        };
+        print_line(&format!("{key} stored as {place} in queue {id} of {broker} at {offset}{doubt}"))
+    }
+
+    /// Whether everything that was there to send is stored, and this is known without another look at the input.
+    fn is_all_stored(&self, is_end: bool) -> bool {
+        let Tally { begun, stored, .. } = self.tally;
+        let bodies = self.args.body.len() as u64;
+        let wanted = match bodies {
+            0 => self.args.count,
+            _ => Some(self.args.count.unwrap_or(1).saturating_mul(bodies)),
+        };
+        stored == begun && (is_end || wanted == Some(begun))
     }
 
     /// Says what was stored, and how it ended.
-    fn finish(self, done: Result<(), Failure>) -> Result<(), Failure> {
-        let Tally { begun, stored, failed, bytes } = self.tally;
+    fn finish(self, done: Result<End, Failure>) -> Result<(), Failure> {
+        let is_complete = self.is_all_stored(matches!(done, Ok(End::OfInput)));
+        let Tally { begun, stored, failed, bytes, doubtful } = self.tally;
         self.bar.end();
-        if matches!(done, Err(Failure::PipeClosed)) || (begun == 0 && done.is_err()) {
-            return done;
+        let of_all = count(begun, "message");
+        match done {
+            Err(Failure::PipeClosed) if is_complete => return Err(Failure::PipeClosed),
+            Err(Failure::PipeClosed) => {
+                return Err(Failure::Partly(format!(
+                    "{stored} of {of_all} stored, and then the reader of the output was gone: what else there was to \
+                     send was not sent"
+                )));
+            }
+            Err(failure) if begun == 0 => return Err(failure),
+            _ => (),
         }
         let took = self.started.elapsed();
         let per_second = stored as f64 / took.as_secs_f64().max(0.001);
         say(&format!(
-            "{stored} of {} stored in {:.3} s, {per_second:.0} per second, {}",
-            count(begun, "message"),
+            "{stored} of {of_all} stored in {:.3} s, {per_second:.0} per second, {}",
             took.as_secs_f64(),
             count(bytes, "byte")
         ));
         match done {
             // What is wrong with a later line does not undo what was stored.
             Err(Failure::Arguments(what)) => Err(Failure::Partly(what)),
-            Ok(()) if failed > 0 => {
-                Err(Failure::Partly(format!("{failed} of {} not confirmed", count(begun, "message"))))
+            Err(failure) => Err(failure),
+            Ok(_) if failed > 0 => Err(Failure::Partly(format!("{failed} of {of_all} not confirmed"))),
+            Ok(End::Interrupt) if !is_complete => {
+                let what = "interrupted before the end of the input: what was left of it was not sent";
+                Err(Failure::Partly(what.to_owned()))
             }
-            other => other,
+            Ok(_) if !doubtful.is_empty() => {
+                let all: Vec<String> =
+                    doubtful.iter().map(|(status, messages)| format!("{messages} with {status}")).collect();
+                let what = "stored, but not as safely as the settings of the broker promise";
+                Err(Failure::Partly(format!("{} of {of_all} {what}", list(&all))))
+            }
+            Ok(_) => Ok(()),
         }
     }
 }

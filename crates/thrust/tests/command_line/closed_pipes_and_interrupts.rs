@@ -69,7 +69,41 @@ fn writer_ends_on(signal: Signal, server: &Server) {
     kill_process(Pid::from_child(&writer), signal).unwrap();
     let end = writer.wait_with_output().unwrap();
     drop(pipe);
-    assert!(end.status.success());
+    assert_eq!(end.status.code(), Some(1), "the pipe is open, and may have held more");
     let told = String::from_utf8_lossy(&end.stderr);
     assert!(told.starts_with("1 of 1 message stored in "), "{told}");
+    assert!(told.contains("interrupted before the end of the input"), "{told}");
+}
+
+#[test]
+fn a_writer_that_is_ended_before_its_file_is_has_not_done_its_work() {
+    let server = with_a_topic();
+    let file = server.file("lines", &"line\n".repeat(1_000));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
+    command.args(["produce", "-t", "orders", "--from", &file, "--rate", "1", "--json", "-n", &server.names]);
+    let mut writer = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut receipts = BufReader::new(writer.stdout.take().unwrap()).lines();
+    assert!(receipts.next().unwrap().unwrap().contains("\"Stored\""));
+    kill_process(Pid::from_child(&writer), Signal::TERM).unwrap();
+    let end = writer.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&end.stderr);
+    assert_eq!(end.status.code(), Some(1), "{told}");
+    assert!(told.contains("interrupted before the end of the input"), "{told}");
+}
+
+#[test]
+fn a_writer_whose_receipts_nobody_reads_says_that_it_has_not_sent_everything() {
+    let server = with_a_topic();
+    // More than a pipe and everything under way can hold, so that it cannot be through before it notices.
+    let file = server.file("lines", &"line\n".repeat(20_000));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thrust"));
+    command.args(["produce", "-t", "orders", "--from", &file, "--json", "-n", &server.names]);
+    let mut writer = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut receipts = BufReader::new(writer.stdout.take().unwrap()).lines();
+    receipts.next().unwrap().unwrap();
+    drop(receipts);
+    let end = writer.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&end.stderr);
+    assert_eq!(end.status.code(), Some(1), "{told}");
+    assert!(told.contains("the reader of the output was gone"), "{told}");
 }

@@ -77,10 +77,12 @@ fn a_broker_that_refuses_to_tell_is_not_taken_for_a_group_that_is_up_to_date() {
     server.prints(&["group", "create", "billing"]);
     // One knows no such group, which is no failure; the other refuses for a reason of its own.
     for (code, ends_with) in [(response::SUBSCRIPTION_GROUP_NOT_EXIST, 0), (response::NO_PERMISSION, 1)] {
-        let other = stub(move |asked| match asked {
-            request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => (0, "{\"subscriptionGroupTable\":{}}".to_owned()),
-            request::GET_CONSUME_STATS => (code, String::new()),
-            _ => (response::CONSUMER_NOT_ONLINE, String::new()),
+        let other = stub(move |asked, _| match asked {
+            request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
+                (0, &[], "{\"subscriptionGroupTable\":{}}".to_owned())
+            }
+            request::GET_CONSUME_STATS => (code, &[], String::new()),
+            _ => (response::CONSUMER_NOT_ONLINE, &[], String::new()),
         });
         let _registered = server.register("broker-z", "DefaultCluster", "0", &other.to_string());
         for line in [&["group", "lag", "billing"][..], &["group", "describe", "billing"], &["group", "list"]]

@@ -4,9 +4,10 @@ use assert_cmd::assert::Assert;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
 use serde_json::{Value, json};
+use wire::code::{request, response};
 
-use super::Server;
-use crate::process::printed;
+use super::{Server, run};
+use crate::process::{printed, stub};
 
 /// Time after which a reader gives up, for those whose number of messages is not known.
 const WAIT: [&str; 2] = ["--wait", "2s"];
@@ -163,4 +164,31 @@ fn messages_of_a_shard_share_a_queue_and_delayed_ones_come_later() {
     let nothing =
         server.prints(&[&["consume", "-t", "orders", "-g", "new", "--from", "last"][..], &WAIT].concat());
     assert_eq!(nothing, "");
+}
+
+#[test]
+fn a_message_that_is_less_safe_than_promised_is_told_of() {
+    let broker = stub(|asked, address| match asked {
+        request::GET_ROUTEINFO_BY_TOPIC => {
+            let broker =
+                format!("{{\"brokerName\":\"a\",\"cluster\":\"c\",\"brokerAddrs\":{{\"0\":\"{address}\"}}}}");
+            let queues = "{\"brokerName\":\"a\",\"readQueueNums\":1,\"writeQueueNums\":1,\"perm\":6,\"topicSysFlag\":0}";
+            (
+                0,
+                &[],
+                format!(
+                    "{{\"brokerDatas\":[{broker}],\"queueDatas\":[{queues}],\"filterServerTable\":{{}}}}"
+                ),
+            )
+        }
+        request::SEND_MESSAGE_V2 => (
+            response::SLAVE_NOT_AVAILABLE,
+            &[("msgId", "0A"), ("queueId", "0"), ("queueOffset", "7")],
+            String::new(),
+        ),
+        _ => (0, &[], "{}".to_owned()),
+    });
+    let sent = run(&["produce", "-t", "orders", "a", "-n", &broker.to_string()]).code(1);
+    sent.stdout(contains(" at 7 (SlaveNotAvailable)\n"))
+        .stderr(contains("1 with SlaveNotAvailable of 1 message stored"));
 }
