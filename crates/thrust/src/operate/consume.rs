@@ -83,6 +83,9 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
         true => Some(Goal::now(client.admin(), args).await?),
         false => None,
     };
+    if !args.follow {
+        all_answer(&client.admin(), args).await?;
+    }
     let builder = client.consumer(&args.group).subscribe(&args.topic, filter(args));
     let mut consumer = builder.start_from(start).stream().await?;
     let form = if args.target.json { Form::Json } else { args.format };
@@ -97,7 +100,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
             biased;
             () = interrupt.came() => None,
             next = consumer.next() => next,
-            () = tokio::time::sleep(args.wait), if waits => None,
+            () = tokio::time::sleep(args.wait), if waits => break all_answer(&client.admin(), args).await,
             () = tokio::time::sleep(LOOK), if goal.is_some() => match reached(&mut goal, &consumer).await {
                 Ok(true) => None,
                 Ok(false) => continue,
@@ -122,6 +125,16 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     ended?;
     let (topic, group) = (&args.topic, &args.group);
     say(&format!("{} read from topic {topic} by group {group}", count(read, "message")));
+    Ok(())
+}
+
+/// Makes sure that the brokers of all queues answer. Readers go on trying for as long as they live, and where they end
+/// because nothing comes, a broker that is silent must not look like one that has nothing.
+async fn all_answer(admin: &Admin, args: &ConsumeArgs) -> Result<(), Failure> {
+    for queue in admin.topic_route(&args.topic).await?.queues_to_read() {
+        // Where the group is, is told by slaves too.
+        admin.committed(&args.group, &queue).await?;
+    }
     Ok(())
 }
 

@@ -169,18 +169,7 @@ fn messages_of_a_shard_share_a_queue_and_delayed_ones_come_later() {
 #[test]
 fn a_message_that_is_less_safe_than_promised_is_told_of() {
     let broker = stub(|asked, address| match asked {
-        request::GET_ROUTEINFO_BY_TOPIC => {
-            let broker =
-                format!("{{\"brokerName\":\"a\",\"cluster\":\"c\",\"brokerAddrs\":{{\"0\":\"{address}\"}}}}");
-            let queues = "{\"brokerName\":\"a\",\"readQueueNums\":1,\"writeQueueNums\":1,\"perm\":6,\"topicSysFlag\":0}";
-            (
-                0,
-                &[],
-                format!(
-                    "{{\"brokerDatas\":[{broker}],\"queueDatas\":[{queues}],\"filterServerTable\":{{}}}}"
-                ),
-            )
-        }
+        request::GET_ROUTEINFO_BY_TOPIC => (0, &[], route(&address.to_string())),
         request::SEND_MESSAGE_V2 => (
             response::SLAVE_NOT_AVAILABLE,
             &[("msgId", "0A"), ("queueId", "0"), ("queueOffset", "7")],
@@ -191,4 +180,30 @@ fn a_message_that_is_less_safe_than_promised_is_told_of() {
     let sent = run(&["produce", "-t", "orders", "a", "-n", &broker.to_string()]).code(1);
     sent.stdout(contains(" at 7 (SlaveNotAvailable)\n"))
         .stderr(contains("1 with SlaveNotAvailable of 1 message stored"));
+}
+
+#[test]
+fn a_broker_that_is_down_is_not_taken_for_one_that_has_no_messages() {
+    let down = "127.0.0.1:1";
+    let names = stub(move |asked, _| match asked {
+        request::GET_ROUTEINFO_BY_TOPIC => (0, &[], route(down)),
+        _ => (0, &[], "{}".to_owned()),
+    });
+    for mode in [&["--wait", "1ms"][..], &["--until-end"], &["--count", "1"]] {
+        let line = ["consume", "-t", "orders", "-g", "billing", "-n", &names.to_string()];
+        let read = run(&[&line[..], mode].concat()).code(4);
+        read.stdout("").stderr(contains("cannot connect to 127.0.0.1:1"));
+    }
+}
+
+/// The route of a topic that has a queue at one broker.
+fn route(broker: &str) -> String {
+    json!({
+        "brokerDatas": [{ "brokerName": "a", "cluster": "c", "brokerAddrs": { "0": broker } }],
+        "queueDatas": [
+            { "brokerName": "a", "readQueueNums": 1, "writeQueueNums": 1, "perm": 6, "topicSysFlag": 0 }
+        ],
+        "filterServerTable": {},
+    })
+    .to_string()
 }
