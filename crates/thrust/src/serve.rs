@@ -203,7 +203,10 @@ impl NameserverPlan {
 
 impl BrokerPlan {
     fn of_serve(args: &ServeArgs) -> Result<BrokerPlan, ServeError> {
-        let mut overrides = vec![("listenPort".to_owned(), args.broker_port.to_string())];
+        let mut overrides = Vec::new();
+        if let Some(port) = args.broker_port {
+            overrides.push(("listenPort".to_owned(), port.to_string()));
+        }
         overrides.extend(key_values(&args.set).map_err(ServeError::Argument)?);
         let asked = Asked {
             config: args.config.as_deref(),

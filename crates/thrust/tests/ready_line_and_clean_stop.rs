@@ -48,6 +48,24 @@ fn the_line_names_addresses_data_and_flush_mode_and_stands_alone() {
     }
 }
 
+#[test]
+fn the_port_of_the_file_counts_where_the_line_names_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("broker.conf");
+    std::fs::write(&file, "listenPort=0\n").unwrap();
+    let (file, data) = (file.to_str().unwrap(), dir.path().join("data"));
+    let line = ["serve", "-c", file, "--data", data.to_str().unwrap(), "--nameserver-port", "0"];
+    let thrust = Thrust::start(&line);
+    assert_ne!(thrust.broker().port(), 10911, "{}", thrust.ready.line);
+    assert!(arrives(thrust.broker()));
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(file, format!("listenPort={}\n", busy.local_addr().unwrap().port())).unwrap();
+    let other = dir.path().join("other");
+    let line = ["serve", "-c", file, "--data", other.to_str().unwrap(), "--nameserver-port", "0"];
+    let thrust = Thrust::start(&[&line[..], &["--broker-port", "0"]].concat());
+    assert!(arrives(thrust.broker()), "what the line names goes before the file");
+}
+
 /// It takes connections, as the system does for whoever listens, and never answers.
 #[test]
 fn a_nameserver_that_does_not_answer_does_not_delay_the_line() {

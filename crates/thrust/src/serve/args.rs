@@ -22,9 +22,9 @@ pub struct ServeArgs {
     /// Port of the nameserver; 0 takes any free one.
     #[arg(long, value_name = "N", default_value_t = 9876)]
     pub nameserver_port: u16,
-    /// Port of the broker; 0 takes any free one.
-    #[arg(long, value_name = "N", default_value_t = 10911)]
-    pub broker_port: u16,
+    /// Port of the broker [default: listenPort of the file, or 10911]; 0 takes any free one.
+    #[arg(long, value_name = "N")]
+    pub broker_port: Option<u16>,
     /// A key of broker.conf, over what the file says; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
