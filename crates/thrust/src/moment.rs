@@ -49,11 +49,16 @@ impl Times {
         }
         let (text, is_utc) = text.strip_suffix('Z').map_or((text, false), |text| (text, true));
         let utc = civil(text)?;
-        // The offset of the zone at the moment itself is not known before the moment is; that of the same clock time
-        // in UTC is right except within hours of a change.
-        let offset = if is_utc { 0 } else { self.clock.utc_offset_seconds(utc) };
-        Some(utc - i64::from(offset) * 1000)
+        Some(if is_utc { utc } else { of_local(utc, |at_ms| self.clock.utc_offset_seconds(at_ms)) })
     }
+}
+
+/// The moment of a local clock time, which is given as if it were UTC. The offset of the zone at the moment is not
+/// known before the moment is: that of the same clock time in UTC may be the one from before or after a change that is
+/// hours away, and leads near enough to the moment to find the right one.
+pub fn of_local(utc: i64, offset_seconds: impl Fn(i64) -> i32) -> i64 {
+    let near = utc - i64::from(offset_seconds(utc)) * 1000;
+    utc - i64::from(offset_seconds(near)) * 1000
 }
 
 /// Reads `250ms`, `5s`, `10m`, `2h` or `3d`.
@@ -150,6 +155,29 @@ mod tests {
         for at in [0, 951_782_400_000, 1_709_209_859_000, 4_102_444_800_000] {
             let written = stamp(at, 0);
             assert_eq!(civil(&written[..19]), Some(at), "{written}");
+        }
+    }
+
+    #[test]
+    fn local_times_are_right_on_the_day_of_a_clock_change() {
+        // New York: five hours behind UTC, from 7:00 UTC of 10 March 2024 on four, from 6:00 UTC of 3 November five.
+        let (spring, autumn) = (civil("2024-03-10T07:00").unwrap(), civil("2024-11-03T06:00").unwrap());
+        let new_york = |at_ms: i64| if (spring..autumn).contains(&at_ms) { -4 * 3_600 } else { -5 * 3_600 };
+        // Sydney: eleven hours ahead, from 16:00 UTC of 6 April on ten.
+        let april = civil("2024-04-06T16:00").unwrap();
+        let sydney = |at_ms: i64| if at_ms < april { 11 * 3_600 } else { 10 * 3_600 };
+        for (zone, local, in_utc) in [
+            (&new_york as &dyn Fn(i64) -> i32, "2024-03-10T01:30", "2024-03-10T06:30"),
+            (&new_york, "2024-03-10T03:30", "2024-03-10T07:30"),
+            (&new_york, "2024-03-10T05:00", "2024-03-10T09:00"),
+            (&new_york, "2024-11-03T00:30", "2024-11-03T04:30"),
+            (&new_york, "2024-11-03T04:30", "2024-11-03T09:30"),
+            (&sydney, "2024-04-07T01:30", "2024-04-06T14:30"),
+            (&sydney, "2024-04-07T04:30", "2024-04-06T18:30"),
+            (&sydney, "2024-04-07T12:30", "2024-04-07T02:30"),
+        ] {
+            let found = of_local(civil(local).unwrap(), zone);
+            assert_eq!(utc(found), utc(civil(in_utc).unwrap()), "{local}");
         }
     }
 

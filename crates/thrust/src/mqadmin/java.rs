@@ -55,8 +55,7 @@ impl Times {
             time.split(':').collect::<Vec<_>>().try_into().ok()?;
         let utc = crate::moment::civil(&format!("{date} {hour}:{minute}:{second}"))?;
         let millis: i64 = millis.parse().ok().filter(|millis| (0..1000).contains(millis))?;
-        // The offset of the clock time in UTC is right except within hours of a change.
-        Some(utc - i64::from(self.0.utc_offset_seconds(utc)) * 1000 + millis)
+        Some(crate::moment::of_local(utc, |at_ms| self.0.utc_offset_seconds(at_ms)) + millis)
     }
 }
 
