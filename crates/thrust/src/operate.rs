@@ -8,6 +8,7 @@ mod cluster;
 mod consume;
 mod context;
 mod doctor;
+mod each;
 mod explain;
 mod group;
 mod interrupt;

@@ -21,6 +21,7 @@ mod command_line {
     mod servers_and_arguments;
     mod snapshot;
     mod topics;
+    mod work_done_in_part;
 
     use std::path::Path;
 

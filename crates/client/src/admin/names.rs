@@ -101,10 +101,24 @@ impl Admin {
     /// At the first that does not answer or refuses.
     pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
         for server in self.name_servers() {
-            let fields = Fields::new().text("namespace", namespace).text("key", key).text("value", value);
-            self.ask(&server, request::PUT_KV_CONFIG, fields).await?;
+            self.put_kv_at(&server, namespace, key, value).await?;
         }
         Ok(())
+    }
+
+    /// The same at one name server.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn put_kv_at(
+        &self,
+        server: &str,
+        namespace: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), Error> {
+        let fields = Fields::new().text("namespace", namespace).text("key", key).text("value", value);
+        self.ask(server, request::PUT_KV_CONFIG, fields).await
     }
 
     /// Removes a value of the key-value table at every name server.
@@ -113,10 +127,18 @@ impl Admin {
     /// At the first that does not answer or refuses.
     pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), Error> {
         for server in self.name_servers() {
-            let fields = Fields::new().text("namespace", namespace).text("key", key);
-            self.ask(&server, request::DELETE_KV_CONFIG, fields).await?;
+            self.delete_kv_at(&server, namespace, key).await?;
         }
         Ok(())
+    }
+
+    /// The same at one name server.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn delete_kv_at(&self, server: &str, namespace: &str, key: &str) -> Result<(), Error> {
+        let fields = Fields::new().text("namespace", namespace).text("key", key);
+        self.ask(server, request::DELETE_KV_CONFIG, fields).await
     }
 
     /// Stops producers from writing to a broker, at one name server; says how many topics that touched.

@@ -107,7 +107,8 @@ impl Admin {
     /// the offsets are written one by one. There, a group is moved forward only if `force` says so.
     ///
     /// # Errors
-    /// When a broker does not answer or refuses; brokers before it have moved the group.
+    /// When a broker of the topic has no master, and the group is moved nowhere. When a broker does not answer or
+    /// refuses; brokers before it have moved the group.
     pub async fn reset_offsets(
         &self,
         group: &str,
@@ -115,27 +116,56 @@ impl Admin {
         to: Moment,
         force: bool,
     ) -> Result<BTreeMap<MessageQueue, i64>, Error> {
-        let route = self.fresh_route(topic).await?;
         let mut moved = BTreeMap::new();
-        for broker in route.brokers() {
-            let Some(address) = route.master(&broker.broker_name) else { continue };
-            let fields = Fields::new()
-                .text("group", group)
-                .text("topic", topic)
-                .number("timestamp", to.timestamp())
-                .flag("isForce", force);
-            let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
-            match self.get::<ResetOffsetBody>(address, code, fields).await {
-                Ok(body) => moved.extend(body.offset_table),
-                Err(Error::Refused { code: response::CONSUMER_NOT_ONLINE, .. }) => {
-                    let own = route.queues_to_read().into_iter();
-                    for queue in own.filter(|queue| queue.broker_name == broker.broker_name) {
-                        if let Some(offset) = self.reset_offline(group, &queue, to, force).await? {
-                            moved.insert(queue, offset);
-                        }
-                    }
-                }
-                Err(error) => return Err(error),
+        for broker in self.brokers_to_move(topic).await? {
+            moved.extend(self.reset_offsets_at(&broker, group, topic, to, force).await?);
+        }
+        Ok(moved)
+    }
+
+    /// Names of the brokers at which a group is moved in a topic, all of them with a master.
+    ///
+    /// # Errors
+    /// When a broker of the topic has no master.
+    pub async fn brokers_to_move(&self, topic: &str) -> Result<Vec<String>, Error> {
+        let route = self.fresh_route(topic).await?;
+        let names = route.brokers().iter().map(|broker| broker.broker_name.clone());
+        let with_master = |name: String| match route.master(&name) {
+            Some(_) => Ok(name),
+            None => Err(Error::NoBroker { name }),
+        };
+        names.map(with_master).collect()
+    }
+
+    /// Moves a group in a topic at one broker, by its name; gives the new offsets.
+    ///
+    /// # Errors
+    /// When the broker has no master, does not answer or refuses.
+    pub async fn reset_offsets_at(
+        &self,
+        broker: &str,
+        group: &str,
+        topic: &str,
+        to: Moment,
+        force: bool,
+    ) -> Result<BTreeMap<MessageQueue, i64>, Error> {
+        let route = self.fresh_route(topic).await?;
+        let address = route.master(broker).ok_or_else(|| Error::NoBroker { name: broker.to_owned() })?;
+        let fields = Fields::new()
+            .text("group", group)
+            .text("topic", topic)
+            .number("timestamp", to.timestamp())
+            .flag("isForce", force);
+        let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
+        match self.get::<ResetOffsetBody>(address, code, fields).await {
+            Ok(body) => return Ok(body.offset_table.into_iter().collect()),
+            Err(Error::Refused { code: response::CONSUMER_NOT_ONLINE, .. }) => (),
+            Err(error) => return Err(error),
+        }
+        let mut moved = BTreeMap::new();
+        for queue in route.queues_to_read().into_iter().filter(|queue| queue.broker_name == broker) {
+            if let Some(offset) = self.reset_offline(group, &queue, to, force).await? {
+                moved.insert(queue, offset);
             }
         }
         Ok(moved)

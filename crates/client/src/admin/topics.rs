@@ -231,9 +231,18 @@ impl Admin {
     /// At the first name server that does not answer or refuses.
     pub async fn forget_topic(&self, cluster: &str, topic: &str) -> Result<(), Error> {
         for server in self.name_servers() {
-            let fields = Fields::new().text("topic", topic).text("clusterName", cluster);
-            self.ask(&server, request::DELETE_TOPIC_IN_NAMESRV, fields).await?;
+            self.forget_topic_at(&server, cluster, topic).await?;
         }
+        Ok(())
+    }
+
+    /// The same at one name server.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn forget_topic_at(&self, server: &str, cluster: &str, topic: &str) -> Result<(), Error> {
+        let fields = Fields::new().text("topic", topic).text("clusterName", cluster);
+        self.ask(server, request::DELETE_TOPIC_IN_NAMESRV, fields).await?;
         self.shared.routes.forget(topic);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use thrustmq_client::{Admin, Error, HaStatus};
 
-use super::call::{Call, Failure};
+use super::call::{Call, Failure, NO_MASTER};
 use super::command::Command;
 use super::java::{self, Times};
 use super::line::{Flag, flag, one_of, required};
@@ -185,7 +185,7 @@ async fn banners(call: &Call) -> Result<Vec<(String, String)>, Failure> {
 async fn config(call: &Call) -> Result<(), Failure> {
     for (banner, address) in banners(call).await? {
         let values =
-            if address == "NO_MASTER" { BTreeMap::new() } else { call.admin.broker_config(&address).await? };
+            if address == NO_MASTER { BTreeMap::new() } else { call.admin.broker_config(&address).await? };
         call.say(&format!("{}\n", settings(&banner, &values)))?;
     }
     Ok(())
@@ -317,16 +317,36 @@ async fn read_ahead(call: &Call) -> Result<(), Failure> {
     if !["0", "1"].contains(&mode) {
         return Err(Failure::Usage("set the read mode error; 0 is default, 1 random read".to_owned()));
     }
-    for (banner, address) in banners(call).await? {
+    at_each(call, |banner, address| async move {
         let words = call.admin.set_read_ahead(&address, mode).await?;
         let words = words.as_deref().unwrap_or("null");
-        call.say(&format!(" {banner}\ncommitLog set readAhead mode rstStr{words}\n"))?;
-    }
-    Ok(())
+        call.say(&format!(" {banner}\ncommitLog set readAhead mode rstStr{words}\n"))
+    })
+    .await
+}
+
+/// Does something at each broker that the line means, below its banner; a master that is not there has not done it.
+async fn at_each<F: Future<Output = Result<(), Failure>>>(
+    call: &Call,
+    work: impl Fn(String, String) -> F,
+) -> Result<(), Failure> {
+    let banners = banners(call).await?;
+    let addresses: Vec<String> = banners.iter().map(|(_, address)| address.clone()).collect();
+    let banners: BTreeMap<String, String> =
+        banners.into_iter().map(|(banner, address)| (address, banner)).collect();
+    call.each(&addresses, |address| {
+        let work = (address != NO_MASTER)
+            .then(|| work(banners.get(&address).cloned().unwrap_or_default(), address.clone()));
+        async {
+            let absent = || Failure::NotThere("no master is registered".to_owned());
+            work.ok_or_else(absent)?.await
+        }
+    })
+    .await
 }
 
 async fn cold_readers(call: &Call) -> Result<(), Failure> {
-    for (banner, address) in banners(call).await? {
+    at_each(call, |banner, address| async move {
         let text = match call.admin.cold_readers(&address).await? {
             Some(mut table) => {
                 write_times(&mut table, &call.times);
@@ -334,9 +354,9 @@ async fn cold_readers(call: &Call) -> Result<(), Failure> {
             }
             None => format!("Broker[{address}] has no cold ctr table !"),
         };
-        call.say(&format!(" {banner}\n{text}\n"))?;
-    }
-    Ok(())
+        call.say(&format!(" {banner}\n{text}\n"))
+    })
+    .await
 }
 
 /// Writes the times of a table of cold readers so that people can read them.

@@ -11,6 +11,8 @@ use super::line::Line;
 
 /// Number of a master within its broker group.
 pub const MASTER: i64 = 0;
+/// What stands for the address of a master where there is none.
+pub const NO_MASTER: &str = "NO_MASTER";
 /// Time for one request, as the official tool has it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,7 +34,7 @@ pub enum Failure {
     #[error("{0}")]
     Other(String),
     /// Some servers have done it and some have not; each that has not was told of on stderr.
-    #[error("{failed} of {all} brokers have not done it")]
+    #[error("{failed} of {all} servers have not done it")]
     Partly { failed: usize, all: usize },
     #[error("cannot {what} {path}: {cause}")]
     File { what: &'static str, path: String, cause: std::io::Error },
@@ -134,7 +136,7 @@ impl Call {
         }
     }
 
-    /// Does something at each of several brokers; those that fail do not keep it from the others.
+    /// Does something at each of several servers; those that fail do not keep it from the others.
     pub async fn each<F: Future<Output = Result<(), Failure>>>(
         &self,
         addresses: &[String],
@@ -160,6 +162,44 @@ impl Call {
             Some(failure) if failed == addresses.len() => Err(failure),
             Some(_) => Err(Failure::Partly { failed, all: addresses.len() }),
         }
+    }
+
+    /// Does something at each name server.
+    pub async fn each_name_server<F: Future<Output = Result<(), Error>>>(
+        &self,
+        work: impl Fn(String) -> F,
+    ) -> Result<(), Failure> {
+        self.each(&self.admin.name_servers(), |server| {
+            let done = work(server);
+            async { Ok(done.await?) }
+        })
+        .await
+    }
+
+    /// Sets a value of the table of keys and values at every name server.
+    pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Failure> {
+        self.each_name_server(
+            |server| async move { self.admin.put_kv_at(&server, namespace, key, value).await },
+        )
+        .await
+    }
+
+    /// Deletes a topic at these brokers of a cluster, and then has the name servers forget it, unless no broker has
+    /// deleted it: brokers that still have it register it again. What became of either.
+    pub async fn delete_topic(
+        &self,
+        cluster: &str,
+        topic: &str,
+        brokers: &[String],
+    ) -> Result<[Result<(), Failure>; 2], Failure> {
+        let delete = |address: String| async move { Ok(self.admin.delete_topic_at(&address, topic).await?) };
+        let deleted = match self.each(brokers, delete).await {
+            Err(Failure::Partly { failed, all }) => Err(Failure::Partly { failed, all }),
+            done => Ok(done?),
+        };
+        let forget =
+            |server: String| async move { self.admin.forget_topic_at(&server, cluster, topic).await };
+        Ok([deleted, self.each_name_server(forget).await])
     }
 
     /// The route to follow: that of a topic, or of the parent that `flag` names for a light queue.
@@ -219,12 +259,13 @@ impl Cluster {
 
     /// Masters of a cluster with their slaves.
     pub fn with_slaves(&self, cluster: &str) -> Result<BTreeMap<String, Vec<String>>, Failure> {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for data in self.datas(cluster)? {
             let master = data.broker_addrs.get(&MASTER).cloned();
             let slaves = data.broker_addrs.iter().filter(|(id, _)| **id != MASTER);
             let slaves: Vec<String> = slaves.map(|(_, address)| address.clone()).collect();
-            all.insert(master.unwrap_or_else(|| "NO_MASTER".to_owned()), slaves);
+            // Brokers without a master are one in this table.
+            all.entry(master.unwrap_or_else(|| NO_MASTER.to_owned())).or_default().extend(slaves);
         }
         Ok(all)
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use thrustmq_client::{BrokerStatsData, SubscriptionGroupConfig, TopicConfig};
 use wire::names::{BUILT_IN_GROUPS, HALF_TOPIC, SCHEDULE_TOPIC, is_system_group, is_system_topic};
 
-use super::call::{Call, Failure, MASTER};
+use super::call::{Call, Failure, MASTER, NO_MASTER};
 use super::command::Command;
 use super::java;
 use super::line::{bare, flag, required};
@@ -162,7 +162,7 @@ async fn metadata(call: &Call) -> Result<(), Failure> {
 async fn configs(call: &Call) -> Result<(), Failure> {
     let members = call.cluster().await?.with_slaves(call.line.text("c"))?;
     let mut brokers = BTreeMap::new();
-    for master in members.keys() {
+    for master in members.keys().filter(|master| *master != NO_MASTER) {
         let mut values = call.admin.broker_config(master).await?;
         values.retain(|key, _| CONFIG_KEYS.contains(&key.as_str()));
         brokers.insert(values.get("brokerName").cloned().unwrap_or_else(|| master.clone()), values);

@@ -240,16 +240,23 @@ async fn delete(call: &Call) -> Result<(), Failure> {
     let offsets = call.line.truth("r").unwrap_or(false);
     let cluster = call.line.value("c").filter(|_| !call.line.has("b"));
     let place = cluster.map(|cluster| format!(" in cluster [{cluster}]")).unwrap_or_default();
-    for address in call.masters().await? {
-        call.admin.delete_group_at(&address, group, offsets).await?;
-        call.say(&format!("delete subscription group [{group}] from broker [{address}]{place} success.\n"))?;
-    }
-    if let Some(cluster) = cluster {
+    let place = &place;
+    let mut done = call
+        .each(&call.masters().await?, |address| async move {
+            call.admin.delete_group_at(&address, group, offsets).await?;
+            call.say(&format!(
+                "delete subscription group [{group}] from broker [{address}]{place} success.\n"
+            ))
+        })
+        .await;
+    if let (Some(cluster), Ok(()) | Err(Failure::Partly { .. })) = (cluster, &done) {
+        let brokers = call.admin.brokers(cluster).await?;
         for topic in [retry_topic(group), dlq_topic(group)] {
-            call.admin.delete_topic(cluster, &topic).await?;
+            let [deleted, forgotten] = call.delete_topic(cluster, &topic, &brokers).await?;
+            done = done.and(deleted).and(forgotten);
         }
     }
-    Ok(())
+    done
 }
 
 async fn config(call: &Call) -> Result<(), Failure> {

@@ -57,12 +57,14 @@ pub const COMMANDS: &[Command] = &[
 
 async fn put(call: &Call) -> Result<(), Failure> {
     let line = &call.line;
-    call.admin.put_kv(line.text("s"), line.text("k"), line.text("v")).await?;
+    call.put_kv(line.text("s"), line.text("k"), line.text("v")).await?;
     call.say("create or update kv config to namespace success.\n")
 }
 
 async fn delete(call: &Call) -> Result<(), Failure> {
-    call.admin.delete_kv(call.line.text("s"), call.line.text("k")).await?;
+    let (namespace, key) = (call.line.text("s"), call.line.text("k"));
+    call.each_name_server(|server| async move { call.admin.delete_kv_at(&server, namespace, key).await })
+        .await?;
     call.say("delete kv config from namespace success.\n")
 }
 
@@ -104,9 +106,10 @@ async fn config(call: &Call) -> Result<(), Failure> {
 
 async fn update(call: &Call) -> Result<(), Failure> {
     let (key, value) = (call.line.text("k"), call.line.text("v"));
-    for server in call.admin.name_servers() {
-        call.admin.update_name_server_config(&server, &[(key, value)]).await?;
-    }
+    call.each_name_server(|server| async move {
+        call.admin.update_name_server_config(&server, &[(key, value)]).await
+    })
+    .await?;
     // As Java prints a list; without `-n` the official tool names no servers.
     let servers = match call.line.value("n") {
         Some(servers) => format!("[{}]", servers.split(';').collect::<Vec<_>>().join(", ")),

@@ -1,5 +1,6 @@
 //! Moving consumer groups.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use thrustmq_client::{Error, MessageQueue, Moment};
@@ -90,14 +91,39 @@ async fn reset(call: &Call) -> Result<(), Failure> {
         call.admin.reset_queue_offset(address, group, &queue, offset).await?;
         return call.say(&format!("reset consumer offset to {offset}\n"));
     }
-    let moved = call.admin.reset_offsets(group, topic, moment(timestamp), force).await?;
-    call.say(&format!("{about}, force[{force}], {times}\n{}", table(&moved)))
+    let (moved, done) = move_everywhere(call, moment(timestamp), force).await?;
+    call.say(&format!("{about}, force[{force}], {times}\n{}", table(&moved)))?;
+    done
+}
+
+/// Moves the group at all brokers that the topic has. What was moved, and whether all have done it.
+async fn move_everywhere(
+    call: &Call,
+    to: Moment,
+    force: bool,
+) -> Result<(BTreeMap<MessageQueue, i64>, Result<(), Failure>), Failure> {
+    let (group, topic) = (call.line.text("g"), call.line.text("t"));
+    let brokers = call.admin.brokers_to_move(topic).await?;
+    let moved = RefCell::new(BTreeMap::new());
+    let work = |broker: String| {
+        let moved = &moved;
+        async move {
+            let own = call.admin.reset_offsets_at(&broker, group, topic, to, force).await?;
+            moved.borrow_mut().extend(own);
+            Ok(())
+        }
+    };
+    match call.each(&brokers, work).await {
+        done @ (Ok(()) | Err(Failure::Partly { .. })) => Ok((moved.into_inner(), done)),
+        Err(failure) => Err(failure),
+    }
 }
 
 async fn skip(call: &Call) -> Result<(), Failure> {
     let force = call.line.truth("f").unwrap_or(true);
-    let (group, topic) = (call.line.text("g"), call.line.text("t"));
-    call.say(&table(&call.admin.reset_offsets(group, topic, Moment::Latest, force).await?))
+    let (moved, done) = move_everywhere(call, Moment::Latest, force).await?;
+    call.say(&table(&moved))?;
+    done
 }
 
 async fn clone(call: &Call) -> Result<(), Failure> {
@@ -105,15 +131,26 @@ async fn clone(call: &Call) -> Result<(), Failure> {
     let (from, to, topic) = (line.text("s"), line.text("d"), line.text("t"));
     let stats = call.admin.consume_stats(from, Some(topic)).await?;
     let route = call.admin.topic_route(topic).await?;
+    let mut of_brokers: BTreeMap<String, Vec<(&MessageQueue, i64)>> = BTreeMap::new();
     for (queue, at) in stats.offset_table.iter().filter(|(queue, _)| queue.topic == topic) {
         if at.consumer_offset < 0 {
             continue;
         }
+        // Before anything is moved.
         if route.master(&queue.broker_name).is_none() {
             return Err(Error::NoBroker { name: queue.broker_name.clone() }.into());
         }
-        call.admin.commit(to, queue, at.consumer_offset).await?;
+        of_brokers.entry(queue.broker_name.clone()).or_default().push((queue, at.consumer_offset));
     }
+    let brokers: Vec<String> = of_brokers.keys().cloned().collect();
+    let of_brokers = &of_brokers;
+    call.each(&brokers, |broker| async move {
+        for (queue, offset) in of_brokers.get(&broker).into_iter().flatten() {
+            call.admin.commit(to, queue, *offset).await?;
+        }
+        Ok(())
+    })
+    .await?;
     call.say(&format!("clone group offset success. srcGroup[{from}], destGroup=[{to}], topic[{topic}]"))
 }
 

@@ -170,7 +170,7 @@ async fn update(call: &Call) -> Result<(), Failure> {
         let brokers = cluster.brokers(line.text("c"))?.iter();
         let parts = brokers.map(|broker| format!("{broker}:{}", config.write_queue_nums)).collect::<Vec<_>>();
         let order = parts.join(";");
-        call.admin.put_kv(ORDER_NAMESPACE, &config.topic_name, &order).await?;
+        call.put_kv(ORDER_NAMESPACE, &config.topic_name, &order).await?;
         call.say(&format!("set cluster orderConf. isOrder=true, orderConf=[{order}]\n"))?;
     }
     call.say(&format!("{told}\n"))
@@ -186,7 +186,7 @@ async fn order_of_broker(call: &Call, address: &str, config: &TopicConfig) -> Re
     let old = call.admin.kv(ORDER_NAMESPACE, &config.topic_name).await?.unwrap_or_default();
     let others = old.split(';').filter(|part| !part.is_empty() && part.split(':').next() != Some(broker));
     let all: Vec<&str> = others.chain([own.as_str()]).collect();
-    call.admin.put_kv(ORDER_NAMESPACE, &config.topic_name, &all.join(";")).await?;
+    call.put_kv(ORDER_NAMESPACE, &config.topic_name, &all.join(";")).await?;
     call.say(&format!("set broker orderConf. isOrder=true, orderConf=[{own}]\n"))
 }
 
@@ -226,12 +226,15 @@ async fn update_list(call: &Call) -> Result<(), Failure> {
 
 async fn delete(call: &Call) -> Result<(), Failure> {
     let (topic, cluster) = (call.line.text("t"), call.line.text("c"));
-    for address in call.cluster().await?.masters(cluster)? {
-        call.admin.delete_topic_at(&address, topic).await?;
+    let masters = call.cluster().await?.masters(cluster)?;
+    let [deleted, forgotten] = call.delete_topic(cluster, topic, &masters).await?;
+    if deleted.is_ok() {
+        call.say(&format!("delete topic [{topic}] from cluster [{cluster}] success.\n"))?;
     }
-    call.say(&format!("delete topic [{topic}] from cluster [{cluster}] success.\n"))?;
-    call.admin.forget_topic(cluster, topic).await?;
-    call.say(&format!("delete topic [{topic}] from NameServer success.\n"))
+    if forgotten.is_ok() {
+        call.say(&format!("delete topic [{topic}] from NameServer success.\n"))?;
+    }
+    deleted.and(forgotten)
 }
 
 async fn update_perm(call: &Call) -> Result<(), Failure> {
@@ -434,11 +437,14 @@ async fn order(call: &Call) -> Result<(), Failure> {
         "put" => {
             let order = call.line.value("v").filter(|order| !order.is_empty());
             let order = order.ok_or_else(|| Failure::Usage("please set orderConf with option -v.".into()))?;
-            call.admin.put_kv(ORDER_NAMESPACE, topic, order).await?;
+            call.put_kv(ORDER_NAMESPACE, topic, order).await?;
             call.say(&format!("update orderConf success. topic=[{topic}], orderConf=[{order}]"))
         }
         "delete" => {
-            call.admin.delete_kv(ORDER_NAMESPACE, topic).await?;
+            call.each_name_server(|server| async move {
+                call.admin.delete_kv_at(&server, ORDER_NAMESPACE, topic).await
+            })
+            .await?;
             call.say(&format!("delete orderConf success. topic=[{topic}]"))
         }
         _ => Err(Failure::Incomplete),

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use thrustmq_client::Admin;
 
 use super::cluster::{Member, members};
+use super::each::Each;
 use crate::failure::{Failure, did_you_mean};
 use crate::output::screen::{consent, print_json, print_table, say};
 use crate::output::table::Table;
@@ -173,19 +174,30 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
         let (all, names) = (count(brokers.len(), "broker"), list(&Vec::from_iter(&brokers)));
         consent(&format!("settings of {all} change: {names}; --broker names one"), args.yes)?;
     }
-    let (mut changed, mut remarks) = (Vec::new(), Vec::new());
-    for (member, old) in asked {
+    let name = |(member, _): &(Member, _)| format!("{}/{}", member.broker, member.id);
+    let change = async |(member, old): (Member, BTreeMap<String, String>)| {
+        let mut remark = None;
         if let Some(words) = admin.update_broker_config(&member.address, &changes).await? {
             // Beside the table, which shows what was asked for whether or not it is in force.
             say(&format!("{}/{}: {words}", member.broker, member.id));
-            remarks.push(json!({ "broker": member.broker, "brokerId": member.id, "remark": words }));
+            remark = Some(json!({ "broker": member.broker, "brokerId": member.id, "remark": words }));
         }
         // What the broker has now, which need not be what it was told.
         let new = admin.broker_config(&member.address).await?;
-        for (key, value) in new.into_iter().filter(|(key, value)| old.get(key) != Some(value)) {
-            changed.push((member.broker.clone(), old.get(&key).cloned(), key, value));
-        }
-    }
+        let new = new.into_iter().filter(|(key, value)| old.get(key) != Some(value));
+        let changed = new.map(|(key, value)| (member.broker.clone(), old.get(&key).cloned(), key, value));
+        Ok((remark, changed.collect::<Vec<_>>()))
+    };
+    let (done, end) = Each::of(asked, name, change).await?.split();
+    let (remarks, changed): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    print_changes(args, remarks.into_iter().flatten().collect(), changed.concat())?;
+    end
+}
+
+/// A broker, a value before, the name of its setting, and the value now.
+type Changed = (String, Option<String>, String, String);
+
+fn print_changes(args: &SetArgs, remarks: Vec<Value>, changed: Vec<Changed>) -> Result<(), Failure> {
     if args.target.json {
         let all = changed.iter().map(|(broker, from, setting, to)| {
             json!({ "broker": broker, "setting": setting, "from": from, "to": to })

@@ -3,13 +3,14 @@
 pub mod lookup;
 mod settings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use thrustmq_client::{MessageQueue, Moment, OffsetWrapper};
 use wire::names::{dlq_topic, is_system_group, retry_topic};
 
+use super::each::Each;
 use crate::failure::Failure;
 use crate::moment::Times;
 use crate::output::progress::Bar;
@@ -265,7 +266,15 @@ async fn reset(args: &ResetArgs) -> Result<(), Failure> {
     };
     let (group, topic) = (&args.group, &args.topic);
     consent(&format!("group \"{group}\" goes on reading topic \"{topic}\" from {place}"), args.yes)?;
-    let moved = admin.reset_offsets(group, topic, to, true).await?;
+    let brokers = admin.brokers_to_move(topic).await?;
+    let work = async |broker: String| Ok(admin.reset_offsets_at(&broker, group, topic, to, true).await?);
+    let (moved, end) = Each::of(brokers, String::clone, work).await?.split();
+    print_moved(args, moved.into_iter().flatten().collect())?;
+    end
+}
+
+fn print_moved(args: &ResetArgs, moved: BTreeMap<MessageQueue, i64>) -> Result<(), Failure> {
+    let (group, topic) = (&args.group, &args.topic);
     if args.target.json {
         let queues = moved.iter().map(|(queue, offset)| {
             json!({ "broker": queue.broker_name, "queueId": queue.queue_id, "offset": offset })
@@ -287,14 +296,16 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let group = &args.group;
     let members = count(members, "member");
     consent(&format!("group \"{group}\" with {members} online is deleted; {offsets}"), args.yes)?;
-    for address in brokers.keys() {
-        admin.delete_group_at(address, group, !args.keep_offsets).await?;
-    }
+    let delete = async |address: String| {
+        admin.delete_group_at(&address, group, !args.keep_offsets).await?;
+        Ok(address)
+    };
+    let (brokers, end) = Each::of(brokers.into_keys(), String::clone, delete).await?.split();
     if args.target.json {
-        return print_json(
-            &json!({ "deleted": true, "group": group, "brokers": brokers.keys().collect::<Vec<_>>() }),
-        );
+        print_json(&json!({ "deleted": end.is_ok(), "group": group, "brokers": brokers }))?;
+        return end;
     }
+    end?;
     print_line(&format!(
         "deleted group {group}; if there are topics {} and {}, they stay",
         retry_topic(group),

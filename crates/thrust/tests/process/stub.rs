@@ -32,7 +32,9 @@ fn serve(mut stream: TcpStream, answer: impl Fn(i32) -> Said) {
             let mut bytes = Vec::new();
             let mut writer =
                 FrameWriter::new(&mut bytes, &Head::response(frame.dialect, code, header.opaque));
-            fields.iter().for_each(|(name, value)| writer.field(name, value));
+            for (name, value) in fields {
+                writer.field(name, value);
+            }
             writer.body(body.as_bytes());
             let size = frame.size;
             if stream.write_all(&bytes).is_err() {
