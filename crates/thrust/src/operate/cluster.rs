@@ -1,6 +1,6 @@
 //! `thrust cluster`: which brokers there are, and what they are doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -65,6 +65,16 @@ pub async fn masters(admin: &Admin, cluster: &str) -> Result<Vec<String>, Failur
         }
         other => Ok(other?),
     }
+}
+
+/// Masters of the clusters of these masters, which are not among them.
+pub async fn masters_beside(admin: &Admin, these: &[&str]) -> Result<Vec<Member>, Failure> {
+    let all = members(admin).await?;
+    let is_of_these = |member: &&Member| these.contains(&member.address.as_str());
+    let clusters: BTreeSet<String> =
+        all.iter().filter(is_of_these).map(|member| member.cluster.clone()).collect();
+    let beside = all.into_iter().filter(|member| member.id == 0 && !is_of_these(&member));
+    Ok(beside.filter(|member| clusters.contains(&member.cluster)).collect())
 }
 
 pub async fn run(command: &ClusterCommand) -> Result<(), Failure> {

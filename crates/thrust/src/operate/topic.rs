@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use thrustmq_client::{Admin, MessageQueue, TopicConfig};
+use thrustmq_client::{Admin, Error, MessageQueue, TopicConfig};
 use wire::body::{PERM_READ, PERM_WRITE};
 use wire::names::{self, DLQ_PREFIX, RETRY_PREFIX};
 
-use super::cluster::masters;
+use super::cluster::{Member, masters, masters_beside};
+use super::each::Each;
 use crate::failure::Failure;
 use crate::moment::Times;
-use crate::output::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
+use crate::output::screen::{
+    cell_of_time, consent, print, print_facts, print_json, print_line, print_table, say,
+};
 use crate::output::table::Table;
 use crate::output::words::count;
 use crate::target::{Target, pair, route};
@@ -185,21 +188,32 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let mut config = TopicConfig::new(&args.topic, 8, PERM_READ | PERM_WRITE);
     args.changes.apply(&mut config);
     let masters = masters(&admin, &args.cluster).await?;
+    let mut missing = Vec::new();
     for address in &masters {
         // The brokers themselves are asked: what was created a moment ago may not be registered yet.
-        if admin.topic_configs(address).await?.contains_key(&args.topic) {
-            return Err(Failure::Arguments(format!(
-                "topic \"{0}\" is there already, at {address}; `thrust topic update {0}` changes it",
-                args.topic
-            )));
+        if !admin.topic_configs(address).await?.contains_key(&args.topic) {
+            missing.push(address.clone());
         }
     }
-    admin.create_topic(&args.cluster, &config).await?;
+    if missing.is_empty() {
+        return Err(Failure::Arguments(format!(
+            "topic \"{0}\" is there already, at {1}; `thrust topic update {0}` changes it",
+            args.topic,
+            masters.join(", ")
+        )));
+    }
+    let create = async |address: String| {
+        admin.update_topic(&address, &config).await?;
+        Ok(address)
+    };
+    let (brokers, end) = Each::of(missing, String::clone, create).await?.split();
     if args.target.json {
-        return print_json(&json!({ "created": true, "brokers": masters, "topic": config_json(&config) }));
+        print_json(&json!({ "created": true, "brokers": brokers, "topic": config_json(&config) }))?;
+        return end;
     }
     let queues = count(config.write_queue_nums, "queue");
-    print_line(&format!("created topic {} with {queues} at {}", args.topic, masters.join(", ")))
+    print_line(&format!("created topic {} with {queues} at {}", args.topic, brokers.join(", ")))?;
+    end
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -294,6 +308,18 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
 async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
     let mut wanted = Vec::new();
+    let route = route(&admin, &args.topic).await?;
+    // What is changed at some brokers alone would be told as done.
+    if let Some(broker) = route.brokers().iter().find(|broker| route.master(&broker.broker_name).is_none()) {
+        return Err(Error::NoBroker { name: broker.broker_name.clone() }.into());
+    }
+    for Member { cluster, broker, address, .. } in masters_beside(&admin, &route.masters()).await? {
+        let topic = &args.topic;
+        say(&format!(
+            "thrust: {broker} at {address} does not have topic \"{topic}\"; `thrust topic create {topic} --cluster \
+             {cluster}` makes it where it is missing"
+        ));
+    }
     for (name, address, old) in configs(&admin, &args.topic).await? {
         let mut new = old.clone();
         args.changes.apply(&mut new);
@@ -315,14 +341,20 @@ async fn update(args: &UpdateArgs) -> Result<(), Failure> {
             args.yes,
         )?;
     }
-    let mut changed = Vec::new();
-    for (name, address, old, new) in wanted {
+    let change = async |(name, address, old, new): (String, String, TopicConfig, TopicConfig)| {
         let differences = differences(&old, &new);
         if !differences.is_empty() {
             admin.update_topic_attributes(&address, &new, &attribute_changes(&old, &new)).await?;
         }
-        changed.extend(differences.into_iter().map(|difference| (name.clone(), difference)));
-    }
+        let of_broker = differences.into_iter().map(|difference| (name.clone(), difference));
+        Ok(of_broker.collect::<Vec<_>>())
+    };
+    let (changed, end) = Each::of(wanted, |(name, ..)| name.clone(), change).await?.split();
+    print_changes(args, changed.concat())?;
+    end
+}
+
+fn print_changes(args: &UpdateArgs, changed: Vec<(String, Difference)>) -> Result<(), Failure> {
     if args.target.json {
         let all = changed.iter().map(|(broker, (setting, from, to))| {
             json!({ "broker": broker, "setting": setting, "from": from, "to": to })
@@ -358,9 +390,21 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let brokers = count(route.brokers().len(), "broker");
     consent(&format!("topic \"{topic}\" with {held} is deleted for good at {brokers}"), args.yes)?;
     let clusters: BTreeSet<&String> = route.brokers().iter().map(|broker| &broker.cluster).collect();
-    for cluster in clusters {
-        admin.delete_topic(cluster, topic).await?;
+    let mut addresses = BTreeSet::new();
+    for cluster in &clusters {
+        addresses.extend(admin.brokers(cluster).await?);
     }
+    let delete = async |address: String| Ok(admin.delete_topic_at(&address, topic).await?);
+    let (_, deleted) = Each::of(addresses, String::clone, delete).await?.split();
+    // Brokers that still have it register it again.
+    let servers = admin.name_servers().into_iter();
+    let places: Vec<_> =
+        servers.flat_map(|server| clusters.iter().map(move |cluster| (server.clone(), *cluster))).collect();
+    let forget = async |(server, cluster): (String, &String)| {
+        Ok(admin.forget_topic_at(&server, cluster, topic).await?)
+    };
+    let (_, forgotten) = Each::of(places, |(server, _)| server.clone(), forget).await?.split();
+    deleted.and(forgotten)?;
     if args.target.json {
         return print_json(&json!({ "deleted": true, "topic": topic, "messages": messages }));
     }

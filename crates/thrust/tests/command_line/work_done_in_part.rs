@@ -11,7 +11,7 @@ use wire::code::request;
 
 use super::{Server, run};
 use crate::process::stub::Said;
-use crate::process::stub;
+use crate::process::{eventually, stub};
 
 const DOWN: &str = "127.0.0.1:1";
 
@@ -37,6 +37,7 @@ fn answer(asked: i32, brokers: &[(&str, Value)]) -> Said {
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
             json!({ "subscriptionGroupTable": { "billing": { "groupName": "billing" } } })
         }
+        request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => json!({ "topicList": ["orders", "%RETRY%billing"] }),
         request::INVOKE_BROKER_TO_RESET_OFFSET => json!({ "offsetTable": {} }),
         _ => json!({}),
     };
@@ -59,10 +60,7 @@ fn a_group_that_is_moved_at_one_broker_of_two_is_moved_in_part() {
         answer(asked, &[("a", json!({ "0": own.to_string() })), ("b", json!({ "0": DOWN }))])
     });
     native(names).code(1).stderr(contains("not done at b: cannot connect to 127.0.0.1:1"));
-    official(names)
-        .code(2)
-        .stdout(contains("#brokerName"))
-        .stderr(contains("1 of 2 servers have not done it"));
+    official(names).code(2).stdout(contains("#brokerName")).stderr(contains("1 of 2 failed, as told above"));
 }
 
 #[test]
@@ -91,6 +89,25 @@ fn a_topic_is_deleted_where_that_is_possible() {
     let deleted = server.run(&["mqadmin", "deleteTopic", "-c", "DefaultCluster", "-t", "invoices"]).code(2);
     deleted.stdout("delete topic [invoices] from NameServer success.\n");
     server.run(&["topic", "route", "invoices"]).code(3);
+}
+
+#[test]
+fn what_only_some_brokers_have_is_made_at_the_others() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    server.prints(&["topic", "create", "orders", "-q", "4"]);
+    server.prints(&["group", "create", "billing"]);
+    let another = server.another_broker("broker-b", &[]);
+    eventually("both are registered", || server.json(&["cluster", "list"]).as_array().unwrap().len() == 2);
+    let told = "does not have topic \"orders\"; `thrust topic create orders --cluster DefaultCluster`";
+    server.run(&["topic", "update", "orders", "-q", "4"]).success().stderr(contains(told));
+    let new = another.broker().to_string();
+    let created = server.prints(&["topic", "create", "orders", "-q", "4"]);
+    assert!(created.ends_with(&format!(" at {new}")), "{created}");
+    let created = server.prints(&["group", "create", "billing"]);
+    assert!(created.ends_with(&format!(" at {new}")), "{created}");
+    server.run(&["topic", "create", "orders"]).code(2).stderr(contains("there already").and(contains(&new)));
+    server.run(&["group", "create", "billing"]).code(2).stderr(contains("there already"));
+    server.run(&["topic", "update", "orders", "-q", "4"]).success().stderr("");
 }
 
 #[test]

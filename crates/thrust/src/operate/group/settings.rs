@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use thrustmq_client::SubscriptionGroupConfig;
 use wire::names;
 
-use super::lookup::{groups, known};
+use super::lookup::known;
 use crate::failure::Failure;
 use crate::operate::cluster::masters;
+use crate::operate::each::Each;
 use crate::output::screen::{print_json, print_line, print_table};
 use crate::output::table::Table;
 use crate::output::words::list;
@@ -80,7 +81,14 @@ pub struct UpdateArgs {
 pub async fn create(args: &CreateArgs) -> Result<(), Failure> {
     names::check_group(&args.group).map_err(|error| Failure::Arguments(error.to_string()))?;
     let admin = args.target.client().await?.admin();
-    if groups(&admin).await?.contains_key(&args.group) {
+    let masters = masters(&admin, &args.cluster).await?;
+    let mut missing = Vec::new();
+    for address in &masters {
+        if !admin.groups(address).await?.contains_key(&args.group) {
+            missing.push(address.clone());
+        }
+    }
+    if missing.is_empty() {
         return Err(Failure::Arguments(format!(
             "group \"{0}\" is there already; `thrust group update {0}` changes it",
             args.group
@@ -88,18 +96,23 @@ pub async fn create(args: &CreateArgs) -> Result<(), Failure> {
     }
     let mut config = SubscriptionGroupConfig::new(&args.group);
     args.changes.apply(&mut config);
-    let brokers = masters(&admin, &args.cluster).await?;
-    admin.create_group(&args.cluster, &config).await?;
+    let create = async |address: String| {
+        admin.update_group(&address, &config).await?;
+        Ok(address)
+    };
+    let (brokers, end) = Each::of(missing, String::clone, create).await?.split();
     if args.target.json {
-        return print_json(&json!({ "created": true, "brokers": brokers, "group": config_json(&config) }));
+        print_json(&json!({ "created": true, "brokers": brokers, "group": config_json(&config) }))?;
+        return end;
     }
-    print_line(&format!("created group {} at {}", args.group, list(&brokers)))
+    print_line(&format!("created group {} at {}", args.group, list(&brokers)))?;
+    end
 }
 
 pub async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
-    let mut changed = Vec::new();
-    for (address, old) in known(&admin, &args.group).await? {
+    let brokers = known(&admin, &args.group).await?;
+    let change = async |(address, old): (String, SubscriptionGroupConfig)| {
         let mut new = old.clone();
         args.changes.apply(&mut new);
         let (from, to) = (texts(&old), texts(&new));
@@ -109,8 +122,18 @@ pub async fn update(args: &UpdateArgs) -> Result<(), Failure> {
             admin.update_group(&address, &new).await?;
         }
         let differences = from.into_iter().zip(to).filter(|(from, to)| from != to);
-        changed.extend(differences.map(|((setting, from), (_, to))| (address.clone(), setting, from, to)));
-    }
+        let changed = differences.map(|((setting, from), (_, to))| (address.clone(), setting, from, to));
+        Ok(changed.collect::<Vec<_>>())
+    };
+    let (changed, end) = Each::of(brokers, |(address, _)| address.clone(), change).await?.split();
+    print_changes(args, changed.concat())?;
+    end
+}
+
+/// A broker, the name of a setting, and the values before and now.
+type Changed = (String, &'static str, String, String);
+
+fn print_changes(args: &UpdateArgs, changed: Vec<Changed>) -> Result<(), Failure> {
     if args.target.json {
         let all = changed.iter().map(|(broker, setting, from, to)| {
             json!({ "broker": broker, "setting": setting, "from": from, "to": to })
