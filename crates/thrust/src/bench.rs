@@ -119,7 +119,7 @@ fn measure(
     }
     let first = match &load.addr {
         Some(addr) => admin::Target::broker(addr),
-        None => admin::Target::through(&admin::name_servers(load.nameserver.as_deref())?, &load.topic)?,
+        None => admin::Target::found(load.nameserver.as_deref(), &load.topic, load.yes)?,
     };
     // A file that cannot be written is told before the time is spent.
     for path in files(load) {

@@ -4,8 +4,9 @@ mod process;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, starts_with};
-use process::{Thrust, thrust};
+use process::{Socket, Thrust, stub, thrust};
 use serde_json::Value;
+use wire::code::{request, response};
 
 /// What a run prints that must succeed.
 fn json(args: &[&str], more: &[&str]) -> Value {
@@ -151,4 +152,47 @@ fn consumers_with_nothing_to_consume_are_answered_at_their_time() {
     assert!(number("pulls") > 0.0 && number("heartbeats") > 0.0, "{report}");
     assert_eq!((number("unexpected"), number("consumers")), (0.0, 30.0), "{report}");
     assert!(number("server_resident_bytes_per_consumer") > 0.0, "{report}");
+}
+
+#[test]
+fn load_goes_nowhere_that_nobody_named() {
+    // A cluster of another machine, as the environment or a context may name it. Nobody listens there.
+    let master = "192.0.2.1:10911";
+    let names = stub(move |asked, _| match asked {
+        request::GET_BROKER_CLUSTER_INFO => {
+            let data =
+                format!("{{\"brokerName\":\"a\",\"cluster\":\"c\",\"brokerAddrs\":{{\"0\":\"{master}\"}}}}");
+            (
+                0,
+                &[],
+                format!("{{\"brokerAddrTable\":{{\"a\":{data}}},\"clusterAddrTable\":{{\"c\":[\"a\"]}}}}"),
+            )
+        }
+        _ => (response::TOPIC_NOT_EXIST, &[], String::new()),
+    });
+    for work in ["send", "pull", "idle"] {
+        let refused = thrust(&["bench", work]).env("NAMESRV_ADDR", names.to_string()).assert().code(2);
+        refused.stderr(contains("the load would go to 192.0.2.1:10911").and(contains("nothing was sent")));
+    }
+}
+
+#[test]
+fn a_topic_of_others_is_not_filled_without_consent() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Thrust::serve(dir.path(), &[]);
+    let (address, names) = (server.broker().to_string(), server.nameserver().to_string());
+    thrust(&["topic", "create", "orders", "-q", "1", "-n", &names]).assert().success();
+    let fixed = [
+        "--topic", "orders", "--fill", "50", "--queues", "1", "--conns", "1", "--secs", "0.2", "--warmup",
+        "0",
+    ];
+    for work in ["pull", "pop"] {
+        let line = [&["bench", work, &address][..], &fixed].concat();
+        let refused = thrust(&line).assert().code(2);
+        refused.stderr(contains("topic orders").and(contains("nothing was sent")));
+    }
+    let mut socket = Socket::connect(server.broker());
+    assert_eq!(socket.max_offset("orders", 0), 0);
+    thrust(&[&["bench", "pull", &address, "--yes"][..], &fixed].concat()).assert().success();
+    assert_eq!(socket.max_offset("orders", 0), 50);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use wire::body::{ClusterInfo, PERM_READ, PERM_WRITE, TopicConfig, TopicRoute};
@@ -46,9 +46,23 @@ impl Target {
         self
     }
 
+    /// The brokers that name servers know, those that are named or those that the surroundings name. The surroundings
+    /// may name a cluster that others work with, which nobody meant to flood: they count for this machine alone, unless
+    /// `yes` is said.
+    pub fn found(nameservers: Option<&str>, topic: &str, yes: bool) -> Result<Target, BenchError> {
+        let target = Target::through(&name_servers(nameservers)?, topic)?;
+        if nameservers.is_some() || yes || target.brokers.iter().all(|broker| is_of_this_machine(broker)) {
+            return Ok(target);
+        }
+        Err(BenchError::Arguments(format!(
+            "the load would go to {target}, which only the environment or the chosen context names; nothing was sent: \
+             name a broker, or name servers with -n, or add --yes"
+        )))
+    }
+
     /// The masters that hold `topic`, or all masters while nobody holds it, as the first of the name servers
     /// (`host:port;host:port`) says that answers.
-    pub fn through(nameservers: &str, topic: &str) -> Result<Target, BenchError> {
+    fn through(nameservers: &str, topic: &str) -> Result<Target, BenchError> {
         let mut last = BenchError::Arguments("no name server is named".to_owned());
         for server in nameservers.split([';', ',']).map(str::trim).filter(|server| !server.is_empty()) {
             match Target::known_at(server, topic) {
@@ -358,8 +372,15 @@ impl From<wire::frame::FrameError> for Nonsense {
     }
 }
 
+/// Whether an address is one of the loopback interface.
+fn is_of_this_machine(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// The name servers, found as all commands find theirs.
-pub fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
+fn name_servers(named: Option<&str>) -> Result<String, BenchError> {
     let found = destination(named);
     let found = found.map_err(|failure| BenchError::Arguments(failure.to_string()))?;
     if found.tls.is_some() {

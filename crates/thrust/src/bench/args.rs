@@ -17,6 +17,10 @@ pub struct Load {
     /// Topic; created when it is missing.
     #[arg(long, default_value = DEFAULT_TOPIC)]
     pub topic: String,
+    /// Load brokers of other machines that neither ADDR nor --nameserver names, and fill a topic that is not the
+    /// bench's own.
+    #[arg(short, long)]
+    pub yes: bool,
     /// Bytes in the body of a message.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=4 << 20))]
     pub size: u32,
@@ -172,6 +176,9 @@ pub struct IdleArgs {
     /// Name servers that know the master, as for the other works.
     #[arg(short = 'n', long, value_name = "HOST:PORT;HOST:PORT", conflicts_with = "addr")]
     pub nameserver: Option<String>,
+    /// Load a broker of another machine that neither ADDR nor --nameserver names.
+    #[arg(short, long)]
+    pub yes: bool,
     /// Consumers, each with a connection of its own; ten make a group.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=28_000))]
     pub conns: u32,

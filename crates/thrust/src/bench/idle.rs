@@ -59,7 +59,7 @@ pub fn run(args: &IdleArgs) -> Result<(), BenchError> {
     crate::serve::raise_open_file_limit();
     let target = match &args.addr {
         Some(addr) => Target::broker(addr),
-        None => Target::through(&admin::name_servers(args.nameserver.as_deref())?, &args.topic)?.first(),
+        None => Target::found(args.nameserver.as_deref(), &args.topic, args.yes)?.first(),
     };
     let broker = target.to_string();
     let queues = target.prepare_topic(&args.topic, args.queues, Dialect::Json)?;

@@ -10,7 +10,7 @@ use wire::record::Record;
 
 use super::admin::{Client, Target};
 use super::answer;
-use super::args::{Load, PullArgs};
+use super::args::{DEFAULT_TOPIC, Load, PullArgs};
 use super::error::BenchError;
 use super::lane::{Moment, Outbox, Staged, Traffic};
 use super::pace::Start;
@@ -75,6 +75,13 @@ pub fn filled(
     let missing = wanted.saturating_sub(messages(&backlogs));
     if missing == 0 {
         return Ok(backlogs);
+    }
+    let topic = &load.topic;
+    if topic != DEFAULT_TOPIC && !load.yes {
+        return Err(BenchError::Arguments(format!(
+            "topic {topic} on {target} has {missing} messages too few; nothing was sent, since the topic may be somebody \
+             else's: a smaller --fill takes what is there, and --yes sends what is missing"
+        )));
     }
     eprintln!("note: sending {missing} messages to {target} first");
     let filling = Plan { warmup: Duration::ZERO, length: FILL_TIMEOUT, live: false, ..plan };
