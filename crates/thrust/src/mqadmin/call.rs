@@ -1,5 +1,6 @@
 //! One run of a command: its line, the servers, what is printed, how it ends.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub enum Failure {
     /// Something else went wrong.
     #[error("{0}")]
     Other(String),
-    /// Some servers have done it and some have not; each that has not was told of on stderr.
-    #[error("{failed} of {all} servers have not done it")]
+    /// Some servers have done it and some have not, or not everything could be learned; stderr was told of each.
+    #[error("{failed} of {all} failed, as told above")]
     Partly { failed: usize, all: usize },
     #[error("cannot {what} {path}: {cause}")]
     File { what: &'static str, path: String, cause: std::io::Error },
@@ -227,6 +228,27 @@ async fn connect(line: &Line, timeout: Duration) -> Result<Client, Failure> {
     Ok(builder.connect().await?)
 }
 
+/// What could not be learned for a list that is printed all the same; stderr is told of each once.
+#[derive(Default)]
+pub struct Missed(RefCell<BTreeSet<String>>);
+
+impl Missed {
+    /// Notes why something in the list is not to be relied upon. What is not there is no failure.
+    pub fn note(&self, what: &str, failure: &Failure) {
+        if failure.code() != 4 && self.0.borrow_mut().insert(what.to_owned()) {
+            eprintln!("mqadmin: {what}: {failure}");
+        }
+    }
+
+    /// The end of a command that has printed a list of so many.
+    pub fn end(self, all: usize) -> Result<(), Failure> {
+        match self.0.into_inner().len() {
+            0 => Ok(()),
+            failed => Err(Failure::Partly { failed, all }),
+        }
+    }
+}
+
 /// Clusters and brokers, with the questions that commands have.
 pub struct Cluster(pub ClusterInfo);
 
@@ -248,8 +270,11 @@ impl Cluster {
 
     /// Addresses of the masters of a cluster.
     pub fn masters(&self, cluster: &str) -> Result<Vec<String>, Failure> {
-        let datas = self.datas(cluster)?;
-        Ok(datas.into_iter().filter_map(|data| data.broker_addrs.get(&MASTER)).cloned().collect())
+        let datas = self.datas(cluster)?.into_iter();
+        let all: Vec<String> = datas.filter_map(|data| data.broker_addrs.get(&MASTER)).cloned().collect();
+        // To do nothing at nobody is no success.
+        let absent = || Failure::NotThere(format!("no broker of cluster \"{cluster}\" has a master"));
+        if all.is_empty() { Err(absent()) } else { Ok(all) }
     }
 
     /// Addresses of all members of a cluster.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use thrustmq_client::{BrokerData, BrokerStatsData};
+use thrustmq_client::{BrokerData, BrokerStatsData, Error};
+use wire::code::response;
 
-use super::call::{Call, Cluster, Failure, MASTER, told};
+use super::call::{Call, Cluster, Failure, MASTER, Missed, told};
 use super::command::Command;
 use super::java::front;
 use super::line::{bare, flag};
@@ -161,15 +162,17 @@ async fn stats_all(call: &Call) -> Result<(), Failure> {
         "#Topic", "#Consumer Group", "#Accumulation", "#InTPS", "#OutTPS", "#InMsg24Hour", "#OutMsg24Hour"
     ))?;
     let chosen = call.line.value("t").filter(|topic| !topic.is_empty());
-    for topic in call.admin.topics().await? {
-        if !is_of_group(&topic) && chosen.is_none_or(|chosen| chosen == topic) {
+    let mut topics = call.admin.topics().await?;
+    topics.retain(|topic| !is_of_group(topic) && chosen.is_none_or(|chosen| chosen == topic));
+    let missed = Missed::default();
+    for topic in &topics {
+        match topic_rows(call, topic, &missed).await {
+            Ok(text) => call.say(&text)?,
             // A topic that goes while the list is made is left out.
-            if let Ok(text) = topic_rows(call, &topic).await {
-                call.say(&text)?;
-            }
+            Err(failure) => missed.note(topic, &failure),
         }
     }
-    Ok(())
+    missed.end(topics.len())
 }
 
 /// Messages per second and within a day.
@@ -188,22 +191,25 @@ impl Flow {
     }
 }
 
-async fn flow(call: &Call, brokers: &[BrokerData], name: &str, key: &str) -> Flow {
+async fn flow(call: &Call, brokers: &[BrokerData], [name, key]: [&str; 2], missed: &Missed) -> Flow {
     let mut flow = Flow::default();
     for address in brokers.iter().filter_map(|data| data.broker_addrs.get(&MASTER)) {
-        // Brokers refuse to tell of what they have never counted.
-        if let Ok(stats) = call.admin.broker_stats(address, name, key).await {
-            flow.add(&stats);
+        match call.admin.broker_stats(address, name, key).await {
+            Ok(stats) => flow.add(&stats),
+            // Brokers refuse to tell of what they have never counted.
+            Err(Error::Refused { code: response::SYSTEM_ERROR, .. }) => (),
+            // The key begins with the topic.
+            Err(error) => missed.note(key.split('@').next().unwrap_or(key), &error.into()),
         }
     }
     flow
 }
 
-async fn topic_rows(call: &Call, topic: &str) -> Result<String, Failure> {
+async fn topic_rows(call: &Call, topic: &str, missed: &Missed) -> Result<String, Failure> {
     let route = call.admin.topic_route(topic).await?;
     let groups = call.admin.groups_of_topic(topic).await?;
     let active = call.line.has("a");
-    let into = flow(call, route.brokers(), "TOPIC_PUT_NUMS", topic).await;
+    let into = flow(call, route.brokers(), ["TOPIC_PUT_NUMS", topic], missed).await;
     if groups.is_empty() && (!active || into.day > 0) {
         let (topic, rate) = (front(topic, 64), into.rate);
         return Ok(format!(
@@ -213,8 +219,9 @@ async fn topic_rows(call: &Call, topic: &str) -> Result<String, Failure> {
     }
     let mut text = String::new();
     for group in groups {
-        let out = flow(call, route.brokers(), "GROUP_GET_NUMS", &format!("{topic}@{group}")).await;
+        let out = flow(call, route.brokers(), ["GROUP_GET_NUMS", &format!("{topic}@{group}")], missed).await;
         let stats = call.admin.consume_stats(&group, Some(topic)).await;
+        let stats = stats.map_err(|error| missed.note(topic, &error.into()));
         let behind = stats.map_or(0, |stats| stats.behind().max(0));
         if !active || into.day > 0 || out.day > 0 {
             text += &format!(

@@ -7,7 +7,7 @@ use thrustmq_client::{ConsumeStats, ConsumeStatsList, ConsumerConnection, Error,
 use wire::loose_json;
 use wire::names::{RETRY_PREFIX, retry_topic};
 
-use super::call::{Call, Failure, told};
+use super::call::{Call, Failure, Missed, told};
 use super::command::Command;
 use super::group::members;
 use super::java::{self, Times, front};
@@ -169,14 +169,16 @@ async fn overview(call: &Call) -> Result<(), Failure> {
         "{:<64}  {:<6}  {:<24} {:<5}  {:<14}  {:<7}  #Diff Total\n",
         "#Group", "#Count", "#Version", "#Type", "#Model", "#TPS"
     ))?;
-    for topic in call.admin.topics().await? {
-        let Some(group) = topic.strip_prefix(RETRY_PREFIX) else { continue };
+    let topics = call.admin.topics().await?;
+    let groups: Vec<&str> = topics.iter().filter_map(|topic| topic.strip_prefix(RETRY_PREFIX)).collect();
+    let missed = Missed::default();
+    for group in &groups {
         // What cannot be learned of a group stays 0, and the others are still told of.
-        let stats = stats(call, group, None).await.unwrap_or_default();
-        let members = members(call, group, None).await.ok();
-        call.say(&overview_row(group, &stats, members.as_ref()))?;
+        let stats = stats(call, group, None).await.map_err(|failure| missed.note(group, &failure));
+        let members = members(call, group, None).await.map_err(|failure| missed.note(group, &failure)).ok();
+        call.say(&overview_row(group, &stats.unwrap_or_default(), members.as_ref()))?;
     }
-    Ok(())
+    missed.end(groups.len())
 }
 
 fn overview_row(group: &str, stats: &ConsumeStats, members: Option<&ConsumerConnection>) -> String {

@@ -111,6 +111,28 @@ fn what_only_some_brokers_have_is_made_at_the_others() {
 }
 
 #[test]
+fn a_list_that_lacks_something_says_so() {
+    let names = stub(|asked, own| {
+        answer(asked, &[("a", json!({ "0": own.to_string() })), ("b", json!({ "0": DOWN }))])
+    });
+    for (command, heading, what) in
+        [("statsAll", "#Topic", "orders"), ("consumerProgress", "billing", "billing")]
+    {
+        let told = run(&["mqadmin", command, "-n", &names.to_string()]).code(2);
+        let why = contains(format!("mqadmin: {what}: ")).and(contains("127.0.0.1:1"));
+        told.stdout(contains(heading)).stderr(why.and(contains("1 of 1 failed")));
+    }
+}
+
+#[test]
+fn to_do_something_at_no_broker_is_no_success() {
+    let names = stub(|asked, _| answer(asked, &[("a", json!({ "1": DOWN }))]));
+    let line = ["mqadmin", "updateTopic", "-c", "DefaultCluster", "-t", "orders", "-n"];
+    let told = run(&[&line[..], &[&names.to_string()]].concat()).code(4);
+    told.stdout("").stderr(contains("no broker of cluster \"DefaultCluster\" has a master"));
+}
+
+#[test]
 fn a_name_server_that_is_down_keeps_nothing_from_the_others() {
     let server = Server::start();
     let both = format!("{DOWN};{}", server.names);
