@@ -7,6 +7,7 @@ use clap::Args;
 use thrustmq_client::{Admin, Client, Error};
 
 use crate::failure::{Failure, did_you_mean};
+use crate::output::screen::consent;
 use contexts::{Contexts, Keys};
 use encryption::Encryption;
 
@@ -80,6 +81,17 @@ impl Target {
             Some((name, _)) => of_context(&contexts, name),
             None => plain(USUAL, Source::Default),
         }
+    }
+
+    /// Goes on only with consent to what happens to these servers, which are named: they may not be those that were
+    /// meant.
+    pub fn consent(&self, what: &str, yes: bool) -> Result<(), Failure> {
+        let Destination { servers, source, .. } = self.destination()?;
+        let place = match source {
+            Source::Context(name) => format!("context {name}, {servers}"),
+            _ => servers,
+        };
+        consent(&format!("{what} (at {place})"), yes)
     }
 
     /// A client of the servers.

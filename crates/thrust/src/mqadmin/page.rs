@@ -34,7 +34,7 @@ differ for all commands:
 |---|---|---|
 | 0 | done | 0 |
 | 1 | the line makes no sense; the usage is printed where a flag is wrong | 1, or 0 for a wrong value |
-| 2 | some brokers have done it, some have not | 0 |
+| 2 | some servers have done it and some have not, or a list lacks what one did not tell | 0 |
 | 3 | failed, or not offered | 0 |
 | 4 | what was named is not there | 0 |
 
@@ -42,10 +42,10 @@ differ for all commands:
 - `-h` prints the usage whether or not the required flags are there.
 - No log file is written.
 
-`mqnamesrv` and `mqbroker` take `-c FILE`, `-n ADDRS`, `-p` (print all settings), `-m` (print those that were given),
-`-h`, and settings as `key=value` behind them, which Java's take and forget. They listen on all interfaces and keep
-their data where Java's do (`~/namesrv`, `~/store`) unless the file says otherwise, and print `… boot success …` when
-they are ready. `--enable-proxy` is refused: there is no proxy.
+`mqnamesrv` and `mqbroker` take `-c FILE`, `-n ADDRS`, `-p` (print all settings), `-h`, and settings as `key=value`
+behind them, which Java's take and forget; `mqbroker` takes `-m` (print those that were given) too. They listen on all
+interfaces and keep their data where Java's do (`~/namesrv`, `~/store`) unless the file says otherwise, and print
+`… boot success …` when they are ready. `--enable-proxy` is refused: there is no proxy.
 ";
 
 /// The text of the page, from all commands with their families.

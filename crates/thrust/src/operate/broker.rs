@@ -9,7 +9,7 @@ use thrustmq_client::Admin;
 use super::cluster::{Member, members};
 use super::each::Each;
 use crate::failure::{Failure, did_you_mean};
-use crate::output::screen::{consent, print_json, print_table, say};
+use crate::output::screen::{print_json, print_table, say};
 use crate::output::table::Table;
 use crate::output::words::{count, list};
 use crate::serve::BrokerArgs;
@@ -172,7 +172,7 @@ async fn set(args: &SetArgs) -> Result<(), Failure> {
     let brokers: BTreeSet<&str> = asked.iter().map(|(member, _)| member.broker.as_str()).collect();
     if brokers.len() > 1 {
         let (all, names) = (count(brokers.len(), "broker"), list(&Vec::from_iter(&brokers)));
-        consent(&format!("settings of {all} change: {names}; --broker names one"), args.yes)?;
+        args.target.consent(&format!("settings of {all} change: {names}; --broker names one"), args.yes)?;
     }
     let name = |(member, _): &(Member, _)| format!("{}/{}", member.broker, member.id);
     let change = async |(member, old): (Member, BTreeMap<String, String>)| {

@@ -14,7 +14,7 @@ use super::each::Each;
 use crate::failure::Failure;
 use crate::moment::Times;
 use crate::output::progress::Bar;
-use crate::output::screen::{cell_of_time, consent, print, print_facts, print_json, print_line, print_table};
+use crate::output::screen::{cell_of_time, print, print_facts, print_json, print_line, print_table};
 use crate::output::table::Table;
 use crate::output::words::count;
 use crate::target::{Target, route};
@@ -265,7 +265,8 @@ async fn reset(args: &ResetArgs) -> Result<(), Failure> {
         _ => format!("its {} message", args.to),
     };
     let (group, topic) = (&args.group, &args.topic);
-    consent(&format!("group \"{group}\" goes on reading topic \"{topic}\" from {place}"), args.yes)?;
+    args.target
+        .consent(&format!("group \"{group}\" goes on reading topic \"{topic}\" from {place}"), args.yes)?;
     let brokers = admin.brokers_to_move(topic).await?;
     let work = async |broker: String| Ok(admin.reset_offsets_at(&broker, group, topic, to, true).await?);
     let (moved, end) = Each::of(brokers, String::clone, work).await?.split();
@@ -295,7 +296,8 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let offsets = if args.keep_offsets { "its offsets stay" } else { "its offsets are lost" };
     let group = &args.group;
     let members = count(members, "member");
-    consent(&format!("group \"{group}\" with {members} online is deleted; {offsets}"), args.yes)?;
+    args.target
+        .consent(&format!("group \"{group}\" with {members} online is deleted; {offsets}"), args.yes)?;
     let delete = async |address: String| {
         admin.delete_group_at(&address, group, !args.keep_offsets).await?;
         Ok(address)

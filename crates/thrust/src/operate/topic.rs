@@ -12,9 +12,7 @@ use super::cluster::{Member, masters, masters_beside};
 use super::each::Each;
 use crate::failure::Failure;
 use crate::moment::Times;
-use crate::output::screen::{
-    cell_of_time, consent, print, print_facts, print_json, print_line, print_table, say,
-};
+use crate::output::screen::{cell_of_time, print, print_facts, print_json, print_line, print_table, say};
 use crate::output::table::Table;
 use crate::output::words::count;
 use crate::target::{Target, pair, route};
@@ -336,7 +334,7 @@ async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     let unread = unread(&admin, &args.topic, &left).await?;
     if unread > 0 {
         let (topic, held) = (&args.topic, count(unread, "message"));
-        consent(
+        args.target.consent(
             &format!("topic \"{topic}\" gets fewer queues: {held} in the others are read no more"),
             args.yes,
         )?;
@@ -388,7 +386,8 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
     let messages: i64 = stats.offset_table.values().map(|queue| queue.max_offset - queue.min_offset).sum();
     let (topic, held) = (&args.topic, count(messages, "message"));
     let brokers = count(route.brokers().len(), "broker");
-    consent(&format!("topic \"{topic}\" with {held} is deleted for good at {brokers}"), args.yes)?;
+    args.target
+        .consent(&format!("topic \"{topic}\" with {held} is deleted for good at {brokers}"), args.yes)?;
     let clusters: BTreeSet<&String> = route.brokers().iter().map(|broker| &broker.cluster).collect();
     let mut addresses = BTreeSet::new();
     for cluster in &clusters {

@@ -135,13 +135,16 @@ fn headings_stand_out_where_colours_are_wanted() {
 fn what_is_lost_is_asked_about() {
     let server = Server::start();
     server.prints(&["topic", "create", "orders", "-q", "1"]);
-    let question = "topic \"orders\" with 0 messages is deleted for good at 1 broker. Go on? [y/N] ";
+    let what = "topic \"orders\" with 0 messages is deleted for good at 1 broker";
+    let question = format!("{what} (at {}). Go on? [y/N] ", server.names);
     // The end of the input is as good as a no.
     for (typed, before) in [(&b"n\n"[..], ""), (b"\n", ""), (b"yesterday\n", ""), (b"\x04", "\n")] {
         let seen = on(&server, "topic delete orders", typed);
         assert_eq!(seen.status.code(), Some(2), "{}", seen.raw);
-        let told = format!("{question}{before}thrust: nothing was done\n");
+        let told = format!("[y/N] {before}thrust: nothing was done\n");
         assert!(seen.raw.ends_with(&told), "{}", seen.raw);
+        // It takes more than a line.
+        assert!(seen.raw.replace('\n', " ").contains(&question), "{}", seen.raw);
     }
     let seen = on(&server, "topic delete orders", b"y\n");
     assert!(seen.status.success() && seen.raw.contains("deleted topic orders"), "{}", seen.raw);

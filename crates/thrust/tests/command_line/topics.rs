@@ -37,7 +37,8 @@ fn a_topic_is_created_shown_changed_and_deleted() {
 
     // Nobody can be asked.
     let refused = server.run(&["topic", "delete", "orders"]).code(2);
-    refused.stderr(contains("\"orders\" with 0 messages").and(contains("--yes")));
+    refused
+        .stderr(contains("\"orders\" with 0 messages").and(contains("--yes")).and(contains(&server.names)));
     server.prints(&["topic", "delete", "orders", "--yes"]);
     assert!(server.prints(&["topic", "list"]).contains("there are no topics"));
 }

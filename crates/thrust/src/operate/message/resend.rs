@@ -6,7 +6,7 @@ use thrustmq_client::{Admin, Message, Received};
 
 use super::search::must_find;
 use crate::failure::Failure;
-use crate::output::screen::{consent, print_json, print_line};
+use crate::output::screen::{print_json, print_line};
 use crate::target::{Target, route};
 
 /// Group of the producer.
@@ -52,7 +52,10 @@ pub async fn run(args: &ResendArgs) -> Result<(), Failure> {
     }
     let topic = args.to.as_deref().unwrap_or(message.topic());
     route(&admin, topic).await?;
-    consent(&format!("a copy of the message goes to all groups that read topic \"{topic}\""), args.yes)?;
+    args.target.consent(
+        &format!("a copy of the message goes to all groups that read topic \"{topic}\""),
+        args.yes,
+    )?;
     let producer = client.producer(PRODUCER).build()?;
     let sent = producer.send(Message::copy_of(&message, topic)).await;
     producer.close().await;
@@ -96,7 +99,7 @@ async fn hand_over(args: &ResendArgs, admin: &Admin, group: &str, message: &Rece
     let who = args.member.as_ref().map_or("a member".to_owned(), |member| format!("member {member}"));
     let again =
         format!("{who} of group \"{group}\" consumes the message, whether the group has had it or not");
-    consent(&again, args.yes)?;
+    args.target.consent(&again, args.yes)?;
     let topic = &message.queue.topic;
     let result = admin.consume_directly(group, &member, topic, &message.offset_id()).await?;
     let is_done = result.consume_result == "CR_SUCCESS";
