@@ -4,18 +4,12 @@ use std::sync::Arc;
 
 use store::{Boundary, Queue};
 use wire::code::response;
+use wire::names;
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
-use crate::pop::revive_log::REVIVE_GROUP;
 use crate::pull::{no_group, no_topic};
 use crate::topics::Topic;
-use crate::transaction;
-
-/// Whether the broker keeps places in queues of its own under this name: a start reads from there.
-pub(crate) fn is_own_group(group: &str) -> bool {
-    [REVIVE_GROUP, transaction::GROUP].contains(&group)
-}
 
 impl Broker {
     pub(crate) fn query_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -76,7 +70,7 @@ impl Broker {
 
     /// Whether a client may commit for such a group on such a topic.
     fn check_commit(&self, group: &str, topic: &str) -> Result<Arc<Topic>, Refusal> {
-        if is_own_group(group) {
+        if names::is_own_group(group) {
             let remark = format!("the offsets of {group} are the broker's own");
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }

@@ -26,6 +26,7 @@ use parking_lot::{Mutex, RwLock};
 use store::{AppendError, Queue, QueueKind, Reach, ReadLimits, ReadResult, ReadStatus, Records};
 use tokio::time::Instant;
 use wire::code::response;
+use wire::names::REVIVE_GROUP;
 use wire::pop::{ORDER_QUEUE, Origin};
 
 use self::busy::BusyQueues;
@@ -33,7 +34,7 @@ use self::order::{OrderKey, Orders};
 use self::outstanding::{Checkpoint, Named};
 use self::polling::{NoRoom, Place, Room};
 use self::record::CHECKPOINT_MAX;
-use self::revive_log::{REVIVE_GROUP, ReviveLog};
+use self::revive_log::ReviveLog;
 use self::waits::{PopWaiter, Waits};
 use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::filter::Filter;

@@ -21,7 +21,6 @@ use crate::clients::ConsumerGroup;
 use crate::cold;
 use crate::exchange::{self, Exchange, Outcome, Refusal, Reply};
 use crate::filter::{Filter, SQL92, is_tag_type};
-use crate::offset_requests::is_own_group;
 use crate::static_topics::{LogicalRead, PullPlace, Told, is_physical};
 use crate::topics::Topic;
 
@@ -134,7 +133,7 @@ impl Broker {
     }
 
     fn commit_with_pull(&self, pull: &Pull, offset: i64) {
-        if is_own_group(&pull.group) {
+        if names::is_own_group(&pull.group) {
             return;
         }
         let topic = pull.queue.topic();

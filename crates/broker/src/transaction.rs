@@ -50,8 +50,6 @@ use crate::topics::Topic;
 use counts::Counts;
 use table::{Ending, Positions, Table};
 
-/// Group under which the positions in the half queue and the op queue are kept.
-pub(crate) const GROUP: &str = "CID_RMQ_SYS_TRANS";
 /// Properties of a half message that are the broker's alone.
 const OWN_PROPERTIES: [&str; 5] =
     [props::REAL_TOPIC, props::REAL_QID, props::TRANSACTION_ID, queues::CHECK_TIMES, queues::PREPARED_OFFSET];
@@ -91,8 +89,8 @@ impl Transactions {
         let halves = store.queue(names::HALF_TOPIC, 0);
         let ops = store.queue(names::OP_HALF_TOPIC, 0);
         let from = Positions {
-            half: queues::start_of(&halves, offsets.get(GROUP, names::HALF_TOPIC, 0)),
-            op: queues::start_of(&ops, offsets.get(GROUP, names::OP_HALF_TOPIC, 0)),
+            half: queues::start_of(&halves, offsets.get(names::TRANSACTION_GROUP, names::HALF_TOPIC, 0)),
+            op: queues::start_of(&ops, offsets.get(names::TRANSACTION_GROUP, names::OP_HALF_TOPIC, 0)),
         };
         let checks_file = file("transactionChecks.json");
         let checks: Checks = checks_file.load()?;

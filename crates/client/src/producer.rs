@@ -162,8 +162,8 @@ impl ProducerBuilder {
     ///
     /// Many tasks that send at the same time store more in less time by this; one that sends a message after the other
     /// only waits longer. Together go messages of a topic to any of its queues, and those to one queue: ordered ones
-    /// too, unless they are enqueued. What is delivered later, compressed, large or part of a transaction goes by itself. The wait does not count
-    /// as part of the [timeout](ProducerBuilder::timeout).
+    /// too, unless they are enqueued. What is delivered later, compressed, large or part of a transaction goes by
+    /// itself. The wait does not count as part of the [timeout](ProducerBuilder::timeout).
     ///
     /// ```no_run
     /// # async fn example(client: thrustmq_client::Client) -> Result<(), thrustmq_client::Error> {

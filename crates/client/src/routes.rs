@@ -94,8 +94,8 @@ impl Routes {
         self.known.lock().routes.remove(topic);
     }
 
-    /// Drops brokers that no route has named for a while, which heartbeats would otherwise wait for again and again, and
-    /// templates that nobody sends along any more.
+    /// Drops brokers that no route has named for a while, which heartbeats would otherwise wait for again and again,
+    /// and templates that nobody sends along any more.
     pub fn tidy(&self, now: Instant) {
         let mut known = self.known.lock();
         let Known { routes, brokers } = &mut *known;

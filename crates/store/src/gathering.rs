@@ -3,8 +3,8 @@
 //! Senders of whom each waits for its answer before it sends again meet the flush in two halves: those who come while
 //! it runs for the others are too late for it, and wait for the rest of it and for one of their own. Had it begun a
 //! little later, one flush would have served them all. So a flush waits for as many as were under way when the last
-//! one ended, for no longer than a flush takes: that is what each of them would lose. Where they do not come, since they
-//! are no such senders, it is tried more and more seldom.
+//! one ended, for no longer than a flush takes: that is what each of them would lose. Where they do not come, since
+//! they are no such senders, it is tried more and more seldom.
 //!
 //! Those who send much at a time need none of this: while the disk works for some, the processors work for others.
 

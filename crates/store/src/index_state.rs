@@ -8,8 +8,8 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::index_file::{Header, IndexFile, Shape};
 
-/// A place of the log that cannot be read for this long is taken for damaged: until then the error may be a passing one,
-/// but while the index stands still no query by key is answered.
+/// A place of the log that cannot be read for this long is taken for damaged: until then the error may be a passing
+/// one, but the index stands still meanwhile, and queries by key find nothing newer.
 const UNREADABLE_MAX: Duration = Duration::from_secs(30);
 
 /// What is known of the files, and how far the log has been read.

@@ -58,8 +58,9 @@ impl Segment {
         self.map().is_some()
     }
 
-    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here. Who touches
-    /// those that are not in memory waits for the disk, and gets a signal that ends the process if it cannot give them.
+    /// Bytes at a physical offset without copying, `None` if this disk has no maps or they are not all here. Who
+    /// touches those that are not in memory waits for the disk, and gets a signal that ends the process if it cannot
+    /// give them.
     pub fn mapped(&self, at: u64, len: usize) -> Option<&[u8]> {
         self.map()?.bytes(at.checked_sub(self.base)?, len)
     }

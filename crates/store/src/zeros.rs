@@ -25,7 +25,8 @@ const PIECE: usize = 1 << 20;
 struct Distances {
     /// How far zeros are kept ahead of the end.
     ahead: u64,
-    /// Written and synced at a time. A flush that meets it waits for all of it (see [`Segment::sync_data`]): 8 MiB made a p99 of 25 ms, 1 MiB 9 ms.
+    /// Written and synced at a time. A flush that meets it waits for all of it (see [`Segment::sync_data`]): 8 MiB made
+    /// a p99 of 25 ms, 1 MiB 9 ms.
     chunk: u64,
     /// Distance to the end at which zeroing begins, so that appends do not run into it.
     margin: u64,

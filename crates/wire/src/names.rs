@@ -139,6 +139,18 @@ pub fn is_system_group(group: &str) -> bool {
     group.starts_with(SYSTEM_GROUP_PREFIX) || BUILT_IN_GROUPS.contains(&group)
 }
 
+/// Group whose offsets say up to where the revive log of pops is done with. Like Java it names the last record, not the
+/// next.
+pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
+
+/// Group under which the positions in the half queue and the op queue of transactions are kept.
+pub const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
+
+/// Whether a broker keeps places in queues of its own under this name: a start reads from there.
+pub fn is_own_group(group: &str) -> bool {
+    [REVIVE_GROUP, TRANSACTION_GROUP].contains(&group)
+}
+
 /// Groups that every broker knows from the start.
 pub const BUILT_IN_GROUPS: [&str; 8] = [
     "TOOLS_CONSUMER",
@@ -148,7 +160,7 @@ pub const BUILT_IN_GROUPS: [&str; 8] = [
     "CID_ONSAPI_PULL",
     "CID_ONSAPI_PERMISSION",
     "CID_ONSAPI_OWNER",
-    "CID_RMQ_SYS_TRANS",
+    TRANSACTION_GROUP,
 ];
 
 /// Retry topic of a group.

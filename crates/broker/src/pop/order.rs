@@ -219,8 +219,8 @@ impl Orders {
         failures
     }
 
-    /// Notes that a message was consumed by a group that goes on at `committed` so far. `commit` is called with where the group goes on, before anybody else can
-    /// look at the queue.
+    /// Notes that a message was consumed by a group that goes on at `committed` so far. `commit` is called with where
+    /// the group goes on, before anybody else can look at the queue.
     pub fn ack(
         &self,
         key: &OrderKey<'_>,

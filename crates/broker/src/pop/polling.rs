@@ -135,8 +135,8 @@ impl<W> Polling<W> {
         waiting.take(first)
     }
 
-    /// One who waited at a place was woken and is gone: who gets what that was for. If nobody waits for the same, it may
-    /// have been a retry.
+    /// One who waited at a place was woken and is gone: who gets what that was for. If nobody waits for the same, it
+    /// may have been a retry.
     pub fn instead_of(&self, topic: &str, group: &str, queue: i32) -> Vec<W> {
         let woken = self.arrived_in(topic, group, &[queue]);
         if woken.is_empty() { self.arrived_for(topic, group).into_iter().collect() } else { woken }

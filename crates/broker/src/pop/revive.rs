@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use store::Batch;
 use wire::hash;
+use wire::names::REVIVE_GROUP;
 use wire::pop::{Origin, normal_topic};
 use wire::properties as props;
 use wire::record::{Message, Record};
 use wire::sys_flag;
 
 use super::outstanding::Checkpoint;
-use super::revive_log::{Acks, REVIVE_GROUP};
+use super::revive_log::Acks;
 use crate::Broker;
 use crate::exchange::Refusal;
 

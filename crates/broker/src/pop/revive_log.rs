@@ -23,9 +23,6 @@ use super::outstanding::{Checkpoint, Delivered, Named, Outstanding};
 use super::record::{ACK_TAG, AckBody, BATCH_ACK_TAG, CHECKPOINT_TAG, CheckpointBody};
 use crate::topics::REVIVE_TOPIC_PREFIX;
 
-/// Group whose offsets say up to where the log is done with. Like Java it names the last record, not the next.
-pub const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
-
 /// Records read at a time.
 const READ_LIMITS: ReadLimits = ReadLimits { max_count: 256, max_bytes: 1 << 20 };
 /// Deliveries that a move ends with one append.
@@ -220,8 +217,8 @@ impl ReviveLog {
         })
     }
 
-    /// Stores that an administrator has moved a group, and acknowledgements of what it has in hand from there on: all of
-    /// that is delivered again.
+    /// Stores that an administrator has moved a group, and acknowledgements of what it has in hand from there on: all
+    /// of that is delivered again.
     pub fn moved(&self, store: &Store, named: &Named<'_>, now_ms: i64) -> Result<(), AppendError> {
         let ended = self.open_from(named);
         let (first, rest) = ended.split_at(ended.len().min(ENDED_AT_ONCE));

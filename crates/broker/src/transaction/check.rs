@@ -20,7 +20,7 @@ use wire::properties as props;
 use wire::record::{self, Message, Record};
 
 use super::table::{Ending, Limits, Positions, Verdict};
-use super::{GROUP, queues, real_place};
+use super::{queues, real_place};
 use crate::Broker;
 use crate::send::share::Share;
 
@@ -75,14 +75,15 @@ impl Broker {
 
     /// Whether a restart would read from here: what the table of consumer offsets says, or the beginning.
     fn keeps(&self, positions: Positions) -> bool {
-        let start = |queue| queues::start_of(queue, self.offsets.get(GROUP, queue.topic(), 0));
+        let start =
+            |queue| queues::start_of(queue, self.offsets.get(names::TRANSACTION_GROUP, queue.topic(), 0));
         start(&self.transactions.halves) == positions.half && start(&self.transactions.ops) == positions.op
     }
 
     fn commit_positions(&self, positions: Positions) {
         let step = self.settings.load().consumer_offset_update_version_step;
         for (topic, offset) in [(names::HALF_TOPIC, positions.half), (names::OP_HALF_TOPIC, positions.op)] {
-            self.offsets.commit(GROUP, topic, 0, offset as i64, step, self.now_ms());
+            self.offsets.commit(names::TRANSACTION_GROUP, topic, 0, offset as i64, step, self.now_ms());
         }
     }
 
