@@ -36,6 +36,7 @@ mod index_file;
 mod index_mark;
 mod index_state;
 mod indexing;
+mod kept_for;
 mod map;
 mod options;
 mod progress;

@@ -3,12 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::clock::LocalTime;
 use crate::error::StoreError;
 use crate::options::Live;
-use crate::seldom::Seldom;
 use crate::store::Store;
 
 /// How full a disk is, as far as deleting goes.
@@ -21,13 +18,6 @@ enum Pressure {
     Forced,
     /// And nothing more is accepted.
     Full,
-}
-
-/// Why a segment stays whose time has come.
-#[derive(Default)]
-pub(crate) struct KeptFor {
-    cause: Mutex<Option<String>>,
-    said: Seldom,
 }
 
 impl Store {
@@ -101,7 +91,7 @@ impl Store {
                 .used_percent();
             let pressure = if used > warning {
                 let mut detail = format!("{used} % used, the limit is {warning} %");
-                if let Some(cause) = &*self.kept_for.cause.lock() {
+                if let Some(cause) = self.kept_for.cause() {
                     detail.push_str(&format!("; no message can be deleted to make room: {cause}"));
                 }
                 full = Some((dir.clone(), detail));
@@ -152,31 +142,15 @@ impl Store {
                 break;
             }
             let needs = self.compaction_needs(first.until())?;
-            let is_needed = needs.is_some();
-            self.note_needs(needs);
-            if is_needed {
+            let stays = needs.is_some();
+            self.kept_for.note(needs, self.base.clock.monotonic());
+            if stays {
                 break;
             }
             self.base.log.remove_first().map_err(StoreError::io("remove", &first.path))?;
             deleted += 1;
         }
         Ok(deleted)
-    }
-
-    /// Notes for what the first segment has to stay though its time has come, and says so.
-    fn note_needs(&self, needs: Option<String>) {
-        match &needs {
-            Some(cause) if self.kept_for.said.is_due(self.base.clock.monotonic()) => tracing::error!(
-                cause,
-                log_min = self.base.log.min(),
-                "no segment of the commit log is deleted, and the disk may become full; if a restart does not mend it, deleting the topic does"
-            ),
-            None if self.kept_for.said.end() => {
-                tracing::info!("segments of the commit log are deleted again")
-            }
-            _ => {}
-        }
-        *self.kept_for.cause.lock() = needs;
     }
 
     /// Makes the queue entries of records before `until` durable, if they are not; false if they cannot be.
