@@ -263,12 +263,27 @@ impl Shared {
 
     /// Where a group has come to in a queue.
     pub async fn committed(&self, group: &str, queue: &MessageQueue) -> Result<Option<i64>, Error> {
+        self.committed_or_else(group, queue, Some("false")).await
+    }
+
+    /// The same as the official clients ask for it. Of a group that has never been there, brokers say the beginning if
+    /// the queue is young: nothing of it was deleted, and its first message is still in memory (broker.md §12.2).
+    pub async fn committed_or_young(&self, group: &str, queue: &MessageQueue) -> Result<Option<i64>, Error> {
+        self.committed_or_else(group, queue, None).await
+    }
+
+    async fn committed_or_else(
+        &self,
+        group: &str,
+        queue: &MessageQueue,
+        zero: Option<&'static str>,
+    ) -> Result<Option<i64>, Error> {
         let address = self.address_to_read(queue, MASTER_ID).await?;
         let fields = Fields::new()
             .text("consumerGroup", group)
             .text("topic", queue.topic.as_str())
             .number("queueId", queue.queue_id)
-            .flag("setZeroIfNotFound", false);
+            .maybe("setZeroIfNotFound", zero);
         match self.ask(&address, request::QUERY_CONSUMER_OFFSET, &fields, &[]).await {
             Ok(answer) => number(&address, &answer, "offset").map(Some),
             Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => Ok(None),

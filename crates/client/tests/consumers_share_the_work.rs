@@ -334,3 +334,58 @@ async fn a_handler_that_panics_has_failed_and_the_others_go_on() {
     eventually("all came", async || all.bodies().await == ["0", "1", "2"]).await;
     serving.close(PATIENCE).await;
 }
+
+#[tokio::test]
+async fn what_was_sent_to_a_new_queue_before_the_group_heard_of_it_is_consumed() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let consumer = async |client: &Client| {
+        let consumer = client.consumer("G").subscribe("T", Filter::all()).start_from(StartFrom::Latest);
+        consumer.rebalance_every(SOON).commit_every(SOON).stream().await.unwrap()
+    };
+    let client = world.client().await;
+    let mut before = consumer(&client).await;
+    eventually("it has the queue", async || before.queues().iter().any(|queue| queue.topic == "T")).await;
+    send(&client.producer("P").build().unwrap(), 0..1).await;
+    next(&mut before).await.ack();
+    before.close(PATIENCE).await;
+
+    world.create_topic("T", 2).await;
+    let later = world.client().await;
+    let producer = later.producer("P").build().unwrap();
+    let added = producer.queues("T").await.unwrap().remove(1);
+    producer.send_to(Message::new("T", "to the new queue"), &added).await.unwrap();
+    let mut after = consumer(&later).await;
+    let message = next(&mut after).await;
+    assert_eq!((message.text().as_ref(), message.queue.queue_id), ("to the new queue", 1));
+    message.ack();
+    after.close(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_group_whose_first_member_dies_at_once_goes_on_where_that_one_started() {
+    let world = World::start().await;
+    world.create_topic("T", 1).await;
+    let sender = world.client().await;
+    let producer = sender.producer("P").build().unwrap();
+    send(&producer, 0..3).await;
+    let consumer = async |client: &Client| {
+        // Behind what is there: no message is as late as this.
+        let start = StartFrom::AtMs(i64::MAX / 2);
+        let consumer = client.consumer("G").subscribe("T", Filter::all()).start_from(start);
+        consumer.rebalance_every(SOON).commit_every(10 * PATIENCE).stream().await.unwrap()
+    };
+    let client = world.client().await;
+    let first = consumer(&client).await;
+    eventually("it has the queue", async || first.queues().iter().any(|queue| queue.topic == "T")).await;
+    send(&producer, 3..6).await;
+    drop(first);
+    client.close();
+
+    let client = world.client().await;
+    let mut second = consumer(&client).await;
+    let message = next(&mut second).await;
+    assert_eq!(message.text(), "3");
+    message.ack();
+    second.close(PATIENCE).await;
+}

@@ -11,7 +11,9 @@ use super::window::Bounds;
 /// Where a group starts that has never been in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StartFrom {
-    /// Behind what is there.
+    /// Behind what is there. In a young queue, of which nothing was deleted and whose first message brokers still have
+    /// in memory, they let a group start at the beginning, as for the official clients: else it would never see what is
+    /// sent to a queue that was added to the topic until its members hear of that.
     #[default]
     Latest,
     /// With everything that is there.

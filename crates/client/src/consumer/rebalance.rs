@@ -246,13 +246,18 @@ impl Member {
             Some(offset) => offset,
             None => self.first_offset(queue).await?,
         };
-        // -1: the broker knows of no offset, and shall soon.
+        // -1: the broker knows of no offset, and shall.
         let mut assigned = Assigned::new(Arc::new(queue.clone()), offset, stored.unwrap_or(-1));
         assigned.status = self.status_of(&queue.topic);
         assigned.of_topic = AtomicUsize::new(of_topic);
         let assigned = Arc::new(assigned);
         if locks {
             assigned.locked();
+        }
+        if stored.is_none() && self.options.auto_commit {
+            // Who gets the queue after a crash, or before the regular time, would start behind what has come since. If it
+            // does not work now, it is tried again then.
+            let _ = self.commit(std::slice::from_ref(&assigned)).await;
         }
         self.queues.lock().insert(queue.clone(), Arc::clone(&assigned));
         self.spawn(|member| async move { member.pull_for_ever(assigned).await });
@@ -264,7 +269,7 @@ impl Member {
         match self.options.start {
             // Whatever failed belongs to this group and was never consumed.
             StartFrom::Latest if retried => Ok(0),
-            StartFrom::Latest => self.shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await,
+            StartFrom::Latest => self.latest(queue).await,
             StartFrom::Earliest => self.shared.offset(queue, request::GET_MIN_OFFSET, |fields| fields).await,
             StartFrom::AtMs(_) if retried => Ok(0),
             StartFrom::AtMs(at) => {
@@ -272,5 +277,15 @@ impl Member {
                 self.shared.offset(queue, request::SEARCH_OFFSET_BY_TIMESTAMP, more).await
             }
         }
+    }
+
+    /// Behind what is there, unless the queue is so young that the group may only not have heard of it.
+    async fn latest(&self, queue: &MessageQueue) -> Result<i64, Error> {
+        if !self.is_broadcast()
+            && let Some(offset) = self.shared.committed_or_young(&self.group, queue).await?
+        {
+            return Ok(offset);
+        }
+        self.shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await
     }
 }

@@ -194,7 +194,8 @@ enum Start {
 fn start(text: &str) -> Result<Start, Failure> {
     Ok(match text {
         "first" => Start::From(StartFrom::Earliest),
-        "last" => Start::From(StartFrom::Latest),
+        // Brokers would let the group start at the beginning of a young queue.
+        "last" => Start::Offset(i64::MAX),
         _ => match text.parse() {
             Ok(offset @ 0..) => Start::Offset(offset),
             _ => Start::From(StartFrom::AtMs(Times::new().parse(text).ok_or_else(|| {
