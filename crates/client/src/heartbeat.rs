@@ -83,13 +83,18 @@ impl Shared {
     }
 
     /// Tells every known broker that a group is left.
-    pub async fn unregister(&self, fields: Fields<'_>) {
-        let fields = fields.text("clientID", self.client_id.as_str());
+    pub async fn unregister(self: &Arc<Self>, fields: Fields<'static>) {
+        let fields = fields.text("clientID", self.client_id.clone());
+        let mut told = JoinSet::new();
         for address in self.routes.addresses(false) {
-            let answer = self.call(&address, request::UNREGISTER_CLIENT, &fields, &[], TIMEOUT).await;
-            if let Err(error) = answer {
-                tracing::debug!(address, "leaving a group was not answered: {error}");
-            }
+            let (shared, fields) = (Arc::clone(self), fields.clone());
+            told.spawn(async move {
+                let answer = shared.call(&address, request::UNREGISTER_CLIENT, &fields, &[], TIMEOUT).await;
+                if let Err(error) = answer {
+                    tracing::debug!(address, "leaving a group was not answered: {error}");
+                }
+            });
         }
+        while told.join_next().await.is_some() {}
     }
 }

@@ -514,7 +514,7 @@ impl Producer {
         }
         // A second time another producer of the group may be there, which brokers must go on to know.
         if inner.leave() {
-            inner.shared.unregister(Fields::new().text("producerGroup", inner.wire_group.as_str())).await;
+            inner.shared.unregister(Fields::new().text("producerGroup", inner.wire_group.clone())).await;
         }
         inner.shared.flush_traces().await;
     }

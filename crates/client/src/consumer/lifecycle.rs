@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::member::Member;
 use super::options::{Allocation, Role};
@@ -13,6 +13,8 @@ use crate::fields::Fields;
 
 /// How often an orderly consumer renews its locks.
 const LOCK_PERIOD: Duration = Duration::from_secs(20);
+/// How long brokers have at least to hear that the group is left.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Member {
     /// Joins the group, divides its queues once and starts what goes on from then.
@@ -52,13 +54,6 @@ impl Member {
         });
     }
 
-    async fn commit_for_ever(&self) {
-        loop {
-            tokio::time::sleep(self.options.commit).await;
-            self.commit_all().await;
-        }
-    }
-
     async fn note_status_for_ever(&self) {
         loop {
             tokio::time::sleep(SAMPLED).await;
@@ -80,8 +75,9 @@ impl Member {
         self.shared.registry.remove_consumer(self);
     }
 
-    /// Leaves the group: no message that was settled comes again, and none is lost that was not.
-    pub(super) async fn close(&self, limit: Duration) {
+    /// Leaves the group: no message that was settled comes again, and none is lost that was not. Messages in hands have
+    /// until the limit, and so have brokers, or a little longer if nothing of it is left.
+    pub(super) async fn close(self: &Arc<Self>, limit: Duration) {
         self.no_more();
         let deadline = Instant::now() + limit;
         let queues = self.assigned();
@@ -91,15 +87,18 @@ impl Member {
         for queue in self.popping() {
             queue.hands.wait_until_empty(deadline).await;
         }
+        // Those brokers that do not answer have no more than this.
+        let end = deadline.max(Instant::now() + self.shared.times.call);
         if self.options.auto_commit {
-            self.commit_all().await;
+            let _ = timeout_at(end, self.commit_all()).await;
         }
         if self.options.orderly && !self.is_broadcast() {
-            self.unlock(&queues).await;
+            let _ = timeout_at(end, self.unlock(&queues)).await;
         }
-        self.shared.unregister(Fields::new().text("consumerGroup", self.group.as_str())).await;
+        let left = self.shared.unregister(Fields::new().text("consumerGroup", self.group.clone()));
+        let _ = timeout_at(end.max(Instant::now() + GOODBYE), left).await;
         // Until here brokers may still ask about this member.
-        self.shared.registry.remove_consumer(self);
+        self.shared.registry.remove_consumer(&**self);
         self.queues.lock().clear();
         self.popped.lock().clear();
         self.tell_watchers();

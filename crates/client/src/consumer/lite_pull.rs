@@ -407,7 +407,7 @@ impl<S> LitePullConsumer<S> {
     /// Writes down how far everything was polled, and waits until the brokers know.
     ///
     /// # Errors
-    /// Why the first of them could not be told; the others know.
+    /// Why one of them could not be told. The others know; one that does not answer is asked only once.
     pub async fn commit(&mut self) -> Result<(), Error> {
         self.settle();
         let member = self.member();

@@ -73,10 +73,11 @@ impl Member {
     }
 }
 
-fn by_broker(queues: &[Arc<Assigned>]) -> BTreeMap<&str, Vec<&Arc<Assigned>>> {
-    let mut brokers: BTreeMap<&str, Vec<&Arc<Assigned>>> = BTreeMap::new();
+/// Queues by the names of their brokers.
+pub(super) fn by_broker(queues: &[Arc<Assigned>]) -> BTreeMap<&str, Vec<Arc<Assigned>>> {
+    let mut brokers: BTreeMap<&str, Vec<Arc<Assigned>>> = BTreeMap::new();
     for assigned in queues {
-        brokers.entry(&assigned.queue.broker_name).or_default().push(assigned);
+        brokers.entry(&assigned.queue.broker_name).or_default().push(Arc::clone(assigned));
     }
     brokers
 }

@@ -1,12 +1,26 @@
 //! Writing down how far a group has come: at the broker, or for broadcast in a file (client.md §3.7).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::task::{AbortHandle, JoinSet};
 use wire::body::MessageQueue;
 
+use super::lock::by_broker;
 use super::member::{Assigned, Member};
 use crate::error::Error;
+
+/// Regular times after which also offsets are sent that have not changed: a member that had the queue before may have
+/// set one back.
+const UNCHANGED: u32 = 12;
+
+/// Which offsets brokers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Changed,
+    All,
+}
 
 impl Member {
     /// How far the group has come in a queue, if it has ever been there.
@@ -17,35 +31,102 @@ impl Member {
         self.shared.committed(&self.group, queue).await
     }
 
+    /// Writes down regularly how far everything was read. A broker that does not answer in time is left out until it
+    /// has; the others do not wait for it.
+    pub(super) async fn commit_for_ever(self: &Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let mut busy: BTreeMap<String, AbortHandle> = BTreeMap::new();
+        for round in (0..UNCHANGED).cycle() {
+            tokio::time::sleep(self.options.commit).await;
+            let queues = self.assigned();
+            if self.is_broadcast() {
+                self.commit_to_file(&queues);
+                continue;
+            }
+            while tasks.try_join_next().is_some() {}
+            busy.retain(|_, task| !task.is_finished());
+            let told = if round + 1 == UNCHANGED { Told::All } else { Told::Changed };
+            for (broker, queues) in by_broker(&queues) {
+                if !busy.contains_key(broker) {
+                    busy.insert(broker.to_owned(), tasks.spawn(self.commit_at_broker(queues, told)));
+                }
+            }
+        }
+    }
+
     /// Writes down all queues whose offset has changed, as far as that works.
-    pub(super) async fn commit_all(&self) {
+    pub(super) async fn commit_all(self: &Arc<Self>) {
         // What did not work was logged, and is tried again.
         let _ = self.commit(&self.assigned()).await;
     }
 
-    /// Writes down those of these queues whose offset has changed, and gives the first error.
-    pub(super) async fn commit(&self, queues: &[Arc<Assigned>]) -> Result<(), Error> {
-        let mut in_file_changed = false;
-        let mut outcome = Ok(());
-        for assigned in queues {
-            let offset = assigned.window.lock().committable();
-            if assigned.committed.load(Ordering::Acquire) == offset {
-                continue;
-            }
-            if self.is_broadcast() {
-                self.in_file.lock().insert(MessageQueue::clone(&assigned.queue), offset);
-                in_file_changed = true;
-            } else if let Err(error) = self.shared.commit(&self.group, &assigned.queue, offset).await {
-                tracing::warn!(group = self.group, queue = ?assigned.queue, "the offset is not written down: {error}");
-                outcome = outcome.and(Err(error));
-                continue;
-            }
-            assigned.committed.store(offset, Ordering::Release);
+    /// Writes down those of these queues whose offset has changed, at all brokers at a time, and gives an error if
+    /// there was one.
+    pub(super) async fn commit(self: &Arc<Self>, queues: &[Arc<Assigned>]) -> Result<(), Error> {
+        if self.is_broadcast() {
+            self.commit_to_file(queues);
+            return Ok(());
         }
-        if in_file_changed {
-            self.write_file();
+        let mut tasks = JoinSet::new();
+        for queues in by_broker(queues).into_values() {
+            tasks.spawn(self.commit_at_broker(queues, Told::Changed));
+        }
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            // It fails when the task panics, which none does.
+            outcome = outcome.and(ended.unwrap_or(Ok(())));
         }
         outcome
+    }
+
+    /// Writes down queues of one broker, one after the other, and gives the first error. After one that it does not
+    /// answer it is not asked about the others: each would take as long.
+    fn commit_at_broker(
+        self: &Arc<Self>,
+        queues: Vec<Arc<Assigned>>,
+        told: Told,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let member = Arc::clone(self);
+        async move {
+            let mut outcome = Ok(());
+            for assigned in queues {
+                let Err(error) = member.commit_one(&assigned, told).await else { continue };
+                let (group, queue) = (&member.group, &assigned.queue);
+                tracing::warn!(group, ?queue, "the offset is not written down: {error}");
+                let silent = matches!(error, Error::Connect { .. } | Error::Timeout { .. });
+                outcome = outcome.and(Err(error));
+                if silent {
+                    break;
+                }
+            }
+            outcome
+        }
+    }
+
+    async fn commit_one(&self, assigned: &Assigned, told: Told) -> Result<(), Error> {
+        // Of two at a time the one with the older offset could come last.
+        let _alone = assigned.writing.lock().await;
+        let offset = assigned.window.lock().committable();
+        if told == Told::Changed && assigned.committed.load(Ordering::Acquire) == offset {
+            return Ok(());
+        }
+        self.shared.commit(&self.group, &assigned.queue, offset).await?;
+        assigned.committed.store(offset, Ordering::Release);
+        Ok(())
+    }
+
+    fn commit_to_file(&self, queues: &[Arc<Assigned>]) {
+        let mut changed = false;
+        for assigned in queues {
+            let offset = assigned.window.lock().committable();
+            if assigned.committed.swap(offset, Ordering::AcqRel) != offset {
+                self.in_file.lock().insert(MessageQueue::clone(&assigned.queue), offset);
+                changed = true;
+            }
+        }
+        if changed {
+            self.write_file();
+        }
     }
 
     fn write_file(&self) {

@@ -224,7 +224,7 @@ impl Member {
     }
 
     /// Writes down how far a queue was read, once nothing of it is in hands.
-    async fn give_up(&self, assigned: Arc<Assigned>) {
+    async fn give_up(self: &Arc<Self>, assigned: Arc<Assigned>) {
         assigned.hands.wait_until_empty(Instant::now() + HANDS).await;
         if self.options.auto_commit {
             // What does not work was logged; the messages come again at the next member.

@@ -138,7 +138,7 @@ impl Serving {
     }
 
     /// Takes no more messages, waits up to `limit` for handlers, writes offsets down and leaves the group. What is not
-    /// finished comes again, here or at another member.
+    /// finished comes again, here or at another member. Brokers that do not answer can make it a few seconds more.
     pub async fn close(mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.member.close(limit).await;

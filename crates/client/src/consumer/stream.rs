@@ -106,7 +106,8 @@ impl Consumer {
     }
 
     /// Takes no more messages, waits up to `limit` until those in hands are settled, writes offsets down and leaves the
-    /// group. What is not settled comes again, here or at another member.
+    /// group. What is not settled comes again, here or at another member. Brokers that do not answer can make it a few
+    /// seconds more.
     pub async fn close(mut self, limit: Duration) {
         self.intake.close(limit).await;
     }

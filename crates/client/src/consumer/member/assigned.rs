@@ -39,6 +39,8 @@ pub(in crate::consumer) struct Assigned {
     pub hands: Hands,
     /// What the broker knows of the group's offset.
     pub committed: AtomicI64,
+    /// One tells it at a time.
+    pub writing: tokio::sync::Mutex<()>,
     pub locked_until: Mutex<Option<Instant>>,
     pub last_lock_ms: AtomicI64,
     pub last_pull_ms: AtomicI64,
@@ -141,6 +143,7 @@ impl Assigned {
             interrupt: Notify::new(),
             hands: Hands::default(),
             committed: AtomicI64::new(committed),
+            writing: tokio::sync::Mutex::default(),
             locked_until: Mutex::new(None),
             last_lock_ms: AtomicI64::new(0),
             last_pull_ms: AtomicI64::new(now_ms()),
