@@ -3,6 +3,7 @@
 mod assignment;
 mod builder;
 mod delivery;
+mod giving_up;
 mod handlers;
 mod hands;
 mod intake;

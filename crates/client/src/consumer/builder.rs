@@ -60,7 +60,8 @@ impl<S> ConsumerBuilder<S> {
     }
 
     /// Gives out the next message of a queue only after the one before it is settled. A queue belongs to one member at
-    /// a time, by a lock at the broker.
+    /// a time, by a lock at the broker: one that goes to another member goes when nothing of it is in hands, or after a
+    /// minute.
     pub fn orderly(mut self) -> Self {
         self.options.orderly = true;
         self

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use wire::body::MessageQueue;
 
+use super::lock::by_broker;
 use super::member::Member;
 use super::options::{Allocation, Role};
 use super::status::SAMPLED;
@@ -33,7 +36,7 @@ impl Member {
         if self.options.auto_commit && self.options.role != Role::Pop {
             self.spawn(|member| async move { member.commit_for_ever().await });
         }
-        if self.options.orderly && !self.is_broadcast() {
+        if self.locks() {
             self.spawn(|member| async move { member.lock_for_ever().await });
         }
         Ok(())
@@ -80,28 +83,55 @@ impl Member {
     pub(super) async fn close(self: &Arc<Self>, limit: Duration) {
         self.no_more();
         let deadline = Instant::now() + limit;
-        let queues = self.assigned();
-        for assigned in &queues {
-            assigned.hands.wait_until_empty(deadline).await;
-        }
-        for queue in self.popping() {
-            queue.hands.wait_until_empty(deadline).await;
+        let call = self.shared.times.call;
+        // What a division under way locks or takes away is known when it has ended.
+        let _alone = timeout_at(deadline.max(Instant::now() + call), self.dividing.lock()).await;
+        tokio::select! {
+            () = self.wait_for_hands(deadline) => (),
+            // Nobody else may have an orderly queue meanwhile.
+            () = self.lock_for_ever(), if self.locks() => (),
         }
         // Those brokers that do not answer have no more than this.
-        let end = deadline.max(Instant::now() + self.shared.times.call);
-        if self.options.auto_commit {
-            let _ = timeout_at(end, self.commit_all()).await;
-        }
-        if self.options.orderly && !self.is_broadcast() {
-            let _ = timeout_at(end, self.unlock(&queues)).await;
-        }
+        let end = deadline.max(Instant::now() + call);
+        let _ = timeout_at(end, self.settle_up()).await;
         let left = self.shared.unregister(Fields::new().text("consumerGroup", self.group.clone()));
         let _ = timeout_at(end.max(Instant::now() + GOODBYE), left).await;
         // Until here brokers may still ask about this member.
         self.shared.registry.remove_consumer(&**self);
         self.queues.lock().clear();
+        self.leaving.lock().clear();
         self.popped.lock().clear();
         self.tell_watchers();
         self.shared.flush_traces().await;
+    }
+
+    async fn wait_for_hands(&self, deadline: Instant) {
+        for assigned in [self.assigned(), self.leaving()].concat() {
+            assigned.hands.wait_until_empty(deadline).await;
+        }
+        for queue in self.popping() {
+            queue.hands.wait_until_empty(deadline).await;
+        }
+    }
+
+    /// Writes down how far everything was read and lets others have it, also what was just being given up.
+    async fn settle_up(self: &Arc<Self>) {
+        let queues = [self.assigned(), self.leaving()].concat();
+        let mut brokers = JoinSet::new();
+        for queues in by_broker(&queues).into_values() {
+            let member = Arc::clone(self);
+            brokers.spawn(async move {
+                if member.options.auto_commit {
+                    // What does not work was logged.
+                    let _ = member.commit(&queues).await;
+                }
+                if member.locks() {
+                    let names = queues.iter().map(|assigned| MessageQueue::clone(&assigned.queue));
+                    member.unlock(names.collect()).await;
+                }
+            });
+        }
+        self.unlock_reserved(|_| true).await;
+        while brokers.join_next().await.is_some() {}
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use wire::body::{LockBatch, LockedQueues, MessageQueue};
 use wire::code::request;
 
@@ -12,26 +13,75 @@ use crate::fields::Fields;
 use crate::shared::decode;
 
 impl Member {
+    /// Whether this member reads only what it has locked.
+    pub(super) fn locks(&self) -> bool {
+        self.options.orderly && !self.is_broadcast()
+    }
+
     /// Renews the locks of all queues, and goes on with those that had to wait for it.
     pub(super) async fn lock_all(self: &Arc<Self>) {
-        let queues = self.assigned();
+        // Also of those that are given up, which nobody else may have while a handler is at work on them.
+        let queues = [self.assigned(), self.leaving()].concat();
         for of_broker in by_broker(&queues).into_values() {
             let names = of_broker.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect();
             match self.lock(names).await {
-                Ok(locked) => {
-                    for assigned in of_broker.iter().filter(|assigned| locked.contains(&*assigned.queue)) {
-                        assigned.locked();
-                        self.next_in_line(assigned);
-                    }
-                }
+                Ok(locked) => self.note_locks(of_broker, &locked).await,
                 Err(error) => tracing::warn!(group = self.group, "locks are not renewed: {error}"),
             }
         }
     }
 
-    /// Locks one queue; false while another member has it.
-    pub(super) async fn lock_one(&self, queue: &MessageQueue) -> Result<bool, Error> {
-        Ok(self.lock(vec![queue.clone()]).await?.contains(queue))
+    /// A broker was asked for the locks of these queues, and gave some.
+    async fn note_locks(self: &Arc<Self>, asked: Vec<Arc<Assigned>>, locked: &[MessageQueue]) {
+        let (given, refused): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|assigned| locked.contains(&assigned.queue));
+        let (held, gone): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|assigned| self.may_hold(&assigned.queue));
+        for assigned in &held {
+            assigned.locked();
+            self.next_in_line(assigned);
+        }
+        // They were given up while the broker was asked.
+        self.unlock(gone.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect()).await;
+        self.lose(&refused).await;
+    }
+
+    /// Gives up queues that another member has locked: it has read on, and what is known of them here is old.
+    async fn lose(self: &Arc<Self>, refused: &[Arc<Assigned>]) {
+        for assigned in refused {
+            assigned.not_locked();
+            tracing::warn!(group = self.group, queue = ?assigned.queue, "another member has the lock");
+        }
+        let gone = self.take_away(|one| refused.iter().any(|assigned| std::ptr::eq(one, &**assigned)));
+        if !gone.is_empty() {
+            self.give_up(gone).await;
+            self.rebalance.notify_one();
+        }
+    }
+
+    /// Whether a lock of this queue is of any use.
+    fn may_hold(&self, queue: &MessageQueue) -> bool {
+        self.queues.lock().contains_key(queue)
+            || self.leaving.lock().contains_key(queue)
+            || self.reserved.lock().contains(queue)
+    }
+
+    /// Locks a queue that is not read yet; false while another member has it.
+    pub(super) async fn reserve(&self, queue: &MessageQueue) -> Result<bool, Error> {
+        // Before it is asked for: whatever happens then, it is not forgotten that the broker may have given it.
+        self.reserved.lock().insert(queue.clone());
+        let locked = self.lock(vec![queue.clone()]).await?.contains(queue);
+        if !locked {
+            self.reserved.lock().remove(queue);
+        }
+        Ok(locked)
+    }
+
+    /// Lets other members have what was reserved for nothing.
+    pub(super) async fn unlock_reserved(self: &Arc<Self>, in_vain: impl Fn(&MessageQueue) -> bool) {
+        let gone: Vec<_> = self.reserved.lock().iter().filter(|queue| in_vain(queue)).cloned().collect();
+        self.unlock(gone.clone()).await;
+        self.reserved.lock().retain(|queue| !gone.contains(queue));
     }
 
     /// Locks queues of one broker, and gives those that this member has now.
@@ -44,22 +94,30 @@ impl Member {
     }
 
     /// Lets other members have these queues.
-    pub(super) async fn unlock(&self, queues: &[Arc<Assigned>]) {
-        for of_broker in by_broker(queues).into_values() {
-            let names: Vec<_> =
-                of_broker.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect();
-            let done = async {
-                let address = self.shared.master_of(&names[0]).await?;
-                let body = self.lock_body(names.clone())?;
-                self.shared.ask(&address, request::UNLOCK_BATCH_MQ, &Fields::new(), &body).await
-            };
-            if let Err(error) = done.await {
-                tracing::debug!(
-                    group = self.group,
-                    "queues stay locked until the broker loses patience: {error}"
-                );
-            }
+    pub(super) async fn unlock(self: &Arc<Self>, queues: Vec<MessageQueue>) {
+        let mut brokers: BTreeMap<String, Vec<MessageQueue>> = BTreeMap::new();
+        for queue in queues {
+            brokers.entry(queue.broker_name.clone()).or_default().push(queue);
         }
+        let mut tasks = JoinSet::new();
+        for queues in brokers.into_values() {
+            let member = Arc::clone(self);
+            tasks.spawn(async move {
+                if let Err(error) = member.unlock_at_broker(queues).await {
+                    let group = &member.group;
+                    tracing::debug!(group, "queues stay locked until the broker loses patience: {error}");
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn unlock_at_broker(&self, queues: Vec<MessageQueue>) -> Result<(), Error> {
+        let Some(first) = queues.first() else { return Ok(()) };
+        let address = self.shared.master_of(first).await?;
+        let body = self.lock_body(queues)?;
+        self.shared.ask(&address, request::UNLOCK_BATCH_MQ, &Fields::new(), &body).await?;
+        Ok(())
     }
 
     fn lock_body(&self, queues: Vec<MessageQueue>) -> Result<Vec<u8>, Error> {
@@ -80,4 +138,69 @@ pub(super) fn by_broker(queues: &[Arc<Assigned>]) -> BTreeMap<&str, Vec<Arc<Assi
         brokers.entry(&assigned.queue.broker_name).or_default().push(Arc::clone(assigned));
     }
     brokers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
+
+    use super::super::options::{Options, Role};
+    use super::*;
+    use crate::hooks::Hooks;
+    use crate::identity::UniqueKeys;
+    use crate::inbound::Inbound;
+    use crate::names::NameServers;
+    use crate::namespace::Namespace;
+    use crate::shared::{Parts, Shared, Times};
+
+    /// An orderly member that knows no server.
+    fn member() -> Arc<Member> {
+        let second = Duration::from_secs(1);
+        let times = Times { call: second, route_refresh: second, heartbeat: second, look_again: second };
+        let shared = Shared::new(Parts {
+            client_id: "c".to_owned(),
+            names: NameServers::new(Vec::new()),
+            keys: UniqueKeys::new(IpAddr::from(Ipv4Addr::LOCALHOST)),
+            credentials: None,
+            namespace: Namespace::default(),
+            hooks: Hooks::default(),
+            tracer: None,
+            times,
+            inbound: Arc::new(Inbound::default()),
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
+        .unwrap();
+        let options = Options { orderly: true, ..Options::usual(Role::Push) };
+        Member::new(shared, "G".to_owned(), BTreeMap::new(), options).unwrap().0
+    }
+
+    fn assigned(id: i32) -> Arc<Assigned> {
+        let queue = MessageQueue { topic: "T".to_owned(), broker_name: "b".to_owned(), queue_id: id };
+        let assigned = Assigned::new(Arc::new(queue), 7, 7);
+        assigned.locked();
+        Arc::new(assigned)
+    }
+
+    #[tokio::test]
+    async fn a_queue_whose_lock_another_has_is_not_trusted_any_more() {
+        let member = member();
+        let (kept, lost) = (assigned(0), assigned(1));
+        for one in [&kept, &lost] {
+            member.queues.lock().insert(MessageQueue::clone(&one.queue), Arc::clone(one));
+        }
+        lost.hands.take();
+        let locked = [MessageQueue::clone(&kept.queue)];
+        member.note_locks(vec![Arc::clone(&kept), Arc::clone(&lost)], &locked).await;
+        assert!(kept.is_locked() && !kept.is_revoked());
+        assert!(!lost.is_locked() && lost.is_revoked());
+        assert_eq!(member.queues.lock().keys().cloned().collect::<Vec<_>>(), locked);
+        assert!(member.still_leaves(&lost.queue), "it is in hands, and not begun again before it is not");
+        lost.hands.give();
+        tokio::time::timeout(Duration::from_secs(30), member.rebalance.notified()).await.expect("in time");
+        while member.still_leaves(&lost.queue) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }

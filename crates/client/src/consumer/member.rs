@@ -51,6 +51,10 @@ pub(super) struct Member {
     pub(super) subscriptions: RwLock<BTreeMap<String, Filter>>,
     /// Queues that are pulled.
     pub(super) queues: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    /// Queues that went to other members, or may, and are being given up; none of them is pulled too.
+    pub(super) leaving: Mutex<BTreeMap<MessageQueue, Arc<Assigned>>>,
+    /// Queues that may be locked for this member, and are not pulled yet.
+    pub(super) reserved: Mutex<BTreeSet<MessageQueue>>,
     /// Queues that are popped; one with the number -1 stands for all of its broker.
     pub(super) popped: Mutex<BTreeMap<MessageQueue, Arc<PopQueue>>>,
     /// Queues that the application has chosen, where it chooses.
@@ -118,6 +122,8 @@ impl Member {
             options,
             subscriptions: RwLock::new(subscriptions),
             queues: Mutex::default(),
+            leaving: Mutex::default(),
+            reserved: Mutex::default(),
             popped: Mutex::default(),
             chosen: Mutex::default(),
             status: Mutex::default(),
@@ -290,7 +296,7 @@ impl Member {
     }
 
     pub(super) fn may_go_on(&self, assigned: &Assigned) -> bool {
-        let alone = self.is_broadcast() || !self.options.orderly || assigned.is_locked();
+        let alone = !self.locks() || assigned.is_locked();
         self.reads(assigned) && alone && !assigned.is_paused()
     }
 }

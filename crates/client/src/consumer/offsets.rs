@@ -110,9 +110,19 @@ impl Member {
         if told == Told::Changed && assigned.committed.load(Ordering::Acquire) == offset {
             return Ok(());
         }
+        if assigned.is_revoked() && !self.wrote_last(assigned).await? {
+            // Its next member has come further, and would neither know nor mend that it is set back.
+            return Ok(());
+        }
         self.shared.commit(&self.group, &assigned.queue, offset).await?;
         assigned.committed.store(offset, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether nobody has written down an offset of a queue since this member did.
+    async fn wrote_last(&self, assigned: &Assigned) -> Result<bool, Error> {
+        let stored = self.stored(&assigned.queue).await?;
+        Ok(stored.is_none_or(|stored| stored == assigned.committed.load(Ordering::Acquire)))
     }
 
     fn commit_to_file(&self, queues: &[Arc<Assigned>]) {
@@ -131,8 +141,8 @@ impl Member {
 
     fn write_file(&self) {
         let Some(file) = &self.file else { return };
-        let offsets = self.in_file.lock().clone();
-        // A few hundred bytes: not worth a thread of its own.
+        // Who writes later has more. A few hundred bytes: not worth a thread of its own.
+        let offsets = self.in_file.lock();
         if let Err(error) = file.write(&offsets) {
             tracing::warn!(group = self.group, "{error}");
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use wire::body::{ConsumerIdList, MessageQueue};
 use wire::code::request;
 use wire::names::RETRY_PREFIX;
@@ -21,11 +20,9 @@ use crate::shared::decode;
 
 /// Pause before a division that did not work out is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Divisions in a row that are repeated after [`AGAIN`]; then the usual period is soon enough.
-const EAGER_MAX: u32 = 10;
-/// How long messages in hands hold a queue that goes to another member: settling them later would make that member
-/// repeat them.
-const HANDS: Duration = Duration::from_secs(5);
+/// Divisions in a row that are repeated after [`AGAIN`]: until the lock of a member that is gone is over. Then the usual
+/// period is soon enough.
+const EAGER_MAX: u32 = 60;
 
 impl Member {
     pub(super) async fn rebalance_for_ever(self: &Arc<Self>) {
@@ -42,6 +39,9 @@ impl Member {
     /// One division of all topics; false if it should soon be tried again.
     pub(super) async fn divide(self: &Arc<Self>) -> bool {
         let _alone = self.dividing.lock().await;
+        if self.is_stopping() {
+            return true;
+        }
         let mut balanced = true;
         let mut changed = false;
         for topic in &self.topics() {
@@ -171,32 +171,26 @@ impl Member {
         // How many they are decides on how much each may hold.
         let of_topic = mine.len();
         let pops_changed = self.take_over_pops(topic, popped);
-        let mut revoked = Vec::new();
-        let mut new = Vec::new();
-        {
-            let mut queues = self.queues.lock();
-            let gone = queues.keys().filter(|queue| queue.topic == topic && !mine.contains(*queue));
-            for queue in gone.cloned().collect::<Vec<_>>() {
-                revoked.extend(queues.remove(&queue));
-            }
+        let gone = self.take_away(|one| one.queue.topic == topic && !mine.contains(&*one.queue));
+        let new: Vec<MessageQueue> = {
+            let queues = self.queues.lock();
             for assigned in queues.values().filter(|assigned| assigned.queue.topic == topic) {
                 assigned.of_topic.store(of_topic, Ordering::Relaxed);
             }
-            new.extend(mine.into_iter().filter(|queue| !queues.contains_key(queue)));
-        }
-        let changed = pops_changed || !revoked.is_empty() || !new.is_empty();
-        for assigned in revoked {
-            assigned.revoked.store(true, Ordering::Release);
-            assigned.interrupt.notify_one();
-            // What is done and in nobody's hands is still written down if a handler commits it in time.
-            assigned.line.lock().end();
-            self.spawn(|member| async move { member.give_up(assigned).await });
-        }
+            let new = mine.iter().filter(|queue| !queues.contains_key(*queue) && !self.still_leaves(queue));
+            new.cloned().collect()
+        };
+        let mut changed = pops_changed || !gone.is_empty();
+        self.give_up(gone).await;
+        self.unlock_reserved(|queue| queue.topic == topic && !mine.contains(queue)).await;
         let mut all = true;
         for queue in new {
-            if let Err(error) = self.begin(&queue, of_topic).await {
-                tracing::debug!(group = self.group, ?queue, "a queue is not started yet: {error}");
-                all = false;
+            match self.begin(&queue, of_topic).await {
+                Ok(()) => changed = true,
+                Err(error) => {
+                    tracing::debug!(group = self.group, ?queue, "a queue is not started yet: {error}");
+                    all = false;
+                }
             }
         }
         (all, changed)
@@ -223,22 +217,9 @@ impl Member {
         changed
     }
 
-    /// Writes down how far a queue was read, once nothing of it is in hands.
-    async fn give_up(self: &Arc<Self>, assigned: Arc<Assigned>) {
-        assigned.hands.wait_until_empty(Instant::now() + HANDS).await;
-        if self.options.auto_commit {
-            // What does not work was logged; the messages come again at the next member.
-            let _ = self.commit(std::slice::from_ref(&assigned)).await;
-        }
-        if self.options.orderly && !self.is_broadcast() {
-            self.unlock(std::slice::from_ref(&assigned)).await;
-        }
-    }
-
     /// Starts with a queue, one of so many of its topic.
     async fn begin(self: &Arc<Self>, queue: &MessageQueue, of_topic: usize) -> Result<(), Error> {
-        let locks = self.options.orderly && !self.is_broadcast();
-        if locks && !self.lock_one(queue).await? {
+        if self.locks() && !self.reserve(queue).await? {
             return Err(Error::Illegal("another member still has its lock".to_owned()));
         }
         let stored = self.stored(queue).await?;
@@ -251,7 +232,7 @@ impl Member {
         assigned.status = self.status_of(&queue.topic);
         assigned.of_topic = AtomicUsize::new(of_topic);
         let assigned = Arc::new(assigned);
-        if locks {
+        if self.locks() {
             assigned.locked();
         }
         if stored.is_none() && self.options.auto_commit {
@@ -260,6 +241,7 @@ impl Member {
             let _ = self.commit(std::slice::from_ref(&assigned)).await;
         }
         self.queues.lock().insert(queue.clone(), Arc::clone(&assigned));
+        self.reserved.lock().remove(queue);
         self.spawn(|member| async move { member.pull_for_ever(assigned).await });
         Ok(())
     }

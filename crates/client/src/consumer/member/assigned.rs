@@ -31,6 +31,8 @@ pub(in crate::consumer) struct Assigned {
     pub line: Mutex<Line>,
     /// The queue went to another member.
     pub revoked: AtomicBool,
+    /// It is this member's again before it is given up.
+    pub comes_back: AtomicBool,
     /// Something was settled: there may be room.
     pub room: Notify,
     /// A pull under way is of no use any more.
@@ -139,6 +141,7 @@ impl Assigned {
             of_topic: AtomicUsize::new(1),
             line: Mutex::default(),
             revoked: AtomicBool::new(false),
+            comes_back: AtomicBool::new(false),
             room: Notify::new(),
             interrupt: Notify::new(),
             hands: Hands::default(),
@@ -172,6 +175,10 @@ impl Assigned {
     pub fn locked(&self) {
         *self.locked_until.lock() = Some(Instant::now() + LOCK_LIFE);
         self.last_lock_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub fn not_locked(&self) {
+        *self.locked_until.lock() = None;
     }
 
     pub fn is_locked(&self) -> bool {
