@@ -21,6 +21,9 @@ pub(crate) trait ConsumerInner: Send + Sync {
     /// Complete name of its group.
     fn group(&self) -> &str;
 
+    /// Whether it is leaving its group: a heartbeat would make it a member again.
+    fn has_left(&self) -> bool;
+
     /// What a heartbeat says of it.
     fn heartbeat(&self) -> ConsumerData;
 
@@ -149,7 +152,8 @@ impl Registry {
         let producer = |group: &String| ProducerData { group_name: group.clone() };
         let producers: Vec<_> = self.producers.lock().keys().map(producer).collect();
         let members: Vec<_> = self.consumers.lock().values().filter_map(Weak::upgrade).collect();
-        let consumers: Vec<_> = members.iter().map(|member| member.heartbeat()).collect();
+        let consumers: Vec<_> =
+            members.iter().filter(|member| !member.has_left()).map(|member| member.heartbeat()).collect();
         (!producers.is_empty() || !consumers.is_empty()).then(|| HeartbeatData {
             client_id: client_id.to_owned(),
             producer_data_set: producers,

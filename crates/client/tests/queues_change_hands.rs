@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use support::{PATIENCE, World, eventually};
 use thrustmq_client::{
-    Client, Consumer, ConsumerBuilder, Delivered, Filter, Message, MessageQueue, RpcHook, RpcRequest,
-    StartFrom, Subscribed,
+    Client, Consumer, ConsumerBuilder, Delivered, Error, Filter, Message, MessageQueue, RpcHook, RpcRequest,
+    RpcResponse, StartFrom, Subscribed,
 };
 use wire::code::request;
 
@@ -177,4 +177,31 @@ async fn an_orderly_queue_that_comes_back_waits_for_what_is_in_hands() {
     assert_eq!(message.text(), "1");
     message.ack();
     first.close(PATIENCE).await;
+}
+
+/// Makes the end of a member last for several heartbeats after brokers have heard of it.
+struct SlowEnd;
+
+impl RpcHook for SlowEnd {
+    fn after(&self, request: &RpcRequest<'_>, _: Result<&RpcResponse<'_>, &Error>) {
+        if request.code == request::UNREGISTER_CLIENT {
+            let (_open, never_opened) = sync_channel::<()>(1);
+            let _ = never_opened.recv_timeout(3 * SOON);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_member_that_has_left_is_not_brought_back_by_a_heartbeat() {
+    let world = World::start().await;
+    topic(&world, 1).await;
+    let client = Client::builder(world.names()).heartbeat(SOON / 2).rpc_hook(SlowEnd);
+    let client = client.connect().await.unwrap();
+    // Somebody goes on, and with it the heartbeats.
+    let _producer = client.producer("P").build().unwrap();
+    let mut consumer = member(&client).stream().await.unwrap();
+    next(&mut consumer).await.ack();
+    consumer.close(PATIENCE).await;
+    let members = world.client().await.admin().consumers("G").await.unwrap();
+    assert!(members.is_none_or(|members| members.connection_set.is_empty()), "its queues would rest");
 }

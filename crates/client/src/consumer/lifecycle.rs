@@ -1,6 +1,7 @@
 //! Joining a group, its regular work, and leaving it without losing any (client.md §5).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -94,6 +95,8 @@ impl Member {
         // Those brokers that do not answer have no more than this.
         let end = deadline.max(Instant::now() + call);
         let _ = timeout_at(end, self.settle_up()).await;
+        // Not before: brokers would forget who waits long for messages in hands.
+        self.left.store(true, Ordering::Release);
         let left = self.shared.unregister(Fields::new().text("consumerGroup", self.group.clone()));
         let _ = timeout_at(end.max(Instant::now() + GOODBYE), left).await;
         // Until here brokers may still ask about this member.

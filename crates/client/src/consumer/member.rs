@@ -81,6 +81,8 @@ pub(super) struct Member {
     stopped: AtomicBool,
     /// Tells so to those who wait.
     stopping: watch::Sender<bool>,
+    /// Brokers hear that it is a member no more.
+    pub(super) left: AtomicBool,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) started_ms: i64,
     started: Instant,
@@ -138,6 +140,7 @@ impl Member {
             suspended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
+            left: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
             started_ms: now_ms(),
             started: Instant::now(),

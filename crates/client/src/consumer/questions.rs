@@ -31,6 +31,10 @@ impl ConsumerInner for Member {
         &self.group
     }
 
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
     fn heartbeat(&self) -> ConsumerData {
         let version = self.version.load(Ordering::Relaxed);
         let subscriptions = self.subscribed().into_iter();
