@@ -20,8 +20,8 @@ use crate::shared::decode;
 
 /// Pause before a division that did not work out is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Divisions in a row that are repeated after [`AGAIN`]: until the lock of a member that is gone is over. Then the usual
-/// period is soon enough.
+/// Divisions in a row that are repeated after [`AGAIN`]: until the lock of a member that is gone is over. Then the
+/// usual period is soon enough.
 const EAGER_MAX: u32 = 60;
 
 impl Member {
@@ -236,8 +236,8 @@ impl Member {
             assigned.locked();
         }
         if stored.is_none() && self.options.auto_commit {
-            // Who gets the queue after a crash, or before the regular time, would start behind what has come since. If it
-            // does not work now, it is tried again then.
+            // Who gets the queue after a crash, or before the regular time, would start behind what has come since. If
+            // it does not work now, it is tried again then.
             let _ = self.commit(std::slice::from_ref(&assigned)).await;
         }
         self.queues.lock().insert(queue.clone(), Arc::clone(&assigned));
