@@ -149,8 +149,8 @@ fn light_queues_are_no_deleted_topics() {
             world.disk.remove(&path).unwrap();
         }
     }
-    world.disk.remove(Path::new("/store/consumequeue/%LMQ%a/0")).unwrap();
-    world.disk.remove(Path::new("/store/consumequeue/%LMQ%a")).unwrap();
+    world.disk.remove_dir(Path::new("/store/consumequeue/%LMQ%a/0")).unwrap();
+    world.disk.remove_dir(Path::new("/store/consumequeue/%LMQ%a")).unwrap();
     world.disk.damage(Path::new("/store/consumequeue/orders/0/00000000000000000000"), |bytes| bytes[0] ^= 1);
     repair(&world, None).unwrap();
     assert_eq!(open(&world).queue("%LMQ%a", 0).max_offset(), 3);
