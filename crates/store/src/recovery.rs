@@ -431,7 +431,8 @@ struct Scan<'a> {
     force_prop_crc: bool,
     /// Records from here on may be torn, so more of them is looked at.
     strict_from: u64,
-    /// No power was lost since they were written: at most the last of them was cut short.
+    /// No power was lost since they were written: no more can be missing than the end of the last of them, and pages
+    /// that the kernel could not write to the disk.
     same_run: bool,
     /// Java had flushed the records that were stored before this time, Unix milliseconds.
     flushed_before: i64,
@@ -546,11 +547,13 @@ impl Scan<'_> {
         if record.store_timestamp == 0 {
             return true;
         }
+        let (in_file, next) = (at % self.log.segment_bytes, at + record.bytes.len() as u64);
         if self.same_run {
-            let next = at + record.bytes.len() as u64;
-            return torn::ends_in_zeros(record) && !self.goes_on_at(next);
+            // Either the last write was cut short, or the kernel gave up a page that it could not write to the disk.
+            let is_cut_short = torn::ends_in_zeros(record) && !self.goes_on_at(next);
+            return is_cut_short || torn::lacks_a_page(record, in_file);
         }
-        record.store_timestamp >= self.flushed_before && torn::is_torn(record, at % self.log.segment_bytes)
+        record.store_timestamp >= self.flushed_before && torn::is_torn(record, in_file)
     }
 
     /// Whether more was written behind a record, so that its own write had come to its end.

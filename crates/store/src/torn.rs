@@ -4,12 +4,15 @@
 //! power cut lost, or the end of a write that was cut short, reads as zeros. A zero alone proves nothing: producers may
 //! put one into a property, and such a record must end no log. So what could be taken for a lost part is not accepted
 //! ([`could_seem_torn`]), and where a store has it none the less, from Java or an older version of this one, whoever
-//! knows that no power was lost looks for [`ends_in_zeros`] alone.
+//! knows that no power was lost looks for [`ends_in_zeros`] and for whole pages that the kernel gave up
+//! ([`lacks_a_page`]).
 
 use wire::record::Record;
 
 /// What a disk writes as a whole, bytes. Larger sectors, and pages of the kernel, are whole numbers of these.
 const SECTOR: usize = 512;
+/// What the kernel loses as a whole when writing it to the disk fails, bytes.
+const PAGE: usize = 4096;
 
 /// So many zeros in a row fill a sector, together with the length before them if that ends with a zero.
 const ZEROS_MAX: usize = SECTOR - 2;
@@ -28,18 +31,27 @@ pub(crate) fn ends_in_zeros(record: &Record<'_>) -> bool {
 /// Whether a record, which stands at `at` in its file, is evidently torn behind its body: topic or properties end with
 /// a zero, or all that a sector with a part of them has of the record is zeros.
 pub(crate) fn is_torn(record: &Record<'_>, at: u64) -> bool {
-    if ends_in_zeros(record) {
-        return true;
-    }
+    ends_in_zeros(record) || lacks(record, at, SECTOR)
+}
+
+/// Whether a page with a part of topic or properties has nothing but zeros of the record, which stands at `at` in its
+/// file.
+pub(crate) fn lacks_a_page(record: &Record<'_>, at: u64) -> bool {
+    lacks(record, at, PAGE)
+}
+
+/// Whether all that a unit of so many bytes of the file has of the record is zeros, if it has a part of topic or
+/// properties.
+fn lacks(record: &Record<'_>, at: u64, unit: usize) -> bool {
     let Record { bytes, topic, properties, .. } = *record;
     // Without properties the record ends with their length, two zeros that are none the less whole.
     let until = bytes.len() - if properties.is_empty() { 2 } else { 0 };
     let from = bytes.len() - properties.len() - 2 - topic.len();
-    let in_sector = (at % SECTOR as u64) as usize;
-    let sectors = (in_sector + from) / SECTOR..(in_sector + until).div_ceil(SECTOR);
-    sectors.into_iter().any(|sector| {
-        let begins = (sector * SECTOR).saturating_sub(in_sector);
-        let ends = ((sector + 1) * SECTOR - in_sector).min(bytes.len());
+    let in_unit = (at % unit as u64) as usize;
+    let units = (in_unit + from) / unit..(in_unit + until).div_ceil(unit);
+    units.into_iter().any(|number| {
+        let begins = (number * unit).saturating_sub(in_unit);
+        let ends = ((number + 1) * unit - in_unit).min(bytes.len());
         bytes[begins..ends].iter().all(|&byte| byte == 0)
     })
 }

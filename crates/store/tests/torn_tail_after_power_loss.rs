@@ -131,6 +131,20 @@ fn a_last_write_that_a_kill_cut_short_is_no_message() {
 }
 
 #[test]
+fn a_page_that_the_kernel_gave_up_after_a_failed_sync_is_noticed() {
+    let world = World::new(small_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "before").keyed("k")).unwrap();
+    let lost = send(&store, &letter("t", 0, "lost").keyed(&"k".repeat(10_000))).unwrap();
+    send(&store, &letter("t", 0, "behind").keyed("k")).unwrap();
+    drop(store);
+    world.disk.damage(&world.path(&segment(0)), |bytes| bytes[4096..8192].fill(0));
+    let store = world.open();
+    assert_eq!(bodies(&store, "t", 0), ["before"]);
+    assert_eq!(store.log_end(), lost.offset);
+}
+
+#[test]
 fn zeros_that_java_took_end_no_log_where_its_checkpoint_says_that_they_were_flushed() {
     let world = World::new(small_options());
     let store = world.open();

@@ -142,9 +142,6 @@ impl Store {
                     failures.push((log, error));
                 }
             }
-            if !failures.is_empty() && self.fault().is_some() {
-                break;
-            }
         }
         (moved, failures)
     }

@@ -19,7 +19,7 @@ waiting a line that says what for; files and pipes get none of that. What would 
 
 | exit code | meaning |
 |---|---|
-| 0 | done; also when the reader of a pipe has closed it |
+| 0 | done; also when the reader of a pipe has closed it, unless `thrust produce` had more to send |
 | 1 | failed, or done in part |
 | 2 | wrong arguments, or no consent to what would be lost: `--yes` gives it in scripts |
 | 3 | what was named is not there |

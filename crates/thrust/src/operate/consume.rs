@@ -83,9 +83,6 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
         true => Some(Goal::now(client.admin(), args).await?),
         false => None,
     };
-    if !args.follow {
-        all_answer(&client.admin(), args).await?;
-    }
     let builder = client.consumer(&args.group).subscribe(&args.topic, filter(args));
     let mut consumer = builder.start_from(start).stream().await?;
     let form = if args.target.json { Form::Json } else { args.format };
@@ -122,10 +119,11 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     };
     bar.end();
     consumer.close(LEAVE_MAX).await;
-    ended?;
     let (topic, group) = (&args.topic, &args.group);
-    say(&format!("{} read from topic {topic} by group {group}", count(read, "message")));
-    Ok(())
+    if ended.is_ok() || read > 0 {
+        say(&format!("{} read from topic {topic} by group {group}", count(read, "message")));
+    }
+    ended
 }
 
 /// Makes sure that the brokers of all queues answer. Readers go on trying for as long as they live, and where they end

@@ -95,9 +95,10 @@ pub async fn run(args: &ProduceArgs) -> Result<(), Failure> {
         done = work.all() => done.map(|()| End::OfInput),
         () = interrupt.came() => Ok(End::Interrupt),
     };
+    let is_at_end = matches!(done, Ok(End::OfInput));
     let done = work.settle_all(done).await;
     producer.close().await;
-    work.finish(done)
+    work.finish(done, is_at_end)
 }
 
 /// Why no more is sent.
@@ -345,9 +346,9 @@ impl Work<'_> {
         stored == begun && (is_end || wanted == Some(begun))
     }
 
-    /// Says what was stored, and how it ended.
-    fn finish(self, done: Result<End, Failure>) -> Result<(), Failure> {
-        let is_complete = self.is_all_stored(matches!(done, Ok(End::OfInput)));
+    /// Says what was stored, and how it ended; `is_at_end` if all of the input was begun.
+    fn finish(self, done: Result<End, Failure>, is_at_end: bool) -> Result<(), Failure> {
+        let is_complete = self.is_all_stored(is_at_end);
         let Tally { begun, stored, failed, bytes, doubtful } = self.tally;
         self.bar.end();
         let of_all = count(begun, "message");
