@@ -170,7 +170,7 @@ impl Broker {
     async fn keep_told(&self, line: &Line, retry_pause: Duration) {
         let mut heard = Heard { version: self.topics.version(), missed: true, stamp: 0 };
         // However often single topics are told in between: only the whole table helps a nameserver that has restarted.
-        let mut due = Instant::now();
+        let (mut due, mut has_failed) = (Instant::now(), false);
         loop {
             let is_due = tokio::select! {
                 () = tokio::time::sleep_until(due) => true,
@@ -180,10 +180,11 @@ impl Broker {
             heard.version = news.version.unwrap_or(heard.version);
             heard.missed |= news.everything;
             heard.missed = heard.missed || !self.tell_topics(line, &heard, &news.topics).await;
-            if is_due || heard.missed {
-                // The whole table repairs whatever single topics could not tell.
-                let told = self.tell_everything(line, &mut heard).await;
-                due = Instant::now() + if told { self.period() } else { retry_pause };
+            // The whole table repairs whatever single topics could not tell. One that is away is not asked for each of
+            // them.
+            if is_due || (heard.missed && !has_failed) {
+                has_failed = !self.tell_everything(line, &mut heard).await;
+                due = Instant::now() + if has_failed { retry_pause } else { self.period() };
             }
             line.done.send_replace(news.number);
             self.renew_routes_of(&news.topics).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use store::Batch;
 use wire::code::response;
 use wire::hash;
+use wire::header::Language;
 use wire::ids::OffsetId;
 use wire::names;
 use wire::properties as props;
@@ -32,6 +33,8 @@ struct Failed {
     /// Delay level that the consumer asks for: 0 leaves it to us, below 0 means a dead letter.
     level: i32,
     retry: Arc<Topic>,
+    /// Who asks sends the message anew if it is refused here, as Java's clients do. Go's take every answer for a success.
+    sends_anew: bool,
 }
 
 impl Broker {
@@ -62,6 +65,7 @@ impl Broker {
             max: max_reconsume(header.fields.number("maxReconsumeTimes"), header.version, &group),
             level: exchange.number_or("delayLevel", 0),
             retry,
+            sends_anew: header.language == Language::JAVA,
         };
         self.answer_with_record(exchange, offset, move |broker, reply| {
             broker.try_again_later(&failed)?;
@@ -71,14 +75,13 @@ impl Broker {
 
     /// Stores a failed message for its next attempt, or as a dead letter.
     fn try_again_later(&self, failed: &Failed) -> Outcome {
-        let Failed { offset, group, max, level, retry } = failed;
+        let Failed { offset, group, max, level, retry, sends_anew } = failed;
         let bytes = self.store.record_at(*offset)?;
         let bytes =
             bytes.ok_or_else(|| Refusal::system(format!("look message by offset failed, {offset}")))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
-        if record.sys_flag & sys_flag::INNER_BATCH != 0 {
-            // All its messages would come back, as a batch in a queue that has none. Refused, clients send the one
-            // that failed anew.
+        if *sends_anew && record.sys_flag & sys_flag::INNER_BATCH != 0 {
+            // All its messages would come back, as a batch in a queue that has none, instead of the one that failed.
             return Err(Refusal::system(format!(
                 "the record at {offset} is a batch; send the message that failed"
             )));

@@ -1,12 +1,14 @@
 //! Topics with `queue.type=BatchCQ`: what Java's producers send as a batch is one record with many offsets, which
 //! clients unwrap.
 
+use crate::support::frames::{Wire, frame};
 use crate::support::peer::topic_fields;
 use crate::support::pops::{POP, Pop, ack, deliveries, hide};
 use crate::support::{Ask, World, body, eventually, number, queue_key, records, remark};
 use remoting::Answer;
 use wire::batch::{self, Entry};
 use wire::code::{request, response};
+use wire::header::{Dialect, Head};
 use wire::properties as props;
 use wire::record::Record;
 use wire::sys_flag;
@@ -182,6 +184,18 @@ async fn a_failed_message_does_not_bring_its_batch_back() {
         assert_eq!(refused.code, response::SYSTEM_ERROR, "{refused:?}");
     }
     assert_eq!(log_end().await, before, "nothing is stored");
+    // Go's client takes any answer for a success, so to refuse it would lose the message.
+    let head = Head::request(Dialect::Json, request::CONSUMER_SEND_MSG_BACK, 7);
+    let fields =
+        [("offset", &*offset), ("group", "readers"), ("delayLevel", "0"), ("originTopic", "Letters")];
+    let mut bytes = frame(&head, &fields, &[]);
+    let at = bytes.windows(6).position(|word| word == b"\"JAVA\"").unwrap();
+    bytes[at..at + 6].copy_from_slice(b"\"GO\"  ");
+    let mut wire = Wire::connect(world.address()).await;
+    wire.write(&bytes).await;
+    let framed = wire.next().await.unwrap();
+    assert_eq!(framed.answer.code, response::SUCCESS, "{framed:?}");
+    assert_ne!(log_end().await, before);
 }
 
 #[tokio::test]

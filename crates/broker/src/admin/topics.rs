@@ -161,9 +161,11 @@ impl Broker {
         for name in doomed {
             self.forget_topic(&name)?;
         }
-        // Else a topic of this name could come back after a kill with offsets of the one before.
-        self.save_offsets()?;
-        exchange.ok()
+        self.answer_from_disk(exchange, |broker, reply| {
+            // Else a topic of this name could come back after a kill with offsets of the one before.
+            broker.save_offsets()?;
+            reply.ok()
+        })
     }
 
     /// Removes a topic with all that speaks of it, also what is left of one whose deletion was killed.

@@ -228,9 +228,14 @@ impl Broker {
             ..*message
         };
         let tags_code = hash::tags_code(props::find(message.properties, props::TAGS));
+        if batch.push(queue, &copy, tags_code).is_ok() {
+            return Ok(());
+        }
+        // Properties that leave no room for ours, or that are not taken any more: better without them than never again,
+        // with all that were delivered together with it.
+        let copy = Message { properties: message.properties, ..copy };
         if batch.push(queue, &copy, tags_code).is_err() {
-            // Properties that leave no room for ours: better without them than never again.
-            let copy = Message { properties: message.properties, ..copy };
+            let copy = Message { properties: &[], ..copy };
             batch.push(queue, &copy, tags_code).map_err(Refusal::system)?;
         }
         Ok(())
