@@ -33,7 +33,8 @@ struct Failed {
     /// Delay level that the consumer asks for: 0 leaves it to us, below 0 means a dead letter.
     level: i32,
     retry: Arc<Topic>,
-    /// Who asks sends the message anew if it is refused here, as Java's clients do. Go's take every answer for a success.
+    /// Who asks sends the message anew if it is refused here, as Java's clients do. Go's take every answer for a
+    /// success.
     sends_anew: bool,
 }
 
