@@ -125,7 +125,10 @@ impl<D: Delivery> SendError<D> {
     /// ```
     pub fn into_message(self) -> Message<D> {
         let Inner { mut message, message_id, .. } = *self.inner;
-        message.message_id = Some(message_id).filter(|id| !id.is_empty());
+        // One that failed before it was given a key may have one from an earlier send.
+        if !message_id.is_empty() {
+            message.message_id = Some(message_id);
+        }
         message
     }
 }

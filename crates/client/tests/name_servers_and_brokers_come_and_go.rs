@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use remoting::{Channel, Limits, Listener, Service, Turn};
 use support::World;
-use thrustmq_client::{Client, Error, Filter, Message, RequestError, StartFrom};
+use thrustmq_client::{Client, Error, Filter, Message, MessageQueue, RequestError, StartFrom};
 use wire::body::{LogicQueueMappingItem, TopicQueueMappingDetail};
 use wire::code::{request, response};
 use wire::header::FrameWriter;
@@ -124,6 +124,9 @@ async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
     assert_eq!(message.message_id(), Some(id.as_str()));
     let again = producer.send(message.clone()).await.unwrap_err();
     assert_eq!(again.message_id(), id);
+    let elsewhere = MessageQueue { topic: "U".to_owned(), broker_name: "b".to_owned(), queue_id: 0 };
+    let unsent = producer.send_to(message.clone(), &elsewhere).await.unwrap_err();
+    assert_eq!(unsent.into_message().message_id(), Some(id.as_str()));
     let other = producer.send(message.as_new()).await.unwrap_err();
     assert_ne!(other.message_id(), id);
     assert_eq!(*silent.keys.lock(), [id.as_str(), id.as_str(), other.message_id()]);
