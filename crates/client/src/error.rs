@@ -127,6 +127,12 @@ impl Error {
         self.maybe_done() || self.broker_code() == Some(response::SYSTEM_ERROR)
     }
 
+    /// Whether a call used up its time or found nobody, rather than somebody who said no.
+    pub(crate) fn nobody_answered(&self) -> bool {
+        let silent = matches!(self, Error::Timeout { .. } | Error::TooLate { .. });
+        silent || matches!(self, Error::Connect { .. } | Error::NoNameServer { .. })
+    }
+
     /// Whether the same call may succeed later, or with another broker.
     pub fn is_retryable(&self) -> bool {
         match self {

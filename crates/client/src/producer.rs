@@ -41,7 +41,7 @@ use crate::shared::Shared;
 use choice::Choice;
 use gather::Gatherer;
 use send::Target;
-use turns::Turns;
+use turns::{Turn, Turns};
 
 /// Bytes that one permit of [`Inner::bytes`] stands for.
 const PERMIT_BYTES: usize = 1_024;
@@ -333,7 +333,8 @@ impl Producer {
     /// Sends a message and waits until a broker has stored it. All attempts carry the same id, and so does a message
     /// that comes back with an error and is sent again.
     ///
-    /// A future that is dropped may or may not have sent the message.
+    /// One [of a key](Message::order_by) waits for those that are enqueued, and fails unsent when they take longer than
+    /// the [timeout](ProducerBuilder::timeout). A future that is dropped may or may not have sent the message.
     ///
     /// # Errors
     /// [`SendError`] gives the message back and says whether it may have been stored.
@@ -347,14 +348,23 @@ impl Producer {
         target: Target<'_>,
     ) -> Result<Receipt, SendError<D>> {
         if let (Target::Any, Some(key)) = (target, message.get(SHARDING_KEY)) {
+            let wait = self.inner.turns.wait(&message.topic, key);
             // Boxed, as below.
-            Box::pin(self.inner.turns.wait(&message.topic, key)).await;
+            if Box::pin(tokio::time::timeout(self.inner.options.timeout, wait)).await.is_err() {
+                return Err(self.too_late(message));
+            }
         }
         match &self.inner.gatherer {
             None => self.inner.send(message, target, 0, &[]).await,
             // Boxed, since it would make the future of every send large.
             Some(gatherer) => Box::pin(self.inner.send_gathered(gatherer, message, target)).await,
         }
+    }
+
+    /// Gives back a message that was not sent, since those before it took all the time.
+    fn too_late<D: Delivery>(&self, message: Message<D>) -> SendError<D> {
+        let error = Error::TooLate { what: "the send", after: self.inner.options.timeout };
+        SendError::new(error, message, String::new(), 0, false)
     }
 
     /// Sends a message to one queue, which must be of its topic.
@@ -387,7 +397,8 @@ impl Producer {
     /// itself only while too much is under way.
     ///
     /// Messages [of one key](Message::order_by) are sent one after the other, in the order in which they were enqueued,
-    /// and each by itself. One that fails for good does not keep those behind it from being sent.
+    /// and each by itself. One that fails for good does not keep those behind it from being sent, unless nobody
+    /// answered and they have waited longer than the [timeout](ProducerBuilder::timeout) by then: those fail unsent.
     ///
     /// # Errors
     /// When the producer is closed.
@@ -404,16 +415,32 @@ impl Producer {
         let task = tokio::spawn(Box::pin(async move {
             let sent = match turn {
                 None => producer.send(message).await,
-                Some(mut turn) => {
-                    turn.come().await;
-                    // In a batch it would only wait for others that wait for it.
-                    producer.inner.send(message, Target::Any, 0, &[]).await
-                }
+                Some(turn) => producer.send_in_turn(message, turn).await,
             };
             drop(permits);
             sent
         }));
         Ok(Pending(task))
+    }
+
+    /// Sends a message when those before it are gone.
+    async fn send_in_turn<D: Delivery>(
+        &self,
+        message: Message<D>,
+        mut turn: Turn,
+    ) -> Result<Receipt, SendError<D>> {
+        let in_vain = turn.come().await;
+        let sent = if in_vain && turn.waited() >= self.inner.options.timeout {
+            // Each would wait for a silent broker as long as the one before did.
+            Err(self.too_late(message))
+        } else {
+            // In a batch it would only wait for others that wait for it.
+            self.inner.send(message, Target::Any, 0, &[]).await
+        };
+        if sent.as_ref().is_err_and(|error| error.cause().nobody_answered()) {
+            turn.was_in_vain();
+        }
+        sent
     }
 
     async fn permits(&self, length: usize) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {

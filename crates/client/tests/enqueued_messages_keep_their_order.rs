@@ -1,11 +1,12 @@
 //! Messages of one key arrive in the order in which they were enqueued, also when some need several attempts.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use remoting::{Channel, Limits, Listener, Server, Service, Turn};
-use thrustmq_client::{AutoBatch, Client, Message, ProducerBuilder};
+use thrustmq_client::{AutoBatch, Client, Error, Message, ProducerBuilder, SendFailed, SendHook, Sending};
 use wire::code::{request, response};
 use wire::header::FrameWriter;
 
@@ -16,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 struct Busy {
     address: Mutex<String>,
+    /// Takes nothing, and does not say so.
+    silent: AtomicBool,
     refused: Mutex<Vec<String>>,
     taken: Mutex<Vec<String>>,
 }
@@ -53,6 +56,7 @@ impl Service for Busy {
                     );
                     FrameWriter::new(turn.out, &head.head(response::SUCCESS, None)).body(route.as_bytes());
                 }
+                request::SEND_MESSAGE_V2 if self.silent.load(Ordering::Relaxed) => (),
                 request::SEND_MESSAGE_V2 => {
                     let text = String::from_utf8(asked.body.to_vec()).unwrap();
                     if self.refuses(&text) {
@@ -109,4 +113,71 @@ async fn one_that_needs_another_attempt_is_not_passed_by_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_do_not_change_it() {
     arrive_in_order(|producer| producer.auto_batch(AutoBatch::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_behind_a_silent_broker_do_not_each_wait_for_it() {
+    let (busy, _server) = Busy::start();
+    busy.silent.store(true, Ordering::Relaxed);
+    let address = busy.address.lock().clone();
+    let client = Client::connect(&address).await.unwrap();
+    let timeout = Duration::from_millis(200);
+    let producer = client.producer("P").timeout(timeout).build().unwrap();
+    // One after the other would take 10 s.
+    let most = Duration::from_secs(5);
+    let begun = Instant::now();
+    let mut pending = Vec::new();
+    for number in 0..50 {
+        let message = Message::new("T", format!("{number}")).order_by("a");
+        pending.push(producer.enqueue(message).await.unwrap());
+    }
+    let beside = producer.send(Message::new("T", "beside").order_by("a"));
+    let beside = tokio::time::timeout(most, beside).await.expect("a send that ends").unwrap_err();
+    assert!(matches!(beside.cause(), Error::TooLate { .. } | Error::Timeout { .. }), "{beside}");
+    tokio::time::timeout(most, producer.close()).await.expect("a close that ends");
+    assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
+
+    let mut unsent = 0;
+    for sent in pending {
+        let Err(SendFailed::Send(error)) = sent.await else { panic!("nobody has taken it") };
+        let too_late = matches!(error.cause(), Error::TooLate { after, .. } if *after == timeout);
+        assert!(!(too_late && error.maybe_stored()), "{error}");
+        unsent += u32::from(too_late);
+    }
+    assert!(unsent > 0, "all were sent");
+}
+
+/// Forbids what is secret, but only when it is told to.
+struct Hesitating(Mutex<mpsc::Receiver<()>>);
+
+impl SendHook for Hesitating {
+    fn check(&self, sending: &Sending<'_>) -> Result<(), String> {
+        if sending.body.as_ref() != b"secret" {
+            return Ok(());
+        }
+        let _ = self.0.lock().recv();
+        Err("it is a secret".to_owned())
+    }
+}
+
+// The hook keeps one of the threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_refused_does_not_make_those_fail_that_have_waited_long() {
+    let (busy, _server) = Busy::start();
+    let address = busy.address.lock().clone();
+    let (tell, told) = mpsc::channel();
+    let hook = Hesitating(Mutex::new(told));
+    let client = Client::builder(&address).send_hook(hook).connect().await.unwrap();
+    let timeout = Duration::from_secs(2);
+    let producer = client.producer("P").timeout(timeout).build().unwrap();
+    let secret = producer.enqueue(Message::new("T", "secret").order_by("a")).await.unwrap();
+    let behind = producer.enqueue(Message::new("T", "behind").order_by("a")).await.unwrap();
+    tokio::time::sleep(timeout).await;
+    let beside = producer.send(Message::new("T", "beside").order_by("a")).await.unwrap_err();
+    assert!(matches!(beside.cause(), Error::TooLate { .. }) && !beside.maybe_stored(), "{beside}");
+    tell.send(()).unwrap();
+    let Err(SendFailed::Send(error)) = secret.await else { panic!("it is a secret") };
+    assert!(matches!(error.cause(), Error::Forbidden(_)), "{error}");
+    behind.await.unwrap();
+    assert_eq!(*busy.taken.lock(), ["behind"]);
 }
