@@ -3,7 +3,7 @@
 mod support;
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{PATIENCE, World, eventually};
 use thrustmq_client::{Client, Consumer, Delivered, Filter, Message, MessageQueue, StartFrom};
@@ -52,4 +52,31 @@ async fn offsets_are_written_down_at_the_other_broker_and_the_consumer_closes() 
     })
     .await;
     tokio::time::timeout(PATIENCE, consumer.close(SOON)).await.expect("a close that ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_of_the_other_begin_while_one_at_the_silent_broker_is_given_up() {
+    let mut world = World::with(2, &[]).await;
+    world.create_topic("T", 1).await;
+    let call = Duration::from_secs(6);
+    let client = Client::builder(world.names()).call_timeout(call).connect().await.unwrap();
+    let producer = client.producer("P").timeout(PATIENCE).build().unwrap();
+    let queues = producer.queues("T").await.unwrap();
+    let of = |broker: &str| queues.iter().find(|queue| queue.broker_name == broker).unwrap().clone();
+    let (first, other) = (of("broker-a"), of("broker-b"));
+    for queue in &queues {
+        producer.send_to(Message::new("T", "x"), queue).await.unwrap();
+    }
+    let polling = client.lite_pull_consumer("G").assign([first]).start_from(StartFrom::Earliest);
+    let mut polling = polling.commit_every(Duration::from_secs(3_600)).build().await.unwrap();
+    assert_eq!(polling.poll(PATIENCE).await.len(), 1);
+    let address = world.stop_broker(0).await;
+    let _silent = TcpListener::bind(address).expect("the broker's port");
+
+    let begun = Instant::now();
+    polling.assign([other.clone()]).await;
+    // One call and the heartbeat of 3 s take 9 s, two calls would take 15 s.
+    assert!(begun.elapsed() < Duration::from_millis(12_500), "{:?}", begun.elapsed());
+    assert_eq!(polling.assignment(), [other]);
+    assert_eq!(polling.poll(PATIENCE).await.len(), 1);
 }

@@ -41,8 +41,10 @@ impl Member {
     }
 
     /// Gives up queues that were taken away. Returns when brokers know how far they were read, since their next members
-    /// may ask at any moment. Only queues with something in hands end later.
+    /// may ask at any moment, or after the time of a call: a broker that is silent holds up no queues of others. Only
+    /// queues with something in hands, and those of such a broker, end later.
     pub(super) async fn give_up(self: &Arc<Self>, gone: Vec<Arc<Assigned>>) {
+        // Nothing is ever said there: who waits hears the last sender go.
         let (writing, mut written) = mpsc::channel::<Infallible>(1);
         for assigned in gone {
             let writing = writing.clone();
@@ -56,7 +58,8 @@ impl Member {
             });
         }
         drop(writing);
-        written.recv().await;
+        // The tasks go on by themselves.
+        let _ = tokio::time::timeout(self.shared.times.call, written.recv()).await;
     }
 
     async fn let_go(self: &Arc<Self>, assigned: &Arc<Assigned>) {
