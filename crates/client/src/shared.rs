@@ -214,11 +214,14 @@ impl Shared {
         channel.oneway_with(code, |writer| write(writer, fields, &besides), body);
     }
 
-    /// After a call that is answered soon or never: ends its connection if that was silent all the time. A device on
-    /// the way may have forgotten it, and then everything that is sent over it is lost until TCP gives up.
+    /// After a call that is answered soon or never: ends its connection if that was silent all the time, less what was
+    /// on its way when the call began. A device on the way may have forgotten it, and then everything that is sent over
+    /// it is lost until TCP gives up.
     pub fn doubt(&self, address: &str, error: &Error) {
         match error {
-            Error::Timeout { after, .. } if *after >= DOUBT => self.remoting.close_if_silent(address, DOUBT),
+            Error::Timeout { after, .. } if *after >= DOUBT => {
+                self.remoting.close_if_silent(address, after.saturating_sub(DOUBT).max(DOUBT));
+            }
             _ => (),
         }
     }

@@ -65,15 +65,16 @@ async fn a_message_for_a_broker_that_is_away_is_certainly_not_stored() {
 }
 
 /// A name server and broker that answers nothing but questions for routes, and remembers under which keys it was sent
-/// messages.
+/// messages, and over which connections heartbeats.
 #[derive(Default)]
 struct Silent {
     address: Mutex<String>,
     keys: Mutex<Vec<String>>,
+    beats: Mutex<Vec<u64>>,
 }
 
 impl Service for Silent {
-    fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+    fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>) {
         while let Some(asked) = turn.next_request() {
             match asked.header.code {
                 request::GET_ROUTEINFO_BY_TOPIC => {
@@ -91,6 +92,7 @@ impl Service for Silent {
                         sent.filter_map(|entry| properties::find(entry.properties, properties::UNIQ_KEY));
                     self.keys.lock().extend(keys.map(str::to_owned));
                 }
+                request::HEART_BEAT => self.beats.lock().push(channel.id()),
                 _ => (),
             }
         }
@@ -140,6 +142,24 @@ async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
     assert_eq!((keys.len(), &keys[..2]), (4, &keys[2..]));
     assert_ne!(keys[0], keys[1]);
     server.close(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_answered_others_stays_when_one_call_is_not_answered() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().to_string();
+    let silent = Arc::new(Silent { address: Mutex::new(address.clone()), ..Silent::default() });
+    let _server = listener.serve(Limits::default(), silent.clone());
+    let client = Client::builder(address).heartbeat(Duration::from_millis(100)).connect().await.unwrap();
+    let producer = client.producer("P").build().unwrap();
+    producer.queues("T").await.unwrap();
+    support::eventually("a heartbeat", async || !silent.beats.lock().is_empty()).await;
+    // It is waited for 3 s, the last second of which is not silence enough.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    client.admin().topic_route("T").await.unwrap();
+    support::eventually("another heartbeat", async || silent.beats.lock().len() > 1).await;
+    let beats = silent.beats.lock().clone();
+    assert_eq!(beats[0], beats[1], "it was heard while the first heartbeat was under way");
 }
 
 #[tokio::test]
