@@ -166,7 +166,9 @@ impl Message<Now> {
 
     /// Keeps the order with all messages of the same key: they go to the same queue, as long as the topic has the same
     /// queues, and one that is [enqueued](crate::Producer::enqueue) is sent when those before it are. Of several tasks
-    /// that send at the same time, nobody knows who is first.
+    /// that send at the same time, nobody knows who is first. What goes with
+    /// [`send_all`](crate::Producer::send_all), [`send_oneway`](crate::Producer::send_oneway) or in a
+    /// [transaction](crate::TransactionProducer) does not wait for those that are enqueued, and may pass them by.
     pub fn order_by(self, key: impl Into<String>) -> Message<Ordered> {
         self.with(SHARDING_KEY, key.into()).delivered()
     }
