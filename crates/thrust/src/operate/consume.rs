@@ -120,7 +120,8 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     bar.end();
     consumer.close(LEAVE_MAX).await;
     let (topic, group) = (&args.topic, &args.group);
-    if ended.is_ok() || read > 0 {
+    // Nobody is there to be told when the pipe was closed.
+    if ended.is_ok() || (read > 0 && !matches!(ended, Err(Failure::PipeClosed))) {
         say(&format!("{} read from topic {topic} by group {group}", count(read, "message")));
     }
     ended
