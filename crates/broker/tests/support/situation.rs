@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use broker::{Broker, BrokerError, MainPort};
 use remoting::{Limits, Listener, Server};
@@ -11,6 +11,9 @@ use sim::{SimClock, SimDisk};
 use store::{Clock, Disk, RealClock};
 
 use super::Peer;
+
+/// How long a stop waits for whoever still holds the broker: nobody does, unless a test keeps it.
+const HELD_MAX: Duration = Duration::from_secs(2);
 
 /// What a broker is started with: a disk and keys of `broker.conf`.
 pub struct Situation {
@@ -105,7 +108,15 @@ impl House {
         self.server.stop_accepting();
         self.broker.retire().await;
         self.server.close(Duration::from_secs(1)).await;
-        let broker = self.broker;
-        tokio::task::spawn_blocking(move || broker.finish()).await.unwrap()
+        let (broker, last) = (Arc::clone(&self.broker), Arc::downgrade(&self.broker));
+        drop((self.broker, self.server));
+        let finished = tokio::task::spawn_blocking(move || broker.finish()).await.unwrap();
+        // Tasks that were told to end may hold it for a moment longer, and with it the lock of the store, which a process
+        // that ends would let go of.
+        let deadline = Instant::now() + HELD_MAX;
+        while last.strong_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        finished
     }
 }
