@@ -202,8 +202,9 @@ impl Broker {
             ("offsetMsgId", &id.to_string()),
             ("bname", &self.settings.load().broker_name),
         ];
-        channel.oneway(request::CHECK_TRANSACTION_STATE, &fields, &body);
+        // First, for the answer may come at once.
         self.transactions.table.lock().checked(offset);
+        channel.oneway(request::CHECK_TRANSACTION_STATE, &fields, &body);
         Ok(())
     }
 
