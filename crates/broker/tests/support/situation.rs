@@ -111,8 +111,8 @@ impl House {
         let (broker, last) = (Arc::clone(&self.broker), Arc::downgrade(&self.broker));
         drop((self.broker, self.server));
         let finished = tokio::task::spawn_blocking(move || broker.finish()).await.unwrap();
-        // Tasks that were told to end may hold it for a moment longer, and with it the lock of the store, which a process
-        // that ends would let go of.
+        // Tasks that were told to end may hold it for a moment longer, and with it the lock of the store, which a
+        // process that ends would let go of.
         let deadline = Instant::now() + HELD_MAX;
         while last.strong_count() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(1)).await;
