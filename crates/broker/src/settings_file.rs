@@ -2,9 +2,9 @@
 //! place of the old ones. What may be changed is decided in `settings::update`; which file it is, on the command line
 //! alone.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use settings::properties;
 
@@ -34,36 +34,8 @@ impl SettingsFile {
             // It was Latin-1 and stays so; what is new is ASCII.
             Err(_) => revised.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect(),
         };
-        replace(&path, &content)
+        settings::replace_file(&path, &content)
     }
-}
-
-/// Gives a file other content at one moment, with the old permissions.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let new = PathBuf::from(name);
-    let written = write_beside(path, &new, content);
-    if written.is_err() {
-        // The error that counts is the first one.
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
-fn write_beside(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
-    let permissions = fs::metadata(path)?.permissions();
-    // Whatever stands under that name was left behind by a crash, or is a trap: it is not written through.
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).open(new)?;
-    file.set_permissions(permissions)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(new, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 #[cfg(test)]

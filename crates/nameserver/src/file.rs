@@ -39,29 +39,7 @@ pub(crate) fn rewrite(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return replace(path, content),
         Err(error) => return Err(error),
     };
-    let mut new = OsString::from(&path);
-    new.push(".tmp");
-    let written = write_beside(&path, Path::new(&new), content);
-    if written.is_err() {
-        // The error that counts is the first one.
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
-fn write_beside(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
-    let permissions = fs::metadata(path)?.permissions();
-    // Whatever stands under that name was left behind by a crash, or is a trap: it is not written through.
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).open(new)?;
-    file.set_permissions(permissions)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(new, path)?;
-    sync(path.parent().unwrap_or(Path::new("/")))
+    settings::replace_file(&path, content)
 }
 
 /// Reads the file, or `None` when there is none.

@@ -13,13 +13,15 @@
 //! Reading is stricter than Java's in one respect: a value that a key cannot take is an error with its line,
 //! where Java keeps the default without a word (operations.md §2).
 //!
-//! Invariant: nothing here opens a file of the user, a socket or a process; a caller brings texts. Whatever the
-//! text, there is an answer or an error, never a panic.
+//! Invariant: nothing here opens a file of the user, a socket or a process; a caller brings texts. The one exception
+//! is [`replace_file`], for callers that write a changed text back. Whatever the text, there is an answer or an error,
+//! never a panic.
 
 #![deny(missing_docs)]
 
 mod broker;
 mod error;
+mod file;
 mod form;
 mod known;
 mod load;
@@ -32,6 +34,7 @@ mod update;
 
 pub use broker::Broker;
 pub use error::{Place, SettingError};
+pub use file::replace as replace_file;
 pub use form::{BrokerRole, DelayLevels, FlushDiskType, MessageRequestMode};
 pub use load::{Ignored, Loaded, Remark, Superseded, Unknown, load_broker, load_in, load_nameserver};
 pub use nameserver::Nameserver;

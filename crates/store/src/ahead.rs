@@ -51,8 +51,7 @@ impl Store {
         let synced = if written.is_ok() { segment.sync_data() } else { Ok(()) };
         self.appender.lock().zeroing = None;
         if let Err(source) = synced {
-            let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
-            self.base.sync_failed(error.to_string());
+            let error = self.base.sync_error(&segment.path, source);
             self.flush.answer(&self.base);
             return Err(error);
         }

@@ -4,6 +4,8 @@
 //! A part (the index, the journal, the writer of queues …) knows this and what else it is given, never the store. The
 //! store stands above all parts and puts them together.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -124,6 +126,15 @@ impl Base {
     /// A sync failed. It is not tried again and nothing more is written: the kernel may hold what it was given, show
     /// it to everybody who reads, and never write it (it takes the pages to be clean). So the next start, if the
     /// machine still runs, must not count on what was not synced either, but write it again.
+    ///
+    /// Gives the error of a sync of the file at `path`, which has this cause.
+    pub fn sync_error(&self, path: &Path, source: io::Error) -> StoreError {
+        let error = StoreError::Io { what: "sync", path: path.to_owned(), source };
+        self.sync_failed(error.to_string());
+        error
+    }
+
+    /// The same for who has an error of its own.
     pub fn sync_failed(&self, cause: String) {
         self.set_fault(cause);
         let mut checkpoint = self.checkpoint.lock();

@@ -145,11 +145,7 @@ impl Flush {
             if segment.until() <= from || segment.base >= until {
                 continue;
             }
-            if let Err(source) = segment.sync_data() {
-                let error = StoreError::Io { what: "sync", path: segment.path.clone(), source };
-                base.sync_failed(error.to_string());
-                return Err(error);
-            }
+            segment.sync_data().map_err(|source| base.sync_error(&segment.path, source))?;
         }
         base.flushed.store(until, Ordering::Release);
         Ok(())

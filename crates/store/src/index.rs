@@ -19,7 +19,7 @@ use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::{self, Disk};
 use crate::error::StoreError;
 use crate::index_file::{IndexFile, Shape};
-use crate::index_mark::{distrust, link, sync_failed};
+use crate::index_mark::{distrust, link};
 use crate::index_state::State;
 use crate::options::Options;
 use crate::signal::Signal;
@@ -127,10 +127,7 @@ impl Index {
     fn roll(&self, base: &Base, state: &mut State) -> Result<(), StoreError> {
         if let Some(full) = state.files.last_mut() {
             let synced = full.flush().and_then(|()| full.sync()).and_then(|()| base.disk.sync_dir(&self.dir));
-            if let Err(source) = synced {
-                let path = full.path.clone();
-                return Err(sync_failed(base, StoreError::Io { what: "sync", path, source }));
-            }
+            synced.map_err(|source| base.sync_error(&full.path, source))?;
             let (end_offset, timestamp) = (full.header.end_offset as u64, full.header.end_timestamp);
             base.move_checkpoint(false, |checkpoint, own| {
                 own.index = end_offset + 1;

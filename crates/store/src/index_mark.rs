@@ -47,9 +47,7 @@ impl Marking {
 
     /// Makes what was written durable. Not under the lock of the state, so that no query waits for the disk.
     pub fn sync(&self, base: &Base) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(|source| {
-            sync_failed(base, StoreError::Io { what: "sync", path: self.path.clone(), source })
-        })
+        self.file.sync_data().map_err(|source| base.sync_error(&self.path, source))
     }
 
     /// Sets the mark.
@@ -70,9 +68,7 @@ pub(crate) fn distrust(base: &Base, state: &mut State) -> Result<(), StoreError>
     let position = state.position;
     if let Some(last) = state.files.last().filter(|_| base.fault().is_none()) {
         // Java may have written it.
-        if let Err(source) = last.sync() {
-            return Err(sync_failed(base, StoreError::Io { what: "sync", path: last.path.clone(), source }));
-        }
+        last.sync().map_err(|source| base.sync_error(&last.path, source))?;
         let mark = IndexMark { position, header: last.header };
         base.move_checkpoint(true, |_, own| {
             own.index = mark.header.begin_offset.max(0) as u64;
@@ -114,9 +110,4 @@ pub(crate) fn link(base: &Base, state: &mut State) -> Result<(), StoreError> {
     (state.unlinked, state.last_is_trusted) = (false, !state.files.is_empty());
     state.go_on_from(None);
     Ok(())
-}
-
-pub(crate) fn sync_failed(base: &Base, error: StoreError) -> StoreError {
-    base.sync_failed(error.to_string());
-    error
 }

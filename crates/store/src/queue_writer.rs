@@ -57,9 +57,7 @@ impl QueueWriter {
         if let Err(source) = files.sync(&unsynced) {
             // As with the log, what a failed sync has left is unknown. Queues can be rebuilt, so the store goes on
             // being readable, but nothing may ever count on them again in this run.
-            let error = StoreError::Io { what: "sync", path: base.options.root.clone(), source };
-            base.sync_failed(error.to_string());
-            return Err(error);
+            return Err(base.sync_error(&base.options.root, source));
         }
         base.move_checkpoint(true, |checkpoint, own| {
             own.written = written;

@@ -127,6 +127,7 @@ mod tests {
         turns.wait("T", "k").await;
         assert!(turns.0.lock().lines.is_empty());
     }
+
     #[tokio::test]
     async fn the_next_hears_that_the_one_before_was_there_in_vain() {
         let turns = Arc::new(Turns::default());

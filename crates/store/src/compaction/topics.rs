@@ -202,11 +202,7 @@ impl Store {
 
     fn sync_compaction(&self) -> Result<(), StoreError> {
         for log in self.compaction_logs() {
-            if let Err(source) = log.sync() {
-                let error = StoreError::Io { what: "sync", path: log.dirs.log.clone(), source };
-                self.base.sync_failed(error.to_string());
-                return Err(error);
-            }
+            log.sync().map_err(|source| self.base.sync_error(&log.dirs.log, source))?;
         }
         Ok(())
     }

@@ -140,15 +140,11 @@ impl Store {
     /// Makes units durable. A sync that fails is not tried again: the system takes the units to be written, and the
     /// next one would say so.
     fn sync_units(&self, files: &[Arc<dyn File>]) -> Result<(), StoreError> {
-        for file in files {
-            if let Err(source) = file.sync_data() {
-                let path = self.base.options.root.join("timerlog");
-                let error = StoreError::Io { what: "sync", path, source };
-                self.base.sync_failed(error.to_string());
-                return Err(error);
-            }
-        }
-        Ok(())
+        let path = self.base.options.root.join("timerlog");
+        files
+            .iter()
+            .try_for_each(|file| file.sync_data())
+            .map_err(|source| self.base.sync_error(&path, source))
     }
 
     /// Gives the present slot a chain of what is left in it. The checkpoint tells of the new chain before the wheel
