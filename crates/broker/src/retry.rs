@@ -118,7 +118,7 @@ impl Broker {
         if let Some(level) = self.schedule.level(level) {
             push_parking(&mut properties, level, topic, queue_id);
         }
-        let (parked, queue_id) = self.parked(&target, queue_id, level);
+        let (parked, queue_id) = self.parked(level).unwrap_or((target, queue_id));
         let message = Message {
             topic: &parked.config.topic_name,
             queue_id,

@@ -194,7 +194,9 @@ impl Broker {
         let settings = self.settings.load();
         let topic = self.check_send(&mut header, request.body, &settings, &mut outgoing.topic)?;
         if header.batch {
-            return self.prepare_batch(exchange, &header, &topic, outgoing);
+            self.prepare_batch(exchange, &header, &topic, outgoing)?;
+            outgoing.topic = Some(topic);
+            return Ok(());
         }
         let mut target = self.target(&header, topic, request.header.version)?;
         let seen = Seen::of(header.properties.as_bytes());
@@ -219,24 +221,26 @@ impl Broker {
         let key = self.fill_properties(&header, &seen, &target, Parking { delay, out_ms }, outgoing);
         let recall = self.recall_handle(exchange, &target.topic, out_ms, &key, outgoing);
         let queue_id = target.queue_id;
-        let (topic, queue_id_stored) = if half {
+        let waiting_in = if half {
             let unique_key = std::str::from_utf8(&outgoing.keys[key.clone()]).unwrap_or_default();
-            (self.make_half(&target.topic, queue_id, unique_key, &mut outgoing.properties)?, 0)
+            Some((self.make_half(&target.topic, queue_id, unique_key, &mut outgoing.properties)?, 0))
         } else {
-            self.parked_until(&target.topic, queue_id, Parking { delay, out_ms })
+            self.parked_until(Parking { delay, out_ms })
         };
-        let unique = seen.unique_key.filter(|_| Arc::ptr_eq(&topic, &target.topic));
+        let unique = seen.unique_key.filter(|_| waiting_in.is_none());
+        let (topic, queue_id_stored) =
+            waiting_in.as_ref().map_or((&target.topic, queue_id), |(topic, queue_id)| (topic, *queue_id));
         if let Some(repeat) =
-            outgoing.repeats.find(&self.repeats, &topic, unique.into_iter(), || self.now_ms())
+            outgoing.repeats.find(&self.repeats, topic, unique.into_iter(), || self.now_ms())
         {
             let answer = self.answer_repeat(exchange, repeat, 1, key, !seen.no_wait, outgoing)?;
-            let logical = header.logical_of(&topic, answer.queue_id);
+            let logical = header.logical_of(topic, answer.queue_id);
             outgoing.answers.push(Answer { logical, ..answer });
             return Ok(());
         }
-        let queue = self.queue_to_write(&topic, queue_id_stored)?;
+        let queue = self.queue_to_write(topic, queue_id_stored)?;
         let properties = &outgoing.properties;
-        let message = self.message(exchange, &header, &topic, queue_id_stored, request.body, properties);
+        let message = self.message(exchange, &header, topic, queue_id_stored, request.body, properties);
         let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
         if half {
@@ -246,11 +250,13 @@ impl Broker {
             target.topic.put.add(1, message.body.len() as u64);
         }
         if let Some(unique) = unique {
-            outgoing.repeats.note(&topic, unique, first, queue_id);
+            outgoing.repeats.note(topic, unique, first, queue_id);
         }
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue_id);
         outgoing.answers.push(Answer { key, recall, logical: header.logical, _held: held, ..answer });
+        // Dead letters are in another topic than the next send, which has to be looked up.
+        outgoing.topic = (!target.dead).then_some(target.topic);
         Ok(())
     }
 
@@ -274,7 +280,9 @@ impl Broker {
         Ok(Answer { key, stored, _held: held, ..answer })
     }
 
-    /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding.
+    /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding. Takes the topic from `last` if it
+    /// is that one, to be put back by who has stored the message: all threads count who holds a topic in one place, which
+    /// costs more than to compare its name.
     fn check_send(
         &self,
         header: &mut SendHeader<'_>,
@@ -290,13 +298,9 @@ impl Broker {
                 "broker unable to service, until {until} (Unix milliseconds)"
             )));
         }
-        let topic = match last {
-            Some(topic) if topic.config.topic_name == header.topic => Arc::clone(topic),
-            _ => {
-                let topic = self.topic_for_send(header, settings)?;
-                *last = Some(Arc::clone(&topic));
-                topic
-            }
+        let topic = match last.take() {
+            Some(topic) if topic.config.topic_name == header.topic => topic,
+            _ => self.topic_for_send(header, settings)?,
         };
         if let Some(mapping) = &topic.mapping {
             header.go_to_leader(mapping)?;
@@ -392,21 +396,16 @@ impl Broker {
         topic.queue(&self.store, queue_id).ok_or_else(|| Refusal::system(absent()))
     }
 
-    /// The topic and queue a message is stored in: its own, or the parking place of its delay level.
-    pub(crate) fn parked(&self, topic: &Arc<Topic>, queue_id: u32, delay: i32) -> (Arc<Topic>, u32) {
-        let level = self.schedule.level(delay);
-        match (level, self.topics.get(names::SCHEDULE_TOPIC)) {
-            (Some(level), Some(schedule)) => (schedule, level as u32 - 1),
-            _ => (Arc::clone(topic), queue_id),
-        }
+    /// The topic and queue that a message of this delay level waits in, if it has to.
+    pub(crate) fn parked(&self, delay: i32) -> Option<(Arc<Topic>, u32)> {
+        let level = self.schedule.level(delay)?;
+        Some((self.topics.get(names::SCHEDULE_TOPIC)?, level as u32 - 1))
     }
 
     /// The same for a message that may wait in the timer wheel instead.
-    fn parked_until(&self, topic: &Arc<Topic>, queue_id: u32, parking: Parking) -> (Arc<Topic>, u32) {
-        match (parking.out_ms, self.topics.get(names::TIMER_TOPIC)) {
-            (Some(_), Some(timer)) => (timer, 0),
-            _ => self.parked(topic, queue_id, parking.delay),
-        }
+    fn parked_until(&self, parking: Parking) -> Option<(Arc<Topic>, u32)> {
+        let timer = parking.out_ms.and_then(|_| self.topics.get(names::TIMER_TOPIC));
+        timer.map(|timer| (timer, 0)).or_else(|| self.parked(parking.delay))
     }
 
     /// Writes the handle that takes a timer message back into `outgoing.keys` (broker.md §8.5).
