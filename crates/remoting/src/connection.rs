@@ -54,7 +54,7 @@ struct Connection {
     /// The peer takes no more answers, but what it sent before is still read: a Go client commits its offsets and
     /// closes at once, and the unread answers turn its close into a reset.
     deaf: bool,
-    /// The last read took as much as a turn may, so that there is probably more.
+    /// The last reads took as much as a turn may, so that there is probably more.
     full: bool,
     last_activity: Instant,
 }
@@ -198,6 +198,7 @@ impl Connection {
                 Err(error) => return Err(quiet_reset(error)),
             }
         }
+        self.full = true;
         Ok(())
     }
 

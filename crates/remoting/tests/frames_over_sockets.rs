@@ -54,6 +54,32 @@ async fn others_are_served_between_the_requests_of_one_who_sends_without_pause()
     assert_eq!(lab.turns.lock().iter().sum::<usize>(), 20_000 + 1 + 1);
 }
 
+/// On one thread as above. A peer of which much came before may have megabytes under way: so it goes in rounds.
+#[tokio::test]
+async fn others_are_served_while_a_large_frame_is_read_that_is_there_as_a_whole() {
+    let (server, lab) = start(Limits::default());
+    let mut busy = Peer::connect(&server).await;
+    let mut other = Peer::connect(&server).await;
+    let large = written(&Head::oneway(Dialect::Json, ECHO, 1), &[], &vec![7; 3 << 20]);
+    for round in 0..8 {
+        // From its beginning the frame is known to be large.
+        busy.send(&large[..100]).await;
+        assert!(other.works().await);
+        lab.turns.lock().clear();
+        let mut written = 100;
+        while written < large.len()
+            && let Ok(count) = busy.stream.try_write(&large[written..])
+        {
+            written += count;
+        }
+        other.send(&[frame_of(ECHO, 2, &[], b"two"), frame_of(ECHO, 3, &[], b"three")].concat()).await;
+        assert_eq!((other.answer().await.opaque, other.answer().await.opaque), (2, 3));
+        assert_eq!(lab.turns.lock()[..], [2], "it comes before the large frame is complete; round {round}");
+        busy.send(&large[written..]).await;
+        assert!(busy.works().await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_in_many_pieces_is_one_frame() {
     let (server, _) = start(Limits::default());
