@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::fields::Span;
 use super::{Fields, Header, HeaderError, Language};
 use crate::cursor::Cursor;
-use crate::scan;
+use crate::scan::Stops;
 
 /// Nesting allowed inside members that we skip.
 const DEPTH_MAX: usize = 32;
@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 32;
 pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| HeaderError::Json { at: error.valid_up_to(), expected: "UTF-8" })?;
-    let mut reader = Reader { text, cursor: Cursor::new(bytes) };
+    let mut reader = Reader { text, cursor: Cursor::new(bytes), stops: Stops::new() };
     let mut header = Header {
         code: 0,
         language: Language::JAVA,
@@ -51,6 +51,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
 struct Reader<'a> {
     text: &'a str,
     cursor: Cursor<'a>,
+    stops: Stops,
 }
 
 impl<'a> Reader<'a> {
@@ -188,23 +189,21 @@ impl<'a> Reader<'a> {
     /// The part of a string before its end or its first escape, which is next.
     fn plain_part(&mut self) -> Result<Range<usize>, HeaderError> {
         let start = self.cursor.at;
-        let Some(length) = scan::either(&self.text.as_bytes()[start..], b'"', b'\\') else {
+        let Some(end) = self.stops.next(self.text.as_bytes(), start) else {
             return Err(self.error("the end of a string"));
         };
-        self.cursor.at = start + length;
-        Ok(start..self.cursor.at)
+        self.cursor.at = end;
+        Ok(start..end)
     }
 
     fn unescape_into(&mut self, owned: &mut String) -> Result<(), HeaderError> {
         let text = self.text;
         loop {
-            let rest = &text.as_bytes()[self.cursor.at..];
-            let Some(length) = scan::either(rest, b'"', b'\\') else {
-                return Err(self.error("the end of a string"));
-            };
-            owned.push_str(&text[self.cursor.at..self.cursor.at + length]);
-            self.cursor.at += length + 1;
-            if rest[length] == b'"' {
+            let plain = self.plain_part()?;
+            let stop = text.as_bytes()[plain.end];
+            owned.push_str(&text[plain]);
+            self.cursor.at += 1;
+            if stop == b'"' {
                 return Ok(());
             }
             let Some(escape) = self.cursor.peek() else { return Err(self.error("an escape")) };
