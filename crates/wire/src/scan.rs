@@ -130,7 +130,8 @@ mod tests {
         ) {
             let mut stops = Stops::new();
             for at in (0..=text.len()).chain((0..=text.len()).rev()) {
-                let expected = text[at..].iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|to| at + to);
+                let behind = text[at..].iter().position(|byte| matches!(byte, b'"' | b'\\'));
+                let expected = behind.map(|distance| at + distance);
                 prop_assert_eq!(stops.next(&text, at), expected);
             }
         }
