@@ -280,9 +280,10 @@ impl Broker {
         Ok(Answer { key, stored, _held: held, ..answer })
     }
 
-    /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding. Takes the topic from `last` if it
-    /// is that one, to be put back by who has stored the message: all threads count who holds a topic in one place, which
-    /// costs more than to compare its name.
+    /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding.
+    ///
+    /// Takes the topic from `last` if it is that one; who has stored the message puts it back. All threads count who
+    /// holds a topic in one place, which costs more than to compare its name.
     fn check_send(
         &self,
         header: &mut SendHeader<'_>,
