@@ -271,7 +271,7 @@ impl Seat {
 
     fn done(self, offset: i64) {
         let Source { member, assigned, generation } = &*self.source;
-        let settled = assigned.settle(*generation, [offset], &member.bounds(assigned));
+        let settled = member.settle(assigned, *generation, [offset]);
         if settled && member.options.orderly && !assigned.direct {
             assigned.line.lock().settled();
             member.next_in_line(assigned);

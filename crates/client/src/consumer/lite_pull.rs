@@ -283,7 +283,7 @@ impl<S> LitePullConsumer<S> {
     /// What was polled last is done.
     fn settle(&mut self) {
         let Some(Polled { assigned, generation, offsets }) = self.polled.take() else { return };
-        assigned.settle(generation, offsets, &self.member().bounds(&assigned));
+        self.member().settle(&assigned, generation, offsets);
     }
 
     fn member(&self) -> &Arc<Member> {

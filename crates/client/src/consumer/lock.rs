@@ -142,54 +142,18 @@ pub(super) fn by_broker(queues: &[Arc<Assigned>]) -> BTreeMap<&str, Vec<Arc<Assi
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
+    use super::super::member::tests::{member, queue};
     use super::super::options::{Options, Role};
     use super::*;
-    use crate::hooks::Hooks;
-    use crate::identity::UniqueKeys;
-    use crate::inbound::Inbound;
-    use crate::names::NameServers;
-    use crate::namespace::Namespace;
-    use crate::shared::{Parts, Shared, Times};
-
-    /// An orderly member that knows no server.
-    fn member() -> Arc<Member> {
-        let second = Duration::from_secs(1);
-        let times = Times { call: second, route_refresh: second, heartbeat: second, look_again: second };
-        let shared = Shared::new(Parts {
-            client_id: "c".to_owned(),
-            names: NameServers::new(Vec::new()),
-            keys: UniqueKeys::new(IpAddr::from(Ipv4Addr::LOCALHOST)),
-            credentials: None,
-            namespace: Namespace::default(),
-            hooks: Hooks::default(),
-            tracer: None,
-            times,
-            inbound: Arc::new(Inbound::default()),
-            #[cfg(feature = "tls")]
-            tls: None,
-        })
-        .unwrap();
-        let options = Options { orderly: true, ..Options::usual(Role::Push) };
-        Member::new(shared, "G".to_owned(), BTreeMap::new(), options).unwrap().0
-    }
-
-    fn assigned(id: i32) -> Arc<Assigned> {
-        let queue = MessageQueue { topic: "T".to_owned(), broker_name: "b".to_owned(), queue_id: id };
-        let assigned = Assigned::new(Arc::new(queue), 7, 7);
-        assigned.locked();
-        Arc::new(assigned)
-    }
 
     #[tokio::test]
     async fn a_queue_whose_lock_another_has_is_not_trusted_any_more() {
-        let member = member();
-        let (kept, lost) = (assigned(0), assigned(1));
-        for one in [&kept, &lost] {
-            member.queues.lock().insert(MessageQueue::clone(&one.queue), Arc::clone(one));
-        }
+        let member = member(Options { orderly: true, ..Options::usual(Role::Push) });
+        let (kept, lost) = (queue(&member, 0), queue(&member, 1));
+        kept.locked();
+        lost.locked();
         lost.hands.take();
         let locked = [MessageQueue::clone(&kept.queue)];
         member.note_locks(vec![Arc::clone(&kept), Arc::clone(&lost)], &locked).await;

@@ -75,6 +75,8 @@ pub(super) struct Member {
     pub(super) rebalance: Notify,
     /// One division of queues at a time.
     pub(super) dividing: tokio::sync::Mutex<()>,
+    /// Queues wait for all of them to hold fewer messages.
+    pub(super) full: AtomicBool,
     /// Asks for no more messages for now.
     suspended: AtomicBool,
     /// Takes no more messages.
@@ -137,6 +139,7 @@ impl Member {
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
             dividing: tokio::sync::Mutex::default(),
+            full: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
@@ -301,5 +304,47 @@ impl Member {
     pub(super) fn may_go_on(&self, assigned: &Assigned) -> bool {
         let alone = !self.locks() || assigned.is_locked();
         self.reads(assigned) && alone && !assigned.is_paused()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::hooks::Hooks;
+    use crate::identity::UniqueKeys;
+    use crate::inbound::Inbound;
+    use crate::names::NameServers;
+    use crate::namespace::Namespace;
+    use crate::shared::{Parts, Times};
+
+    /// A member that knows no server.
+    pub fn member(options: Options) -> Arc<Member> {
+        let second = Duration::from_secs(1);
+        let times = Times { call: second, route_refresh: second, heartbeat: second, look_again: second };
+        let shared = Shared::new(Parts {
+            client_id: "c".to_owned(),
+            names: NameServers::new(Vec::new()),
+            keys: UniqueKeys::new(IpAddr::from(Ipv4Addr::LOCALHOST)),
+            credentials: None,
+            namespace: Namespace::default(),
+            hooks: Hooks::default(),
+            tracer: None,
+            times,
+            inbound: Arc::new(Inbound::default()),
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
+        .unwrap();
+        Member::new(shared, "G".to_owned(), BTreeMap::new(), options).unwrap().0
+    }
+
+    /// A queue that the member has.
+    pub fn queue(member: &Member, id: i32) -> Arc<Assigned> {
+        let queue = MessageQueue { topic: "T".to_owned(), broker_name: "b".to_owned(), queue_id: id };
+        let assigned = Arc::new(Assigned::new(Arc::new(queue.clone()), 0, 0));
+        member.queues.lock().insert(queue, Arc::clone(&assigned));
+        assigned
     }
 }

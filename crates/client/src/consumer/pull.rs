@@ -65,11 +65,34 @@ impl Member {
         assigned.window.lock().has_room(&self.bounds(assigned)) && self.have_room()
     }
 
-    /// Whether all queues together may hold more.
+    /// Whether all queues together may hold more. If not, whoever settles so much that they may wakes all of them.
     fn have_room(&self) -> bool {
         let Some(most) = self.options.all_messages_max else { return true };
-        let queues = self.queues.lock();
-        queues.values().map(|assigned| assigned.window.lock().held().0).sum::<usize>() < most
+        if self.held_messages() < most {
+            return true;
+        }
+        self.full.store(true, Ordering::SeqCst);
+        // What was settled in between was settled by somebody who did not know yet.
+        self.held_messages() < most
+    }
+
+    fn held_messages(&self) -> usize {
+        self.queues.lock().values().map(|assigned| assigned.window.lock().held().0).sum()
+    }
+
+    /// Messages of a queue are done with; see [`Assigned::settle`].
+    pub(super) fn settle(
+        &self,
+        assigned: &Assigned,
+        generation: u64,
+        offsets: impl IntoIterator<Item = i64>,
+    ) -> bool {
+        let settled = assigned.settle(generation, offsets, &self.bounds(assigned));
+        // Looked at before it is changed: threads that settle would take its cache line from each other.
+        if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) && self.have_room() {
+            self.assigned().iter().for_each(|assigned| assigned.room.notify_one());
+        }
+        settled
     }
 
     async fn pull(&self, assigned: &Assigned, offset: i64, broker_id: i64) -> Result<Pulled, Error> {
@@ -143,5 +166,30 @@ impl Member {
         if let Some(address) = self.shared.routes.master(&assigned.queue.broker_name) {
             self.shared.heartbeat(&address).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::tests::{member, queue};
+    use super::super::options::{Options, Role};
+
+    #[tokio::test]
+    async fn queues_without_room_for_all_together_are_woken_when_there_is_some() {
+        let member = member(Options { all_messages_max: Some(4), ..Options::usual(Role::LitePull) });
+        let (some, other) = (queue(&member, 0), queue(&member, 1));
+        assert!(some.window.lock().pulled(0, (0..5).map(|offset| (offset, 1)), 5));
+        assert!(!member.has_room(&other));
+        let woken = other.room.notified();
+        tokio::pin!(woken);
+        assert!(!woken.as_mut().enable());
+        member.settle(&some, 0, [0]);
+        assert!(!woken.as_mut().enable(), "there is none yet");
+        member.settle(&some, 0, [2]);
+        assert!(woken.as_mut().enable() && member.has_room(&other));
+        let woken = other.room.notified();
+        tokio::pin!(woken);
+        member.settle(&some, 0, [3]);
+        assert!(!woken.as_mut().enable(), "nobody waits");
     }
 }

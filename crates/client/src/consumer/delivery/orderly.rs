@@ -108,6 +108,6 @@ impl Seat {
         let Source { member, assigned, generation } = &*self.source;
         let kept = assigned.line.lock().take_kept(*generation);
         let offsets = kept.iter().map(|message| message.offset);
-        assigned.settle(*generation, offsets, &member.bounds(assigned));
+        member.settle(assigned, *generation, offsets);
     }
 }

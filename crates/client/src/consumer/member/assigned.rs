@@ -190,8 +190,8 @@ impl Assigned {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Messages are done with; false if that means nothing any more. Wakes who waits for room, once there is some: it
-    /// would look in vain after each of the messages before.
+    /// Messages are done with; false if that means nothing any more. Wakes who waits for room in this queue, once there
+    /// is some: it would look in vain after each of the messages before.
     pub fn settle(&self, generation: u64, offsets: impl IntoIterator<Item = i64>, bounds: &Bounds) -> bool {
         let mut window = self.window.lock();
         let was_full = !window.has_room(bounds);
