@@ -2,6 +2,7 @@
 
 use crate::base::{self, Base};
 use crate::checkpoint::Mark;
+use crate::disk;
 use crate::error::StoreError;
 use crate::queue_files::QueueFiles;
 use crate::queue_journal::Journal;
@@ -112,21 +113,23 @@ impl QueueWriter {
         queue_table::remove(&*base.disk, root).map_err(StoreError::io("remove the table of queues in", root))
     }
 
+    /// One queue that cannot be written keeps no other waiting, whose entries would fill the memory there is for all of
+    /// them. A full disk does: it has no room for the others either.
     fn write_tails(&mut self, files: &QueueFiles, position: u64) -> Result<(), StoreError> {
+        let mut first = None;
         let mut dirty = files.take_dirty();
         while let Some(queue) = dirty.next() {
             queue.unlist();
-            if let Err(source) = queue.write_tail(&mut self.scratch, Some(position)) {
-                let path = files.dir_of(&queue);
-                queue.relist();
-                dirty.for_each(|queue| queue.keep_listed());
-                let error = StoreError::Io { what: "write", path, source };
-                files.set_failure(Some(error.to_string()));
-                return Err(error);
+            let Err(source) = queue.write_tail(&mut self.scratch, Some(position)) else { continue };
+            let path = files.dir_of(&queue);
+            queue.relist();
+            if disk::is_full(&source) {
+                dirty.by_ref().for_each(|queue| queue.keep_listed());
             }
+            first.get_or_insert(StoreError::Io { what: "write", path, source });
         }
-        files.set_failure(None);
-        Ok(())
+        files.set_failure(first.as_ref().map(StoreError::to_string));
+        first.map_or(Ok(()), Err)
     }
 
     /// Writes the tails that have become long, so that a few busy queues do not make a round over all of them.

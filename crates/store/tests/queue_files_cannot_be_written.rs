@@ -64,6 +64,26 @@ fn a_part_that_was_written_counts() {
 }
 
 #[test]
+fn a_queue_that_cannot_be_written_keeps_no_other_waiting() {
+    let world = world();
+    let store = world.open();
+    world.disk.inject(Fault::from_now(Operation::CreateDir, "consumequeue/bad", ErrorKind::Other));
+    for topic in ["bad", "good", "better"] {
+        send(&store, &letter(topic, 0, "x")).unwrap();
+    }
+    for number in 0..30 {
+        store.queue_step(false).unwrap_err();
+        send(&store, &letter("good", 0, &format!("{number}"))).unwrap();
+    }
+    world.disk.heal();
+    store.queue_step(false).unwrap();
+    drop(store);
+    let store = world.open();
+    assert_eq!(bodies(&store, "bad", 0), ["x"]);
+    assert_eq!(bodies(&store, "good", 0).len(), 31);
+}
+
+#[test]
 fn entries_of_a_deleted_topic_wait_no_more() {
     let world = world();
     let store = world.open();
