@@ -163,6 +163,11 @@ impl Popped {
     fn must_wait_for_disk(&self) -> bool {
         self.is_cut && self.parts.is_empty()
     }
+
+    /// Whether the last of a turn's looks has found nothing yet, and moved on.
+    fn goes_on_after(&self, look: u32) -> bool {
+        look + 1 == LOOKS_MAX && self.has_moved && self.parts.is_empty()
+    }
 }
 
 impl Broker {
@@ -613,7 +618,8 @@ impl Broker {
         }
     }
 
-    /// Lets a pop wait for something new, unless there is something already, which it then gets.
+    /// Lets a pop wait for something new, unless there is something already, which it then gets. Nobody wakes one that
+    /// passes over what it does not want, so it goes on until it has come to the end, in turns with others.
     fn wait_for_pop(&self, mut waiter: PopWaiter, mut free_at_ms: Option<i64>) -> Result<(), NoRoom> {
         for look in 0.. {
             let Some((again, popped)) = self.park_pop(waiter, free_at_ms, look < LOOKS_MAX)? else {
@@ -621,7 +627,7 @@ impl Broker {
             };
             waiter = again;
             match popped {
-                Ok(popped) if popped.must_wait_for_disk() => {
+                Ok(popped) if popped.must_wait_for_disk() || popped.goes_on_after(look) => {
                     self.pop_later(waiter);
                     return Ok(());
                 }

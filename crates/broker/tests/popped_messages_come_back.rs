@@ -179,6 +179,18 @@ async fn only_messages_with_the_tag_are_popped_and_the_others_are_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pop_finds_the_one_message_it_wants_behind_many_others() {
+    let mut tags = ["a"; 1000];
+    tags[999] = "b";
+    // A look passes over as many entries as it may give out, 32 at a time.
+    let world = world_with(&[("maxFilterMessageSize", "20")], 1, &tags).await;
+    let since = Instant::now();
+    let answer = Pop { expression: "b", poll: "15000", ..POP }.of(&world.me).await;
+    assert_eq!(deliveries(&answer).len(), 1, "{answer:?}");
+    assert!(since.elapsed() < Duration::from_secs(10), "it waited for news");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_pop_is_answered_when_a_message_comes_and_only_one_of_its_group() {
     let world = world_with(&[], 4, &[]).await;
     let (one, two) = (world.peer(), world.peer());
