@@ -201,11 +201,9 @@ impl Store {
         }
     }
 
-    /// The extension of an entry, if entries have them. Those of the schedule topic do without: no consumer reads
-    /// there.
+    /// The extension of an entry, if those of its topic have them.
     fn extension<'a>(&self, entry: &BatchEntry, bitmaps: &'a [u8]) -> Option<Extension<'a>> {
-        let extended = self.queues.files.ext.enabled && entry.delay_level.is_none();
-        extended.then(|| Extension {
+        self.queues.has_extensions(entry.queue.topic()).then(|| Extension {
             tags_code: entry.tags_code,
             store_timestamp: entry.appended.store_timestamp,
             bitmap: &bitmaps[entry.bitmap.clone()],

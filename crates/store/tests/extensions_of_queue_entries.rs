@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{ROOT, TagBits, Tagged, World, letter, read_queue, read_tagged, send, small_options};
+use crate::support::{
+    ROOT, TagBits, Tagged, World, letter, read_queue, read_tagged, send, send_all, small_options,
+};
 use sim::Random;
 use sim::reader::StoreFiles;
 use store::examine::StoreFiles as Examined;
@@ -148,6 +150,21 @@ fn extensions_outlive_a_stop_and_a_kill() {
     let verified = Examined::open(disk, world.options.clone()).unwrap().verify(&mut |_| {}).unwrap();
     assert!(verified.findings.is_empty(), "{:?}", verified.findings);
     assert_eq!(verified.extensions, u64::from(sent));
+}
+
+#[test]
+fn whether_entries_of_a_topic_have_extensions_does_not_depend_on_who_makes_them() {
+    let world = World::new(extended());
+    let topics = ["t", "%LMQ%sent to", "SCHEDULE_TOPIC_XXXX"];
+    let extended = |store: &Store| {
+        topics.map(|topic| store.entries(&store.queue(topic, 0), 0, 1)[0].extension_position().is_some())
+    };
+    let store = open(&world);
+    send_all(&store, &topics.map(|topic| letter(topic, 0, "one").tagged("a"))).unwrap();
+    assert_eq!(extended(&store), [true, false, false], "made by the append");
+    drop(store);
+    // They were only in memory.
+    assert_eq!(extended(&open(&world)), [true, false, false], "made by recovery");
 }
 
 #[test]
