@@ -94,12 +94,17 @@ impl CommitLog {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Publishes a new end; only the appender and recovery do.
-    pub fn set_end(&self, end: u64) {
-        self.end.store(end, Ordering::Release);
+    /// Says where the log ends that was opened; where there is no segment that is where it begins. Recovery only.
+    pub fn begin_at(&self, end: u64) {
+        self.set_end(end);
         if self.segments.read().is_empty() {
             self.min.store(end, Ordering::Release);
         }
+    }
+
+    /// Publishes a new end; only the appender does.
+    pub fn set_end(&self, end: u64) {
+        self.end.store(end, Ordering::Release);
     }
 
     /// The present list of segments.
@@ -170,8 +175,8 @@ impl CommitLog {
 
     /// Whether appending has come far enough into the last segment to want the next one.
     pub fn wants_next(&self) -> bool {
-        let last = self.segments.read().last().cloned();
-        last.is_some_and(|last| self.end() >= last.base + self.segment_bytes / 2)
+        let last = self.segments.read().last().map(|last| last.base);
+        last.is_some_and(|base| self.end() >= base + self.segment_bytes / 2)
             && self.ready.try_lock().is_some_and(|ready| ready.is_none())
     }
 

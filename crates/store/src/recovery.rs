@@ -196,7 +196,7 @@ pub(crate) fn recover(
     if timed && options.timer.is_none() {
         tracing::warn!("there are timer messages in this store; they wait until timerWheelEnable is true");
     }
-    log.set_end(end);
+    log.begin_at(end);
     if !clean {
         tracing::info!(
             queues = queues.count(),
