@@ -276,8 +276,8 @@ impl Queue {
     }
 
     /// Adds an entry behind the last one; in a simple queue it is that of one message. With an extension its tags code
-    /// becomes the address of that. Tells how many bytes wait to be written.
-    pub(crate) fn push(self: &Arc<Self>, unit: &Unit, extension: Option<&Extension<'_>>) -> usize {
+    /// becomes the address of that.
+    pub(crate) fn push(self: &Arc<Self>, unit: &Unit, extension: Option<&Extension<'_>>) {
         let mut tail = self.tail.lock();
         let before = tail.waiting();
         match self.kind {
@@ -298,7 +298,6 @@ impl Queue {
             tail.urged = true;
             self.files.urge(self);
         }
-        tail.bytes.len()
     }
 
     /// Which places have entries, and the offset behind the last of them.
