@@ -65,6 +65,22 @@ async fn above_the_warning_level_senders_get_14_until_somebody_makes_room() {
     }
 }
 
+/// That is how room is made, and what the broker names where a topic keeps the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_consumed_can_be_deleted_then() {
+    let situation = Situation::new(&[("cleanResourceInterval", "100")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    assert_eq!(peer.store("orders", 0, "before").await, 0);
+    assert_eq!(peer.join("c", "readers", "orders", "*").await.code, 0);
+    let offset = [("consumerGroup", "readers"), ("topic", "orders"), ("queueId", "0"), ("commitOffset", "1")];
+    assert_eq!(peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &offset, &[]).await.code, 0);
+    situation.disk.set_space(Space { total: 100, free: 5, available: 5 });
+    eventually("sends are refused", async || peer.send("orders", 0, "refused").await.code == 14).await;
+    let deleted = peer.ask_with(code::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")], &[]).await;
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+}
+
 /// The log has room and the queues have not, as when they are on a disk of their own.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_space_for_queue_files_nothing_is_lost() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use store::QueueKind;
+use store::{AppendError, QueueKind};
 use wire::body::{TopicConfig, TopicConfigAndMappingWrapper, TopicConfigAndQueueMapping, TopicList};
 use wire::code::response;
 use wire::header::FrameWriter;
@@ -153,7 +153,12 @@ impl Broker {
         for group in self.offsets.groups_of(name) {
             for queue in self.offsets.queues(&group, name).into_keys() {
                 // A topic of this name that comes later begins at 0, whatever was popped from this one.
-                self.note_move(&group, name, queue, 0)?;
+                match self.note_move(&group, name, queue, 0) {
+                    // Who deletes topics of a full disk makes room. Only a kill before the offsets are saved, which
+                    // happens below, would have needed the note.
+                    Ok(()) | Err(AppendError::DiskFull { .. }) => (),
+                    Err(error) => return Err(error.into()),
+                }
             }
             doomed.push(format!("{}{group}_{name}", names::RETRY_PREFIX));
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
