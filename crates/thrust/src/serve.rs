@@ -183,7 +183,7 @@ impl NameserverPlan {
         let own = args.data.is_some() || (args.config.is_none() && !kv_given && !args.as_java);
         let kv_path = if own { data.join(KV_FILE) } else { settings.kv_config_path.clone() };
         let open = args.config.is_some() || args.as_java;
-        let ip = address::listen_ip(args.listen.as_deref(), &settings.bind_address, open)?;
+        let ip = address::listen_ip(args.listen.as_deref(), &loaded, open)?;
         Ok(NameserverPlan { listen: SocketAddr::new(ip, settings.listen_port), kv_path, loaded })
     }
 
@@ -303,8 +303,8 @@ impl Asked<'_> {
         if self.own_data_by_default && loaded.place_of("storePathRootDir").is_none() {
             loaded.settings.store_path_root_dir = own_data.to_path_buf();
         }
-        let settings = &mut loaded.settings;
-        let ip = address::listen_ip(self.listen, &settings.bind_address, self.open_by_default)?;
+        let ip = address::listen_ip(self.listen, &loaded, self.open_by_default)?;
+        let settings = &loaded.settings;
         let advertised = self.advertise.or(settings.broker_ip1.as_deref());
         let advertised = address::advertised_ip(advertised, ip)?;
         let listen = SocketAddr::new(ip, settings.listen_port);
@@ -462,5 +462,30 @@ mod tests {
         assert_eq!(connections_within(20_000, Some(1 << 20)), 20_000);
         assert_eq!(connections_within(20_000, None), 20_000);
         assert_eq!(connections_within(20_000, Some(0)), 1, "the system will say what is wrong");
+    }
+
+    #[test]
+    fn all_interfaces_are_listened_on_where_the_settings_say_so() {
+        let serve = |more: &[&str]| {
+            let args = ServeArgs {
+                config: None,
+                data: None,
+                listen: None,
+                advertise: None,
+                nameserver_port: 0,
+                broker_port: Some(0),
+                set: more.iter().map(|&pair| pair.to_owned()).collect(),
+            };
+            let plan = Plan::serve(&args).unwrap();
+            [plan.nameserver.unwrap().listen, plan.broker.unwrap().listen]
+                .map(|address| address.ip().to_string())
+        };
+        assert_eq!(serve(&[]), ["127.0.0.1"; 2], "unless they say anything");
+        assert_eq!(serve(&["bindAddress=127.0.0.2"]), ["127.0.0.2"; 2]);
+        assert_eq!(
+            serve(&["bindAddress=0.0.0.0"]),
+            ["0.0.0.0"; 2],
+            "which is Java's default, but was asked for"
+        );
     }
 }

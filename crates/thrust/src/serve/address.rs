@@ -2,14 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
+use settings::{Loaded, Table};
+
 use super::error::ServeError;
 
-/// The interface: what was asked for, else what the file says, else all of them where Java's habits rule, else
-/// loopback.
-pub fn listen_ip(asked: Option<&str>, configured: &str, open_by_default: bool) -> Result<IpAddr, ServeError> {
-    match asked {
-        Some(text) => ip_of(text, "--listen"),
-        None if configured != "0.0.0.0" => ip_of(configured, "bindAddress"),
+/// The interface: what was asked for, else what the file says if it says anything (0.0.0.0 too), else all of them where
+/// Java's habits rule, else loopback.
+pub fn listen_ip<S: Table>(
+    asked: Option<&str>,
+    loaded: &Loaded<S>,
+    open_by_default: bool,
+) -> Result<IpAddr, ServeError> {
+    const KEY: &str = "bindAddress";
+    if let Some(text) = asked {
+        return ip_of(text, "--listen");
+    }
+    match loaded.place_of(KEY).and_then(|_| loaded.settings.get(KEY)) {
+        Some(configured) => ip_of(&configured, KEY),
         None if open_by_default => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         None => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     }

@@ -13,7 +13,7 @@ pub struct ServeArgs {
     /// Directory of all data [default: ./thrust-data, or what the file says].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Interface to listen on [default: 127.0.0.1, or bindAddress of the file].
+    /// Interface to listen on [default: bindAddress of the file or of --set, or else 127.0.0.1].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Address that clients are told [default: brokerIP1 of the file, or the interface].
@@ -36,7 +36,8 @@ pub struct NameserverArgs {
     /// A namesrv.conf, as the Java nameserver reads it.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Interface to listen on [default: bindAddress of the file, or 127.0.0.1 without a file].
+    /// Interface to listen on [default: bindAddress of the file or of --set, or else 0.0.0.0 with a file and 127.0.0.1
+    /// without].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Port [default: listenPort of the file, or 9876]; 0 takes any free one.
