@@ -50,7 +50,8 @@ settings! {
 
     "Addresses" {
         /// Interface to listen on.
-        bind_address: String = "0.0.0.0".to_owned(), "bindAddress", locked;
+        bind_address: String = "0.0.0.0".to_owned(), "bindAddress", locked,
+            shown "`127.0.0.1` for `thrust serve`, and for `thrust broker` without a file; else `0.0.0.0`";
         /// Port that clients connect to; the fast port is two below it. 0 takes any free port.
         listen_port: u16 = 10911, "listenPort", locked;
         /// Address that clients are told; to be set behind NAT, in containers, with several interfaces.
@@ -80,7 +81,8 @@ settings! {
 
     "Where the data is" {
         /// Root of all data. A relative path begins at the working directory.
-        store_path_root_dir: PathBuf = PathBuf::from("${user.home}/store"), "storePathRootDir", locked;
+        store_path_root_dir: PathBuf = PathBuf::from("${user.home}/store"), "storePathRootDir", locked,
+            shown "`./thrust-data` for `thrust serve`, and for `thrust broker` without a file; else `${user.home}/store`";
         /// Directory of the commit log.
         store_path_commit_log: Option<PathBuf> = None,
             "storePathCommitLog", locked, shown "storePathRootDir/commitlog";
@@ -379,10 +381,12 @@ settings! {
     }
 
     "Limits that Java has not" {
-        /// Most connections at a time, and never more than three quarters of the open files that the system
-        /// grants; the next one is closed at once.
+        /// Most connections of one port at a time (the broker's, its fast port and the name server's count for
+        /// themselves), and never more than three quarters of the open files that the system grants; the next one is
+        /// closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
-        /// Most requests of one connection that wait for their answer; then it is not read from.
+        /// Most requests of one connection that wait for their answer; a further one that would have to wait is
+        /// refused (SYSTEM_BUSY, and POLLING_FULL for pops).
         max_in_flight_per_connection: usize = 4096,
             "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
         /// Most unique keys known per topic with the attribute `dedup.window.ms`; older ones are forgotten.
@@ -391,7 +395,8 @@ settings! {
         disk_read_threads: usize = 4, "thrust.diskReadThreads", restart, within 1, 256;
         /// Most bytes of one frame; a longer one closes its connection.
         max_frame_bytes: u64 as Bytes = 16 * MIB, "thrust.maxFrameBytes", locked, within 64 * KIB, INT_MAX;
-        /// Most bytes of requests of all connections that are read and not yet answered.
+        /// Most bytes of requests that have not arrived completely, of all connections of one port; a connection that
+        /// would add to them is closed.
         max_inbound_bytes: u64 as Bytes = 512 * MIB,
             "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
         /// Most bytes of answers that wait for one client to read them; then it is not read from.
@@ -399,7 +404,8 @@ settings! {
             "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
         /// Most transactions that are neither committed nor rolled back; then half messages are refused.
         max_open_transactions: u64 = 1_000_000, "thrust.maxOpenTransactions", live, within 1, 100_000_000;
-        /// Most bytes of answers that wait for all clients to read them.
+        /// Most bytes of answers that wait for all clients of one port to read them; then those that have some
+        /// waiting are not read from.
         max_outbound_bytes: u64 as Bytes = 512 * MIB,
             "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
     }

@@ -18,12 +18,16 @@ settings! {
 
     "Addresses and files" {
         /// Interface to listen on.
-        bind_address: String = "0.0.0.0".to_owned(), "bindAddress", locked;
+        bind_address: String = "0.0.0.0".to_owned(), "bindAddress", locked,
+            shown "`127.0.0.1` for `thrust nameserver` without a file; else `0.0.0.0`";
         /// Port that brokers and clients connect to. 0 takes any free port.
         listen_port: u16 = 9876, "listenPort", locked;
         /// File of the key-value table, which holds the queues of ordered topics.
-        kv_config_path: PathBuf = PathBuf::from("${user.home}/namesrv/kvConfig.json"), "kvConfigPath", locked;
-        /// File that keeps what clients change (code 318). With `-c` it is that file.
+        kv_config_path: PathBuf = PathBuf::from("${user.home}/namesrv/kvConfig.json"), "kvConfigPath", locked,
+            shown "`./thrust-data/namesrv/kvConfig.json` for `thrust nameserver` without a file; else \
+                `${user.home}/namesrv/kvConfig.json`";
+        /// File that what clients change (code 318) is written into. With `-c` it is that file; any other is read by no
+        /// start.
         config_store_path: PathBuf = PathBuf::from("${user.home}/namesrv/namesrv.properties"),
             "configStorePath", locked;
         /// Keys that no client may change, beside those that are locked anyway.
@@ -65,22 +69,26 @@ settings! {
     }
 
     "Limits that Java has not" {
-        /// Most connections at a time, and never more than three quarters of the open files that the system
-        /// grants; the next one is closed at once.
+        /// Most connections of one port at a time (the broker's, its fast port and the name server's count for
+        /// themselves), and never more than three quarters of the open files that the system grants; the next one is
+        /// closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
-        /// Most requests of one connection that wait for their answer; then it is not read from.
+        /// Most requests of one connection that wait for their answer; a further one that would have to wait is
+        /// refused (SYSTEM_BUSY).
         max_in_flight_per_connection: usize = 4096,
             "thrust.maxInFlightPerConnection", locked, within 1, 1_000_000;
         /// Most bytes of one frame; a longer one closes its connection.
         max_frame_bytes: u64 as Bytes = 16 * MIB,
             "thrust.maxFrameBytes", locked, within 64 * KIB, i32::MAX as u64;
-        /// Most bytes of requests of all connections that are read and not yet answered.
+        /// Most bytes of requests that have not arrived completely, of all connections of one port; a connection that
+        /// would add to them is closed.
         max_inbound_bytes: u64 as Bytes = 512 * MIB,
             "thrust.maxInboundBytes", locked, within 64 * KIB, u64::MAX;
         /// Most bytes of answers that wait for one client to read them; then it is not read from.
         max_outbound_bytes_per_connection: u64 as Bytes = 64 * MIB,
             "thrust.maxOutboundBytesPerConnection", locked, within 64 * KIB, u64::MAX;
-        /// Most bytes of answers that wait for all clients to read them.
+        /// Most bytes of answers that wait for all clients of one port to read them; then those that have some
+        /// waiting are not read from.
         max_outbound_bytes: u64 as Bytes = 512 * MIB,
             "thrust.maxOutboundBytes", locked, within 64 * KIB, u64::MAX;
     }

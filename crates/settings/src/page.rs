@@ -37,8 +37,30 @@ process. What `configBlackList` names is refused too. Changed values are written
 place of the old ones; everything else in it stays, comments and order too. Without `-c`, or when the file cannot be
 written, values of a broker last until it stops; its answer says so, also what is not in force yet and what has no
 effect, and `mqadmin` and `thrust broker config set` show that on standard error. A name server without `-c` writes
-them into `configStorePath`; where its file cannot be written it refuses the change, and what has no effect is told
-in its log alone.
+them into `configStorePath`, and no start reads that file by itself: give it to the next one with `-c`. Where its file
+cannot be written it refuses the change, and what has no effect is told in its log alone.
+
+**`thrust serve`** reads a `broker.conf` alone. Its name server listens where its broker does, keeps its table in
+`namesrv/kvConfig.json` below the broker's data, and has the defaults for the rest. What is changed in it while running
+lasts until it stops: it is written into `configStorePath`, which is `~/namesrv/namesrv.properties`, and not read again.
+";
+
+const ATTRIBUTES: &str = "
+## Attributes of topics and groups
+
+Set with `thrust topic create orders --attribute NAME=VALUE` or `mqadmin updateTopic … -a +NAME=VALUE`; of groups with
+`mqadmin updateSubGroup … --attributes +NAME=VALUE`. An attribute or a value that is not in this table is refused.
+
+| attribute | of | takes | without it | can change | meaning |
+|---|---|---|---|---|---|
+| `queue.type` | topics | SimpleCQ, BatchCQ | SimpleCQ | no | BatchCQ: the topic takes inner batches; each is one entry of its queue. |
+| `cleanup.policy` | topics | DELETE, COMPACTION | DELETE | no | COMPACTION: the last message of each key is kept. |
+| `message.type` | topics | UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION, MIXED, PRIORITY | UNSPECIFIED | yes | What clients are told that the topic is for. PRIORITY: urgent messages are popped first. MIXED needs `enableMixedMessageType`. |
+| `retention.ms` | topics | -1, or 1 and more, up to `fileReservedTime` | -1: as long as the log | yes | How long messages can be read. Ours; Java keeps it and does nothing with it. |
+| `dedup.window.ms` | topics | 0 to 86400000 | 0: not at all | yes | How long a unique key is known, so that a repeated send is stored once. Ours. Not with `queue.type=BatchCQ`. |
+| `priority.factor` | groups | 0 to 100 | 100 | yes | Of a hundred pops from topics of the type PRIORITY, how many take urgent messages first. |
+
+What they promise is in [guarantees.md](guarantees.md).
 ";
 
 /// The text of `docs/configuration.md`.
@@ -46,6 +68,7 @@ pub fn configuration_page() -> String {
     let mut page = HEAD.to_owned();
     acting::<Broker>(&mut page);
     acting::<Nameserver>(&mut page);
+    page.push_str(ATTRIBUTES);
     without_effect(&mut page);
     page
 }

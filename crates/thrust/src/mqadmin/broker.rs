@@ -85,7 +85,7 @@ pub const COMMANDS: &[Command] = &[
             one_of("c", "clusterName", "the cluster to say it to"),
             required("e", "engineType", "F for files, R for RocksDB"),
         ],
-        differs: "",
+        differs: REFUSED_HERE,
         run: |call| Box::pin(switch_timer(call)),
     },
     Command {
