@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -30,7 +30,8 @@ pub struct Channel {
     held: AtomicU32,
     /// Wakes the task: there is something to write, or the connection shall end.
     pub(crate) wake: Notify,
-    closing: Mutex<Option<String>>,
+    /// Why the connection is to end; looked at in every round of its task.
+    closing: OnceLock<String>,
     /// Ends only when nobody owes an answer any more.
     finishing: AtomicBool,
     closed: AtomicBool,
@@ -168,7 +169,7 @@ impl Channel {
             unread: AtomicUsize::new(0),
             held: AtomicU32::new(0),
             wake: Notify::new(),
-            closing: Mutex::new(None),
+            closing: OnceLock::new(),
             finishing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_opaque: AtomicI32::new(0),
@@ -249,7 +250,7 @@ impl Channel {
 
     /// Ends the connection once what is queued has been written, or at once if the peer does not read.
     pub fn close(&self, reason: &str) {
-        self.closing.lock().get_or_insert_with(|| reason.to_owned());
+        self.closing.get_or_init(|| reason.to_owned());
         self.wake.notify_one();
     }
 
@@ -380,7 +381,7 @@ impl Channel {
 
     /// Why the connection is to end, once somebody has said so.
     pub(crate) fn closing(&self) -> Option<String> {
-        self.closing.lock().clone()
+        self.closing.get().cloned()
     }
 
     /// The socket is gone: nothing is sent any more, and calls end without an answer.

@@ -124,7 +124,6 @@ impl Connection {
                 (true, false) => Interest::READABLE,
                 (false, _) => Interest::WRITABLE,
             };
-            let channel = Arc::clone(&self.channel);
             tokio::select! {
                 ready = self.stream.ready(interest) => match ready {
                     Ok(ready) if ready.is_readable() && may_read => {
@@ -135,7 +134,7 @@ impl Connection {
                     Ok(_) => (),
                     Err(error) => return Ended::Loud(error.to_string()),
                 },
-                () = channel.wake.notified() => (),
+                () = self.channel.wake.notified() => (),
                 () = &mut timer => {
                     if self.last_activity.elapsed() >= idle {
                         return Ended::Loud(format!("silent for {} s", idle.as_secs()));
@@ -243,7 +242,7 @@ impl Connection {
         if sent < sending.len() {
             sending.extend_from_slice(out);
             channel.grew(out.len());
-        } else if channel.outbox.begin().is_some() {
+        } else if channel.outbox.take_turn() {
             let rest = &out[write_some(stream, out)..];
             sending.extend_from_slice(rest);
             channel.grew(rest.len());

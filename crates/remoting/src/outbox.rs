@@ -49,13 +49,12 @@ impl Outbox {
 
     /// Takes the turn to write, if nothing is queued and nobody has it.
     pub fn begin(&self) -> Option<Arc<Stream>> {
-        let mut state = self.0.lock();
-        if state.taken || !state.queued.is_empty() {
-            return None;
-        }
-        let stream = state.stream.clone();
-        state.taken = stream.is_some();
-        stream
+        self.0.lock().take_turn().cloned()
+    }
+
+    /// The same, for who has the socket.
+    pub fn take_turn(&self) -> bool {
+        self.0.lock().take_turn().is_some()
     }
 
     /// Gives the turn back, with what is left to write of one's own. Says whether anything is queued now.
@@ -88,6 +87,16 @@ impl Outbox {
     /// Moves what is queued behind the rest in `buffer`, of somebody whose turn it is.
     pub fn append_to(&self, buffer: &mut Vec<u8>) {
         buffer.append(&mut self.0.lock().queued);
+    }
+}
+
+impl State {
+    fn take_turn(&mut self) -> Option<&Arc<Stream>> {
+        if self.taken || !self.queued.is_empty() {
+            return None;
+        }
+        self.taken = self.stream.is_some();
+        self.stream.as_ref()
     }
 }
 
