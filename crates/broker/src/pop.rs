@@ -583,9 +583,13 @@ impl Broker {
         queue: i32,
         offset: i64,
     ) -> Result<(), AppendError> {
-        let _nobody_between = self.pop.moving.write();
-        self.note_move(group, topic, queue, offset)?;
-        self.offsets.reset(group, topic, queue, offset);
+        {
+            let _nobody_between = self.pop.moving.write();
+            self.note_move(group, topic, queue, offset)?;
+            self.offsets.reset(group, topic, queue, offset);
+        }
+        // Nothing new comes for those who wait at the end, but what is there is theirs again.
+        self.pop.waits.arrived_in(topic, group, &[queue]);
         Ok(())
     }
 

@@ -179,6 +179,22 @@ async fn only_messages_with_the_tag_are_popped_and_the_others_are_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reset_wakes_a_pop_that_waits_at_the_end() {
+    let world = world_with(&[], 1, &["a", "b"]).await;
+    for delivery in deliveries(&POP.of(&world.me).await) {
+        assert_eq!(ack(&world, &delivery).await.code, response::SUCCESS);
+    }
+    let (waiting, since) = (world.peer(), Instant::now());
+    let waiter = tokio::spawn(async move { Pop { poll: "15000", ..POP }.of(&waiting).await });
+    // One that comes later finds the messages at once, and tells nothing of those who wait.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let fields = [("group", GROUP), ("topic", "orders"), ("timestamp", "0"), ("isForce", "true")];
+    world.me.ok(request::INVOKE_BROKER_TO_RESET_OFFSET, &fields).await;
+    assert_eq!(deliveries(&waiter.await.unwrap()).len(), 2);
+    assert!(since.elapsed() < Duration::from_secs(10), "it waited for news");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pop_finds_the_one_message_it_wants_behind_many_others() {
     let mut tags = ["a"; 1000];
     tags[999] = "b";

@@ -1,6 +1,6 @@
 //! Topics and groups that administrators create in lists, look at and delete.
 
-use crate::support::{World, body, number};
+use crate::support::{Situation, World, body, number, stored};
 use serde_json::{Value, json};
 use wire::code::{request, response};
 
@@ -66,6 +66,27 @@ async fn groups_come_and_go_with_their_offsets_or_without() {
     assert!(table.contains_key("third") && !table.contains_key("billing") && !table.contains_key("audit"));
     assert_eq!(world.committed("billing", "Orders", 0).await, Some(7));
     assert_eq!(world.committed("audit", "Orders", 0).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_was_deleted_with_its_offsets_begins_anew_after_a_kill() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    stored(house.peer().send("orders", 0, "one").await);
+    assert_eq!(house.peer().join("c", "audit", "orders", "*").await.code, response::SUCCESS);
+    let offset = [("consumerGroup", "audit"), ("topic", "orders"), ("queueId", "0"), ("commitOffset", "1")];
+    house.peer().ok(request::UPDATE_CONSUMER_OFFSET, &offset).await;
+    house.stop().await.unwrap();
+    let house = situation.start().await;
+    let fields = [("groupName", "audit"), ("cleanOffset", "true")];
+    house.peer().ok(request::DELETE_SUBSCRIPTIONGROUP, &fields).await;
+    let killed = situation.after_kill();
+    let house = killed.start().await;
+    assert_eq!(house.peer().join("c", "audit", "orders", "*").await.code, response::SUCCESS);
+    let asked =
+        [("consumerGroup", "audit"), ("topic", "orders"), ("queueId", "0"), ("setZeroIfNotFound", "false")];
+    let answer = house.peer().ask(request::QUERY_CONSUMER_OFFSET, &asked).await;
+    assert_ne!(answer.field("offset"), Some("1"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -73,12 +73,17 @@ impl Broker {
         self.groups.remove(name, self.now_ms())?;
         self.stats.forget_group(name);
         // 4.9 tools say removeOffset, 5.x cleanOffset (wire.md §16).
-        if exchange.flag("cleanOffset") || exchange.flag("removeOffset") {
-            self.offsets.remove_group(name);
-            self.offsets.remove_group(&broadcast::committed_group(name));
-            self.broadcast.remove_group(name);
+        if !exchange.flag("cleanOffset") && !exchange.flag("removeOffset") {
+            return exchange.ok();
         }
-        exchange.ok()
+        self.offsets.remove_group(name);
+        self.offsets.remove_group(&broadcast::committed_group(name));
+        self.broadcast.remove_group(name);
+        self.answer_from_disk(exchange, |broker, reply| {
+            // Else a group of this name could come back after a kill with offsets of the one before.
+            broker.save_offsets()?;
+            reply.ok()
+        })
     }
 
     pub(crate) fn group_forbidden(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
