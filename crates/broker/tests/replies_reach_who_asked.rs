@@ -82,6 +82,13 @@ async fn nobody_there_to_take_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_did_not_arrive_is_stored_all_the_same() {
+    let world = World::start().await;
+    assert_eq!(reply(&world.me, "nobody@1", "pong").await.code, response::SYSTEM_ERROR);
+    assert_eq!(world.pull("readers", REPLIES, 0, 0).await.bodies(), ["pong"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_no_sender_may_store_no_replier_may() {
     let world = World::start_with(&[("enableLmq", "true"), ("enableMultiDispatch", "true")]).await;
     let asker = Peer::answering(world.address(), |_| Some((response::SUCCESS, Vec::new())));
