@@ -129,9 +129,15 @@ impl Schedule {
         self.offsets.lock().clone()
     }
 
-    /// Writes the file if anything has changed.
-    pub fn save(&self) -> io::Result<()> {
-        self.unsaved.save(|| self.file.get().map_or(Ok(()), |file| file.save(&self.offsets())))
+    /// Writes the file if anything has changed. `flush` makes the log durable before: the file says of what is parked
+    /// that it is in its queue, and after a power cut nobody would deliver it again.
+    fn save(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.unsaved.save(|| {
+            let Some(file) = self.file.get() else { return Ok(()) };
+            let offsets = self.offsets();
+            flush()?;
+            file.save(&offsets)
+        })
     }
 
     /// When a message in a queue of the schedule topic is due that was stored then; both in Unix milliseconds.
@@ -216,6 +222,11 @@ impl Broker {
             Next::After(after) => Some(after),
             Next::FromDisk => Some(Duration::ZERO),
         }
+    }
+
+    /// Saves how far each level is delivered.
+    pub(crate) fn save_delays(&self) -> io::Result<()> {
+        self.schedule.save(|| self.store.flush_step().map_err(io::Error::other))
     }
 
     /// Delivers some of what is due and no farther away than `reach`.
@@ -373,7 +384,7 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 mod tests {
     use std::io::ErrorKind;
 
-    use sim::{Fault, Operation, SimClock, SimDisk};
+    use sim::{Fault, Operation, Random, SimClock, SimDisk};
 
     use super::*;
     use crate::testing;
@@ -404,6 +415,23 @@ mod tests {
 
     fn delivered(broker: &Broker) -> u64 {
         broker.store.queue("orders", 0).max_offset()
+    }
+
+    #[tokio::test]
+    async fn a_power_cut_takes_no_message_that_was_delivered_when_the_progress_was_saved() {
+        let (broker, disk, clock) = broker();
+        park(&broker);
+        broker.store.flush_step().unwrap();
+        clock.advance(broker.schedule.delay(LEVEL));
+        broker.deliver_level(LEVEL, Reach::Disk);
+        assert_eq!(delivered(&broker), 1);
+        broker.save_delays().unwrap();
+        for seed in 0..50 {
+            let disk = disk.crash(&mut Random::new(seed));
+            let broker = testing::open(&disk, &clock, |_| ());
+            broker.deliver_level(LEVEL, Reach::Disk);
+            assert!(delivered(&broker) >= 1, "seed {seed}");
+        }
     }
 
     #[tokio::test]

@@ -44,7 +44,7 @@ impl Broker {
         });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().flush_delay_offset_interval;
-            save_when_changed(&broker.schedule.unsaved, period, || broker.schedule.save()).await;
+            save_when_changed(&broker.schedule.unsaved, period, || broker.save_delays()).await;
         });
         self.spawn(|broker| async move {
             let period = || broker.settings.load().transaction_metric_flush_interval;
@@ -135,7 +135,7 @@ impl Broker {
         let saved = [
             self.save_offsets(),
             self.save_orders(),
-            self.schedule.save(),
+            self.save_delays(),
             self.transactions.save_counts(),
             self.save_filters(),
         ];
