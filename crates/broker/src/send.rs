@@ -170,7 +170,6 @@ impl Broker {
     pub(crate) fn flush_sends(&self, channel: &Arc<Channel>, out: &mut Vec<u8>) {
         with_outgoing(|outgoing| {
             if !outgoing.answers.is_empty() || !outgoing.batch.is_empty() || !outgoing.share.is_empty() {
-                self.readers.note_send(outgoing.batch.bytes_len() as u64);
                 self.append_outgoing(channel, outgoing, out);
             } else if outgoing.repeats.holds_windows() {
                 // Every send of the turn was refused, one of them after its look for a repeat.
@@ -254,7 +253,7 @@ impl Broker {
         }
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue_id);
-        outgoing.answers.push(Answer { key, recall, logical: header.logical, _held: held, ..answer });
+        outgoing.answers.push(Answer { key, recall, logical: header.logical, held, ..answer });
         // Dead letters are in another topic than the next send, which has to be looked up.
         outgoing.topic = (!target.dead).then_some(target.topic);
         Ok(())
@@ -277,7 +276,7 @@ impl Broker {
         };
         outgoing.waits |= waits;
         let answer = Answer::new(exchange.request.reply_to(), first, count, queue_id);
-        Ok(Answer { key, stored, _held: held, ..answer })
+        Ok(Answer { key, stored, held, ..answer })
     }
 
     /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding.
@@ -568,7 +567,7 @@ impl Broker {
         }
         outgoing.waits |= !shared.no_wait;
         let answer = Answer::new(request.reply_to(), first, count, queue_id);
-        outgoing.answers.push(Answer { key, logical: header.logical.clone(), _held: held, ..answer });
+        outgoing.answers.push(Answer { key, logical: header.logical.clone(), held, ..answer });
         Ok(())
     }
 
@@ -614,6 +613,7 @@ impl Broker {
         if outgoing.share.has_ends() {
             self.push_op_records(&mut outgoing.batch, &mut outgoing.share);
         }
+        self.readers.note_send(outgoing.batch.bytes_len() as u64);
         let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
             self.stats.put(outgoing.batch.messages(), outgoing.batch.bytes_len() as u64);
         });
@@ -657,14 +657,15 @@ impl Broker {
     }
 
     fn answer_sends_when_flushed(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing) {
-        let answers = std::mem::take(&mut outgoing.answers);
+        let mut answers = std::mem::take(&mut outgoing.answers);
+        let places: Vec<Held> = answers.iter_mut().filter_map(|answer| answer.held.take()).collect();
         let keys = std::mem::take(&mut outgoing.keys);
         let offsets: Vec<Appended> =
             (0..outgoing.batch.len()).map(|index| outgoing.batch.appended(index)).collect();
         let before = answers.iter().flat_map(|answer| &answer.stored).map(|first| first.appended.until);
         let until = before.fold(outgoing.batch.until(), u64::max);
         let writer = AnswerWriter::of(self);
-        self.answer_when_flushed(until, channel, (), move |flushed, out| {
+        self.answer_when_flushed(until, channel, places, move |flushed, out| {
             let code = match flushed {
                 Flushed::Done => response::SUCCESS,
                 // Stored, not known to be durable: clients see SEND_OK's lesser brother, not an error.

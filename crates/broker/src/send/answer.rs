@@ -33,7 +33,7 @@ pub(super) struct Answer {
     /// What its queue stands for, in a static topic.
     pub logical: Option<Arc<LogicalQueue>>,
     /// Gives its place back when the answer is gone.
-    pub _held: Option<Held>,
+    pub held: Option<Held>,
 }
 
 impl Answer {
@@ -49,7 +49,7 @@ impl Answer {
             recall: 0..0,
             stored: Vec::new(),
             logical: None,
-            _held: None,
+            held: None,
         }
     }
 

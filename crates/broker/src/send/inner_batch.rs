@@ -47,7 +47,7 @@ impl Broker {
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue.id());
         let logical = header.logical.clone();
-        outgoing.answers.push(Answer { key, inner_batch: true, logical, _held: held, ..answer });
+        outgoing.answers.push(Answer { key, inner_batch: true, logical, held, ..answer });
         Ok(())
     }
 }
