@@ -295,6 +295,16 @@ impl Topics {
         Ok(true)
     }
 
+    /// Has a topic look for its queues anew, whose queues in the store were deleted. One that a send creates while the
+    /// topic before it is being deleted may know queues of that one, whose messages nobody would be given.
+    pub fn renew(&self, name: &str) {
+        let _one_at_a_time = self.changing.lock();
+        let mut table = self.table.write();
+        if let Some(config) = table.get(name).map(|topic| topic.config.clone()) {
+            put_config(&mut table, config);
+        }
+    }
+
     /// Finds a topic or creates it from its template (broker.md §2.3). `None` is TOPIC_NOT_EXIST.
     pub fn find_or_create(
         &self,

@@ -187,6 +187,7 @@ impl Broker {
             if !kept {
                 tracing::info!(%topic, "deleting the queues of a topic that has no configuration");
                 self.store.delete_topic(&topic)?;
+                self.topics.renew(&topic);
                 self.stats.forget_topic(&topic);
             }
         }

@@ -189,10 +189,16 @@ impl Broker {
         self.transactions.remove_topic(name);
         self.stats.forget_topic(name);
         if was_there || self.store.has_topic(name) {
-            self.store.keep_messages(name, None);
-            self.store.delete_topic(name)?;
-            self.store.set_queue_kind(name, QueueKind::Simple)?;
+            self.forget_queues(name)?;
         }
+        Ok(())
+    }
+
+    fn forget_queues(&self, name: &str) -> Outcome {
+        self.store.keep_messages(name, None);
+        self.store.delete_topic(name)?;
+        self.topics.renew(name);
+        self.store.set_queue_kind(name, QueueKind::Simple)?;
         Ok(())
     }
 
@@ -259,6 +265,8 @@ fn check_retention(attributes: &Attributes, log: Duration) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use store::Batch;
     use wire::record::Message;
 
@@ -276,5 +284,19 @@ mod tests {
         broker.forget_topic("gone").unwrap();
         assert!(broker.store.find_queue("gone", 0).is_none());
         assert_eq!(broker.offsets.get("readers", "gone", 0), None);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_comes_back_while_it_is_deleted_knows_its_new_queues() {
+        let broker = testing::broker();
+        let sent = || {
+            let topic = broker.topics.ensure("orders", 1, 0, broker.now_ms()).unwrap();
+            topic.queue(&broker.store, 0).unwrap().clone()
+        };
+        sent();
+        broker.topics.remove("orders", broker.now_ms()).unwrap();
+        sent();
+        broker.forget_queues("orders").unwrap();
+        assert!(Arc::ptr_eq(&sent(), &broker.store.queue("orders", 0)));
     }
 }
