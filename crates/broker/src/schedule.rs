@@ -236,6 +236,8 @@ impl Broker {
         let min = queue.min_offset();
         let offset = u64::try_from(stored).unwrap_or(0).max(min);
         queue.watchers.watch(store::Watcher::Schedule);
+        // Before the look: what comes after it is another's.
+        let end = queue.max_offset();
         let entries = match self.store.read_entries(&queue, offset, DELIVERED_AT_ONCE) {
             Ok(entries) => entries,
             Err(error) => {
@@ -244,7 +246,11 @@ impl Broker {
             }
         };
         if entries.is_empty() {
-            return Next::OnArrival;
+            return if offset < end {
+                self.pass_damaged(level, &queue, offset, end)
+            } else {
+                Next::OnArrival
+            };
         }
         let now_ms = self.now_ms();
         let longest = self.schedule.delay(level).as_millis() as i64;
@@ -284,6 +290,18 @@ impl Broker {
             self.schedule.advance(level, (offset + delivered) as i64, now_ms);
         }
         next
+    }
+
+    /// Passes over the entries from `offset` on that are none, some at once. Nothing tells any more what they stood
+    /// for, and those behind them are not to wait for ever.
+    fn pass_damaged(&self, level: i32, queue: &Queue, offset: u64, end: u64) -> Next {
+        let end = end.min(offset + u64::from(DELIVERED_AT_ONCE));
+        let is_none =
+            |at: u64| matches!(self.store.read_entries(queue, at, 1), Ok(entries) if entries.is_empty());
+        let next = (offset + 1..end).find(|at| !is_none(*at)).unwrap_or(end);
+        tracing::error!(level, offset, next, "entries of delayed messages are damaged; they are passed over");
+        self.schedule.advance(level, next as i64, self.now_ms());
+        Next::After(Duration::ZERO)
     }
 
     /// When a parked message is due. Where a Java broker has put an address into the entry, the record tells.
@@ -383,6 +401,7 @@ pub(crate) fn push_parking(properties: &mut Vec<u8>, level: i32, topic: &str, qu
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
+    use std::path::Path;
 
     use sim::{Fault, Operation, Random, SimClock, SimDisk};
 
@@ -390,6 +409,7 @@ mod tests {
     use crate::testing;
 
     const LEVEL: i32 = 1;
+    const ENTRY_BYTES: usize = 20;
 
     fn park(broker: &Broker) {
         park_with(broker, Vec::new());
@@ -491,6 +511,23 @@ mod tests {
         disk.heal();
         assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(Duration::ZERO));
         assert_eq!(delivered(&broker), 1);
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_entry_holds_up_none_behind_it() {
+        let (broker, disk, clock) = broker();
+        for _ in 0..3 {
+            park(&broker);
+        }
+        broker.store.queue_step(true).unwrap();
+        let file = format!("/store/consumequeue/{}/{}/{:020}", names::SCHEDULE_TOPIC, LEVEL - 1, 0);
+        disk.damage(Path::new(&file), |bytes| bytes[ENTRY_BYTES..2 * ENTRY_BYTES].fill(0));
+        clock.advance(broker.schedule.delay(LEVEL));
+        for _ in 0..3 {
+            assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(Duration::ZERO));
+        }
+        assert_eq!(delivered(&broker), 2);
         assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
     }
 }

@@ -241,14 +241,23 @@ impl Broker {
         Ok(())
     }
 
-    /// The record at an offset of a queue; `None` when it is gone. What cannot be read now is not: it is looked for
-    /// again later.
+    /// The record at an offset of a queue; `None` when it is gone, or when nothing tells any more where it is because
+    /// its entry is damaged. What cannot be read now is not: it is looked for again later.
     fn message_at(&self, topic: &str, queue: i32, offset: i64) -> Result<Option<Vec<u8>>, Refusal> {
         let (Ok(queue), Ok(offset)) = (u32::try_from(queue), u64::try_from(offset)) else { return Ok(None) };
         let Some(queue) = self.store.find_queue(topic, queue) else { return Ok(None) };
         match self.store.read_entries(&queue, offset, 1)?.first() {
             Some(entry) => Ok(self.store.record_at(entry.physical_offset)?),
-            None => Ok(None),
+            None => {
+                if (queue.min_offset()..queue.max_offset()).contains(&offset) {
+                    tracing::error!(
+                        topic,
+                        offset,
+                        "the entry of a message is damaged; it does not come back"
+                    );
+                }
+                Ok(None)
+            }
         }
     }
 }
