@@ -336,6 +336,8 @@ impl Topics {
         if let Some(topic) = self.get(name) {
             return Ok(topic);
         }
+        // A file of groups from elsewhere may say anything.
+        let queues = queues.clamp(0, QUEUES_MAX);
         let mut config = TopicConfig::new(name, queues, PERM_READ | PERM_WRITE);
         config.topic_sys_flag = sys_flag;
         let topic = Arc::new(Topic::new(config.clone(), Arc::default(), None));

@@ -68,6 +68,22 @@ async fn groups_come_and_go_with_their_offsets_or_without() {
     assert_eq!(world.committed("audit", "Orders", 0).await, None);
 }
 
+#[tokio::test]
+async fn a_group_has_no_more_retry_queues_than_a_topic_may_have() {
+    let world = World::start().await;
+    for (queues, code) in [
+        (-1, response::INVALID_PARAMETER),
+        (65_537, response::INVALID_PARAMETER),
+        (0, response::SUCCESS),
+        (65_536, response::SUCCESS),
+    ] {
+        let group = json!({"groupName": "audit", "retryQueueNums": queues}).to_string();
+        let request = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+        let answer = world.me.ask_with(request, &[], group.as_bytes()).await;
+        assert_eq!(answer.code, code, "{queues}: {answer:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_was_deleted_with_its_offsets_begins_anew_after_a_kill() {
     let situation = Situation::new(&[]);

@@ -11,6 +11,7 @@ use crate::attributes;
 use crate::broadcast;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_group;
+use crate::topics::QUEUES_MAX;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +38,12 @@ impl Broker {
         for config in &mut configs {
             names::check_group(&config.group_name)
                 .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
+            // So many queues gets the group's retry topic.
+            let queues = config.retry_queue_nums;
+            if !(0..=QUEUES_MAX).contains(&queues) {
+                let remark = format!("retryQueueNums is {queues}, it must be 0 to {QUEUES_MAX}");
+                return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+            }
             let edits = std::mem::take(&mut config.attributes);
             let edits = edits.iter().map(|(key, value)| (key.as_str(), value.as_str()));
             let old = self.groups.get(&config.group_name);
