@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use remoting::Held;
 use store::{Flushed, Queue};
 use wire::code::response;
 use wire::header::FrameWriter;
@@ -68,21 +69,26 @@ impl Broker {
             suspended,
         };
         let changed = Changed { pop_time, invisible_ms, revive_queue: handle.revive_queue };
+        // The place first: what is changed is also answered, and not before it is on the disk.
+        let held = self.place(exchange.channel, true)?;
         let until = self.pop.log.replace(&self.store, &old, checkpoint, now_ms)?;
         self.stats.opened(&group, name);
         self.stats.acknowledged(&group, name, 1);
-        self.answer_change(exchange, changed, until)
+        self.answer_change(exchange, changed, until, held)
     }
 
     /// With synchronous flush the answer waits for the disk: the old delivery must not come back before its time.
-    fn answer_change(&self, exchange: &mut Exchange<'_, '_>, changed: Changed, until: u64) -> Outcome {
-        if !self.store.is_sync() {
-            return exchange.answer(response::SUCCESS, None, |writer| changed.write(writer));
-        }
-        let reply_to = exchange.request.reply_to();
-        let Some(held) = exchange.channel.hold() else {
+    fn answer_change(
+        &self,
+        exchange: &mut Exchange<'_, '_>,
+        changed: Changed,
+        until: u64,
+        held: Option<Held>,
+    ) -> Outcome {
+        let Some(held) = held else {
             return exchange.answer(response::SUCCESS, None, |writer| changed.write(writer));
         };
+        let reply_to = exchange.request.reply_to();
         self.answer_when_flushed(until, exchange.channel, held, move |flushed, out| match flushed {
             Flushed::Done if !reply_to.oneway => {
                 changed.write(FrameWriter::new(out, &reply_to.head(response::SUCCESS, None)));

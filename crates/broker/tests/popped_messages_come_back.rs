@@ -1,10 +1,12 @@
 //! Messages are popped, acknowledged, hidden for longer, forgotten by their consumer.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::support::messages::bodies;
 use crate::support::pops::{Delivery, POP, Pop, ack, deliveries, hide};
-use crate::support::{World, body, number, records};
+use crate::support::{Situation, World, body, number, records};
+use remoting::Limits;
 use serde_json::json;
 use tokio::time::Instant;
 use wire::code::{request, response};
@@ -253,6 +255,37 @@ async fn a_pop_that_finds_nothing_ends_at_its_time() {
     assert!(since.elapsed() >= Duration::from_millis(390));
     assert_eq!(number(&answer, "restNum"), 0);
     assert!(full == response::POLLING_FULL || full == response::POLLING_TIMEOUT);
+}
+
+/// Without a place to wait in it would have to be answered before it is on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_hidden_for_longer_when_too_many_requests_of_the_connection_wait() {
+    let situation = Situation::new(&[("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "60000")]);
+    let limits = Limits { held_max: 1, ..Limits::default() };
+    let house = situation.start_on(Arc::new(situation.disk.clone()), limits).await;
+    house.peer().store("orders", 0, "a").await;
+    assert_eq!(house.peer().join("c", GROUP, "orders", "*").await.code, response::SUCCESS);
+    let popped = deliveries(&POP.of(&house.peer()).await);
+    let fields = [
+        ("consumerGroup", GROUP),
+        ("topic", "orders"),
+        ("queueId", popped[0].queue.as_str()),
+        ("extraInfo", popped[0].handle.as_str()),
+        ("offset", "0"),
+        ("invisibleTime", "60000"),
+    ];
+    let peer = house.peer();
+    peer.ok(request::GET_TOPIC_CONFIG, &[("topic", "orders")]).await;
+    situation.disk.hold_syncs(true);
+    let change = async {
+        let answer = peer.ask(request::CHANGE_MESSAGE_INVISIBLETIME, &fields).await;
+        situation.disk.hold_syncs(false);
+        answer
+    };
+    let (sent, refused) = tokio::join!(peer.send("orders", 0, "b"), change);
+    assert_eq!((sent.code, refused.code), (response::SUCCESS, response::SYSTEM_BUSY), "{refused:?}");
+    let changed = house.peer().ask(request::CHANGE_MESSAGE_INVISIBLETIME, &fields).await;
+    assert_eq!(changed.code, response::SUCCESS, "{changed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
