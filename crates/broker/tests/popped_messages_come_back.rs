@@ -320,6 +320,22 @@ async fn an_orderly_pop_blocks_its_queue_until_all_is_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_or_group_that_was_deleted_blocks_no_queue_of_its_successor() {
+    let world = world_with(&[], 1, &["a"]).await;
+    let ask = Pop { order: "true", attempt: "one", ..POP };
+    assert_eq!(ask.bodies(&world).await, ["a"]);
+    let ask = Pop { attempt: "two", ..ask };
+    assert!(ask.bodies(&world).await.is_empty());
+    world.me.ok(request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", GROUP)]).await;
+    world.create_group(GROUP).await;
+    assert_eq!(ask.bodies(&world).await, ["a"]);
+    world.me.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")]).await;
+    world.create_topic("orders", 1).await;
+    world.send_with("orders", 0, "b", &[]).await;
+    assert_eq!(Pop { attempt: "three", ..ask }.bodies(&world).await, ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_orderly_pop_is_answered_when_the_queue_is_free() {
     let world = world_with(&[], 1, &["a", "b"]).await;
     let ask = Pop { order: "true", count: "1", invisible: "900", ..POP };

@@ -78,6 +78,7 @@ impl Broker {
     pub(crate) fn delete_group(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let name = exchange.text("groupName")?;
         self.groups.remove(name, self.now_ms())?;
+        self.pop.orders.remove_group(name);
         self.stats.forget_group(name);
         // 4.9 tools say removeOffset, 5.x cleanOffset (wire.md §16).
         if !exchange.flag("cleanOffset") && !exchange.flag("removeOffset") {

@@ -184,6 +184,7 @@ impl Broker {
         let was_there = self.topics.remove(name, self.now_ms())?;
         self.static_topics.remove(name, self.now_ms())?;
         self.offsets.remove_topic(name);
+        self.pop.orders.remove_topic(name);
         self.repeats.forget(name);
         self.broadcast.remove_topic(name);
         self.transactions.remove_topic(name);

@@ -266,6 +266,23 @@ impl Orders {
         self.unsaved.note();
     }
 
+    /// Forgets a topic that was deleted: one of its name begins anew.
+    pub fn remove_topic(&self, topic: &str) {
+        self.retain(|of, _| of != topic);
+    }
+
+    /// Forgets a group that was deleted.
+    pub fn remove_group(&self, group: &str) {
+        self.retain(|_, of| of != group);
+    }
+
+    fn retain(&self, stays: impl Fn(&str, &str) -> bool) {
+        let mut table = self.table.lock();
+        table.table.retain(|key, _| key.split_once('@').is_none_or(|(topic, group)| stays(topic, group)));
+        drop(table);
+        self.unsaved.note();
+    }
+
     /// Writes the file if anything has changed, without what is old or of topics and groups that `exists` denies.
     pub fn save(&self, now_ms: i64, exists: impl Fn(&str, &str) -> bool) -> io::Result<()> {
         self.unsaved.save(|| self.file.save(&self.kept(now_ms, exists)))
