@@ -30,7 +30,7 @@ pub const QUEUES_MAX: i32 = 65_536;
 pub struct Topic {
     /// Configuration; a change makes a new `Topic`.
     pub config: TopicConfig,
-    /// Messages and bytes stored since start.
+    /// Messages and bytes taken since start. A delayed message counts again when it is delivered.
     pub put: Arc<Counter>,
     /// How long a unique key is known again; `None` if it is not.
     pub dedup_window: Option<Duration>,
@@ -50,7 +50,7 @@ pub struct Topic {
 pub struct Counter {
     /// Messages.
     pub messages: AtomicU64,
-    /// Bytes of their records.
+    /// Bytes of what was at hand: bodies where clients send, records where the broker copies.
     pub bytes: AtomicU64,
 }
 
