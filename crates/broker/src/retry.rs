@@ -20,7 +20,7 @@ use crate::pull::no_group;
 use crate::schedule::push_parking;
 use crate::topics::{SYS_FLAG_UNIT_SUB, Topic};
 
-/// Retries start behind this level, so the first waits for the fourth… counted from 0: 10 s by default.
+/// Delay level of a message that failed for the first time, 10 s by default; each further failure is one level more.
 const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// A message whose consumption failed.

@@ -44,6 +44,11 @@ async fn senders_get_14_until_space_returns_and_readers_do_not_notice() {
     assert!(all.iter().map(|message| message.queue_offset).eq(0..11));
 }
 
+/// A disk of which so many percent are free.
+fn free(percent: u64) -> Space {
+    Space { total: 100, free: percent, available: percent }
+}
+
 /// The disk is not full yet, but fuller than it may be: Java's code and words, until somebody makes room.
 #[tokio::test(flavor = "multi_thread")]
 async fn above_the_warning_level_senders_get_14_until_somebody_makes_room() {
@@ -51,16 +56,15 @@ async fn above_the_warning_level_senders_get_14_until_somebody_makes_room() {
     let house = situation.start().await;
     let peer = house.peer();
     assert_eq!(peer.store("orders", 0, "before").await, 0);
-    let available = |percent| Space { total: 100, free: percent, available: percent };
     for offset in 1..3 {
-        situation.disk.set_space(available(5));
+        situation.disk.set_space(free(5));
         eventually("sends are refused", async || peer.send("orders", 0, "refused").await.code != 0).await;
         let refused = peer.send("orders", 0, "refused").await;
         assert_eq!(refused.code, 14, "{refused:?}");
         assert!(remark(&refused).starts_with("service not available now. disk of "), "{refused:?}");
         assert!(remark(&refused).contains("is full (95 % used, the limit is 90 %)"), "{refused:?}");
         assert!(peer.read_all("orders", 0).await.len() as i64 >= offset);
-        situation.disk.set_space(available(50));
+        situation.disk.set_space(free(50));
         eventually("sends are taken", async || peer.send("orders", 0, "after").await.code == 0).await;
     }
 }
@@ -75,7 +79,7 @@ async fn a_topic_that_was_consumed_can_be_deleted_then() {
     assert_eq!(peer.join("c", "readers", "orders", "*").await.code, 0);
     let offset = [("consumerGroup", "readers"), ("topic", "orders"), ("queueId", "0"), ("commitOffset", "1")];
     assert_eq!(peer.ask_with(code::UPDATE_CONSUMER_OFFSET, &offset, &[]).await.code, 0);
-    situation.disk.set_space(Space { total: 100, free: 5, available: 5 });
+    situation.disk.set_space(free(5));
     eventually("sends are refused", async || peer.send("orders", 0, "refused").await.code == 14).await;
     let deleted = peer.ask_with(code::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")], &[]).await;
     assert_eq!(deleted.code, 0, "{deleted:?}");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Channel, Limits, Listener, Service, Turn};
+use remoting::{Channel, Limits, Listener, Server, Service, Turn};
 use support::World;
 use thrustmq_client::{Client, Error, Filter, Message, MessageQueue, RequestError, StartFrom};
 use wire::body::{LogicQueueMappingItem, TopicQueueMappingDetail};
@@ -73,6 +73,17 @@ struct Silent {
     beats: Mutex<Vec<u64>>,
 }
 
+impl Silent {
+    /// Its address, what it remembers, and what ends it.
+    fn start() -> (String, Arc<Silent>, Server) {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address().to_string();
+        let silent = Arc::new(Silent { address: Mutex::new(address.clone()), ..Silent::default() });
+        let server = listener.serve(Limits::default(), silent.clone());
+        (address, silent, server)
+    }
+}
+
 impl Service for Silent {
     fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>) {
         while let Some(asked) = turn.next_request() {
@@ -111,10 +122,7 @@ fn route_to(address: &str) -> String {
 
 #[tokio::test]
 async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.address().to_string();
-    let silent = Arc::new(Silent { address: Mutex::new(address.clone()), ..Silent::default() });
-    let server = listener.serve(Limits::default(), silent.clone());
+    let (address, silent, server) = Silent::start();
     let client = Client::connect(&address).await.unwrap();
     let patience = Duration::from_millis(300);
     let producer = client.producer("P").timeout(patience).build().unwrap();
@@ -146,10 +154,7 @@ async fn a_message_that_may_be_stored_keeps_its_key_when_it_is_sent_again() {
 
 #[tokio::test]
 async fn a_connection_that_has_answered_others_stays_when_one_call_is_not_answered() {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.address().to_string();
-    let silent = Arc::new(Silent { address: Mutex::new(address.clone()), ..Silent::default() });
-    let _server = listener.serve(Limits::default(), silent.clone());
+    let (address, silent, _server) = Silent::start();
     let client = Client::builder(address).heartbeat(Duration::from_millis(100)).connect().await.unwrap();
     let producer = client.producer("P").build().unwrap();
     producer.queues("T").await.unwrap();
@@ -165,13 +170,12 @@ async fn a_connection_that_has_answered_others_stays_when_one_call_is_not_answer
 #[tokio::test]
 async fn no_call_takes_longer_than_its_time_whoever_is_silent() {
     let silent = async |route: bool| {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.address().to_string();
-        let server = if route {
-            let silent = Silent { address: Mutex::new(address.clone()), ..Silent::default() };
-            listener.serve(Limits::default(), Arc::new(silent))
+        let (address, server) = if route {
+            let (address, _, server) = Silent::start();
+            (address, server)
         } else {
-            listener.serve(Limits::default(), Arc::new(NoQuestions))
+            let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            (listener.address().to_string(), listener.serve(Limits::default(), Arc::new(NoQuestions)))
         };
         let builder = Client::builder(address).call_timeout(Duration::from_secs(60));
         (server, builder.connect().await.unwrap())

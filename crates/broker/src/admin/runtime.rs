@@ -186,8 +186,7 @@ impl Broker {
                 || topic.starts_with(names::LMQ_PREFIX);
             if !kept {
                 tracing::info!(%topic, "deleting the queues of a topic that has no configuration");
-                self.store.delete_topic(&topic)?;
-                self.topics.renew(&topic);
+                self.delete_queues(&topic)?;
                 self.stats.forget_topic(&topic);
             }
         }

@@ -179,7 +179,7 @@ impl Broker {
         if batch {
             // The next start would not know what to do with batch queues of a topic that nothing names: they go
             // first, and once more below with what was sent meanwhile.
-            self.store.delete_topic(name)?;
+            self.delete_queues(name)?;
         }
         let was_there = self.topics.remove(name, self.now_ms())?;
         self.static_topics.remove(name, self.now_ms())?;
@@ -190,16 +190,17 @@ impl Broker {
         self.transactions.remove_topic(name);
         self.stats.forget_topic(name);
         if was_there || self.store.has_topic(name) {
-            self.forget_queues(name)?;
+            self.store.keep_messages(name, None);
+            self.delete_queues(name)?;
+            self.store.set_queue_kind(name, QueueKind::Simple)?;
         }
         Ok(())
     }
 
-    fn forget_queues(&self, name: &str) -> Outcome {
-        self.store.keep_messages(name, None);
+    /// Deletes the queues of a name. If there is a topic of it by then, it finds new ones.
+    pub(super) fn delete_queues(&self, name: &str) -> Outcome {
         self.store.delete_topic(name)?;
         self.topics.renew(name);
-        self.store.set_queue_kind(name, QueueKind::Simple)?;
         Ok(())
     }
 
@@ -297,7 +298,7 @@ mod tests {
         sent();
         broker.topics.remove("orders", broker.now_ms()).unwrap();
         sent();
-        broker.forget_queues("orders").unwrap();
+        broker.delete_queues("orders").unwrap();
         assert!(Arc::ptr_eq(&sent(), &broker.store.queue("orders", 0)));
     }
 }
