@@ -249,7 +249,7 @@ impl Broker {
         if let Some(offset) = self.offsets.get(&committed_group(group), topic, queue) {
             return offset;
         }
-        if self.begins_in_memory(topic, queue) {
+        if self.begins_young(topic, queue) {
             return 0;
         }
         let queue = u32::try_from(queue).ok().and_then(|id| self.store.find_queue(topic, id));

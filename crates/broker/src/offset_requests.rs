@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::{Boundary, Queue};
+use store::{Boundary, Queue, QueueEntry};
 use wire::code::response;
 use wire::names;
 
@@ -26,7 +26,7 @@ impl Broker {
             return exchange.ok_number("offset", offset);
         }
         let may_be_zero = exchange.request.header.fields.flag("setZeroIfNotFound").unwrap_or(true);
-        if may_be_zero && self.begins_in_memory(topic, queue_id) {
+        if may_be_zero && self.begins_young(topic, queue_id) {
             return exchange.ok_number("offset", 0);
         }
         let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
@@ -41,13 +41,20 @@ impl Broker {
 
     /// A new group on a young topic starts at 0 whatever it is set to: when nothing has been deleted and the first
     /// message is still in memory, in Java by the page cache, here by its distance from the end of the log.
-    pub(crate) fn begins_in_memory(&self, topic: &str, queue_id: i32) -> bool {
-        let queue = u32::try_from(queue_id).ok().and_then(|id| self.store.find_queue(topic, id));
-        let Some(queue) = queue.filter(|queue| queue.min_offset() == 0 && queue.max_offset() > 0) else {
-            return false;
+    ///
+    /// A queue that nothing was ever sent to is young too. Java says of it that there is no offset, whereupon a client
+    /// that begins at the end asks where that is, and what is sent between its two questions is never consumed.
+    pub(crate) fn begins_young(&self, topic: &str, queue_id: i32) -> bool {
+        let Ok(id) = u32::try_from(queue_id) else { return false };
+        let Some(queue) = self.store.find_queue(topic, id) else {
+            return self.topics.get(topic).is_some_and(|topic| id < topic.queue_count());
         };
+        if queue.max_offset() == 0 {
+            return true;
+        }
         let first = self.store.entries(&queue, 0, 1);
-        first.first().is_some_and(|entry| self.store.is_in_memory(entry.physical_offset))
+        let is_near = |entry: &QueueEntry| self.store.is_in_memory(entry.physical_offset);
+        queue.min_offset() == 0 && first.first().is_some_and(is_near)
     }
 
     pub(crate) fn update_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {

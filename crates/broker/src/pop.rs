@@ -558,7 +558,7 @@ impl Broker {
             return queue.min_offset() as i64;
         }
         let from_first = self.settings.load().init_pop_offset_by_check_msg_in_mem
-            && self.begins_in_memory(queue.topic(), queue.id() as i32);
+            && self.begins_young(queue.topic(), queue.id() as i32);
         if from_first { 0 } else { (queue.max_offset() as i64 - 1).max(0) }
     }
 

@@ -35,7 +35,18 @@ async fn a_new_group_is_not_found_unless_the_whole_queue_is_young() {
     stored(peer.send("orders", 0, "x").await);
     assert_eq!(committed(&peer, "readers", 0, true).await, Some(0));
     assert_eq!(committed(&peer, "readers", 0, false).await, None);
-    assert_eq!(committed(&peer, "readers", 1, true).await, None, "its queue is empty");
+    assert_eq!(committed(&peer, "readers", 4, true).await, None, "there is no such queue");
+}
+
+/// "Not found" would have a client ask for the end next, and go past what was sent in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_group_begins_at_the_first_message_that_comes_to_an_empty_queue() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    stored(peer.send("orders", 0, "x").await);
+    assert_eq!(committed(&peer, "readers", 1, true).await, Some(0), "nothing was ever sent to it");
+    assert_eq!(committed(&peer, "readers", 1, false).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
