@@ -1,6 +1,7 @@
 //! The disk as the store sees it: a handful of operations that a simulated disk can fail, tear and forget.
 //!
-//! Everything the store reads or writes goes through [`Disk`] and [`File`]; [`RealDisk`] is the operating system's.
+//! Everything the store reads or writes goes through [`Disk`] and [`File`]; [`RealDisk`] is the operating system's, and
+//! [`ReadOnlyDisk`] the same for who only looks.
 #![allow(clippy::disallowed_methods, reason = "this is the one door to the file system")]
 
 use std::fs;
@@ -92,7 +93,12 @@ pub trait File: Send + Sync {
 }
 
 /// A held lock; dropping it lets go.
-pub trait Lock: Send + Sync {}
+pub trait Lock: Send + Sync {
+    /// Whether others are kept out. Not so only where a disk that is merely read could not be locked.
+    fn keeps_others_out(&self) -> bool {
+        true
+    }
+}
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,6 +286,98 @@ impl Disk for RealDisk {
     }
 }
 
+/// The operating system's files for who only looks: nothing is changed, and nothing needs to be writable. Only the file
+/// `lock` is written where that can be done.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ReadOnlyDisk;
+
+fn refused<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "these files are only looked at"))
+}
+
+impl Disk for ReadOnlyDisk {
+    fn create(&self, _path: &Path, _size: u64) -> io::Result<Arc<dyn File>> {
+        refused()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(fs::File::open(path)?)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        RealDisk.list(dir)
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn sync_tree(&self, _dir: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealDisk.space(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        RealDisk.stat(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        match RealLock::take(path) {
+            Err(error) if is_forbidden(&error) => lock_to_read(path),
+            lock => Ok(Box::new(lock?)),
+        }
+    }
+
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        RealDisk.boot_id()
+    }
+}
+
+/// Whether an error means that something may not be written, by its rights or because nothing may be written there.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// A lock that needs no right to write and keeps a broker out all the same; none where even that cannot be had.
+fn lock_to_read(path: &Path) -> io::Result<Box<dyn Lock>> {
+    match RealLock::share(path) {
+        Ok(lock) => Ok(Box::new(lock)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+        Err(error) => {
+            tracing::debug!("cannot lock {}: {error}", path.display());
+            Ok(Box::new(NoLock))
+        }
+    }
+}
+
+/// Stands where a lock would be.
+struct NoLock;
+
+impl Lock for NoLock {
+    fn keeps_others_out(&self) -> bool {
+        false
+    }
+}
+
 struct RealFile(fs::File);
 
 impl File for RealFile {
@@ -383,29 +481,46 @@ static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 struct RealLock {
     path: PathBuf,
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl RealLock {
+    /// Alone, making the file if there is none.
     fn take(path: &Path) -> io::Result<RealLock> {
+        let lock = RealLock::with(path, FlockOperation::NonBlockingLockExclusive, |path| {
+            fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+        })?;
+        lock.file.write_all_at(b"lock", 0)?;
+        Ok(lock)
+    }
+
+    /// Together with others who only read, of a file that is there.
+    fn share(path: &Path) -> io::Result<RealLock> {
+        RealLock::with(path, FlockOperation::NonBlockingLockShared, |path| fs::File::open(path))
+    }
+
+    fn with(
+        path: &Path,
+        operation: FlockOperation,
+        open: impl FnOnce(&Path) -> io::Result<fs::File>,
+    ) -> io::Result<RealLock> {
         let parent = path.parent().unwrap_or(Path::new(".")).canonicalize()?;
         let path = parent.join(path.file_name().unwrap_or_default());
         let mut held = HELD.lock();
         if held.contains(&path) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = open(&path)?;
         // The whole file, which covers the byte [0, 1) that Java locks.
-        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        rustix::fs::fcntl_lock(&file, operation).map_err(|errno| {
             if matches!(errno, Errno::ACCESS | Errno::AGAIN) {
                 io::ErrorKind::WouldBlock.into()
             } else {
                 io::Error::from(errno)
             }
         })?;
-        file.write_all_at(b"lock", 0)?;
         held.push(path.clone());
-        Ok(RealLock { path, _file: file })
+        Ok(RealLock { path, file })
     }
 }
 

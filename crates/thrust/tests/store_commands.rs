@@ -3,10 +3,13 @@
 mod process;
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use predicates::str::contains;
-use process::{Socket, Thrust, printed, said, thrust};
+use process::{Socket, Thrust, ending, piped, printed, said, thrust};
 use serde_json::Value;
 
 /// Small files, so that tests are quick.
@@ -174,5 +177,84 @@ fn what_is_no_store_or_in_use_is_refused() {
         assert!(code == Some(2) && err.contains("is no store"), "{err}");
         thrust(&["store", command]).assert().code(2).stderr(contains("give its directory"));
     }
+    broker.stop();
+}
+
+/// Takes the right to write from everything below `path`, or gives it back.
+fn set_writable(path: &Path, writable: bool) {
+    let is_dir = path.is_dir();
+    let mode = 0o444 | if is_dir { 0o111 } else { 0 } | if writable { 0o200 } else { 0 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    if is_dir {
+        fs::read_dir(path).unwrap().for_each(|entry| set_writable(&entry.unwrap().path(), writable));
+    }
+}
+
+/// Runs a command as somebody who may read `data` and not write it. Whoever may write everything becomes nobody, with a
+/// copy of the program where that one can run it.
+fn look_without_rights(command: &str, data: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    const NOBODY: u32 = 65_534;
+    let dir = data.parent().unwrap();
+    let program = dir.join("thrust");
+    if !program.exists() {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_thrust"), &program).unwrap();
+    }
+    let mut looking = Command::new(&program);
+    looking.args(["store", command, data.to_str().unwrap()]).args(SIZES).args(more);
+    if rustix::process::geteuid().is_root() {
+        looking.uid(NOBODY).gid(NOBODY).current_dir("/");
+    }
+    let done = ending(piped(looking)).assert();
+    (done.get_output().status.code(), printed(&done), said(&done))
+}
+
+/// Gives the right to write back when it goes, so that a directory for the time of a test can be removed.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    fn below(path: &Path) -> ReadOnly {
+        set_writable(path, false);
+        ReadOnly(path.to_owned())
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        set_writable(&self.0, true);
+    }
+}
+
+#[test]
+fn files_that_may_only_be_read_are_looked_at() {
+    let dir = written();
+    let data = data(&dir);
+    for has_lock in [true, false] {
+        if !has_lock {
+            fs::remove_file(data.join("lock")).unwrap();
+        }
+        let _rights = ReadOnly::below(&data);
+        for command in ["inspect", "verify"] {
+            let (code, out, err) = look_without_rights(command, &data, &[]);
+            assert_eq!(code, Some(0), "{command}, lock {has_lock}: {out}{err}");
+            let unlocked = err.contains("cannot be locked; nobody must write to the store meanwhile");
+            // A file that can be read can be locked against those who write.
+            assert!(unlocked != has_lock && err.lines().count() == usize::from(!has_lock), "{err}");
+        }
+        let (code, out, _) = look_without_rights("verify", &data, &["--json"]);
+        assert_eq!(code, Some(0), "{out}");
+        assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["records"], 12);
+        assert_eq!(data.join("lock").exists(), has_lock);
+        assert_eq!(look_without_rights("repair", &data, &[]).0, Some(2));
+    }
+}
+
+#[test]
+fn a_broker_is_noticed_by_who_may_only_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Thrust::serve(&data(&dir), &SIZES);
+    set_writable(&data(&dir).join("lock"), false);
+    let (code, out, err) = look_without_rights("inspect", &data(&dir), &[]);
+    assert!(code == Some(2) && err.contains("in use by another broker"), "{out}{err}");
     broker.stop();
 }

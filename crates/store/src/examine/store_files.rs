@@ -128,6 +128,12 @@ impl StoreFiles {
         &self.options
     }
 
+    /// Whether a broker that starts meanwhile is kept out. Not so if the files are opened with
+    /// [`ReadOnlyDisk`](crate::ReadOnlyDisk) and can neither be written nor locked.
+    pub fn is_locked(&self) -> bool {
+        self.lock.keeps_others_out()
+    }
+
     /// What stands at an offset of the log.
     pub fn look_at(&self, offset: u64) -> Result<Found, StoreError> {
         let log = LogFiles::load(&*self.disk, &self.options, &mut Findings::default())?;

@@ -10,7 +10,7 @@ use wire::properties;
 use wire::record::Record;
 
 use super::findings::{Verdict, findings_json, print_findings, tell_line};
-use super::place::{CommandError, Place, open};
+use super::place::{CommandError, Place, open_to_look};
 use crate::moment::{Times, utc};
 use crate::output::message::body_text;
 use crate::output::progress::Bar;
@@ -47,7 +47,7 @@ pub struct InspectArgs {
 const SHOWN_BYTES: usize = 256;
 
 pub fn run(args: &InspectArgs) -> Result<Verdict, CommandError> {
-    let files = open(&args.place)?;
+    let files = open_to_look(&args.place)?;
     if let Some(offset) = args.offset {
         return show_record(&files, offset, args.place.json);
     }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::store::examine::{self, StoreFiles};
-use ::store::{Options, RealDisk, StoreError};
+use ::store::{Options, ReadOnlyDisk, RealDisk, StoreError};
 use clap::Args;
 use settings::SettingError;
 
+use crate::output::screen::say;
 use crate::serve::key_values;
 
 /// Which store, and how large its files are.
@@ -45,9 +46,22 @@ pub enum CommandError {
     Arguments(String),
 }
 
-/// Opens the store that the arguments name, with the sizes that they give or that the files have.
+/// Opens the store that the arguments name, with the sizes that they give or that the files have, for changing it.
 pub fn open(place: &Place) -> Result<StoreFiles, CommandError> {
     Ok(StoreFiles::open(Arc::new(RealDisk), options(place)?)?)
+}
+
+/// The same for looking at it, which a copy or another user's files that cannot be written are enough for.
+pub fn open_to_look(place: &Place) -> Result<StoreFiles, CommandError> {
+    let files = StoreFiles::open(Arc::new(ReadOnlyDisk), options(place)?)?;
+    if !files.is_locked() {
+        let lock = files.options().root.join("lock");
+        say(&format!(
+            "thrust: {} cannot be locked; nobody must write to the store meanwhile",
+            lock.display()
+        ));
+    }
+    Ok(files)
 }
 
 fn options(place: &Place) -> Result<Options, CommandError> {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::findings::{Verdict, findings_json, print_findings, tell_line};
-use super::place::{CommandError, Place, open};
+use super::place::{CommandError, Place, open_to_look};
 use crate::output::progress::Bar;
 use crate::output::words::grouped;
 
@@ -19,7 +19,7 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> Result<Verdict, CommandError> {
-    let files = open(&args.place)?;
+    let files = open_to_look(&args.place)?;
     let mut bar = Bar::of_bytes("verify");
     let verified = files.verify(&mut |progress| bar.set(progress.done, progress.total))?;
     let took = bar.end();
