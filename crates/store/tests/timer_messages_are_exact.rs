@@ -182,6 +182,20 @@ fn a_sync_of_the_timer_log_that_failed_is_not_tried_again() {
 }
 
 #[test]
+fn progress_that_could_not_be_saved_is_saved_by_the_next_try() {
+    let world = world();
+    let store = world.open();
+    park(&store, &[at("orders", "later", now(&world.clock) + 60_000)]);
+    run(&store);
+    world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Read, "timerwheel", ErrorKind::Other) });
+    store.timer_flush_step().unwrap_err();
+    let is_saved = || world.disk.files().contains_key(&world.path("config/timercheck"));
+    assert!(!is_saved());
+    store.timer_flush_step().unwrap();
+    assert!(is_saved());
+}
+
+#[test]
 fn counts_of_what_waits_are_right_after_a_kill() {
     let world = world();
     let store = world.open();

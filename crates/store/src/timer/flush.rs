@@ -74,7 +74,11 @@ impl Store {
 
     /// What is to be written now; slots only if asked for.
     fn timer_cut(&self, state: &mut State, with_slots: bool) -> Result<Cut, StoreError> {
+        // What can fail comes first: a cut that was not made leaves all there is to save for the next try.
         state.log.write().map_err(StoreError::io("write", &state.log.dir))?;
+        let wheel = (with_slots && state.wheel.wants_file())
+            .then(|| state.wheel.file().map_err(StoreError::io("open", &state.wheel.path)))
+            .transpose()?;
         let commit_log_end = self.base.log.end();
         let log_end = state.log.end();
         let own = Own {
@@ -93,12 +97,7 @@ impl Store {
             own: Some(own),
         };
         state.changed = !with_slots;
-        let slots = if with_slots && state.wheel.wants_file() {
-            let file = state.wheel.file().map_err(StoreError::io("open", &state.wheel.path))?;
-            Some((state.wheel.take_changed(), file))
-        } else {
-            None
-        };
+        let slots = wheel.map(|file| (state.wheel.take_changed(), file));
         Ok(Cut { checkpoint: state.checkpoint, commit_log_end, units: state.log.take_unsynced(), slots })
     }
 
