@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use store::{Boundary, Queue, QueueEntry, Store, StoreError};
+use wire::names;
 use wire::properties as props;
 use wire::record::Record;
 
@@ -39,10 +40,22 @@ pub(crate) fn load(
 ) -> Result<(Table, HashMap<String, i64>), StoreError> {
     let mut table = Table::new(from);
     for_each_entry(store, ops, from.op, |offset, entry| {
-        let bytes = entry.and_then(|entry| read(store, entry.physical_offset));
+        let Some(physical) = entry.map(|entry| entry.physical_offset) else {
+            return table.found_op(offset, &[], false);
+        };
+        let bytes = read(store, physical);
         match bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok()) {
             Some(record) => table.found_op(offset, &named(&record), record.property(MOVED).is_some()),
-            None => table.found_op(offset, &[], false),
+            None => {
+                tracing::error!(
+                    topic = names::OP_HALF_TOPIC,
+                    queue_offset = offset,
+                    physical,
+                    "decisions about transactions cannot be read: their producers are asked again, and what was \
+                     committed is delivered again if they say so"
+                );
+                table.found_op(offset, &[], false);
+            }
         }
     })?;
     let mut topics: HashMap<String, i64> = HashMap::new();
@@ -54,7 +67,7 @@ pub(crate) fn load(
         let asked = checks.get(&offset).copied();
         let bytes = match store.record_at(physical) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return,
+            Ok(None) => return log_lost_half(offset, physical),
             Err(error) => {
                 // It is read again in each round of checks, until the disk gives it.
                 tracing::error!(offset, "a half message cannot be read and stays open: {error}");
@@ -62,7 +75,7 @@ pub(crate) fn load(
                 return;
             }
         };
-        let Ok(record) = Record::parse(&bytes) else { return };
+        let Ok(record) = Record::parse(&bytes) else { return log_lost_half(offset, physical) };
         let counted = record.property(CHECK_TIMES).and_then(|times| times.parse().ok());
         let checks = asked.or(counted).unwrap_or(0);
         let open = Open::asked(physical, checks, Some(known(&record)));
@@ -75,6 +88,16 @@ pub(crate) fn load(
     })?;
     table.restored();
     Ok((table, topics))
+}
+
+/// Tells of a half message whose record is damaged or gone, and which is not open therefore.
+fn log_lost_half(queue_offset: u64, physical: u64) {
+    tracing::error!(
+        topic = names::HALF_TOPIC,
+        queue_offset,
+        physical,
+        "no sound half message stands there: if its transaction was open, it is lost"
+    );
 }
 
 /// Brings the table up to the end of the half queue, or to where that cannot be read.
