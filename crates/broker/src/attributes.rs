@@ -240,4 +240,33 @@ mod tests {
         let group = edit(OF_GROUPS, None, edits_of("+priority.factor=7")).unwrap_or_default();
         assert_eq!((priority_factor(&group), priority_factor(&Attributes::new())), (7, 100));
     }
+
+    /// What the page of settings says of an attribute: whose it is, what it takes, whether it can change.
+    fn row_of(attribute: &Attribute, owner: &str) -> Option<[String; 4]> {
+        let takes = match &attribute.form {
+            Form::Words(words, _) => words.join(", "),
+            Form::Number(-1, i64::MAX) => "-1, or 1 and more, up to `fileReservedTime`".into(),
+            Form::Number(lowest, highest) => format!("{lowest} to {highest}"),
+            Form::Unserved(_) => return None,
+        };
+        let changes = if attribute.mutable { "yes" } else { "no" };
+        Some([format!("`{}`", attribute.name), owner.into(), takes, changes.into()])
+    }
+
+    #[test]
+    fn the_page_of_settings_has_those_that_are_taken_and_no_others() {
+        let page = settings::configuration_page();
+        let chapter = page.split("\n## ").find(|chapter| chapter.starts_with("Attributes of")).unwrap();
+        let rows = chapter.lines().filter(|line| line.starts_with("| `"));
+        let told: Vec<[String; 4]> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+                // Behind what it takes comes what holds without it.
+                [cells[1], cells[2], cells[3], cells[5]].map(str::to_owned)
+            })
+            .collect();
+        let of_topics = OF_TOPICS.iter().filter_map(|attribute| row_of(attribute, "topics"));
+        let of_groups = OF_GROUPS.iter().filter_map(|attribute| row_of(attribute, "groups"));
+        assert_eq!(told, of_topics.chain(of_groups).collect::<Vec<_>>());
+    }
 }
