@@ -120,13 +120,20 @@ impl Hold {
         if first {
             self.earlier.notify_one();
         }
-        // An append between our read and the watching told nobody; look again now that it would.
-        if queue.max_offset() > offset { self.waiting.lock().remove(&key, id) } else { None }
+        // An append between our read and the watching told nobody; look again now that it would. So with a deletion.
+        let is_over = queue.max_offset() > offset || queue.is_deleted();
+        if is_over { self.waiting.lock().remove(&key, id) } else { None }
     }
 
     /// Something new is readable in `queue`: those who wait for it are answered from another thread.
     pub fn arrived(&self, queue: &Arc<Queue>) {
         let woken = self.waiting.lock().take(&(Arc::clone(queue.topic()), queue.id()));
+        self.answer(woken);
+    }
+
+    /// The queues of a topic were deleted: nothing will come for those who wait for them, who are answered.
+    pub fn deleted(&self, topic: &str) {
+        let woken = self.waiting.lock().take_of(topic);
         self.answer(woken);
     }
 
@@ -259,6 +266,11 @@ impl Waiting {
             !waiters.is_empty()
         });
         closed
+    }
+
+    fn take_of(&mut self, topic: &str) -> Vec<BoxedWaiter> {
+        let keys: Vec<_> = self.queues.keys().filter(|(name, _)| **name == *topic).cloned().collect();
+        keys.iter().flat_map(|key| self.take(key)).collect()
     }
 
     fn take(&mut self, key: &QueueKey) -> Vec<BoxedWaiter> {

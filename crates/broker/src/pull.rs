@@ -448,14 +448,18 @@ impl Broker {
         Some(waiter.held)
     }
 
-    /// Whether what the pull's logical queue stands for has changed since it came.
+    /// Whether its queue was deleted since it came, or what its logical queue stands for has changed.
     fn has_moved(&self, pull: &Pull) -> bool {
+        if pull.queue.is_deleted() {
+            return true;
+        }
         let Some(read) = &pull.logical else { return false };
         let topic = self.topics.get(pull.queue.topic());
         !read.is_of(topic.as_ref().and_then(|topic| topic.mapping.as_ref()))
     }
 
-    /// Tells a waiter to ask again where it is: whoever leads its queue now knows the rest.
+    /// Tells a waiter to ask again where it is: whoever leads its queue now knows the rest, and who asks for a deleted
+    /// one is told that, or finds the new one.
     fn write_again(&self, waiter: &Waiter, out: &mut Vec<u8>) {
         let pull = &waiter.pull;
         let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);

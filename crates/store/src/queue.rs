@@ -271,7 +271,7 @@ impl Queue {
     }
 
     /// Whether the topic was deleted; such a queue takes no more entries.
-    pub(crate) fn is_deleted(&self) -> bool {
+    pub fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
     }
 

@@ -197,11 +197,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Deletes the queues of a name. If there is a topic of it by then, it finds new ones.
+    /// Deletes the queues of a name. If there is a topic of it by then, it finds new ones; who waits for messages of
+    /// the old ones asks again.
     pub(super) fn delete_queues(&self, name: &str) -> Outcome {
-        self.store.delete_topic(name)?;
+        let deleted = self.store.delete_topic(name);
         self.topics.renew(name);
-        Ok(())
+        self.hold.deleted(name);
+        self.pop.waits.deleted(name);
+        Ok(deleted?)
     }
 
     pub(crate) fn all_topics(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

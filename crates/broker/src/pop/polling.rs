@@ -142,6 +142,14 @@ impl<W> Polling<W> {
         if woken.is_empty() { self.arrived_for(topic, group).into_iter().collect() } else { woken }
     }
 
+    /// Takes back all who wait for a topic.
+    pub fn take_of(&self, topic: &str) -> Vec<W> {
+        let mut waiting = self.waiting.lock();
+        let lines = waiting.topics.get(topic).into_iter().flat_map(HashMap::values).flat_map(HashMap::values);
+        let tickets: Vec<Ticket> = lines.flat_map(BTreeMap::keys).copied().collect();
+        tickets.into_iter().filter_map(|ticket| waiting.take(ticket)).collect()
+    }
+
     /// Whether anybody waits for a queue of a topic, or for any of its queues.
     pub fn is_watching(&self, topic: &str, queue: i32) -> bool {
         let waiting = self.waiting.lock();
