@@ -16,6 +16,7 @@ use wire::pop::{Handle, Origin};
 
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::offset_requests::check_not_own;
 use crate::pop::order::Acked;
 use crate::pop::record::CHECKPOINT_MAX;
 use crate::pop::revive_log::Acks;
@@ -142,6 +143,7 @@ impl Broker {
             return Err(illegal_offset(&queue, offset));
         }
         let group = exchange.text("consumerGroup")?;
+        check_not_own(group)?;
         let handle = parse_handle(exchange, self.now_ms())?;
         if self.groups.get(group).is_none() {
             return Ok(());
@@ -181,6 +183,7 @@ impl Broker {
 
     /// The acknowledgements of one delivery in a batch; `None` when none is left to store.
     fn batch_acks(&self, batch: &BatchAck) -> Result<Option<Acks>, Refusal> {
+        check_not_own(&batch.group)?;
         let origin = Origin::from_mark(&batch.retry)
             .ok_or_else(|| Refusal::system("the retry mark of a batch ack is none of 0, 1, 2"))?;
         let topic = self.topics.get(&origin.topic(&batch.group, &batch.topic));

@@ -207,16 +207,14 @@ impl Reply<'_> {
 
 /// A place for a request that waits.
 pub(crate) fn hold(channel: &Arc<Channel>) -> Result<Held, Refusal> {
-    channel.hold().ok_or_else(|| {
-        let remark = "[OVERLOAD]too many requests of this connection wait (thrust.maxInFlightPerConnection)";
-        Refusal::new(response::SYSTEM_BUSY, remark)
-    })
+    channel.hold().ok_or_else(|| too_many_wait("messages, the disk or others"))
 }
 
-/// The connection has too many requests under way to its client, or to others for it.
-pub(crate) fn too_many_wait() -> Refusal {
-    let remark =
-        "[OVERLOAD]too many requests of this connection wait for clients (thrust.maxInFlightPerConnection)";
+/// The connection has too many requests under way that wait for something.
+pub(crate) fn too_many_wait(for_what: &str) -> Refusal {
+    let remark = format!(
+        "[OVERLOAD]too many requests of this connection wait for {for_what} (thrust.maxInFlightPerConnection)"
+    );
     Refusal::new(response::SYSTEM_BUSY, remark)
 }
 

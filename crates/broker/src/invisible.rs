@@ -12,6 +12,7 @@ use wire::pop::Handle;
 use crate::Broker;
 use crate::ack::{acks_of, illegal_offset, parse_handle};
 use crate::exchange::{Exchange, Outcome};
+use crate::offset_requests::check_not_own;
 use crate::pop::outstanding::Checkpoint;
 use crate::pop::{check_invisible, order_key};
 use crate::pull::{no_group, no_topic};
@@ -43,6 +44,7 @@ impl Broker {
             return Err(illegal_offset(&queue, offset));
         }
         let group = exchange.text("consumerGroup")?.to_owned();
+        check_not_own(&group)?;
         self.groups.get(&group).ok_or_else(|| no_group(&group))?;
         let invisible_ms: i64 = exchange.number("invisibleTime")?;
         check_invisible(invisible_ms)?;

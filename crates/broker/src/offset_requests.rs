@@ -11,6 +11,15 @@ use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::{no_group, no_topic};
 use crate::topics::Topic;
 
+/// Refuses to touch the places in queues that the broker keeps for itself: where they stand says what a start reads.
+pub(crate) fn check_not_own(group: &str) -> Outcome {
+    if names::is_own_group(group) {
+        let remark = format!("the offsets of {group} are the broker's own");
+        return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+    }
+    Ok(())
+}
+
 impl Broker {
     pub(crate) fn query_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let mut queue_id: i32 = exchange.number("queueId")?;
@@ -63,7 +72,6 @@ impl Broker {
         }
         let group = exchange.text("consumerGroup")?.to_owned();
         let topic = exchange.text("topic")?.to_owned();
-        self.check_commit(&group, &topic)?;
         let invalid = |name: &str| {
             Refusal::new(
                 response::INVALID_PARAMETER,
@@ -77,10 +85,7 @@ impl Broker {
 
     /// Whether a client may commit for such a group on such a topic.
     fn check_commit(&self, group: &str, topic: &str) -> Result<Arc<Topic>, Refusal> {
-        if names::is_own_group(group) {
-            let remark = format!("the offsets of {group} are the broker's own");
-            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
-        }
+        check_not_own(group)?;
         if self.groups.get(group).is_none() {
             return Err(no_group(group));
         }

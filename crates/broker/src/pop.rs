@@ -38,6 +38,7 @@ use self::revive_log::ReviveLog;
 use self::waits::{PopWaiter, Waits};
 use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::filter::Filter;
+use crate::offset_requests::check_not_own;
 use crate::offsets::OffsetsBody;
 use crate::pull::{no_group, no_topic};
 use crate::topics::Topic;
@@ -281,6 +282,7 @@ impl Broker {
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let group_name = exchange.text("consumerGroup")?;
+        check_not_own(group_name)?;
         let group = self.groups.find_or_create(group_name, &self.settings.load(), self.now_ms())?;
         let group = group.ok_or_else(|| no_group(group_name))?;
         if !group.consume_enable {

@@ -96,6 +96,13 @@ impl Job {
     }
 }
 
+/// A job that no thread takes. It has the place of its request, and a connection that ends waits for the answers of all
+/// that have one: so it is kept until that is sent.
+struct Refused {
+    why: Refusal,
+    _job: Job,
+}
+
 /// Reads and answers. Keeps the place of its request until then.
 type Work = Box<dyn FnOnce(&Arc<Broker>) + Send>;
 
@@ -150,13 +157,13 @@ impl Readers {
 
     /// Lets a thread do `work`, which answers `reply_to` on `channel`.
     pub fn submit(&self, channel: Arc<Channel>, reply_to: ReplyTo, work: Work) -> Outcome {
-        self.push(Job { asker: Some((channel, reply_to)), work })
+        self.push(Job { asker: Some((channel, reply_to)), work }).map_err(|refused| refused.why)
     }
 
     /// The same for a request that its handler has let wait: a refusal is its answer.
     pub fn submit_late(&self, channel: &Arc<Channel>, reply_to: ReplyTo, work: Work) {
-        if let Err(refusal) = self.submit(Arc::clone(channel), reply_to, work) {
-            send_refusal(channel, reply_to, &refusal);
+        if let Err(refused) = self.push(Job { asker: Some((Arc::clone(channel), reply_to)), work }) {
+            send_refusal(channel, reply_to, &refused.why);
         }
     }
 
@@ -174,15 +181,15 @@ impl Readers {
         receiver.await.ok()
     }
 
-    fn push(&self, job: Job) -> Outcome {
+    fn push(&self, job: Job) -> Result<(), Refused> {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
-            return Err(stopping());
+            return Err(Refused { why: stopping(), _job: job });
         }
         if jobs.waiting.len() + jobs.aside.len() >= WAITING_MAX {
             let remark =
                 "[OVERLOAD]too many reads wait for the disk (thrust.diskReadThreads); try again later";
-            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+            return Err(Refused { why: Refusal::new(response::SYSTEM_BUSY, remark), _job: job });
         }
         jobs.waiting.push_back(job);
         drop(jobs);
@@ -201,8 +208,10 @@ impl Readers {
         };
         self.wake.notify_all();
         self.rest.notify_all();
-        for (channel, reply_to) in refused.into_iter().filter_map(|job| job.asker) {
-            send_refusal(&channel, reply_to, &stopping());
+        for job in refused {
+            if let Some((channel, reply_to)) = &job.asker {
+                send_refusal(channel, *reply_to, &stopping());
+            }
         }
     }
 

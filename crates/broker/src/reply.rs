@@ -43,7 +43,7 @@ impl Broker {
     pub(crate) fn reply(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let settings = self.settings.load_full();
         let reply = self.take_reply(exchange, &settings)?;
-        let held = exchange.channel.hold().ok_or_else(too_many_wait)?;
+        let held = exchange.channel.hold().ok_or_else(|| too_many_wait("clients"))?;
         let reply_to = exchange.request.reply_to();
         let broker = Arc::clone(self);
         tokio::spawn(async move {

@@ -28,7 +28,7 @@ use self::answer::{Answer, AnswerWriter};
 pub(crate) use self::header::SendHeader;
 use self::outgoing::{Outgoing, with_outgoing};
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, too_many_wait};
 use crate::groups::max_reconsume;
 use crate::repeats::Repeat;
 use crate::schedule::push_parking;
@@ -602,11 +602,7 @@ impl Broker {
         if !waits || !self.store.is_sync() {
             return Ok(None);
         }
-        let held = channel.hold().ok_or_else(|| {
-            let remark = "[OVERLOAD]too many requests of this connection wait for the disk (thrust.maxInFlightPerConnection)";
-            Refusal::new(response::SYSTEM_BUSY, remark)
-        })?;
-        Ok(Some(held))
+        channel.hold().map(Some).ok_or_else(|| too_many_wait("the disk"))
     }
 
     fn append_outgoing(&self, channel: &Arc<Channel>, outgoing: &mut Outgoing, out: &mut Vec<u8>) {

@@ -1,6 +1,7 @@
 //! How far a group has come: committed, asked for, and still known after a restart.
 
 use crate::support::peer::borrowed;
+use crate::support::pops::{POP, Pop};
 use crate::support::{Ask, Peer, Situation, World, eventually, number, stored};
 use wire::code::request as code;
 
@@ -103,6 +104,30 @@ async fn commits_of_queues_that_there_are_not_are_refused() {
     for group in ["CID_RMQ_SYS_REVIVE_GROUP", "CID_RMQ_SYS_TRANS"] {
         peer.join("c", group, "orders", "*").await;
         assert_eq!(commit(&peer, group, "orders", 0, 1).await, 29, "{group}");
+    }
+}
+
+/// Where these stand says what a start reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_moves_the_places_that_the_broker_keeps_for_itself() {
+    let world = World::start().await;
+    world.create_topic("orders", 1).await;
+    world.send("orders", 0, "x").await;
+    for own in ["CID_RMQ_SYS_REVIVE_GROUP", "CID_RMQ_SYS_TRANS"] {
+        world.me.join("c", own, "orders", "*").await;
+        let reset = [("group", own), ("topic", "orders"), ("timestamp", "0"), ("isForce", "true")];
+        let clone = [("srcGroup", "readers"), ("destGroup", own), ("topic", "orders"), ("offline", "true")];
+        let delete = [("groupName", own), ("cleanOffset", "true")];
+        let pop = Pop { group: own, ..POP }.fields();
+        for (code, fields) in [
+            (code::INVOKE_BROKER_TO_RESET_OFFSET, &reset[..]),
+            (code::CLONE_GROUP_OFFSET, &clone),
+            (code::DELETE_SUBSCRIPTIONGROUP, &delete),
+            (code::POP_MESSAGE, &pop),
+        ] {
+            let answer = world.me.ask(code, fields).await;
+            assert_eq!(answer.code, 29, "{own}: {answer:?}");
+        }
     }
 }
 

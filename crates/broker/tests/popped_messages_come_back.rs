@@ -196,6 +196,16 @@ async fn a_reset_wakes_a_pop_that_waits_at_the_end() {
     assert!(since.elapsed() < Duration::from_secs(10), "it waited for news");
 }
 
+/// What comes back can be read only when the disk has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_back_wakes_a_waiting_pop_with_synchronous_flush() {
+    let world = world_with(&[("flushDiskType", "SYNC_FLUSH")], 1, &["a"]).await;
+    assert_eq!(deliveries(&Pop { invisible: "700", ..POP }.of(&world.me).await).len(), 1);
+    let (came, after) = comes_back(&world).await;
+    assert_eq!(came.len(), 1);
+    assert!(after < Duration::from_secs(10), "it waited for news, {after:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pop_finds_the_one_message_it_wants_behind_many_others() {
     let mut tags = ["a"; 1000];

@@ -10,6 +10,7 @@ use crate::Broker;
 use crate::attributes;
 use crate::broadcast;
 use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::offset_requests::check_not_own;
 use crate::pull::no_group;
 use crate::topics::QUEUES_MAX;
 
@@ -77,6 +78,7 @@ impl Broker {
 
     pub(crate) fn delete_group(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let name = exchange.text("groupName")?;
+        check_not_own(name)?;
         self.groups.remove(name, self.now_ms())?;
         self.pop.orders.remove_group(name);
         self.stats.forget_group(name);

@@ -65,7 +65,7 @@ impl Broker {
             );
             return Err(Refusal::system(remark));
         }
-        let held = exchange.channel.hold().ok_or_else(too_many_wait)?;
+        let held = exchange.channel.hold().ok_or_else(|| too_many_wait("clients"))?;
         let reply_to = exchange.request.reply_to();
         tokio::spawn(async move {
             let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -19,6 +19,7 @@ use super::statistics::sorted;
 use crate::Broker;
 use crate::clients::Member;
 use crate::exchange::{Exchange, Outcome, Refusal, send_refusal, too_many_wait};
+use crate::offset_requests::check_not_own;
 use crate::topics::Topic;
 
 /// First client version that understands 220 and 221: V3_0_7_SNAPSHOT (wire.md §5.2).
@@ -45,6 +46,7 @@ impl ConsumerStatus {
 impl Broker {
     pub(super) fn reset_offset(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let group = exchange.text("group")?.to_owned();
+        check_not_own(&group)?;
         let name = exchange.text("topic")?;
         let topic = self
             .topics
@@ -163,7 +165,7 @@ impl Broker {
         }
         members.retain(|member| wanted.is_none_or(|id| member.client_id == id));
         check_versions(&members)?;
-        let Some(held) = exchange.channel.hold() else { return Err(too_many_wait()) };
+        let Some(held) = exchange.channel.hold() else { return Err(too_many_wait("clients")) };
         let reply_to = exchange.request.reply_to();
         tokio::spawn(async move {
             match statuses(&members, &group, &topic).await {
@@ -187,6 +189,7 @@ impl Broker {
         let (from, to) = (exchange.text("srcGroup")?, exchange.text("destGroup")?);
         wire::names::check_group(to)
             .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
+        check_not_own(to)?;
         let offline = exchange.flag("offline");
         let topics = match exchange.request.field("topic").filter(|topic| !topic.trim().is_empty()) {
             Some(topic) => vec![topic.to_owned()],

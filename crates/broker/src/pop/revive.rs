@@ -69,7 +69,7 @@ impl Broker {
     }
 
     /// Handles some checkpoints that are due; true when there may be more.
-    pub(crate) fn revive_due(&self) -> bool {
+    pub(crate) fn revive_due(self: &Arc<Self>) -> bool {
         let revives = self.pop.revives.lock();
         if !*revives {
             return false;
@@ -98,7 +98,7 @@ impl Broker {
     }
 
     fn revive(
-        &self,
+        self: &Arc<Self>,
         revive_queue: u32,
         at: u64,
         checkpoint: &Checkpoint,
@@ -130,9 +130,24 @@ impl Broker {
         self.pop.log.close(&self.store, &mut batch, &acks, now_ms)?;
         self.stats.put(brought_back as u64, batch.bytes_len() as u64);
         if brought_back > 0 {
-            self.pop.waits.arrived_for(normal, group);
+            self.tell_of_retries(normal, group, batch.appended(brought_back - 1).until);
         }
         Ok(())
+    }
+
+    /// Wakes one of a group that waits for a topic when what came back to it can be read: with synchronous flush only
+    /// when the log is durable up to `until`.
+    fn tell_of_retries(self: &Arc<Self>, topic: &str, group: &Arc<str>, until: u64) {
+        if !self.store.is_sync() {
+            return self.pop.waits.arrived_for(topic, group);
+        }
+        let (broker, topic, group) = (Arc::downgrade(self), topic.to_owned(), Arc::clone(group));
+        let tell = move |_| {
+            if let Some(broker) = broker.upgrade() {
+                broker.pop.waits.arrived_for(&topic, &group);
+            }
+        };
+        self.store.when_flushed(until, Box::new(tell));
     }
 
     /// The retry topic that a message of the checkpoint comes back in: a retry stays where it is.
