@@ -334,10 +334,7 @@ impl Broker {
             );
             return Ok(());
         };
-        // The name becomes a directory, and one of a place where messages wait would have it go round for ever: a
-        // store from elsewhere may say anything.
-        let is_good = names::check_topic(&topic_name.replacen('+', "_", 1)).is_ok();
-        if !is_good || names::is_send_forbidden(topic_name) {
+        if !may_leave_for(topic_name) {
             let offset = entry.physical_offset;
             tracing::warn!(
                 offset,
@@ -369,6 +366,13 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Whether a message that waits may go to the topic that is stored with it. The name becomes a directory, and one of a
+/// place where messages wait would have it go round for ever: a store from elsewhere may say anything.
+pub(crate) fn may_leave_for(topic: &str) -> bool {
+    // The retry topics of pops have one, which no other name may have.
+    names::check_topic(&topic.replacen('+', "_", 1)).is_ok() && !names::is_send_forbidden(topic)
 }
 
 /// Adds a message to a batch. If that does not fit with its offsets in light queues, what it was parked with goes, and

@@ -40,7 +40,7 @@ use wire::sys_flag;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::offsets::ConsumerOffsets;
-use crate::schedule::push_parking;
+use crate::schedule::{may_leave_for, push_parking};
 use crate::send::outgoing::{Outgoing, with_outgoing};
 use crate::send::share::Share;
 use crate::state_file::{StateFile, Unsaved};
@@ -490,12 +490,9 @@ impl Broker {
     }
 }
 
-/// The topic and queue that a half message is for. The name becomes a directory, and a store from elsewhere may say
-/// anything.
+/// The topic and queue that a half message is for, if it may go there.
 fn real_place<'a>(half: &Record<'a>) -> Option<(&'a str, u32)> {
     let topic = half.property(props::REAL_TOPIC)?;
     let queue_id = half.property(props::REAL_QID)?.parse().ok()?;
-    let is_good =
-        names::check_topic(&topic.replacen('+', "_", 1)).is_ok() && !names::is_send_forbidden(topic);
-    is_good.then_some((topic, queue_id))
+    may_leave_for(topic).then_some((topic, queue_id))
 }
