@@ -30,7 +30,8 @@ const LATE_SHARE: u128 = 64;
 /// together cost one.
 const LOOKS_FOR_CLOSED: Duration = Duration::from_secs(1);
 
-/// A queue by name: it may be deleted and come back while somebody waits.
+/// A queue by name. Whoever waits for one that is deleted is answered then ([`Hold::deleted`]), so that nobody waits
+/// for a queue that has another of its name behind it.
 type QueueKey = (Arc<str>, u32);
 
 /// All pulls that wait.

@@ -10,11 +10,12 @@ use wire::code::response;
 use wire::header::FrameWriter;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{Exchange, Outcome, send_refusal};
 use crate::filter::TagFilter;
 use crate::pop::polling::{NoRoom, Place};
 use crate::pop::waits::{NotificationWaiter, watch};
 use crate::pop::{PopRequest, poll_left_ms};
+use crate::pull::no_topic;
 
 impl Broker {
     pub(crate) fn notification(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -64,10 +65,15 @@ impl Broker {
         let until = waiter.deadline.min(self.free_at(&request).unwrap_or(waiter.deadline));
         let ticket = news.add(place, until, self.polling_room(), waiter).map_err(|(no_room, _)| no_room)?;
         watch(self.queues_to_watch(&request));
-        if self.has_something(&request)
+        let is_deleted = self.is_of_deleted(&request);
+        if (is_deleted || self.has_something(&request))
             && let Some(waiter) = news.take(ticket)
         {
-            answer(&waiter, true);
+            if is_deleted {
+                self.answer_deleted(&waiter);
+            } else {
+                answer(&waiter, true);
+            }
         }
         Ok(())
     }
@@ -90,6 +96,9 @@ impl Broker {
         if !waiter.held.channel().is_open() {
             return self.pop.waits.instead_of(&waiter.request);
         }
+        if self.is_of_deleted(&waiter.request) {
+            return self.answer_deleted(&waiter);
+        }
         let has_something = self.has_something(&waiter.request);
         let is_over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
         if has_something || is_over {
@@ -101,6 +110,15 @@ impl Broker {
             write(reply_to, false, no_room == NoRoom::Full, &mut out);
             channel.send(&out);
         }
+    }
+
+    /// Answers one whose queues were deleted: there is nothing, or no topic to ask for.
+    fn answer_deleted(&self, waiter: &NotificationWaiter) {
+        let name = &waiter.request.topic.config.topic_name;
+        if self.topics.get(name).is_some() {
+            return answer(waiter, false);
+        }
+        send_refusal(waiter.held.channel(), waiter.reply_to, &no_topic(name));
     }
 
     /// How many pops wait at exactly this place.

@@ -145,6 +145,22 @@ pub(crate) struct Part {
 }
 
 impl Popped {
+    /// No message.
+    fn nothing(pop_time: i64, invisible_ms: i64, revive_queue: i32) -> Popped {
+        Popped {
+            pop_time,
+            invisible_ms,
+            revive_queue,
+            parts: Vec::new(),
+            rest: 0,
+            left_in: Vec::new(),
+            has_retries_left: false,
+            free_at_ms: None,
+            has_moved: false,
+            is_cut: false,
+        }
+    }
+
     /// Number of messages.
     pub fn count(&self) -> usize {
         self.parts.iter().map(|part| part.offsets.len()).sum()
@@ -297,18 +313,7 @@ impl Broker {
         let roll = self.pop.roll();
         let settings = self.settings.load();
         let revive_queue = if request.is_orderly { ORDER_QUEUE } else { self.pop.log.next_queue() as i32 };
-        let mut popped = Popped {
-            pop_time: self.now_ms(),
-            invisible_ms: request.invisible_ms,
-            revive_queue,
-            parts: Vec::new(),
-            rest: 0,
-            left_in: Vec::new(),
-            has_retries_left: false,
-            free_at_ms: None,
-            has_moved: false,
-            is_cut: false,
-        };
+        let mut popped = Popped::nothing(self.now_ms(), request.invisible_ms, revive_queue);
         let retries = (!request.is_orderly).then(|| self.retry_origin(roll));
         let by_priority = self.pops_by_priority(request, roll);
         let retries_first = roll < priority::retry_probability(&settings, by_priority);
@@ -637,7 +642,9 @@ impl Broker {
                     self.pop_later(waiter);
                     return Ok(());
                 }
-                Ok(popped) if popped.parts.is_empty() => free_at_ms = popped.free_at_ms,
+                Ok(popped) if popped.parts.is_empty() && !self.is_of_deleted(&waiter.request) => {
+                    free_at_ms = popped.free_at_ms;
+                }
                 popped => {
                     self.answer_pop(waiter, popped);
                     return Ok(());
@@ -669,11 +676,11 @@ impl Broker {
             Err((no_room, _)) => return Err(no_room),
         };
         waits::watch(self.queues_to_watch(&request));
-        if !may_look || !self.has_something(&request) {
+        if !self.is_of_deleted(&request) && (!may_look || !self.has_something(&request)) {
             return Ok(None);
         }
         let Some(waiter) = self.pop.waits.pops.take(ticket) else { return Ok(None) };
-        let popped = self.pop(&request, self.reach());
+        let popped = self.pop_again(&request, self.reach());
         Ok(Some((waiter, popped)))
     }
 
@@ -734,6 +741,22 @@ impl Broker {
             && self.pop.orders.blocked_until(&key, attempt, request.invisible_ms, self.now_ms()).is_some()
     }
 
+    /// Whether what a request asks for was deleted since it came.
+    pub(crate) fn is_of_deleted(&self, request: &PopRequest) -> bool {
+        self.queues_to_watch(request).any(|queue| queue.is_deleted())
+    }
+
+    /// A pop by one who has waited. If its queues were deleted it gets nothing, and asks again; what it would read, and
+    /// note of it, belongs to a topic that may have another of its name behind it.
+    fn pop_again(&self, request: &PopRequest, reach: Reach) -> Result<Popped, Refusal> {
+        if !self.is_of_deleted(request) {
+            return self.pop(request, reach);
+        }
+        let name = &request.topic.config.topic_name;
+        self.topics.get(name).ok_or_else(|| no_topic(name))?;
+        Ok(Popped::nothing(self.now_ms(), request.invisible_ms, 0))
+    }
+
     /// Answers a pop that was woken, or lets it wait on.
     pub(crate) fn resume_pop(&self, waiter: PopWaiter) {
         self.resume_pop_within(self.reach(), waiter);
@@ -750,8 +773,10 @@ impl Broker {
         if !waiter.held.channel().is_open() {
             return self.pop.waits.instead_of(&waiter.request);
         }
-        let popped = self.pop(&waiter.request, reach);
-        let is_over = waiter.deadline <= Instant::now() || *self.stopping.borrow();
+        let popped = self.pop_again(&waiter.request, reach);
+        let is_over = waiter.deadline <= Instant::now()
+            || self.is_of_deleted(&waiter.request)
+            || *self.stopping.borrow();
         match popped {
             Ok(popped) if popped.must_wait_for_disk() => self.pop_later(waiter),
             Ok(popped) if popped.parts.is_empty() && !is_over => {

@@ -419,8 +419,12 @@ impl Broker {
     /// want move its offset and let it wait on, and what is out of reach comes later; then there is no answer.
     fn resume_within(&self, reach: Reach, mut waiter: BoxedWaiter, out: &mut Vec<u8>) -> Option<Held> {
         while waiter.held.channel().is_open() {
+            if waiter.pull.queue.is_deleted() {
+                self.write_deleted(&waiter, out);
+                break;
+            }
             if self.has_moved(&waiter.pull) {
-                self.write_again(&waiter, out);
+                self.write_again(&waiter, "QUEUE_MOVED", out);
                 break;
             }
             let result = match self.read(&waiter.pull, reach) {
@@ -448,24 +452,32 @@ impl Broker {
         Some(waiter.held)
     }
 
-    /// Whether its queue was deleted since it came, or what its logical queue stands for has changed.
+    /// Whether what the pull's logical queue stands for has changed since it came.
     fn has_moved(&self, pull: &Pull) -> bool {
-        if pull.queue.is_deleted() {
-            return true;
-        }
         let Some(read) = &pull.logical else { return false };
         let topic = self.topics.get(pull.queue.topic());
         !read.is_of(topic.as_ref().and_then(|topic| topic.mapping.as_ref()))
     }
 
-    /// Tells a waiter to ask again where it is: whoever leads its queue now knows the rest, and who asks for a deleted
-    /// one is told that, or finds the new one.
-    fn write_again(&self, waiter: &Waiter, out: &mut Vec<u8>) {
+    /// Tells a waiter whose queue was deleted what it would hear if it came now; if there is a topic of that name
+    /// again, to ask that.
+    fn write_deleted(&self, waiter: &Waiter, out: &mut Vec<u8>) {
+        let topic = waiter.pull.queue.topic();
+        if self.topics.get(topic).is_some() {
+            return self.write_again(waiter, "QUEUE_DELETED", out);
+        }
+        let refusal = no_topic(topic);
+        waiter.reply_to.write(out, refusal.code, Some(&refusal.remark));
+    }
+
+    /// Tells a waiter to ask again where it is: whoever leads its queue now knows the rest.
+    fn write_again(&self, waiter: &Waiter, why: &str, out: &mut Vec<u8>) {
         let pull = &waiter.pull;
-        let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);
+        let queue = self.store.find_queue(pull.queue.topic(), pull.queue.id());
+        let (min, max) = queue.map_or((0, 0), |queue| (queue.min_offset() as i64, queue.max_offset() as i64));
         let again = Told { code: response::SUCCESS, next: pull.offset, min, max, delta: None };
         let told = Told { code: response::PULL_RETRY_IMMEDIATELY, ..pull.told(again) };
-        let _ = Reply { to: waiter.reply_to, out }.answer(told.code, Some("QUEUE_MOVED"), |mut writer| {
+        let _ = Reply { to: waiter.reply_to, out }.answer(told.code, Some(why), |mut writer| {
             write_fields(&mut writer, pull, &told);
             writer.empty();
         });

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::frames::{Wire, frame};
+use crate::support::frames::Wire;
 use crate::support::messages::{bodies, records, text};
-use crate::support::pops::{POP, Pop};
 use crate::support::{Ask, PATIENCE, Situation, eventually, number, stored};
 use wire::code::{request, response};
-use wire::header::{Dialect, Head};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
@@ -57,6 +55,25 @@ async fn pulls_of_a_client_that_has_left_are_let_go_before_their_time() {
     eventually("the pulls to be gone", async || house.broker.waiting_pulls() == 1).await;
     stored(house.peer().send("orders", 0, "now").await);
     assert_eq!(staying.next().await.unwrap().opaque, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_topic_that_is_deleted_is_told_at_once() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let sender = house.peer();
+    for topic in ["orders", "others"] {
+        stored(sender.send(topic, 0, "before").await);
+    }
+    let mut wire = Wire::connect(house.address()).await;
+    let mut staying = Wire::connect(house.address()).await;
+    wire.park(1, &Ask::new("orders", 0, 1).waiting(3 * PATIENCE)).await;
+    staying.park(2, &Ask::new("others", 0, 1).waiting(3 * PATIENCE)).await;
+    sender.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")]).await;
+    let framed = wire.next().await.unwrap();
+    assert_eq!((framed.opaque, framed.answer.code), (1, response::TOPIC_NOT_EXIST), "{framed:?}");
+    staying.hears_nothing().await;
+    assert_eq!(house.broker.waiting_pulls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,39 +130,6 @@ async fn without_long_polling_a_pull_waits_for_the_short_time() {
     let answer = peer.pull(&Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
     assert_eq!(answer.code, 19);
     assert!(since.elapsed() >= Duration::from_millis(50) && since.elapsed() < PATIENCE / 2);
-}
-
-/// Else they would hear nothing of a new topic of that name until their time is over.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_topic_that_is_deleted_is_answered_and_asks_again() {
-    let situation = Situation::new(&[]);
-    let house = situation.start().await;
-    let peer = house.peer();
-    for topic in ["orders", "others"] {
-        stored(peer.send(topic, 0, "before").await);
-    }
-    peer.join("c", "readers", "orders", "*").await;
-    let mut wire = Wire::connect(house.address()).await;
-    wire.park(1, &Ask::new("orders", 0, 1).waiting(PATIENCE)).await;
-    wire.park(2, &Ask::new("orders", 1, 0).waiting(PATIENCE)).await;
-    wire.park(3, &Ask::new("others", 0, 1).waiting(PATIENCE)).await;
-    let (poll, head) =
-        (PATIENCE.as_millis().to_string(), |code, opaque| Head::request(Dialect::Json, code, opaque));
-    let pop = Pop { queue: "1", poll: &poll, ..POP }.fields();
-    for (opaque, code) in [(4, request::POP_MESSAGE), (5, request::NOTIFICATION)] {
-        wire.write(&frame(&head(code, opaque), &pop, &[])).await;
-        wire.hears_nothing().await;
-    }
-    assert_eq!(peer.ask_with(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")], &[]).await.code, 0);
-    let mut answers = Vec::new();
-    for _ in 0..4 {
-        let framed = wire.next().await.unwrap();
-        answers.push((framed.opaque, framed.answer.code));
-    }
-    answers.sort();
-    let again = response::PULL_RETRY_IMMEDIATELY;
-    assert_eq!(answers, [(1, again), (2, again), (4, response::POLLING_TIMEOUT), (5, response::SUCCESS)]);
-    assert_eq!(house.broker.waiting_pulls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

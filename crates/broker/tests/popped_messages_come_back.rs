@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::messages::bodies;
 use crate::support::pops::{Delivery, POP, Pop, ack, deliveries, hide};
-use crate::support::{Situation, World, body, number, records};
+use crate::support::{PATIENCE, Situation, World, body, number, records};
 use remoting::Limits;
 use serde_json::json;
 use tokio::time::Instant;
@@ -343,6 +343,31 @@ async fn a_topic_or_group_that_was_deleted_blocks_no_queue_of_its_successor() {
     world.create_topic("orders", 1).await;
     world.send_with("orders", 0, "b", &[]).await;
     assert_eq!(Pop { attempt: "three", ..ask }.bodies(&world).await, ["b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_to_pop_from_a_topic_that_is_deleted_is_told_at_once() {
+    let world = world_with(&[], 1, &[]).await;
+    let administrator = world.peer();
+    let delete = async || {
+        // Long enough for the others to wait; they are told the same if they come later.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        administrator.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")]).await;
+    };
+    let poll = (3 * PATIENCE).as_millis().to_string();
+    let pop = Pop { poll: &poll, ..POP };
+    let fields = [
+        ("consumerGroup", GROUP),
+        ("topic", "orders"),
+        ("queueId", "-1"),
+        ("pollTime", &poll),
+        ("bornTime", "0"),
+    ];
+    let both =
+        async { tokio::join!(pop.of(&world.me), world.me.ask(request::NOTIFICATION, &fields), delete()) };
+    let (popped, notified, ()) = tokio::time::timeout(PATIENCE, both).await.expect("both hear of it");
+    assert_eq!(popped.code, response::TOPIC_NOT_EXIST, "{popped:?}");
+    assert_eq!(notified.code, response::TOPIC_NOT_EXIST, "{notified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

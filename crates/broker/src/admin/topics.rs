@@ -197,8 +197,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Deletes the queues of a name. If there is a topic of it by then, it finds new ones; who waits for messages of
-    /// the old ones asks again.
+    /// Deletes the queues of a name, and tells those who wait for something in them. If there is a topic of it by then,
+    /// it finds new ones.
     pub(super) fn delete_queues(&self, name: &str) -> Outcome {
         let deleted = self.store.delete_topic(name);
         self.topics.renew(name);

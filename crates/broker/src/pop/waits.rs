@@ -88,13 +88,9 @@ impl Waits {
         self.answer(pop.into_iter().collect(), notification.into_iter().collect());
     }
 
-    /// The queues of a topic were deleted: who waits is told that there is nothing, and asks again.
+    /// The queues of a topic were deleted: nothing comes to them any more.
     pub fn deleted(&self, topic: &str) {
-        let (mut pops, mut notifications) = (self.pops.take_of(topic), self.notifications.take_of(topic));
-        let over = Instant::now();
-        pops.iter_mut().for_each(|waiter| waiter.deadline = over);
-        notifications.iter_mut().for_each(|waiter| waiter.deadline = over);
-        self.answer(pops, notifications);
+        self.answer(self.pops.take_of(topic), self.notifications.take_of(topic));
     }
 
     /// Answers all and lets nobody wait any more.
