@@ -465,7 +465,7 @@ impl<'a> Collecting<'a> {
         limits: ReadLimits,
         filter: &'a dyn MessageFilter,
     ) -> Collecting<'a> {
-        let limits = ReadLimits { max_count: limits.max_count.max(1), max_bytes: bytes_max(limits) };
+        let limits = bounded(limits);
         let examined = live.examined_entries_min.max(u64::from(limits.max_count));
         Collecting {
             store,
@@ -593,9 +593,10 @@ impl<'a> Collecting<'a> {
     }
 }
 
-/// Most bytes of an answer, as Java bounds them.
-pub(crate) fn bytes_max(limits: ReadLimits) -> u64 {
-    limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX)
+/// What a reader asks for, as Java bounds it.
+pub(crate) fn bounded(limits: ReadLimits) -> ReadLimits {
+    let max_bytes = limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX);
+    ReadLimits { max_count: limits.max_count.max(1), max_bytes }
 }
 
 /// A message that a reader does not get.
@@ -606,19 +607,19 @@ pub(crate) fn report(queue: &Queue, queue_offset: u64, offset: Option<u64>, reas
     );
 }
 
-/// Whether one more message would exceed what an answer may hold; never for the first.
+/// Whether one more message would exceed what an answer may hold; never for the first. The limits are within bounds.
 pub(crate) fn is_full(live: &Live, records: &Records, unit: &Unit, limits: ReadLimits, log_end: u64) -> bool {
     if records.is_empty() {
         return false;
     }
-    let (entry, max_bytes) = (&unit.entry, limits.max_bytes.clamp(BYTES_MIN, BYTES_MAX));
+    let entry = &unit.entry;
     let bytes = records.byte_len() as u64 + u64::from(entry.size);
     let in_memory = log_end.saturating_sub(entry.physical_offset) <= live.in_memory_bytes;
     let limit = if in_memory { live.transfer_in_memory } else { live.transfer_on_disk };
-    bytes > max_bytes
+    bytes > limits.max_bytes
         || bytes > limit.bytes
         || records.messages() >= u64::from(limit.count)
-        || records.messages() + unit.count > u64::from(limits.max_count.max(1))
+        || records.messages() + unit.count > u64::from(limits.max_count)
 }
 
 /// Whether an entry can stand for a record of the segment its offset lies in.

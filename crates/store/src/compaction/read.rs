@@ -249,12 +249,11 @@ impl Wanted<'_> {
 impl<'a> Collecting<'a> {
     /// Nothing yet.
     fn new(parts: &Parts, wanted: Wanted<'a>, live: &'a Live) -> Collecting<'a> {
-        let max_count = wanted.limits.max_count.max(1);
-        let limits = ReadLimits { max_count, max_bytes: read::bytes_max(wanted.limits) };
+        let limits = read::bounded(wanted.limits);
         Collecting {
             wanted: Wanted { limits, ..wanted },
             live,
-            left: live.examined_entries_min.max(u64::from(max_count)),
+            left: live.examined_entries_min.max(u64::from(limits.max_count)),
             next: wanted.from,
             log_end: parts.last().map_or(0, |part| part.extent().end),
             records: Records::default(),
