@@ -21,7 +21,7 @@ use crate::pop::order::Acked;
 use crate::pop::record::CHECKPOINT_MAX;
 use crate::pop::revive_log::Acks;
 use crate::pop::{INVISIBLE_MAX_MS, order_key};
-use crate::pull::no_topic;
+use crate::pull::{no_topic, not_readable};
 use crate::topics::Topic;
 
 /// Deliveries gathered before they are written.
@@ -218,15 +218,7 @@ impl Broker {
         let is_readable = queue_id < topic.config.read_queue_nums;
         let queue = u32::try_from(queue_id).ok().filter(|_| is_readable);
         let queue = queue.and_then(|id| topic.queue(&self.store, id)).cloned();
-        queue.ok_or_else(|| {
-            let remark = format!(
-                "queueId[{queue_id}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
-                topic.config.topic_name,
-                topic.config.read_queue_nums,
-                exchange.channel.peer()
-            );
-            Refusal::new(response::MESSAGE_ILLEGAL, remark)
-        })
+        queue.ok_or_else(|| Refusal::new(response::MESSAGE_ILLEGAL, not_readable(exchange, topic, queue_id)))
     }
 
     /// The gathered acknowledgements of one delivery.

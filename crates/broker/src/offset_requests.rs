@@ -72,6 +72,7 @@ impl Broker {
         }
         let group = exchange.text("consumerGroup")?.to_owned();
         let topic = exchange.text("topic")?.to_owned();
+        let found = self.check_commit(&group, &topic)?;
         let invalid = |name: &str| {
             Refusal::new(
                 response::INVALID_PARAMETER,
@@ -80,11 +81,11 @@ impl Broker {
         };
         let queue_id: i32 = exchange.number("queueId").map_err(|_| invalid("queueId"))?;
         let offset: i64 = exchange.number("commitOffset").map_err(|_| invalid("commitOffset"))?;
-        self.commit_for(exchange, &group, &topic, queue_id, offset)
+        self.commit_for(exchange, &group, &found, queue_id, offset)
     }
 
     /// Whether a client may commit for such a group on such a topic.
-    fn check_commit(&self, group: &str, topic: &str) -> Result<Arc<Topic>, Refusal> {
+    pub(crate) fn check_commit(&self, group: &str, topic: &str) -> Result<Arc<Topic>, Refusal> {
         check_not_own(group)?;
         if self.groups.get(group).is_none() {
             return Err(no_group(group));
@@ -92,25 +93,23 @@ impl Broker {
         self.topics.get(topic).ok_or_else(|| no_topic(topic))
     }
 
-    /// Commits an offset of a physical queue, and answers.
+    /// Commits an offset of a physical queue, and answers. For who has checked that the client may.
     pub(crate) fn commit_for(
         &self,
         exchange: &mut Exchange<'_, '_>,
         group: &str,
-        topic: &str,
+        topic: &Topic,
         queue_id: i32,
         offset: i64,
     ) -> Outcome {
-        let found = self.check_commit(group, topic)?;
+        let name = &topic.config.topic_name;
         // One that was taken away is read to its end.
-        let is_there = |id: u32| id < found.queue_count() || self.store.find_queue(topic, id).is_some();
+        let is_there = |id: u32| id < topic.queue_count() || self.store.find_queue(name, id).is_some();
         if !u32::try_from(queue_id).is_ok_and(is_there) {
-            let remark =
-                format!("queueId[{queue_id}] is illegal, topic {topic} has {} queues", found.queue_count());
-            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+            return Err(no_queue(topic, queue_id));
         }
         let step = self.settings.load().consumer_offset_update_version_step;
-        if self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms()) {
+        if self.offsets.commit(group, name, queue_id, offset, step, self.now_ms()) {
             return exchange.ok();
         }
         let remark = Some("Offset has been previously reset");
@@ -173,4 +172,11 @@ impl Broker {
         let time = queue.and_then(|queue| self.store.store_time_of(&queue, queue.min_offset()));
         time.unwrap_or(-1)
     }
+}
+
+/// The topic never had a queue of that number.
+pub(crate) fn no_queue(topic: &Topic, queue_id: i32) -> Refusal {
+    let (name, count) = (&topic.config.topic_name, topic.queue_count());
+    let remark = format!("queueId[{queue_id}] is illegal, topic {name} has {count} queues");
+    Refusal::new(response::INVALID_PARAMETER, remark)
 }

@@ -40,7 +40,7 @@ use crate::exchange::{self, Exchange, Outcome, Refusal};
 use crate::filter::Filter;
 use crate::offset_requests::check_not_own;
 use crate::offsets::OffsetsBody;
-use crate::pull::{no_group, no_topic};
+use crate::pull::{no_group, no_topic, not_readable};
 use crate::topics::Topic;
 use crate::{Broker, BrokerError};
 
@@ -290,11 +290,7 @@ impl Broker {
         }
         let queue_id: i32 = exchange.number("queueId")?;
         if queue_id >= topic.config.read_queue_nums {
-            let remark = format!(
-                "queueId[{queue_id}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
-                topic.config.read_queue_nums,
-                exchange.channel.peer()
-            );
+            let remark = not_readable(exchange, &topic, queue_id);
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let group_name = exchange.text("consumerGroup")?;

@@ -234,11 +234,7 @@ impl Broker {
         let PullPlace { queue_id, offset, count_max, logical } = place;
         let (group_name, topic_name) = (exchange.text("consumerGroup")?, exchange.text("topic")?);
         if queue_id < 0 || queue_id >= topic.config.read_queue_nums {
-            let remark = format!(
-                "queueId[{queue_id}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[{}]",
-                topic.config.read_queue_nums,
-                exchange.channel.peer()
-            );
+            let remark = not_readable(exchange, &topic, queue_id);
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
         let filter = self.pull_filter(exchange, flags, group_name, group, topic_name)?;
@@ -637,4 +633,14 @@ pub(crate) fn no_group(group: &str) -> Refusal {
 
 pub(crate) fn no_topic(topic: &str) -> Refusal {
     Refusal::new(response::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist, apply first please!"))
+}
+
+/// What a consumer is told whose topic has no such queue to read.
+pub(crate) fn not_readable(exchange: &Exchange<'_, '_>, topic: &Topic, queue_id: i32) -> String {
+    format!(
+        "queueId[{queue_id}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+        topic.config.topic_name,
+        topic.config.read_queue_nums,
+        exchange.channel.peer()
+    )
 }

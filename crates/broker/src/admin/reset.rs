@@ -19,7 +19,7 @@ use super::statistics::sorted;
 use crate::Broker;
 use crate::clients::Member;
 use crate::exchange::{Exchange, Outcome, Refusal, send_refusal, too_many_wait};
-use crate::offset_requests::check_not_own;
+use crate::offset_requests::{check_not_own, no_queue};
 use crate::topics::Topic;
 
 /// First client version that understands 220 and 221: V3_0_7_SNAPSHOT (wire.md §5.2).
@@ -85,9 +85,7 @@ impl Broker {
                 .collect();
         }
         if one as u32 >= topic.queue_count() {
-            let remark =
-                format!("queueId[{one}] is illegal, topic {name} has {} queues", topic.queue_count());
-            return Err(Refusal::new(response::INVALID_PARAMETER, remark));
+            return Err(no_queue(topic, one));
         }
         if asked == -1 {
             return Ok(vec![(self.message_queue(name, one), self.offset_at(name, one, timestamp)?)]);

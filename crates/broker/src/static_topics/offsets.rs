@@ -195,8 +195,8 @@ impl Broker {
         let item = queue.item_at(offset)?;
         let physical = item.physical(offset);
         if queue.is_here(item) {
-            let (group, topic) = (group.to_owned(), topic.to_owned());
-            return self.commit_for(exchange, &group, &topic, item.queue_id, physical);
+            let (group, found) = (group.to_owned(), self.check_commit(group, topic)?);
+            return self.commit_for(exchange, &group, &found, item.queue_id, physical);
         }
         let (elsewhere, group, physical) =
             (Elsewhere::new(topic, item), group.to_owned(), physical.to_string());
