@@ -124,10 +124,11 @@ end_echo() {
   echo_pid=''
 }
 need_java() {
-  [ -n "${JAVA_PEER:-}" ] || fail "JAVA_PEER is not set; it names the script that starts the Java broker (docs/benchmarks.md)"
+  JAVA_PEER=${JAVA_PEER:-interop/java-peer}
+  export PEER_FLAGS=${PEER_FLAGS:-official}
   [ -x "$JAVA_PEER" ] || fail "JAVA_PEER=$JAVA_PEER is no executable file"
   command -v java > /dev/null || fail "no java found; JDK 17 or newer runs the peer"
-  [ -d "$PEER_LIB/$version/lib" ] || say "no jars in $PEER_LIB/$version/lib yet; JAVA_PEER may fetch them with mvn, which takes minutes"
+  [ -d "$PEER_LIB/$version/lib" ] || say "no jars in $PEER_LIB/$version/lib yet; they are fetched with mvn, which takes minutes"
 }
 # Sets thrust_pid and ready_ms: from before the fork to the ready line on stdout. Goes on with the data of a stop before.
 start_thrust() { # [key=value]...
