@@ -608,7 +608,11 @@ impl Broker {
         self.offsets.body()
     }
 
+    /// Notes how far a group has come. Not in a deleted queue: another topic may have its name by then.
     fn commit_pop(&self, group: &str, queue: &Queue, offset: i64) {
+        if queue.is_deleted() {
+            return;
+        }
         let step = self.settings.load().consumer_offset_update_version_step;
         let (topic, queue_id) = (queue.topic(), queue.id() as i32);
         self.offsets.commit(group, topic, queue_id, offset, step, self.now_ms());

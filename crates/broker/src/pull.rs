@@ -420,7 +420,7 @@ impl Broker {
                 break;
             }
             if self.has_moved(&waiter.pull) {
-                self.write_again(&waiter, "QUEUE_MOVED", out);
+                self.write_again(&waiter, out);
                 break;
             }
             let result = match self.read(&waiter.pull, reach) {
@@ -456,27 +456,25 @@ impl Broker {
     }
 
     /// Tells a waiter whose queue was deleted what it would hear if it came now; if there is a topic of that name
-    /// again, to ask that.
+    /// again, to go to its first message, since its offsets begin anew.
     fn write_deleted(&self, waiter: &Waiter, out: &mut Vec<u8>) {
-        let topic = waiter.pull.queue.topic();
-        if self.topics.get(topic).is_some() {
-            return self.write_again(waiter, "QUEUE_DELETED", out);
+        let queue = &waiter.pull.queue;
+        if self.topics.get(queue.topic()).is_none() {
+            let refusal = no_topic(queue.topic());
+            return waiter.reply_to.write(out, refusal.code, Some(&refusal.remark));
         }
-        let refusal = no_topic(topic);
-        waiter.reply_to.write(out, refusal.code, Some(&refusal.remark));
+        let next = self.store.find_queue(queue.topic(), queue.id());
+        let (min, max) = next.map_or((0, 0), |next| (next.min_offset() as i64, next.max_offset() as i64));
+        let first = Told { code: response::SUCCESS, next: min, min, max, delta: None };
+        write_where(waiter, response::PULL_OFFSET_MOVED, "QUEUE_DELETED", first, out);
     }
 
     /// Tells a waiter to ask again where it is: whoever leads its queue now knows the rest.
-    fn write_again(&self, waiter: &Waiter, why: &str, out: &mut Vec<u8>) {
+    fn write_again(&self, waiter: &Waiter, out: &mut Vec<u8>) {
         let pull = &waiter.pull;
-        let queue = self.store.find_queue(pull.queue.topic(), pull.queue.id());
-        let (min, max) = queue.map_or((0, 0), |queue| (queue.min_offset() as i64, queue.max_offset() as i64));
-        let again = Told { code: response::SUCCESS, next: pull.offset, min, max, delta: None };
-        let told = Told { code: response::PULL_RETRY_IMMEDIATELY, ..pull.told(again) };
-        let _ = Reply { to: waiter.reply_to, out }.answer(told.code, Some(why), |mut writer| {
-            write_fields(&mut writer, pull, &told);
-            writer.empty();
-        });
+        let (min, max) = (pull.queue.min_offset() as i64, pull.queue.max_offset() as i64);
+        let here = Told { code: response::SUCCESS, next: pull.offset, min, max, delta: None };
+        write_where(waiter, response::PULL_RETRY_IMMEDIATELY, "QUEUE_MOVED", here, out);
     }
 
     fn resume_later(&self, waiter: BoxedWaiter) {
@@ -598,6 +596,16 @@ impl Asked {
     fn waits(&self, result: &ReadResult) -> bool {
         self.suspend.is_some() && self.pull.is_held(result)
     }
+}
+
+/// Tells a waiter where to go on, with no messages.
+fn write_where(waiter: &Waiter, code: i32, why: &str, place: Told, out: &mut Vec<u8>) {
+    let pull = &waiter.pull;
+    let told = Told { code, ..pull.told(place) };
+    let _ = Reply { to: waiter.reply_to, out }.answer(code, Some(why), |mut writer| {
+        write_fields(&mut writer, pull, &told);
+        writer.empty();
+    });
 }
 
 fn write_fields(writer: &mut FrameWriter<'_>, pull: &Pull, told: &Told) {

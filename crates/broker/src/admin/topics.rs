@@ -183,8 +183,7 @@ impl Broker {
         }
         let was_there = self.topics.remove(name, self.now_ms())?;
         self.static_topics.remove(name, self.now_ms())?;
-        self.offsets.remove_topic(name);
-        self.pop.orders.remove_topic(name);
+        self.forget_places(name);
         self.repeats.forget(name);
         self.broadcast.remove_topic(name);
         self.transactions.remove_topic(name);
@@ -192,9 +191,17 @@ impl Broker {
         if was_there || self.store.has_topic(name) {
             self.store.keep_messages(name, None);
             self.delete_queues(name)?;
+            // Who still read the old queues may have noted where they were.
+            self.forget_places(name);
             self.store.set_queue_kind(name, QueueKind::Simple)?;
         }
         Ok(())
+    }
+
+    /// Forgets where groups are in a topic.
+    fn forget_places(&self, name: &str) {
+        self.offsets.remove_topic(name);
+        self.pop.orders.remove_topic(name);
     }
 
     /// Deletes the queues of a name, and tells those who wait for something in them. If there is a topic of it by then,
