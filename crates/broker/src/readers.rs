@@ -97,7 +97,7 @@ impl Job {
 }
 
 /// A job that no thread takes. It has the place of its request, and a connection that ends waits for the answers of all
-/// that have one: so it is kept until that is sent.
+/// that have one: so [`Readers::submit_late`] keeps it until the refusal is sent.
 struct Refused {
     why: Refusal,
     _job: Job,

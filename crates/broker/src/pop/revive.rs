@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::Batch;
+use store::{Batch, Flushed};
 use wire::hash;
 use wire::names::REVIVE_GROUP;
 use wire::pop::{Origin, normal_topic};
@@ -136,16 +136,16 @@ impl Broker {
     }
 
     /// Wakes one of a group that waits for a topic when what came back to it can be read: with synchronous flush only
-    /// when the log is durable up to `until`.
+    /// when the log is durable up to `until`, however long the disk takes.
     fn tell_of_retries(self: &Arc<Self>, topic: &str, group: &Arc<str>, until: u64) {
         if !self.store.is_sync() {
             return self.pop.waits.arrived_for(topic, group);
         }
         let (broker, topic, group) = (Arc::downgrade(self), topic.to_owned(), Arc::clone(group));
-        let tell = move |_| {
-            if let Some(broker) = broker.upgrade() {
-                broker.pop.waits.arrived_for(&topic, &group);
-            }
+        let tell = move |flushed| match (broker.upgrade(), flushed) {
+            (Some(broker), Flushed::Timeout) => broker.tell_of_retries(&topic, &group, until),
+            (Some(broker), _) => broker.pop.waits.arrived_for(&topic, &group),
+            (None, _) => (),
         };
         self.store.when_flushed(until, Box::new(tell));
     }
