@@ -342,7 +342,7 @@ impl Disk for ReadOnlyDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         match RealLock::take(path) {
-            Err(error) if is_forbidden(&error) => lock_to_read(path),
+            Err(error) if is_forbidden(&error) || is_full(&error) => lock_to_read(path),
             lock => Ok(Box::new(lock?)),
         }
     }
