@@ -1,5 +1,7 @@
 //! How far a group has come: committed, asked for, and still known after a restart.
 
+use std::time::SystemTime;
+
 use crate::support::peer::borrowed;
 use crate::support::pops::{POP, Pop};
 use crate::support::{Ask, Peer, Situation, World, eventually, number, stored};
@@ -119,11 +121,24 @@ async fn nobody_moves_the_places_that_the_broker_keeps_for_itself() {
         let clone = [("srcGroup", "readers"), ("destGroup", own), ("topic", "orders"), ("offline", "true")];
         let delete = [("groupName", own), ("cleanOffset", "true")];
         let pop = Pop { group: own, ..POP }.fields();
+        let now_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        // As of an orderly delivery, whose acknowledgement moves the group.
+        let handle = format!("0 {now_ms} 60000 999 0 broker-a 0 0");
+        let ack = [
+            ("consumerGroup", own),
+            ("topic", "orders"),
+            ("queueId", "0"),
+            ("extraInfo", handle.as_str()),
+            ("offset", "0"),
+            ("invisibleTime", "1000"),
+        ];
         for (code, fields) in [
             (code::INVOKE_BROKER_TO_RESET_OFFSET, &reset[..]),
             (code::CLONE_GROUP_OFFSET, &clone),
             (code::DELETE_SUBSCRIPTIONGROUP, &delete),
             (code::POP_MESSAGE, &pop),
+            (code::ACK_MESSAGE, &ack),
+            (code::CHANGE_MESSAGE_INVISIBLETIME, &ack),
         ] {
             let answer = world.me.ask(code, fields).await;
             assert_eq!(answer.code, 29, "{own}: {answer:?}");
