@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thrustmq_client::{BrokerData, BrokerStatsData, Error};
 use wire::code::response;
 
-use super::call::{Call, Cluster, Failure, MASTER, Missed, told};
+use super::call::{Call, Cluster, Failure, MASTER, Missed};
 use super::command::Command;
 use super::java::front;
 use super::line::{bare, flag};
@@ -46,26 +46,30 @@ async fn list(call: &Call) -> Result<(), Failure> {
             cluster.0.cluster_addr_table.keys().filter(|name| chosen.is_none_or(|chosen| chosen == *name));
         let names: Vec<&String> = names.collect();
         call.say(&if call.line.has("m") { totals_headings() } else { headings() })?;
+        let (missed, mut rows) = (Missed::default(), 0);
         for name in &names {
-            brokers(call, &cluster, name).await?;
+            rows += brokers(call, &cluster, name, &missed).await?;
         }
         if let (Some(chosen), true) = (chosen, names.is_empty()) {
             cluster.brokers(chosen)?;
         }
-        let Some(seconds) = interval else { return Ok(()) };
+        let Some(seconds) = interval else { return missed.end(rows) };
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
 }
 
-async fn brokers(call: &Call, cluster: &Cluster, name: &str) -> Result<(), Failure> {
+/// Lists the brokers of a cluster, and gives how many rows these are.
+async fn brokers(call: &Call, cluster: &Cluster, name: &str, missed: &Missed) -> Result<usize, Failure> {
+    let mut rows = 0;
     for broker in cluster.brokers(name)? {
         let Some(data) = cluster.0.broker_addr_table.get(broker) else { continue };
         for (id, address) in &data.broker_addrs {
             // A broker that does not answer is listed all the same.
             let facts = call.admin.runtime_stats(address).await.unwrap_or_else(|error| {
-                eprintln!("mqadmin: {address}: {}", told(&error));
+                missed.note(&format!("{broker}/{id}"), &error.into());
                 Facts::new()
             });
+            rows += 1;
             call.say(&if call.line.has("m") {
                 totals_row(name, broker, &facts)
             } else {
@@ -73,7 +77,7 @@ async fn brokers(call: &Call, cluster: &Cluster, name: &str) -> Result<(), Failu
             })?;
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
 fn totals_headings() -> String {

@@ -104,3 +104,14 @@ fn a_broker_that_is_down_hides_no_other() {
     assert!(stats[0]["error"].is_null() && stats[0]["inPerSecond"].is_f64(), "{stats}");
     assert!(stats[1]["error"].is_string() && stats[1]["inPerSecond"].is_null(), "{stats}");
 }
+
+#[test]
+fn the_official_list_of_clusters_says_which_broker_is_down() {
+    let server = Server::start_with(&["brokerName=broker-a"]);
+    let _replica = server.replica_that_is_down("broker-a");
+    for line in [&["mqadmin", "clusterList"][..], &["mqadmin", "clusterList", "-m"]] {
+        let told = server.run(line).code(2);
+        let told = told.stderr(contains("mqadmin: broker-a/1: ").and(contains("1 of 2 failed")));
+        assert_eq!(printed(&told).lines().count(), 3, "the broker that is down is listed all the same");
+    }
+}
