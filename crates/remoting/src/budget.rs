@@ -11,6 +11,8 @@ pub struct Limits {
     pub frame_bytes_max: usize,
     /// Open connections; further ones are closed at once.
     pub connections_max: usize,
+    /// Connections of several servers together, beside what each may have.
+    pub places: Option<Arc<Places>>,
     /// Requests of one connection that wait for their answer (long polls, flushes, relays).
     pub held_max: u32,
     /// Unread answers of one connection beyond which it is not read from.
@@ -30,6 +32,7 @@ impl Default for Limits {
         Limits {
             frame_bytes_max: wire::frame::FRAME_MAX,
             connections_max: 20_000,
+            places: None,
             held_max: 4_096,
             outbound_bytes_max: 64 << 20,
             outbound_bytes_total_max: 512 << 20,
@@ -37,6 +40,38 @@ impl Default for Limits {
             idle: Duration::from_secs(120),
             buffer_kept_bytes: 4 << 10,
         }
+    }
+}
+
+/// Connections that several servers of a process may have together: what they have in common is its open files.
+#[derive(Debug)]
+pub struct Places {
+    max: usize,
+    taken: AtomicUsize,
+}
+
+impl Places {
+    /// So many.
+    pub fn new(max: usize) -> Arc<Places> {
+        Arc::new(Places { max, taken: AtomicUsize::new(0) })
+    }
+
+    /// How many.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    fn take(&self) -> bool {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        let is_free = taken < self.max;
+        if !is_free {
+            self.give_back();
+        }
+        is_free
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,6 +92,30 @@ impl Budget {
             outbound: AtomicUsize::new(0),
             inbound: AtomicUsize::new(0),
         })
+    }
+
+    /// Takes the place of a connection; says why there is none.
+    pub fn connect(&self) -> Result<(), String> {
+        let open = self.connections.fetch_add(1, Ordering::Relaxed);
+        let refused = match &self.limits.places {
+            _ if open >= self.limits.connections_max => {
+                format!("{open} are open, the limit is {}", self.limits.connections_max)
+            }
+            Some(places) if !places.take() => {
+                format!("all servers of this process have {} together, which is the limit", places.max)
+            }
+            _ => return Ok(()),
+        };
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        Err(refused)
+    }
+
+    /// Gives the place of a connection back.
+    pub fn disconnect(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(places) = &self.limits.places {
+            places.give_back();
+        }
     }
 
     /// Answers of so many bytes wait for peers to read them.

@@ -21,7 +21,7 @@ mod stream;
 mod tls;
 mod turn;
 
-pub use budget::Limits;
+pub use budget::{Limits, Places};
 pub use channel::{Answer, CallError, Channel, Held, Patience};
 pub use client::Client;
 pub use server::{Listener, Server, ServerError};

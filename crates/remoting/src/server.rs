@@ -168,13 +168,12 @@ async fn accept(
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, open: &Arc<Open>, service: &Arc<dyn Service>) {
-    let count = open.budget.connections.fetch_add(1, Ordering::Relaxed);
-    let local = stream.local_addr();
-    let (true, Ok(local)) = (count < open.budget.limits.connections_max, local) else {
-        open.budget.connections.fetch_sub(1, Ordering::Relaxed);
-        tracing::warn!(%peer, "connection refused: {count} are open, the limit is {}", open.budget.limits.connections_max);
+    // Who has gone already has no address here.
+    let Ok(local) = stream.local_addr() else { return };
+    if let Err(why) = open.budget.connect() {
+        tracing::warn!(%peer, "connection refused: {why}");
         return;
-    };
+    }
     // Failing to set it only costs latency.
     let _ = stream.set_nodelay(true);
     let channel = Channel::new(next_channel_id(), peer, local, Arc::clone(&open.budget));
@@ -196,6 +195,6 @@ struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.open.channels.lock().remove(&self.id);
-        self.open.budget.connections.fetch_sub(1, Ordering::Relaxed);
+        self.open.budget.disconnect();
     }
 }

@@ -5,7 +5,7 @@ mod peer;
 use std::time::{Duration, Instant};
 
 use peer::*;
-use remoting::{CallError, Client, Limits, Patience, Server};
+use remoting::{CallError, Client, Limits, Patience, Places, Server};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use wire::header::{Dialect, Head};
@@ -55,6 +55,23 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() 
     drop(peers.pop());
     until("a place is free", || server.connections() == 2).await;
     assert!(Peer::connect(&server).await.works().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_one_process_share_the_places_that_they_have_together() {
+    let limits = Limits { connections_max: 3, places: Some(Places::new(4)), ..Limits::default() };
+    let [(first, _), (second, _)] = [start(limits.clone()), start(limits)];
+    let mut peers = Vec::new();
+    for server in [&first, &first, &first, &second] {
+        let mut peer = Peer::connect(server).await;
+        assert!(peer.works().await);
+        peers.push(peer);
+    }
+    assert_eq!(Peer::connect(&first).await.receive().await, None, "it has its three");
+    assert_eq!(Peer::connect(&second).await.receive().await, None, "together they have four");
+    drop(peers.remove(0));
+    until("a place is free", || first.connections() == 2).await;
+    assert!(Peer::connect(&second).await.works().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

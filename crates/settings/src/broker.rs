@@ -382,8 +382,8 @@ settings! {
 
     "Limits that Java has not" {
         /// Most connections of one port at a time (the broker's, its fast port and the name server's count for
-        /// themselves), and never more than three quarters of the open files that the system grants; the next one is
-        /// closed at once.
+        /// themselves), and on all ports together never more than three quarters of the open files that the system
+        /// grants; the next one is closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
         /// Most requests of one connection that wait for their answer; a further one that would have to wait is
         /// refused (SYSTEM_BUSY, and POLLING_FULL for pops).
@@ -454,6 +454,9 @@ impl Broker {
         if let Some(addresses) = &surroundings.namesrv_addr
             && !given("namesrvAddr")
         {
+            // An endpoint, as Java takes it too (cluster.md §1.11).
+            let endpoint = addresses.strip_prefix("http://").and_then(|rest| rest.rsplit('/').next());
+            let addresses = endpoint.unwrap_or(addresses);
             self.set("namesrvAddr", addresses).map_err(|error| error.at(Place::Environment))?;
         }
         Ok(())

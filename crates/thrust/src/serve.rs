@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use broker::{Broker, FastPort, MainPort, SettingsFile};
 use nameserver::Nameserver;
-use remoting::{Limits, Listener, Server};
-use settings::{Loaded, Place};
+use remoting::{Limits, Listener, Places, Server};
+use settings::{Loaded, Place, Surroundings};
 use store::{RealClock, RealDisk};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -122,17 +122,28 @@ impl Plan {
     async fn serve_until_told(self) -> Result<(), ServeError> {
         let mut signals =
             Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
-        let nameserver = self.nameserver.map(NameserverPlan::start).transpose()?;
-        let broker = match self.broker {
-            Some(plan) => Some(plan.start(nameserver.as_ref()).await?),
-            None => None,
+        let as_java = self.as_java;
+        let (nameserver, broker) = tokio::select! {
+            started = self.start() => started?,
+            // Recovery may take its time, and may be ended at any moment: nothing has been promised yet.
+            () = signals.told_to_stop() => return Ok(()),
         };
-        match self.as_java {
+        match as_java {
             true => announce_as_java(nameserver.as_ref(), broker.as_ref()),
             false => announce(nameserver.as_ref(), broker.as_ref()),
         }
         signals.told_to_stop().await;
         stop(nameserver, broker).await
+    }
+
+    async fn start(self) -> Result<(Option<Server>, Option<RunningBroker>), ServeError> {
+        let places = Places::new(places_within(granted_files()));
+        let nameserver = self.nameserver.map(|plan| plan.start(&places)).transpose()?;
+        let broker = match self.broker {
+            Some(plan) => Some(plan.start(nameserver.as_ref(), &places).await?),
+            None => None,
+        };
+        Ok((nameserver, broker))
     }
 }
 
@@ -187,14 +198,14 @@ impl NameserverPlan {
         Ok(NameserverPlan { listen: SocketAddr::new(ip, settings.listen_port), kv_path, loaded })
     }
 
-    fn start(self) -> Result<Server, ServeError> {
+    fn start(self, places: &Arc<Places>) -> Result<Server, ServeError> {
         warn_all(&self.loaded.warnings());
         let listener = Listener::bind(self.listen)?;
         if let Some(dir) = self.kv_path.parent() {
             make_writable(dir)?;
         }
         let settings = self.loaded.settings;
-        let limits = leaving_files(limits_of!(settings));
+        let limits = within(places, limits_of!(settings));
         let nameserver = Nameserver::new(settings, self.kv_path)?;
         nameserver.spawn_expiry();
         Ok(listener.serve(limits, nameserver))
@@ -216,12 +227,8 @@ impl BrokerPlan {
             open_by_default: false,
             advertise: args.advertise.as_deref(),
         };
-        let mut plan = asked.plan(overrides)?;
-        if plan.loaded.place_of("namesrvAddr").is_none() {
-            // NAMESRV_ADDR is for clients and single brokers: a server of its own must not join that cluster unasked.
-            plan.loaded.settings.namesrv_addr.clear();
-        }
-        Ok(plan)
+        // NAMESRV_ADDR is for clients and single brokers: a server of its own must not join that cluster unasked.
+        asked.plan(&Surroundings { namesrv_addr: None, ..Surroundings::of_this_process() }, overrides)
     }
 
     fn of(args: &BrokerArgs) -> Result<BrokerPlan, ServeError> {
@@ -238,12 +245,16 @@ impl BrokerPlan {
             open_by_default: args.config.is_some() || args.as_java,
             advertise: args.advertise.as_deref(),
         };
-        asked.plan(overrides)
+        asked.plan(&Surroundings::of_this_process(), overrides)
     }
 
-    async fn start(mut self, nameserver: Option<&Server>) -> Result<RunningBroker, ServeError> {
+    async fn start(
+        mut self,
+        nameserver: Option<&Server>,
+        places: &Arc<Places>,
+    ) -> Result<RunningBroker, ServeError> {
         if let Some(nameserver) = nameserver {
-            let own = address::reachable(nameserver.address(), self.advertised).to_string();
+            let own = address::from_here(nameserver.address()).to_string();
             let settings = &mut self.loaded.settings;
             if !settings.namesrv_addr.contains(&own) {
                 settings.namesrv_addr.insert(0, own);
@@ -251,7 +262,7 @@ impl BrokerPlan {
         }
         warn_all(&self.loaded.warnings());
         let settings = self.loaded.settings;
-        let limits = leaving_files(limits_of!(settings));
+        let limits = within(places, limits_of!(settings));
         let main = Listener::bind(self.listen)?;
         let fast = fast_listener(main.address(), self.listen.port())?;
         make_writable(&settings.store_path_root_dir)?;
@@ -291,7 +302,11 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn plan(&self, mut overrides: Vec<(String, String)>) -> Result<BrokerPlan, ServeError> {
+    fn plan(
+        &self,
+        surroundings: &Surroundings,
+        mut overrides: Vec<(String, String)>,
+    ) -> Result<BrokerPlan, ServeError> {
         let text = read_config(self.config)?;
         let own_data = Path::new("thrust-data");
         if let Some(data) = self.data {
@@ -299,7 +314,7 @@ impl Asked<'_> {
             // The log moves along: --data names the place of everything.
             push_path(&mut overrides, "storePathCommitLog", &data.join("commitlog"));
         }
-        let mut loaded = settings::load_broker(&text, &overrides)?;
+        let mut loaded: Loaded<settings::Broker> = settings::load_in(surroundings, &text, &overrides)?;
         if self.own_data_by_default && loaded.place_of("storePathRootDir").is_none() {
             loaded.settings.store_path_root_dir = own_data.to_path_buf();
         }
@@ -402,27 +417,31 @@ pub fn raise_open_file_limit() {
     }
 }
 
-/// The same limits, with no more connections than leave files to the store: a broker whose clients have all files that
-/// the system grants cannot make the next segment of its log.
-fn leaving_files(limits: Limits) -> Limits {
-    let granted = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let asked = limits.connections_max;
-    let connections_max = connections_within(asked, granted);
-    if connections_max < asked {
-        tracing::warn!(
-            granted,
-            asked,
-            "no more than {connections_max} connections are taken, which leaves a quarter of the open files to other \
-             uses; raise the open-file limit (LimitNOFILE, ulimit -Hn) to have as many as thrust.maxConnections says"
-        );
-    }
-    Limits { connections_max, ..limits }
+fn granted_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// Connections that leave a quarter of the files that are granted; all that are asked for if there is no limit.
-fn connections_within(asked: usize, granted: Option<u64>) -> usize {
+/// The same limits, with the places that all servers of this process have together.
+fn within(places: &Arc<Places>, limits: Limits) -> Limits {
+    let (places, asked) = (Arc::clone(places), limits.connections_max);
+    if places.max() < asked {
+        tracing::warn!(
+            granted = granted_files(),
+            asked,
+            "no more than {} connections are taken on all ports together, which leaves a quarter of the open files to \
+             other uses; raise the open-file limit (LimitNOFILE, ulimit -Hn) to have as many as thrust.maxConnections \
+             says",
+            places.max()
+        );
+    }
+    Limits { places: Some(places), ..limits }
+}
+
+/// Connections that leave a quarter of the files that are granted: a broker whose clients have all of them cannot make
+/// the next segment of its log. Any number if there is no limit.
+fn places_within(granted: Option<u64>) -> usize {
     let most = granted.map_or(u64::MAX, |granted| (granted - granted / 4).max(1));
-    asked.min(usize::try_from(most).unwrap_or(usize::MAX))
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Signals that end the process, and the one that must not.
@@ -458,10 +477,9 @@ mod tests {
 
     #[test]
     fn clients_do_not_get_all_files_that_the_system_grants() {
-        assert_eq!(connections_within(20_000, Some(4096)), 3072);
-        assert_eq!(connections_within(20_000, Some(1 << 20)), 20_000);
-        assert_eq!(connections_within(20_000, None), 20_000);
-        assert_eq!(connections_within(20_000, Some(0)), 1, "the system will say what is wrong");
+        assert_eq!(places_within(Some(4096)), 3072);
+        assert_eq!(places_within(None), usize::MAX);
+        assert_eq!(places_within(Some(0)), 1, "the system will say what is wrong");
     }
 
     #[test]

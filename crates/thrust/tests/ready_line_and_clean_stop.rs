@@ -83,6 +83,18 @@ fn a_nameserver_that_does_not_answer_does_not_delay_the_line() {
 }
 
 #[test]
+fn a_variable_that_names_other_name_servers_does_no_harm_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let mut command =
+        process::command(&["serve", "--data", data, "--nameserver-port", "0", "--broker-port", "0"]);
+    command.env("NAMESRV_ADDR", "not an address");
+    let mut thrust = Thrust::start_with(command);
+    assert!(arrives(thrust.broker()));
+    thrust.stop();
+}
+
+#[test]
 fn sigint_stops_it_too_and_the_next_start_finds_everything() {
     let dir = tempfile::tempdir().unwrap();
     let mut thrust = Thrust::serve(dir.path(), &[]);

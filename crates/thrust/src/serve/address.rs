@@ -33,9 +33,15 @@ pub fn advertised_ip(asked: Option<&str>, listen: IpAddr) -> Result<IpAddr, Serv
     }
 }
 
-/// An address at which a server of this process can be reached.
-pub fn reachable(bound: SocketAddr, advertised: IpAddr) -> SocketAddr {
-    if bound.ip().is_unspecified() { SocketAddr::new(advertised, bound.port()) } else { bound }
+/// An address at which this process reaches a server of its own. Not every machine reaches itself by the address that
+/// it tells others.
+pub fn from_here(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
 }
 
 /// Names are allowed; records carry the number.
@@ -61,4 +67,20 @@ fn outgoing_ip() -> Option<IpAddr> {
     // Addresses reserved for documentation: any route will do.
     let v4 = route(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
     v4.or_else(|| route(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_here;
+
+    #[test]
+    fn a_server_of_this_process_is_reached_without_the_network() {
+        for (bound, expected) in [
+            ("0.0.0.0:9876", "127.0.0.1:9876"),
+            ("[::]:9876", "[::1]:9876"),
+            ("192.0.2.1:9876", "192.0.2.1:9876"),
+        ] {
+            assert_eq!(from_here(bound.parse().unwrap()).to_string(), expected);
+        }
+    }
 }

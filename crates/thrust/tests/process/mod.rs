@@ -186,7 +186,7 @@ fn text_of(bytes: &[u8]) -> String {
     text.strip_suffix('\n').unwrap_or(&text).to_owned()
 }
 
-fn command(args: &[&str]) -> Command {
+pub fn command(args: &[&str]) -> Command {
     of_program(Path::new(env!("CARGO_BIN_EXE_thrust")), args)
 }
 
