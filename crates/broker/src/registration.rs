@@ -236,11 +236,12 @@ impl Broker {
             RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics };
         let Ok(body) = serde_json::to_vec(&body) else { return false };
         let mut fields = self.identity(&settings);
+        let ha_host = settings.broker_ip2.clone().unwrap_or_else(|| self.address.ip().to_string());
         fields.extend([
             ("bodyCrc32", wire::record::body_crc(&body).to_string()),
             ("compressed", "false".to_owned()),
             ("enableActingMaster", "false".to_owned()),
-            ("haServerAddr", format!("{}:{}", self.address.ip(), settings.ha_listen_port)),
+            ("haServerAddr", format!("{ha_host}:{}", settings.ha_listen_port)),
             // Not a field of Java's: keeps our nameserver from dropping the topics that a part does not name.
             ("partial", (!whole).to_string()),
         ]);

@@ -38,6 +38,20 @@ async fn a_live_key_acts_at_once() {
 }
 
 #[tokio::test]
+async fn a_value_that_is_not_used_as_it_was_given_is_told_of() {
+    let world = World::start().await;
+    let (code, remark) = update(&world, "diskSpaceWarningLevelRatio=98").await;
+    assert_eq!(code, response::SUCCESS);
+    assert!(remark.contains("diskSpaceWarningLevelRatio: "), "{remark}");
+    assert_eq!(shown(&world, "diskSpaceWarningLevelRatio").await.as_deref(), Some("90"));
+    let (code, remark) = update(&world, "maxMessageSize=33554432").await;
+    assert_eq!(code, response::SUCCESS);
+    assert!(remark.contains("raise thrust.maxFrameBytes"), "{remark}");
+    let (_, remark) = update(&world, "autoCreateTopicEnable=false").await;
+    assert!(!remark.contains("maxMessageSize"), "it was told before: {remark}");
+}
+
+#[tokio::test]
 async fn a_key_of_the_start_waits_and_says_so() {
     let world = World::start_with(&[("messageDelayLevel", "1s 5s")]).await;
     let (code, remark) = update(&world, "messageDelayLevel=1s").await;

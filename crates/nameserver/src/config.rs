@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use remoting::Request;
-use settings::properties;
+use settings::{Remark, properties};
 use wire::code::response::{NO_PERMISSION, SYSTEM_ERROR};
 
 use crate::reply::Reply;
@@ -28,6 +28,9 @@ impl Nameserver {
         };
         for (key, reason) in &update.without_effect {
             tracing::warn!(key, "changed setting has no effect: {reason}");
+        }
+        for Remark { key, text } in &update.remarks {
+            tracing::warn!(key, "{text}");
         }
         if update.changed.is_empty() {
             return Reply::success();

@@ -46,10 +46,10 @@ settings! {
         /// Drop the routes of topics that a full registration does not name.
         delete_topic_with_broker_registration: bool = false, "deleteTopicWithBrokerRegistration", live;
         /// Refuse routes after the start until brokers had the time to register.
-        need_wait_for_service: bool = false, "needWaitForService", restart;
+        need_wait_for_service: bool = false, "needWaitForService", live;
         /// How long.
         wait_seconds_for_service: Duration as Seconds = Duration::from_secs(45),
-            "waitSecondsForService", restart, within Duration::ZERO, DAY;
+            "waitSecondsForService", live, within Duration::ZERO, DAY;
         /// Answer the list of all topics (code 206).
         enable_all_topic_list: bool = true, "enableAllTopicList", live;
         /// Answer the lists of topics by cluster and by unit.
@@ -60,9 +60,6 @@ settings! {
         /// Time between two looks for brokers that fell silent.
         scan_not_active_broker_interval: Duration as Millis = Duration::from_millis(5000),
             "scanNotActiveBrokerInterval", restart, within Duration::from_millis(10), DAY;
-        /// Most brokers that wait to be unregistered together.
-        un_register_broker_queue_capacity: usize = 3000,
-            "unRegisterBrokerQueueCapacity", restart, within 1, 1_000_000;
         /// Silence after which a connection is closed.
         server_channel_max_idle_time_seconds: Duration as Seconds = Duration::from_secs(120),
             "serverChannelMaxIdleTimeSeconds", restart, within Duration::from_secs(1), DAY;
@@ -70,8 +67,8 @@ settings! {
 
     "Limits that Java has not" {
         /// Most connections of one port at a time (the broker's, its fast port and the name server's count for
-        /// themselves), and never more than three quarters of the open files that the system grants; the next one is
-        /// closed at once.
+        /// themselves), and on all ports together never more than three quarters of the open files that the system
+        /// grants; the next one is closed at once.
         max_connections: usize = 20_000, "thrust.maxConnections", locked, within 1, 10_000_000;
         /// Most requests of one connection that wait for their answer; a further one that would have to wait is
         /// refused (SYSTEM_BUSY).

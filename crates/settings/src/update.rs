@@ -6,7 +6,7 @@
 
 use crate::error::{Place, SettingError, shorten};
 use crate::known;
-use crate::load::why_without_effect;
+use crate::load::{Remark, why_without_effect};
 use crate::properties::{self, BrokenEscape};
 use crate::table::{Change, Table};
 
@@ -60,6 +60,8 @@ pub struct Update<S> {
     pub changed: Vec<Changed>,
     /// Keys that do not act, with the reason. Java answers SUCCESS to these too.
     pub without_effect: Vec<(String, &'static str)>,
+    /// What is to be said of the given values, such as another one in the place of one that is too large.
+    pub remarks: Vec<Remark>,
 }
 
 /// One changed value.
@@ -95,11 +97,12 @@ pub fn update<S: Table>(current: &S, body: &str) -> Result<Update<S>, Refusal> {
     }
     let mut settings = current.clone();
     let mut touched: Vec<(&'static str, Change)> = Vec::new();
-    let mut without_effect = Vec::new();
+    let (mut without_effect, mut remarks) = (Vec::new(), Vec::new());
     for entry in &entries {
         match updatable(current, &entry.key)? {
             Some(change) => {
-                settings.put(&entry.key, &entry.value).map_err(|error| error.at(Place::Client))?;
+                let remark = settings.put(&entry.key, &entry.value);
+                remarks.extend(remark.map_err(|error| error.at(Place::Client))?);
                 let row = S::ROWS.iter().find(|row| row.key == entry.key);
                 touched.extend(row.map(|row| (row.key, change)));
             }
@@ -109,12 +112,14 @@ pub fn update<S: Table>(current: &S, body: &str) -> Result<Update<S>, Refusal> {
             }
         }
     }
-    settings.settle(&|_| true)?;
+    let settled = settings.settle(&|_| true)?;
+    // The rest was said at the start.
+    remarks.extend(settled.into_iter().filter(|remark| touched.iter().any(|(key, _)| *key == remark.key)));
     touched.sort_unstable_by_key(|(key, _)| *key);
     touched.dedup();
     let changed = touched.into_iter().filter_map(|(key, change)| {
         let (from, to) = (current.get(key)?, settings.get(key)?);
         (from != to).then_some(Changed { key, from, to, change })
     });
-    Ok(Update { changed: changed.collect(), settings, without_effect })
+    Ok(Update { changed: changed.collect(), settings, without_effect, remarks })
 }

@@ -172,7 +172,11 @@ fn what_the_machine_brings_when_the_file_is_silent() {
     assert_eq!(broker.store_path_root_dir.to_str(), Some("./store"));
     let said: Broker = load_in(&machine, "namesrvAddr=\nbrokerName=a", &[]).unwrap().settings;
     assert_eq!((&*said.broker_name, said.namesrv_addr.len()), ("a", 0));
-    let machine = Surroundings { namesrv_addr: Some("nowhere".into()), ..Surroundings::default() };
+    let machine =
+        |address: &str| Surroundings { namesrv_addr: Some(address.into()), ..Surroundings::default() };
+    let endpoint = machine("http://MQ_INST_1.example/10.0.0.1:9876");
+    assert_eq!(load_in::<Broker>(&endpoint, "", &[]).unwrap().settings.namesrv_addr, ["10.0.0.1:9876"]);
+    let machine = machine("nowhere");
     let error = load_in::<Broker>(&machine, "", &[]).unwrap_err();
     assert!(error.to_string().starts_with("environment: namesrvAddr = \"nowhere\""), "{error}");
     // What the file says makes the variable void, and with it the mistake in there.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use settings::{Change, Changed, properties};
+use settings::{Change, Changed, Remark, Update, properties};
 use wire::body::DataVersion;
 use wire::code::response;
 
@@ -58,7 +58,7 @@ impl Broker {
         let permission_changed = in_force.broker_permission != self.settings.load().broker_permission;
         let kept = self.configuration.keep(&update.changed);
         self.take_over(in_force);
-        let remark = in_words(&update.changed, &update.without_effect, &kept);
+        let remark = in_words(&update, &kept);
         state.wanted = update.settings;
         drop(state);
         if permission_changed {
@@ -133,7 +133,8 @@ fn acts_at_once(changed: &Changed) -> bool {
 }
 
 /// What the answer tells a reader who looks further than the code.
-fn in_words(changed: &[Changed], without_effect: &[(String, &'static str)], kept: &Kept) -> Option<String> {
+fn in_words(update: &Update<settings::Broker>, kept: &Kept) -> Option<String> {
+    let Update { changed, without_effect, remarks, .. } = update;
     let mut sentences = Vec::new();
     let (now, later): (Vec<&Changed>, Vec<_>) = changed.iter().partition(|changed| acts_at_once(changed));
     let keys =
@@ -167,5 +168,6 @@ fn in_words(changed: &[Changed], without_effect: &[(String, &'static str)], kept
         }
     }
     sentences.extend(without_effect.iter().map(|(key, reason)| format!("{key} has no effect: {reason}")));
+    sentences.extend(remarks.iter().map(|Remark { key, text }| format!("{key}: {text}")));
     (!sentences.is_empty()).then(|| sentences.join("; "))
 }
