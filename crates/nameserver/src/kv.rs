@@ -130,6 +130,8 @@ fn load(path: &Path) -> Result<Namespaces, NameserverError> {
     match (load_one(&backup), first) {
         (Ok(Some(table)), _) => {
             tracing::warn!("{} is missing or damaged, {} is used", path.display(), backup.display());
+            file::keep_broken(path)
+                .map_err(|cause| NameserverError::Read { path: path.to_owned(), cause })?;
             Ok(table)
         }
         (Ok(None), None) => Ok(Namespaces::new()),
@@ -181,6 +183,11 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(open(&path).get("n", "k").as_deref(), Some("first"));
         std::fs::write(&path, "").unwrap();
+        let kv = open(&path);
+        assert_eq!(kv.get("n", "k").as_deref(), Some("first"));
+        // What was torn does not become the backup of what is written next.
+        kv.put("n", "k", "third").unwrap();
+        std::fs::write(&path, "{").unwrap();
         assert_eq!(open(&path).get("n", "k").as_deref(), Some("first"));
     }
 
