@@ -21,7 +21,7 @@ use crate::store_time;
 pub(crate) struct Expiry {
     /// Milliseconds that messages are kept.
     topics: HashMap<Arc<str>, i64>,
-    /// When the floors were last looked at.
+    /// The latest time that floors were moved for; `i64::MAX` when one of them could not be found.
     looked_at: i64,
 }
 
@@ -38,8 +38,9 @@ impl Expiry {
         };
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         self.topics.insert(Arc::from(topic), millis);
-        let oldest = base.clock.now_millis().saturating_sub(millis);
-        move_floors(&base.log, &queues.of_topic(topic), oldest, true);
+        let now = base.clock.now_millis();
+        let moved = move_floors(&base.log, &queues.of_topic(topic), now.saturating_sub(millis), true);
+        self.looked_at = if moved { self.looked_at.max(now) } else { i64::MAX };
     }
 
     /// Moves the floors of all queues that have one to where they belong now.
@@ -47,15 +48,18 @@ impl Expiry {
         let now = base.clock.now_millis();
         // A clock that was ahead and has been corrected must not leave messages hidden.
         let anew = now < self.looked_at;
-        self.looked_at = now;
+        let mut moved = true;
         for (topic, millis) in &self.topics {
-            move_floors(&base.log, &queues.of_topic(topic), now.saturating_sub(*millis), anew);
+            moved &= move_floors(&base.log, &queues.of_topic(topic), now.saturating_sub(*millis), anew);
         }
+        self.looked_at = if moved { now } else { i64::MAX };
     }
 }
 
 /// Hides the messages of some queues that were stored before `oldest`. `anew` looks also below the present floors.
-fn move_floors(log: &CommitLog, queues: &[Arc<Queue>], oldest: i64, anew: bool) {
+/// False if a queue could not be read.
+fn move_floors(log: &CommitLog, queues: &[Arc<Queue>], oldest: i64, anew: bool) -> bool {
+    let mut moved = true;
     for queue in queues {
         let (floor, time) = if anew { (0, i64::MIN) } else { queue.floor() };
         if time >= oldest {
@@ -66,9 +70,11 @@ fn move_floors(log: &CommitLog, queues: &[Arc<Queue>], oldest: i64, anew: bool) 
             Err(error) => {
                 let (topic, queue) = (queue.topic(), queue.id());
                 tracing::warn!(%topic, queue, %error, "cannot find the oldest message to keep");
+                moved = false;
             }
         }
     }
+    moved
 }
 
 /// First message of a queue, from `floor` on, that was stored at `oldest` or later, with its store time.

@@ -126,7 +126,9 @@ impl Index {
     /// Completes the full file and begins the next.
     fn roll(&self, base: &Base, state: &mut State) -> Result<(), StoreError> {
         if let Some(full) = state.files.last_mut() {
-            let synced = full.flush().and_then(|()| full.sync()).and_then(|()| base.disk.sync_dir(&self.dir));
+            // What could not be written is written again, such as when a full disk has room once more.
+            full.flush().map_err(StoreError::io("write", &full.path))?;
+            let synced = full.sync().and_then(|()| base.disk.sync_dir(&self.dir));
             synced.map_err(|source| base.sync_error(&full.path, source))?;
             let (end_offset, timestamp) = (full.header.end_offset as u64, full.header.end_timestamp);
             base.move_checkpoint(false, |checkpoint, own| {

@@ -22,6 +22,9 @@ use crate::watch::Watchers;
 /// A tail of this many bytes is written at once instead of with the next round over all queues.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
 
+/// So many damaged entries are passed over to find one that tells whether those before it have expired.
+const DAMAGED_MAX: u64 = 4096;
+
 /// A queue of a topic. Cheap to hold; looked up through [`Store::queue`](crate::Store::queue).
 pub struct Queue {
     topic: Arc<str>,
@@ -232,17 +235,15 @@ impl Queue {
         // In a simple queue the minimum of before is a place, and none before it can be right.
         let before = if self.kind == QueueKind::Simple { self.min.load(Ordering::Acquire) } else { 0 };
         let (mut low, mut high) = (first.max(before), end);
-        let alive = |place| -> io::Result<bool> {
-            let unit = self.unit_at(reach, place)?.filter(|unit| !unit.entry.is_pre_blank());
-            Ok(unit.is_some_and(|unit| unit.entry.physical_offset >= log_min))
-        };
+        let alive = |place| self.is_alive(reach, place, end, log_min);
         if low < high && alive(low)? {
             high = low;
         }
-        // Entries ascend by physical offset, fillers stand before all of them.
+        // Entries ascend by physical offset, fillers stand before all of them. One that is damaged must not hide those
+        // before it, so what seems to have expired is believed if the one before says the same.
         while low < high {
             let middle = low + (high - low) / 2;
-            if alive(middle)? {
+            if alive(middle)? || (middle > low && alive(middle - 1)?) {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -252,6 +253,17 @@ impl Queue {
             return Ok(low);
         }
         Ok(if low < end { self.unit_at(reach, low)?.map_or(until, |unit| unit.base) } else { until })
+    }
+
+    /// Whether the record of an entry is still in the log; of the next that is whole, if this one is damaged.
+    fn is_alive(&self, reach: Reach, place: u64, end: u64, log_min: u64) -> io::Result<bool> {
+        for place in place..end.min(place + DAMAGED_MAX) {
+            if let Some(unit) = self.unit_at(reach, place)? {
+                return Ok(!unit.entry.is_pre_blank() && unit.entry.physical_offset >= log_min);
+            }
+        }
+        // Rather show what is gone than hide what is there.
+        Ok(true)
     }
 
     /// First message that its topic keeps, with its store time: `i64::MIN` before [`Queue::set_floor`].

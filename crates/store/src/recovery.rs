@@ -6,6 +6,7 @@
 //! store does not open. Doing it twice changes nothing.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ use wire::sys_flag;
 use crate::checkpoint::{Checkpoint, CheckpointFile, Mark, NO_RUN};
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, Look, Walk};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
@@ -405,10 +406,17 @@ fn first_record_time(log: &CommitLog, base: u64) -> Result<Option<i64>, StoreErr
 fn mark_running(disk: &dyn Disk, abort: &Path) -> Result<(), StoreError> {
     let pid = std::process::id().to_string();
     let dir = abort.parent().unwrap_or(Path::new("."));
-    disk.create(abort, 0)
-        .and_then(|file| file.write_at(pid.as_bytes(), 0).and_then(|()| file.sync_data()))
-        .and_then(|()| disk.sync_dir(dir))
-        .map_err(StoreError::io("write", abort))
+    let mark = || -> io::Result<()> {
+        let file = disk.create(abort, 0)?;
+        match file.write_at(pid.as_bytes(), 0) {
+            // That it is there is what counts, and only an open store removes what has expired.
+            Err(error) if disk::is_full(&error) => tracing::warn!(%error, "{} stays empty", abort.display()),
+            written => written?,
+        }
+        file.sync_data()?;
+        disk.sync_dir(dir)
+    };
+    mark().map_err(StoreError::io("write", abort))
 }
 
 /// Whether queue files that should be there are not.

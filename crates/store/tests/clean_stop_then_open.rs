@@ -1,10 +1,12 @@
 //! The ordinary life: open, work, stop, open again; on a real disk with real threads, and on the simulated one.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{World, bodies, letter, send, small_options};
+use sim::{Fault, Operation};
 use store::{Arrival, FlushMode, Flushed, KeyKind, Options, RealClock, RealDisk, Store, StoreError, Watcher};
 
 fn open_real(dir: &std::path::Path, flush: FlushMode) -> Result<Arc<Store>, StoreError> {
@@ -41,6 +43,23 @@ fn on_a_real_disk_with_workers_everything_is_there_again() {
             assert!(!dir.path().join("abort").exists());
         }
     }
+}
+
+#[test]
+fn a_disk_that_has_filled_up_meanwhile_does_not_keep_the_store_from_opening() {
+    let world = World::new(small_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "before")).unwrap();
+    store.stop().unwrap();
+    drop(store);
+    world.disk.inject(Fault::from_now(Operation::Write, "abort", ErrorKind::StorageFull));
+    let store = world.open();
+    assert!(world.disk.failures() > 0);
+    assert_eq!(bodies(&store, "t", 0), ["before"]);
+    world.disk.heal();
+    send(&store, &letter("t", 0, "after")).unwrap();
+    drop(store);
+    assert_eq!(bodies(&world.open(), "t", 0), ["before", "after"], "what was written counts as a kill");
 }
 
 #[test]

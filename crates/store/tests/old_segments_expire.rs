@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{World, bodies, letter, open_on, send, small_options};
-use sim::{Fault, Operation, Random};
+use sim::{Fault, Operation, Random, SimDisk};
 use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Space, Store};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -49,6 +49,46 @@ fn at_the_hour_expired_segments_go_but_never_the_last() {
     let store = world.open();
     assert_eq!(store.queue("t", 0).min_offset(), min);
     assert_eq!(bodies(&store, "t", 0).len() as u64, 100 - min);
+}
+
+#[test]
+fn a_damaged_queue_entry_hides_none_of_the_messages_before_it() {
+    let world = World::new(Options { delete_batch_max: 1, ..small_options() });
+    let store = world.open();
+    fill(&store);
+    store.stop().unwrap();
+    drop(store);
+    let ages = |disk: &SimDisk| {
+        let store =
+            open_on(Arc::new(disk.clone()), Arc::new(world.clock.clone()), world.options.clone()).unwrap();
+        let queue = store.queue("t", 0);
+        let mut mins = Vec::new();
+        for _ in 0..4 {
+            store.clean_soon();
+            assert_eq!(store.clean_step().unwrap(), 1);
+            mins.push(queue.min_offset());
+        }
+        mins
+    };
+    world.clock.advance(HOUR * 80);
+    let sound = ages(&world.disk.copy());
+    assert!(sound.windows(2).all(|pair| pair[0] < pair[1]) && sound[0] > 0, "{sound:?}");
+    for place in 0..95_usize {
+        // Nothing at all, and an offset that is too low.
+        for size in [0, 200_u32] {
+            let disk = world.disk.copy();
+            disk.damage(&world.path(&format!("consumequeue/t/0/{:020}", place / 40 * 800)), |bytes| {
+                let entry = &mut bytes[place % 40 * 20..][..20];
+                entry.fill(0);
+                entry[8..12].copy_from_slice(&size.to_be_bytes());
+            });
+            let place = place as u64;
+            for (min, sound) in ages(&disk).into_iter().zip(&sound) {
+                let off_by_itself = min + 1 == *sound && place == min || min == sound + 1 && place == *sound;
+                assert!(min == *sound || off_by_itself, "{place} {size}: {min}, not {sound}");
+            }
+        }
+    }
 }
 
 #[test]

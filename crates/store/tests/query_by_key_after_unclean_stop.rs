@@ -249,17 +249,20 @@ fn a_record_that_a_kill_at_the_border_of_two_files_has_indexed_twice_is_found_on
 
 #[test]
 fn while_the_index_cannot_go_on_what_it_has_is_found() {
-    let world = World::new(small_options());
-    let store = world.open();
-    fill(&world, &store);
-    assert_eq!(by_key(&store, "k7"), ["7"]);
-    world.disk.inject(Fault::from_now(Operation::Create, "/index/", ErrorKind::StorageFull));
-    for i in 0..300 {
-        send(&store, &letter("t", 0, "late").keyed(&format!("late{i}"))).unwrap();
+    for operation in [Operation::Create, Operation::Write] {
+        let world = World::new(small_options());
+        let store = world.open();
+        fill(&world, &store);
+        assert_eq!(by_key(&store, "k7"), ["7"]);
+        world.disk.inject(Fault::from_now(operation, "/index/", ErrorKind::StorageFull));
+        for i in 0..300 {
+            send(&store, &letter("t", 0, "late").keyed(&format!("late{i}"))).unwrap();
+        }
+        assert_eq!(by_key(&store, "k7"), ["7"]);
+        store.query("t", "late299", 32, 0, i64::MAX, KeyKind::Key).expect_err("there may be such a message");
+        assert!(world.disk.failures() > 0);
+        world.disk.heal();
+        assert_eq!(by_key(&store, "late299"), ["late"]);
+        send(&store, &letter("t", 0, "later")).expect("no fault of the log");
     }
-    assert_eq!(by_key(&store, "k7"), ["7"]);
-    store.query("t", "late299", 32, 0, i64::MAX, KeyKind::Key).expect_err("there may be such a message");
-    assert!(world.disk.failures() > 0);
-    world.disk.heal();
-    assert_eq!(by_key(&store, "late299"), ["late"]);
 }

@@ -159,6 +159,23 @@ fn a_clock_that_was_ahead_hides_nothing_for_good() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_only_when_the_time_was_set_hides_nothing_for_good() {
+    let world = World::new(small_options());
+    let store = ten_hours(&world);
+    let now = world.clock.now_millis();
+    world.clock.set_wall(now + 1_000_000_000);
+    keep(&store, 3);
+    assert_eq!(min(&store, "short"), 10);
+    world.clock.set_wall(now);
+    world.disk.inject(Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other));
+    store.clean_step().unwrap();
+    world.disk.heal();
+    assert_eq!(min(&store, "short"), 10, "it could not be read");
+    store.clean_step().unwrap();
+    assert_eq!(min(&store, "short"), 7);
+}
+
+#[test]
 fn a_queue_that_cannot_be_read_hides_nothing_more() {
     let world = World::new(small_options());
     let store = ten_hours(&world);

@@ -19,6 +19,7 @@ use crate::queue_kind::{self, QueueKind, Unit};
 use crate::segment;
 
 const REBUILD: &str = "`thrust store repair` rebuilds the queue from the log";
+const REBUILD_UNLESS_DELETED: &str = "`thrust store repair` rebuilds the queue from the log; leave it if the topic was deleted before it was made again: they are of the one before";
 /// Entries that are read at once; fewer when there are many queues, since each keeps what it has read.
 const READ_AHEAD: u64 = 204;
 const READ_AHEAD_OF_MANY: u64 = 24;
@@ -318,7 +319,7 @@ impl<'a> QueueCheck<'a> {
                         topics.is_none_or(|topics| topics.contains(&topic)) || names::is_system_topic(&topic);
                     if state.wrong > 0 && is_known {
                         let what = format!("has no files, but {} messages in the log", state.wrong);
-                        findings.add(Area::Queue, &dir(), None, what, REBUILD);
+                        findings.add(Area::Queue, &dir(), None, what, REBUILD_UNLESS_DELETED);
                     } else {
                         deleted += state.wrong;
                     }
