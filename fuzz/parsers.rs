@@ -4,15 +4,18 @@
 use wire::body::{HeartbeatData, LockBatch, RegisterBrokerBody, TopicRoute};
 use wire::frame::{self, FRAME_MAX};
 use wire::header::{self, Dialect, FrameWriter, Head};
+use wire::ids::{OffsetId, unhex};
+use wire::pop::{Handle, normal_topic};
+use wire::recall::{self, RecallHandle};
 use wire::record::{self, Record};
-use wire::{batch, loose_json, properties};
+use wire::{base64, batch, loose_json, properties};
 
 /// Panics when something does not hold.
 pub type Check = fn(&[u8]);
 
 /// Name of each target, which is also its folder of the corpus, and what it checks.
 #[allow(dead_code)]
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("frame", frame),
     ("json_header", json_header),
     ("binary_header", binary_header),
@@ -20,6 +23,7 @@ pub const TARGETS: [(&str, Check); 7] = [
     ("batch_body", batch_body),
     ("stored_record", stored_record),
     ("loose_json", loose_json),
+    ("identifiers", identifiers),
 ];
 
 /// Frames one after the other, as a connection splits them.
@@ -139,4 +143,32 @@ pub fn loose_json(bytes: &[u8]) {
     let _ = loose_json::read::<LockBatch>(bytes);
     let _ = loose_json::read::<RegisterBrokerBody>(bytes);
     let _ = loose_json::read::<TopicRoute>(bytes);
+}
+
+/// What clients give back as text: receipt and recall handles, offset ids, sets of bits. What is understood means the
+/// same after we have written it.
+pub fn identifiers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(handle) = Handle::parse(text) {
+        assert_eq!(Handle::parse(&handle.to_string()), Some(handle));
+    }
+    if let Some(id) = OffsetId::parse(text) {
+        assert_eq!(id.to_string(), text.to_ascii_uppercase());
+    }
+    if let Some(handle) = RecallHandle::parse(text) {
+        let millis = handle.millis.parse().unwrap_or(0);
+        let mut again = Vec::new();
+        recall::write(&handle.topic, &handle.broker_name, millis, &handle.unique_key, &mut again);
+        let again = RecallHandle::parse(std::str::from_utf8(&again).unwrap()).unwrap();
+        assert_eq!((again.topic, again.broker_name), (handle.topic, handle.broker_name));
+        assert_eq!(again.unique_key, handle.unique_key);
+    }
+    if let Some(bits) = base64::decode(text) {
+        assert_eq!(base64::decode(&base64::encode(&bits)), Some(bits));
+    }
+    if let Some(bytes) = unhex(text) {
+        assert_eq!(bytes.len() * 2, text.len());
+    }
+    let (topic, group) = text.split_once(' ').unwrap_or((text, "group"));
+    let _ = normal_topic(topic, group);
 }

@@ -69,7 +69,8 @@ pub struct ConsumeStats {
 impl ConsumeStats {
     /// Messages that the group has not finished.
     pub fn behind(&self) -> i64 {
-        self.offset_table.values().map(|offset| offset.broker_offset - offset.consumer_offset).sum()
+        let behind = |offset: &OffsetWrapper| offset.broker_offset.saturating_sub(offset.consumer_offset);
+        self.offset_table.values().map(behind).fold(0, i64::saturating_add)
     }
 }
 
