@@ -5,6 +5,7 @@ mod a_broker_tells_the_story_of_a_message;
 mod a_consumer_far_behind_does_not_hold_up_others;
 mod a_repeated_send_is_stored_once;
 mod administrators_ask_how_much_there_is;
+mod any_request_is_answered;
 #[path = "../../store/tests/support/archive.rs"]
 mod archive;
 mod bad_input_is_refused;

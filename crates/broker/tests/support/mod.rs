@@ -9,6 +9,7 @@ pub mod frames;
 pub mod messages;
 pub mod peer;
 pub mod pops;
+pub mod requests;
 mod situation;
 pub mod slow_disk;
 mod world;

@@ -62,7 +62,13 @@ impl World {
 
     /// Stops cleanly and starts again over the same files. Connections of peers end.
     pub async fn restart(self) -> World {
-        let World { broker, me, server, dir, given } = self;
+        let given = self.given.clone();
+        World::open(self.stop().await, given).await
+    }
+
+    /// Stops cleanly, and leaves its files. Connections of peers end.
+    pub async fn stop(self) -> TempDir {
+        let World { broker, me, server, dir, .. } = self;
         me.close();
         broker.retire().await;
         server.close(Duration::from_secs(2)).await;
@@ -75,7 +81,7 @@ impl World {
             assert!(tokio::time::Instant::now() < deadline, "something still holds the broker");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        World::open(dir, given).await
+        dir
     }
 
     /// The same with further keys of `broker.conf`.
