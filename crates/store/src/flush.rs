@@ -135,7 +135,8 @@ impl Flush {
         gathering.ended(all_came);
     }
 
-    /// Makes the log durable up to a position. Only for who holds `running`.
+    /// Makes the log durable up to a position, which the caller notes in [`Base::flushed`]. Only for who holds
+    /// `running`.
     pub fn sync(&self, base: &Base, until: u64) -> Result<(), StoreError> {
         let from = base.flushed_until();
         if until <= from {
@@ -147,7 +148,6 @@ impl Flush {
             }
             segment.sync_data().map_err(|source| base.sync_error(&segment.path, source))?;
         }
-        base.flushed.store(until, Ordering::Release);
         Ok(())
     }
 

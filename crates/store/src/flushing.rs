@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use crate::error::StoreError;
-use crate::flush::Waiter;
+use crate::flush::{UnseenEntry, Waiter};
 use crate::gathering::Gathering;
 use crate::options::FlushMode;
 use crate::queue::Queue;
@@ -35,22 +35,26 @@ impl Store {
         self.flush.sync(&self.base, until).inspect_err(|_| {
             self.flush.answer(&self.base);
         })?;
+        // Who is told that a message is durable, by us or by having asked at this moment, can read it.
+        let shown = self.show_flushed(until);
+        self.base.flushed.fetch_max(until, Ordering::Release);
         *self.base.moment.lock() = Some(moment);
-        self.show_flushed(until);
+        self.tell(shown.iter().map(|entry| &entry.queue));
         let answered = self.flush.answer(&self.base);
         self.compaction.flushed();
         Ok(answered)
     }
 
-    fn show_flushed(&self, until: u64) {
+    /// Lets readers see what is durable now.
+    fn show_flushed(&self, until: u64) -> Vec<UnseenEntry> {
         if !self.is_sync() {
-            return;
+            return Vec::new();
         }
-        let seen = self.unseen.lock().take(until);
-        for entry in &seen {
+        let shown = self.unseen.lock().take(until);
+        for entry in &shown {
             entry.queue.show(entry.shown_until);
         }
-        self.tell(seen.iter().map(|entry| &entry.queue));
+        shown
     }
 
     /// Tells those who watch these queues, each of which has shown something new.

@@ -61,3 +61,31 @@ fn while_a_flush_hangs_waiters_are_told_that_their_time_is_over() {
     assert_eq!(outcome.lock().len(), 1);
     assert_eq!(store.queue("t", 0).max_offset(), 1);
 }
+
+/// A sender whose deadline is looked at in the moment in which the flush ends is told no earlier than the others.
+#[test]
+fn what_a_sender_is_told_is_durable_can_be_read_by_then() {
+    const COUNT: u64 = 5_000;
+    let world = World::new(sync_options());
+    let store = world.open();
+    let queue = store.queue("t", 0);
+    let (begin, begun) = channel();
+    let flushing = std::thread::spawn({
+        let store = store.clone();
+        move || begun.iter().try_for_each(|()| store.flush_step())
+    });
+    for count in 1..=COUNT {
+        let appended = send(&store, &letter("t", 0, "new")).unwrap();
+        let readable = Arc::new(Mutex::new(None));
+        let (seen, read) = (readable.clone(), queue.clone());
+        let told = move |flushed| *seen.lock() = Some((flushed, read.max_offset()));
+        store.when_flushed(appended.until, Box::new(told));
+        begin.send(()).unwrap();
+        while readable.lock().is_none() {
+            store.deadline_step();
+        }
+        assert_eq!(*readable.lock(), Some((Flushed::Done, count)));
+    }
+    drop(begin);
+    flushing.join().unwrap().unwrap();
+}
