@@ -19,7 +19,7 @@ use std::sync::Arc;
 use wire::code::request as code;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 
 pub(crate) use configuration::Configuration;
 
@@ -78,5 +78,21 @@ impl Broker {
             other => return unserved::refusal(other).map(Err),
         };
         Some(outcome)
+    }
+
+    /// Does what takes the disk its time on a thread that may wait for it, and answers SUCCESS then. Those who hear of
+    /// it are served meanwhile: whom a thread that serves connections wakes may have to wait until its own work is
+    /// done.
+    fn ok_when_done(
+        self: &Arc<Self>,
+        exchange: &Exchange<'_, '_>,
+        work: impl FnOnce(&Broker) -> Outcome + Send + 'static,
+    ) -> Outcome {
+        let broker = Arc::clone(self);
+        answer_later(exchange, async move {
+            let done = tokio::task::spawn_blocking(move || work(&broker)).await;
+            done.map_err(Refusal::system)??;
+            Ok(|mut reply: Reply<'_>| reply.ok())
+        })
     }
 }

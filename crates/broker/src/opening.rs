@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use store::{Arrival, Bitmaps, Clock, Disk, OnArrival, Store, Watcher};
+use store::{Arrival, Bitmaps, Clock, Disk, OnArrival, OnDeletion, Store, Watcher};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -55,6 +55,7 @@ impl Broker {
         let broker = Arc::new(Broker::new(settings, address, store, clock, arrivals, state));
         broker.hold.attach(Arc::downgrade(&broker));
         broker.pop.waits.attach(Arc::downgrade(&broker));
+        broker.store.tell_of_deletions(on_deletion(Arc::downgrade(&broker)));
         broker.follow_store()?;
         Ok(broker)
     }
@@ -232,6 +233,15 @@ fn on_arrival(arrivals: Arrivals) -> OnArrival {
         }
         if told.includes(Watcher::Revive) {
             revive.notify_one();
+        }
+    })
+}
+
+/// What the store calls when the queues of a topic are deleted.
+fn on_deletion(broker: Weak<Broker>) -> OnDeletion {
+    Box::new(move |topic| {
+        if let Some(broker) = broker.upgrade() {
+            broker.queues_deleted(topic);
         }
     })
 }

@@ -296,9 +296,9 @@ impl Topics {
     }
 
     /// Has a topic look for its queues anew, whose queues in the store were deleted. One that a send creates while the
-    /// topic before it is being deleted may know queues of that one, whose messages nobody would be given.
+    /// topic before it is being deleted may know queues of that one, whose messages nobody would be given. Nothing
+    /// that the file has changes, so this waits for nobody who writes that.
     pub fn renew(&self, name: &str) {
-        let _one_at_a_time = self.changing.lock();
         let mut table = self.table.write();
         if let Some(config) = table.get(name).map(|topic| topic.config.clone()) {
             put_config(&mut table, config);

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::frames::Wire;
+use crate::support::frames::{Wire, frame};
 use crate::support::messages::{bodies, records, text};
+use crate::support::pops::{POP, Pop};
 use crate::support::{Ask, PATIENCE, Situation, eventually, number, stored};
 use wire::code::{request, response};
+use wire::header::{Dialect, Head};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_wakes_those_who_wait_for_its_queue_and_nobody_else() {
@@ -74,6 +76,39 @@ async fn who_waits_for_a_topic_that_is_deleted_is_told_at_once() {
     assert_eq!((framed.opaque, framed.answer.code), (1, response::TOPIC_NOT_EXIST), "{framed:?}");
     staying.hears_nothing().await;
     assert_eq!(house.broker.waiting_pulls(), 1);
+}
+
+/// Files are removed then, and the log is flushed: that takes its time, and nobody need wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_topic_is_told_that_it_is_deleted_while_the_disk_does_not_answer() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let (sender, administrator) = (house.peer(), house.peer());
+    stored(sender.send("orders", 0, "before").await);
+    sender.join("c", "readers", "orders", "*").await;
+    situation.disk.hold_syncs_of(Some("commitlog"));
+    stored(sender.send("orders", 0, "not flushed").await);
+    let mut wire = Wire::connect(house.address()).await;
+    wire.park(1, &Ask::new("orders", 0, 2).waiting(3 * PATIENCE)).await;
+    let poll = (3 * PATIENCE).as_millis().to_string();
+    let pop = Pop { queue: "1", poll: &poll, ..POP };
+    wire.write(&frame(&Head::request(Dialect::Json, request::POP_MESSAGE, 2), &pop.fields(), &[])).await;
+    wire.hears_nothing().await;
+    let both = async {
+        let both = [wire.next().await.unwrap(), wire.next().await.unwrap()];
+        both.map(|framed| (framed.opaque, framed.answer.code))
+    };
+    let told = async {
+        let told = tokio::time::timeout(PATIENCE / 2, both).await;
+        // Only now can the deletion end.
+        situation.disk.hold_syncs(false);
+        told
+    };
+    let gone = [("topic", "orders")];
+    let (told, _) = tokio::join!(told, administrator.ok(request::DELETE_TOPIC_IN_BROKER, &gone));
+    let mut told = told.expect("both are told while the deletion waits");
+    told.sort();
+    assert_eq!(told, [(1, response::TOPIC_NOT_EXIST), (2, response::TOPIC_NOT_EXIST)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

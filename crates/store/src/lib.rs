@@ -85,7 +85,7 @@ pub use queue_kind::{INNER_MESSAGES_MAX, QueueKind};
 pub use read::{MessageFilter, ReadLimits, ReadResult, ReadStatus};
 pub use records::{Reach, Records};
 pub use runtime::Runtime;
-pub use store::{Arrival, OnArrival, Store};
+pub use store::{Arrival, OnArrival, OnDeletion, Store};
 pub use time_search::Boundary;
 pub use timer::{OnDelivered, TimerFigures, TimerNext};
 pub use watch::{Told, Watcher, Watchers};

@@ -26,7 +26,7 @@ use crate::queue_ext::Bitmaps;
 use crate::queue_ext_files::ExtFiles;
 use crate::queue_files::QueueFiles;
 use crate::queue_journal::Journal;
-use crate::queue_kind::{self, QueueKind};
+use crate::queue_kind;
 use crate::queue_writer::QueueWriter;
 use crate::queues::Queues;
 use crate::recovery;
@@ -48,10 +48,14 @@ pub struct Arrival<'a> {
 /// Called when new messages of a watched queue can be read; must not block.
 pub type OnArrival = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
 
+/// Called with the name of a topic whose queues were deleted; must neither block nor delete another.
+pub type OnDeletion = Box<dyn Fn(&str) + Send + Sync>;
+
 /// An open store.
 pub struct Store {
     pub(crate) base: Base,
     pub(crate) on_arrival: OnArrival,
+    pub(crate) on_deletion: OnceLock<OnDeletion>,
     /// Records before this were on the disk when the store was opened.
     pub(crate) opened_end: u64,
     pub(crate) appender: Mutex<Appender>,
@@ -161,6 +165,7 @@ impl Store {
             workers: Mutex::default(),
             _lock: lock,
             on_arrival,
+            on_deletion: OnceLock::new(),
         });
         // In synchronous mode readers see what recovery found only once it is durable; otherwise it can wait.
         if store.is_sync() || recovered.settle {
@@ -385,17 +390,6 @@ impl Store {
     /// Whether there is a queue of this topic.
     pub fn has_topic(&self, topic: &str) -> bool {
         self.queues.has_topic(topic)
-    }
-
-    /// Says what the queues of a topic are that come to be from now on. If it has queues of the other kind, which a
-    /// topic of the same name has left behind, they are removed. The broker's `topics.json` must say the same before
-    /// the first message is stored: the next start goes by that.
-    pub fn set_queue_kind(&self, topic: &str, kind: QueueKind) -> Result<(), StoreError> {
-        if self.queues.of_topic(topic).iter().any(|queue| queue.kind() != kind) {
-            self.delete_topic(topic)?;
-        }
-        self.queues.set_kind(topic, kind);
-        Ok(())
     }
 
     /// Refuses when the store is stopped, read-only or out of space.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::support::{World, bodies, letter, send, small_options};
+use parking_lot::Mutex;
 use sim::{Fault, Operation, Random};
-use store::{Options, Store};
+use store::{Options, QueueKind, Store};
 
 #[test]
 fn after_a_power_cut() {
@@ -162,4 +163,27 @@ fn wherever_a_deletion_fails_the_next_one_is_whole() {
             return;
         }
     }
+}
+
+#[test]
+fn those_who_watch_are_told_before_the_disk_is_waited_for() {
+    let world = World::new(extended());
+    let store = world.open();
+    send(&store, &letter("t", 0, "old")).unwrap();
+    store.flush_step().unwrap();
+    store.queue_step(true).unwrap();
+    let old = store.queue("t", 0);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (seen, disk, weak) = (told.clone(), world.disk.clone(), Arc::downgrade(&store));
+    store.tell_of_deletions(Box::new(move |topic| {
+        let store = weak.upgrade().unwrap();
+        let has_files = disk.files().keys().any(|path| path.iter().any(|name| name == topic));
+        seen.lock().push((topic.to_owned(), has_files, store.queue(topic, 0).kind()));
+    }));
+    store.set_queue_kind("t", QueueKind::Batch).unwrap();
+    assert!(old.is_deleted());
+    assert_eq!(*told.lock(), [("t".to_owned(), true, QueueKind::Batch)], "a new queue is of the new kind");
+    assert_eq!(files_of(&world, "t"), Vec::<PathBuf>::new());
+    store.delete_topic("t").unwrap();
+    assert_eq!(told.lock().len(), 2);
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use wire::body::KvTable;
-use wire::code::response;
 use wire::names;
 
 use super::json::{bare_keyed, object, text};
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, send_refusal};
+use crate::exchange::{Exchange, Outcome};
 
 /// Names of what stands for Java's thread pools. There are no pools here and nothing queues: requests are served as
 /// they are read.
@@ -164,29 +163,19 @@ impl Broker {
         exchange.ok()
     }
 
-    /// Deletes the queues of topics that have no configuration. Files go, so another thread does it.
+    /// Deletes the queues of topics that have no configuration.
     pub(super) fn clean_unused_topics(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let (broker, channel) = (Arc::clone(self), Arc::clone(exchange.channel));
-        let reply_to = exchange.request.reply_to();
-        tokio::task::spawn_blocking(move || match broker.delete_unused_topics() {
-            Ok(()) => {
-                let mut out = Vec::new();
-                reply_to.write(&mut out, response::SUCCESS, None);
-                channel.send(&out);
-            }
-            Err(refusal) => send_refusal(&channel, reply_to, &refusal),
-        });
-        Ok(())
+        self.ok_when_done(exchange, Broker::delete_unused_topics)
     }
 
-    fn delete_unused_topics(&self) -> Result<(), Refusal> {
+    fn delete_unused_topics(&self) -> Outcome {
         for topic in self.store.topics() {
             let kept = self.topics.get(&topic).is_some()
                 || self.topics.is_system(&topic)
                 || topic.starts_with(names::LMQ_PREFIX);
             if !kept {
                 tracing::info!(%topic, "deleting the queues of a topic that has no configuration");
-                self.delete_queues(&topic)?;
+                self.store.delete_topic(&topic)?;
                 self.stats.forget_topic(&topic);
             }
         }

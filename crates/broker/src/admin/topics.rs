@@ -142,12 +142,20 @@ impl Broker {
         Ok(())
     }
 
-    pub(crate) fn delete_topic(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let name = exchange.text("topic")?;
-        if self.topics.is_system(name) {
+    pub(crate) fn delete_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let name = exchange.text("topic")?.to_owned();
+        if self.topics.is_system(&name) {
             let remark = format!("The topic[{name}] is conflict with system topic.");
             return Err(Refusal::new(response::INVALID_PARAMETER, remark));
         }
+        self.ok_when_done(exchange, move |broker| {
+            broker.forget_topic_with_retries(&name)?;
+            // Else a topic of this name could come back after a kill with offsets of the one before.
+            Ok(broker.save_offsets()?)
+        })
+    }
+
+    fn forget_topic_with_retries(&self, name: &str) -> Outcome {
         // Pop retry topics of groups that read this topic go with it (broker.md §18).
         let mut doomed = vec![name.to_owned()];
         for group in self.offsets.groups_of(name) {
@@ -163,14 +171,7 @@ impl Broker {
             doomed.push(format!("{}{group}_{name}", names::RETRY_PREFIX));
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
         }
-        for name in doomed {
-            self.forget_topic(&name)?;
-        }
-        self.answer_from_disk(exchange, |broker, reply| {
-            // Else a topic of this name could come back after a kill with offsets of the one before.
-            broker.save_offsets()?;
-            reply.ok()
-        })
+        doomed.iter().try_for_each(|name| self.forget_topic(name))
     }
 
     /// Removes a topic with all that speaks of it, also what is left of one whose deletion was killed.
@@ -179,7 +180,7 @@ impl Broker {
         if batch {
             // The next start would not know what to do with batch queues of a topic that nothing names: they go
             // first, and once more below with what was sent meanwhile.
-            self.delete_queues(name)?;
+            self.store.delete_topic(name)?;
         }
         let was_there = self.topics.remove(name, self.now_ms())?;
         self.static_topics.remove(name, self.now_ms())?;
@@ -190,7 +191,7 @@ impl Broker {
         self.stats.forget_topic(name);
         if was_there || self.store.has_topic(name) {
             self.store.keep_messages(name, None);
-            self.delete_queues(name)?;
+            self.store.delete_topic(name)?;
             // Who still read the old queues may have noted where they were.
             self.forget_places(name);
             self.store.set_queue_kind(name, QueueKind::Simple)?;
@@ -204,14 +205,12 @@ impl Broker {
         self.pop.orders.remove_topic(name);
     }
 
-    /// Deletes the queues of a name, and tells those who wait for something in them. If there is a topic of it by then,
-    /// it finds new ones.
-    pub(super) fn delete_queues(&self, name: &str) -> Outcome {
-        let deleted = self.store.delete_topic(name);
+    /// The store has deleted the queues of a name: who waits for something in them is told. If there is a topic of it
+    /// by then, it finds new ones.
+    pub(crate) fn queues_deleted(&self, name: &str) {
         self.topics.renew(name);
         self.hold.deleted(name);
         self.pop.waits.deleted(name);
-        Ok(deleted?)
     }
 
     pub(crate) fn all_topics(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -279,7 +278,7 @@ fn check_retention(attributes: &Attributes, log: Duration) -> Outcome {
 mod tests {
     use std::sync::Arc;
 
-    use store::Batch;
+    use store::{Batch, QueueKind};
     use wire::record::Message;
 
     use crate::testing;
@@ -308,7 +307,21 @@ mod tests {
         sent();
         broker.topics.remove("orders", broker.now_ms()).unwrap();
         sent();
-        broker.delete_queues("orders").unwrap();
+        broker.store.delete_topic("orders").unwrap();
         assert!(Arc::ptr_eq(&sent(), &broker.store.queue("orders", 0)));
+    }
+
+    #[tokio::test]
+    async fn a_topic_whose_queues_were_of_the_other_kind_knows_its_new_ones() {
+        let broker = testing::broker();
+        let queue = || {
+            let topic = broker.topics.ensure("orders", 1, 0, broker.now_ms()).unwrap();
+            topic.queue(&broker.store, 0).unwrap().clone()
+        };
+        broker.store.set_queue_kind("orders", QueueKind::Batch).unwrap();
+        assert_eq!(queue().kind(), QueueKind::Batch);
+        broker.store.set_queue_kind("orders", QueueKind::Simple).unwrap();
+        assert_eq!(queue().kind(), QueueKind::Simple);
+        assert!(!queue().is_deleted());
     }
 }
