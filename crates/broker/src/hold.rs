@@ -100,9 +100,15 @@ impl Hold {
         self.began + Duration::from_millis((elapsed_ms / tick_ms + 1) * tick_ms)
     }
 
-    /// Lets `waiter` wait for messages of `queue` from `offset` on. Gives it back if there are some already, or if
-    /// the broker is stopping.
-    pub fn park(&self, queue: &Arc<Queue>, offset: u64, waiter: BoxedWaiter) -> Option<BoxedWaiter> {
+    /// Lets `waiter` wait for messages of `queue` from `offset` on. Gives it back if there are some already, if none
+    /// will come since the queue `is_gone`, or if the broker is stopping.
+    pub fn park(
+        &self,
+        queue: &Arc<Queue>,
+        offset: u64,
+        waiter: BoxedWaiter,
+        is_gone: impl FnOnce() -> bool,
+    ) -> Option<BoxedWaiter> {
         let deadline = waiter.deadline;
         let key = (Arc::clone(queue.topic()), queue.id());
         let (id, first) = {
@@ -122,7 +128,7 @@ impl Hold {
             self.earlier.notify_one();
         }
         // An append between our read and the watching told nobody; look again now that it would. So with a deletion.
-        let is_over = queue.max_offset() > offset || queue.is_deleted();
+        let is_over = queue.max_offset() > offset || is_gone();
         if is_over { self.waiting.lock().remove(&key, id) } else { None }
     }
 

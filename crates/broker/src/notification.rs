@@ -15,7 +15,6 @@ use crate::filter::TagFilter;
 use crate::pop::polling::{NoRoom, Place};
 use crate::pop::waits::{NotificationWaiter, watch};
 use crate::pop::{PopRequest, poll_left_ms};
-use crate::pull::no_topic;
 
 impl Broker {
     pub(crate) fn notification(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -114,11 +113,10 @@ impl Broker {
 
     /// Answers one whose queues were deleted: there is nothing, or no topic to ask for.
     fn answer_deleted(&self, waiter: &NotificationWaiter) {
-        let name = &waiter.request.topic.config.topic_name;
-        if self.topics.get(name).is_some() {
-            return answer(waiter, false);
+        match self.check_still(&waiter.request.topic.config.topic_name) {
+            Ok(()) => answer(waiter, false),
+            Err(refusal) => send_refusal(waiter.held.channel(), waiter.reply_to, &refusal),
         }
-        send_refusal(waiter.held.channel(), waiter.reply_to, &no_topic(name));
     }
 
     /// How many pops wait at exactly this place.

@@ -743,7 +743,9 @@ impl Broker {
 
     /// Whether what a request asks for was deleted since it came.
     pub(crate) fn is_of_deleted(&self, request: &PopRequest) -> bool {
-        self.queues_to_watch(request).any(|queue| queue.is_deleted())
+        let is_there = self.topics.has(&request.topic.config.topic_name);
+        // Not asked where there is no topic: that would make the queues anew.
+        !is_there || self.queues_to_watch(request).any(|queue| queue.is_deleted())
     }
 
     /// A pop by one who has waited. If its queues were deleted it gets nothing, and asks again; what it would read, and
@@ -752,8 +754,7 @@ impl Broker {
         if !self.is_of_deleted(request) {
             return self.pop(request, reach);
         }
-        let name = &request.topic.config.topic_name;
-        self.topics.get(name).ok_or_else(|| no_topic(name))?;
+        self.check_still(&request.topic.config.topic_name)?;
         Ok(Popped::nothing(self.now_ms(), request.invisible_ms, 0))
     }
 
@@ -869,6 +870,35 @@ mod tests {
 
     const COUNT: usize = 2000;
 
+    fn orderly(broker: &Broker) -> PopRequest {
+        PopRequest {
+            group: "readers".to_owned(),
+            topic: broker.topics.get("orders").unwrap(),
+            queue_id: 0,
+            max_count: 1,
+            invisible_ms: 60_000,
+            from_end: false,
+            filter: TagFilter::All.into(),
+            is_orderly: true,
+            attempt: None,
+        }
+    }
+
+    /// The queue it would wait for is made behind the deletion, which did not see it.
+    #[tokio::test]
+    async fn a_request_that_has_its_topic_from_before_a_deletion_does_not_wait() {
+        let broker = crate::testing::broker();
+        broker.topics.update(vec![TopicConfig::new("orders", 1, 6)], 0).unwrap();
+        let request = orderly(&broker);
+        broker.topics.remove("orders", 0).unwrap();
+        broker.store.delete_topic("orders").unwrap();
+        assert!(broker.is_of_deleted(&request));
+        assert_eq!(broker.pop_again(&request, Reach::Disk).unwrap_err().code, response::TOPIC_NOT_EXIST);
+        // With a topic of that name, what it would wait for is a queue of that one.
+        broker.topics.update(vec![TopicConfig::new("orders", 1, 6)], 0).unwrap();
+        assert!(!broker.is_of_deleted(&request));
+    }
+
     /// One pops again and again while the other acknowledges what blocks the queue.
     #[tokio::test]
     async fn an_orderly_pop_never_gets_what_was_acknowledged() {
@@ -881,17 +911,7 @@ mod tests {
             batch.push(&queue, &Message::of_broker(broker.address, "orders", 0, b"x"), 0).unwrap();
         }
         broker.store.append(&mut batch).unwrap();
-        let request = PopRequest {
-            group: "readers".to_owned(),
-            topic: broker.topics.get("orders").unwrap(),
-            queue_id: 0,
-            max_count: 1,
-            invisible_ms: 60_000,
-            from_end: false,
-            filter: TagFilter::All.into(),
-            is_orderly: true,
-            attempt: None,
-        };
+        let request = orderly(&broker);
         let mut popped = broker.pop(&request, Reach::Disk).unwrap();
         for offset in 0..COUNT as i64 {
             assert_eq!(popped.parts[0].offsets, [offset]);

@@ -415,7 +415,7 @@ impl Broker {
     /// want move its offset and let it wait on, and what is out of reach comes later; then there is no answer.
     fn resume_within(&self, reach: Reach, mut waiter: BoxedWaiter, out: &mut Vec<u8>) -> Option<Held> {
         while waiter.held.channel().is_open() {
-            if waiter.pull.queue.is_deleted() {
+            if self.is_gone(&waiter.pull.queue) {
                 self.write_deleted(&waiter, out);
                 break;
             }
@@ -459,8 +459,7 @@ impl Broker {
     /// again, to go to its first message, since its offsets begin anew.
     fn write_deleted(&self, waiter: &Waiter, out: &mut Vec<u8>) {
         let queue = &waiter.pull.queue;
-        if self.topics.get(queue.topic()).is_none() {
-            let refusal = no_topic(queue.topic());
+        if let Err(refusal) = self.check_still(queue.topic()) {
             return waiter.reply_to.write(out, refusal.code, Some(&refusal.remark));
         }
         let next = self.store.find_queue(queue.topic(), queue.id());
@@ -492,7 +491,18 @@ impl Broker {
     fn park(&self, waiter: BoxedWaiter) -> Option<BoxedWaiter> {
         let queue = Arc::clone(&waiter.pull.queue);
         let offset = waiter.pull.offset.max(0) as u64;
-        self.hold.park(&queue, offset, waiter)
+        self.hold.park(&queue, offset, waiter, || self.is_gone(&queue))
+    }
+
+    /// Whether nothing comes to a queue any more. One whose topic is gone was deleted with it, or was made behind the
+    /// deletion by a request that has the topic from before.
+    fn is_gone(&self, queue: &Queue) -> bool {
+        queue.is_deleted() || !self.topics.has(queue.topic())
+    }
+
+    /// Refuses who has waited for a topic that is gone; there may be one of its name again.
+    pub(crate) fn check_still(&self, topic: &str) -> Outcome {
+        if self.topics.has(topic) { Ok(()) } else { Err(no_topic(topic)) }
     }
 
     fn write_last(&self, waiter: &Waiter, result: ReadResult, out: &mut Vec<u8>) {

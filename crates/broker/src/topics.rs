@@ -165,6 +165,15 @@ impl Topics {
         self.table.read().get(name).cloned()
     }
 
+    /// Whether there is a topic of that name.
+    pub fn has(&self, name: &str) -> bool {
+        if self.is_light(name) {
+            names::check_topic(name).is_ok()
+        } else {
+            self.table.read().contains_key(name)
+        }
+    }
+
     /// Whether the name is that of a light queue, and such are served.
     pub fn is_light(&self, name: &str) -> bool {
         self.light && names::is_light(name)
