@@ -480,9 +480,13 @@ impl File for RealFile {
 static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 struct RealLock {
-    path: PathBuf,
+    /// Closed while the path is still [`HELD`]: closing it would drop the lock of who has taken it by then.
     file: fs::File,
+    _held: Held,
 }
+
+/// The place of a path in [`HELD`].
+struct Held(PathBuf);
 
 impl RealLock {
     /// Alone, making the file if there is none.
@@ -520,14 +524,47 @@ impl RealLock {
             }
         })?;
         held.push(path.clone());
-        Ok(RealLock { path, file })
+        Ok(RealLock { file, _held: Held(path) })
     }
 }
 
 impl Lock for RealLock {}
 
-impl Drop for RealLock {
+impl Drop for Held {
     fn drop(&mut self) {
-        HELD.lock().retain(|path| *path != self.path);
+        HELD.lock().retain(|path| *path != self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn is_open(path: &Path) -> bool {
+        let mut open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file == path))
+    }
+
+    #[test]
+    fn a_lock_can_be_taken_again_when_its_file_is_closed_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("lock");
+        let lock = RealDisk.lock(&path).unwrap();
+        assert!(is_open(&path));
+        // As long as this is locked nobody gives back a path, nor takes one.
+        let held = HELD.lock();
+        let giving_back = std::thread::spawn(move || drop(lock));
+        let deadline = Instant::now() + PATIENCE;
+        while is_open(&path) {
+            assert!(Instant::now() < deadline, "it is given back while its file is open");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(held);
+        giving_back.join().unwrap();
+        RealDisk.lock(&path).unwrap();
     }
 }
