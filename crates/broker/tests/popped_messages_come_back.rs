@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::support::frames::{Wire, frame};
 use crate::support::messages::bodies;
 use crate::support::pops::{Delivery, POP, Pop, ack, deliveries, hide};
-use crate::support::{PATIENCE, Situation, World, body, number, records};
+use crate::support::{PATIENCE, Situation, World, body, eventually, number, records};
 use remoting::Limits;
 use serde_json::json;
 use tokio::time::Instant;
 use wire::code::{request, response};
+use wire::header::{Dialect, Head};
 
 const GROUP: &str = "readers";
 const DEAD: &str = "%DLQ%readers";
@@ -348,26 +350,29 @@ async fn a_topic_or_group_that_was_deleted_blocks_no_queue_of_its_successor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_to_pop_from_a_topic_that_is_deleted_is_told_at_once() {
     let world = world_with(&[], 1, &[]).await;
-    let administrator = world.peer();
-    let delete = async || {
-        // Long enough for the others to wait; they are told the same if they come later.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        administrator.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")]).await;
-    };
+    let mut wire = Wire::connect(world.address()).await;
     let poll = (3 * PATIENCE).as_millis().to_string();
     let pop = Pop { poll: &poll, ..POP };
-    let fields = [
+    let notification = [
         ("consumerGroup", GROUP),
         ("topic", "orders"),
         ("queueId", "-1"),
         ("pollTime", &poll),
         ("bornTime", "0"),
     ];
-    let both =
-        async { tokio::join!(pop.of(&world.me), world.me.ask(request::NOTIFICATION, &fields), delete()) };
-    let (popped, notified, ()) = tokio::time::timeout(PATIENCE, both).await.expect("both hear of it");
-    assert_eq!(popped.code, response::TOPIC_NOT_EXIST, "{popped:?}");
-    assert_eq!(notified.code, response::TOPIC_NOT_EXIST, "{notified:?}");
+    let head = |code, opaque| Head::request(Dialect::Json, code, opaque);
+    wire.write(&frame(&head(request::NOTIFICATION, 1), &notification, &[])).await;
+    wire.write(&frame(&head(request::POP_MESSAGE, 2), &pop.fields(), &[])).await;
+    wire.hears_nothing().await;
+    // The disk was asked where a new group begins; only then does its pop wait.
+    let place = [("consumerGroup", GROUP), ("topic", "orders"), ("queueId", "-1")];
+    let waiting = async || number(&world.me.ok(request::POLLING_INFO, &place).await, "pollingNum");
+    eventually("the pop waits", async || waiting().await == 1).await;
+    world.me.ok(request::DELETE_TOPIC_IN_BROKER, &[("topic", "orders")]).await;
+    let told = [wire.next().await.unwrap(), wire.next().await.unwrap()];
+    let mut told = told.map(|framed| (framed.opaque, framed.answer.code));
+    told.sort();
+    assert_eq!(told, [(1, response::TOPIC_NOT_EXIST), (2, response::TOPIC_NOT_EXIST)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

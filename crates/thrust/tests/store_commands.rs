@@ -15,6 +15,7 @@ use serde_json::Value;
 /// Small files, so that tests are quick.
 const SIZES: [&str; 6] =
     ["--set", "mappedFileSizeCommitLog=65536", "--set", "maxHashSlotNum=100", "--set", "maxIndexNum=1000"];
+const PROGRAM: &str = env!("CARGO_BIN_EXE_thrust");
 const LOG: &str = "commitlog/00000000000000000000";
 
 /// A store that a broker has written twelve messages to and left.
@@ -190,21 +191,27 @@ fn set_writable(path: &Path, writable: bool) {
     }
 }
 
-/// Runs a command as somebody who may read `data` and not write it. Whoever may write everything becomes nobody, with a
-/// copy of the program where that one can run it.
-fn look_without_rights(command: &str, data: &Path, more: &[&str]) -> (Option<i32>, String, String) {
-    const NOBODY: u32 = 65_534;
-    let dir = data.parent().unwrap();
+/// A copy of the program in a directory where everybody can run it.
+fn program_for_all(dir: &Path) -> PathBuf {
     let program = dir.join("thrust");
     if !program.exists() {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_thrust"), &program).unwrap();
+        fs::copy(PROGRAM, &program).unwrap();
     }
-    let mut looking = Command::new(&program);
-    looking.args(["store", command, data.to_str().unwrap()]).args(SIZES).args(more);
-    if rustix::process::geteuid().is_root() {
+    program
+}
+
+/// Runs a command as somebody who may read `data` and not write it: whoever may write everything becomes nobody.
+fn look_without_rights(command: &str, data: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    const NOBODY: u32 = 65_534;
+    let mut looking = if rustix::process::geteuid().is_root() {
+        let mut looking = Command::new(program_for_all(data.parent().unwrap()));
         looking.uid(NOBODY).gid(NOBODY).current_dir("/");
-    }
+        looking
+    } else {
+        Command::new(PROGRAM)
+    };
+    looking.args(["store", command, data.to_str().unwrap()]).args(SIZES).args(more);
     let done = ending(piped(looking)).assert();
     (done.get_output().status.code(), printed(&done), said(&done))
 }
