@@ -224,6 +224,8 @@ impl State {
     /// Writes what is left of the present slot to the timer log once more; false if nothing was delivered from it.
     fn settle(&mut self) -> std::io::Result<bool> {
         let left = self.present.left();
+        // From the first of them on there is something to save, also if one of them cannot be written.
+        self.changed |= !left.is_empty();
         let mut slot: Option<Slot> = None;
         for waiting in &left {
             let unit = waiting.unit(self.read_time, slot.map(|slot| slot.last));
