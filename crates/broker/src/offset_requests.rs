@@ -23,9 +23,10 @@ pub(crate) fn check_not_own(group: &str) -> Outcome {
 impl Broker {
     pub(crate) fn query_consumer_offset(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let mut queue_id: i32 = exchange.number("queueId")?;
+        let may_be_zero = exchange.request.header.fields.flag("setZeroIfNotFound").unwrap_or(true);
         if let Some(queue) = self.logical_queue(exchange)? {
             if !queue.is_plain() {
-                return self.logical_committed(exchange, queue);
+                return self.logical_committed(exchange, queue, may_be_zero);
             }
             queue_id = queue.leader.queue_id;
         }
@@ -34,7 +35,6 @@ impl Broker {
         if let Some(offset) = self.committed_offset(group, topic, queue_id) {
             return exchange.ok_number("offset", offset);
         }
-        let may_be_zero = exchange.request.header.fields.flag("setZeroIfNotFound").unwrap_or(true);
         if may_be_zero && self.begins_young(topic, queue_id) {
             return exchange.ok_number("offset", 0);
         }

@@ -308,6 +308,23 @@ async fn ends_and_times_of_a_queue_are_those_of_all_its_generations() {
     assert_eq!(all["topicQueueMappingDetailMap"][TOPIC]["epoch"], json!(3));
 }
 
+/// Else a client that begins at the end asks where that is, and passes over what is sent in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_group_begins_at_the_first_message_of_a_queue_that_was_moved_while_it_was_empty() {
+    let cluster = Cluster::start().await;
+    let b = &cluster.b;
+    let [first, second, _] = generations();
+    cluster.map(1, std::slice::from_ref(&first)).await;
+    cluster.map(2, &[first, second]).await;
+    let known = [("setZeroIfNotFound", "false")];
+    let committed = asked(&b.me, request::QUERY_CONSUMER_OFFSET, &known).await;
+    assert_eq!(committed, Err(response::QUERY_NOT_FOUND));
+    assert_eq!(asked(&b.me, request::QUERY_CONSUMER_OFFSET, &[]).await, Ok(10_000));
+    b.send(TOPIC, 0, "m0").await;
+    assert_eq!(got(&b.me, 10_000).await, (response::SUCCESS, 10_001, texts(&[(10_000, "m0")])));
+    assert_eq!(asked(&b.me, request::QUERY_CONSUMER_OFFSET, &[]).await, Err(response::QUERY_NOT_FOUND));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_goes_on_where_it_was_whichever_broker_knows() {
     let cluster = Cluster::start().await;

@@ -226,11 +226,14 @@ impl Broker {
         }
     }
 
-    /// Answers how far a group has come: what it has committed in the latest generation that it has come to.
+    /// Answers how far a group has come: what it has committed in the latest generation that it has come to. A new one
+    /// may begin at the first message of a queue that nothing was ever sent to, as in other topics
+    /// ([`Broker::begins_young`]).
     pub(crate) fn logical_committed(
         self: &Arc<Self>,
         exchange: &mut Exchange<'_, '_>,
         queue: Arc<LogicalQueue>,
+        may_begin: bool,
     ) -> Outcome {
         let (group, topic) = (exchange.text("consumerGroup")?.to_owned(), exchange.text("topic")?.to_owned());
         let broker = Arc::clone(self);
@@ -245,9 +248,30 @@ impl Broker {
                     return Ok(item.logical(offset));
                 }
             }
+            if may_begin
+                && let Ok(newest) = queue.newest()
+                && broker.is_unused(&topic, &queue).await?
+            {
+                return Ok(newest.logic_offset);
+            }
             let remark = "Not found, maybe this group consumer boot first";
             Err(Refusal::new(response::QUERY_NOT_FOUND, remark))
         })
+    }
+
+    /// Whether no generation of a queue ever had a message.
+    async fn is_unused(&self, topic: &str, queue: &LogicalQueue) -> Result<bool, Refusal> {
+        for item in queue.begun().rev() {
+            let max = if queue.is_here(item) {
+                self.physical_ends(topic, item).1
+            } else {
+                self.ask_end(topic, item, code::GET_MAX_OFFSET).await?
+            };
+            if max > item.start_offset {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn committed_elsewhere(
