@@ -1,5 +1,6 @@
 //! Consume queues against the log: every record has its entry, and every entry its record.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +67,31 @@ struct QueueState {
     first_wrong: Option<Finding>,
 }
 
+impl QueueState {
+    /// The topic was deleted and made again; the files are those of the new one.
+    fn begin_anew(&mut self, kind: QueueKind) {
+        let files = std::mem::take(&mut self.files);
+        *self = QueueState { kind, files, ..QueueState::default() };
+    }
+
+    /// Goes on behind the entry at `place`, whatever stands there.
+    fn pass(&mut self, place: u64, unit: &Unit) {
+        self.place = Some(place + 1);
+        self.first.get_or_insert(place);
+        self.next = unit.until();
+    }
+}
+
+/// The entry that a record has in a queue.
+struct Wanted<'a> {
+    topic: &'a str,
+    queue_id: u32,
+    kind: QueueKind,
+    unit: Unit,
+    /// Store time of the record, Unix milliseconds; entries of simple queues do not say it.
+    stored_at: i64,
+}
+
 impl<'a> QueueCheck<'a> {
     pub fn new(
         disk: &'a dyn Disk,
@@ -129,7 +155,7 @@ impl<'a> QueueCheck<'a> {
         if self.batch_topics.contains(topic) { QueueKind::Batch } else { QueueKind::Simple }
     }
 
-    fn reader(&self, kind: QueueKind) -> Reader<'_> {
+    fn reader(&self, kind: QueueKind) -> Reader<'a> {
         let segment_entries = self.segment_entries[kind as usize];
         Reader { disk: self.disk, kind, segment_entries, ahead: self.read_ahead }
     }
@@ -188,106 +214,72 @@ impl<'a> QueueCheck<'a> {
         if !queued {
             return Ok(());
         }
-        let wanted = Unit {
+        let stored_at = record.store_timestamp;
+        let unit = Unit {
             entry: QueueEntry {
                 physical_offset: record.physical_offset as u64,
                 size: record.bytes.len() as u32,
                 tags_code: dispatch::tags_code(record, self.levels),
             },
-            store_timestamp: if kind == QueueKind::Batch { record.store_timestamp } else { 0 },
+            store_timestamp: if kind == QueueKind::Batch { stored_at } else { 0 },
             base: record.queue_offset as u64,
             count: queue_kind::message_count(kind, record),
         };
-        self.compare(record.topic, record.queue_id, kind, &wanted, record.store_timestamp, findings)?;
+        let own = Wanted { topic: record.topic, queue_id: record.queue_id, kind, unit, stored_at };
+        self.compare(&own, findings)?;
         for (name, base) in dispatch::light_places(record) {
             self.light_entries += 1;
             // With multiple dispatch switched off there are none.
             if self.topics.contains_key(&*name) {
-                let wanted = Unit { base, store_timestamp: 0, count: 1, ..wanted };
-                self.compare(&name, 0, QueueKind::Simple, &wanted, record.store_timestamp, findings)?;
+                let unit = Unit { base, store_timestamp: 0, count: 1, ..unit };
+                let kind = QueueKind::Simple;
+                self.compare(&Wanted { topic: &name, queue_id: 0, kind, unit, stored_at }, findings)?;
             }
         }
         Ok(())
     }
 
-    /// Compares the entry that a queue should have next, of a record stored at `stored_at`, with the one it has.
-    fn compare(
-        &mut self,
-        topic: &str,
-        queue_id: u32,
-        kind: QueueKind,
-        wanted: &Unit,
-        stored_at: i64,
-        findings: &mut Findings,
-    ) -> Result<(), StoreError> {
+    /// Compares the entry that a queue should have next with the one it has.
+    fn compare(&mut self, wanted: &Wanted<'_>, findings: &mut Findings) -> Result<(), StoreError> {
+        let Wanted { topic, queue_id, kind, unit, stored_at } = *wanted;
+        let reader = self.reader(kind);
         // Most records are as they should be and need no path.
         let root = &self.root;
         let dir = || root.join(kind.dir()).join(topic).join(queue_id.to_string());
-        let segment_entries = self.segment_entries[kind as usize];
-        let reader = Reader { disk: self.disk, kind, segment_entries, ahead: self.read_ahead };
         if !self.topics.contains_key(topic) {
             self.topics.insert(topic.to_owned(), BTreeMap::new());
         }
         let Some(queues) = self.topics.get_mut(topic) else { return Ok(()) };
         let new = || QueueState { kind, ..QueueState::default() };
         let state = queues.entry(queue_id).or_insert_with(new);
-        let offset = wanted.base;
-        let (expected, first) = (state.next, state.first.is_none());
-        if offset == 0 && !first && expected > 0 {
-            // The topic was deleted and made again; the files are those of the new one.
-            *state = QueueState { kind, files: std::mem::take(&mut state.files), ..QueueState::default() };
-        } else if !first && offset < expected {
-            let at = wanted.entry.physical_offset;
-            let what = format!("queue offset {offset} is used again by the record at {at}");
-            let remedy = "the later message cannot be consumed; send it again";
-            findings.add(Area::Queue, &dir(), offset, what, remedy);
-            return Ok(());
-        }
-        if !first && offset > expected && expected > 0 {
-            // A repair that had to leave out a record puts a filler in its place, and in a batch queue nothing: the
-            // next entry follows.
-            let filled = match (kind, state.place) {
-                (QueueKind::Batch, Some(place)) => reader.unit(state, place, &dir)? == Some(*wanted),
-                _ => reader.unit(state, expected, &dir)?.is_some_and(|unit| unit.entry.is_pre_blank()),
-            };
-            if !filled {
-                let what = match offset - 1 {
-                    last if last == expected => format!("no record of the log has queue offset {expected}"),
-                    last => format!("no record of the log has queue offsets {expected} to {last}"),
-                };
-                findings.add(Area::Queue, &dir(), expected, what, REBUILD);
+        match unit.base.cmp(&state.next) {
+            _ if state.first.is_none() => {}
+            Ordering::Less if unit.base == 0 => state.begin_anew(kind),
+            Ordering::Less => {
+                findings.add_finding(used_again(dir(), &unit));
+                return Ok(());
             }
+            Ordering::Greater if state.next > 0 && !reader.was_repaired(state, &unit, &dir)? => {
+                findings.add_finding(gap(dir(), state.next, unit.base));
+            }
+            _ => {}
         }
-        let place = match kind {
-            QueueKind::Simple => offset,
-            QueueKind::Batch => match state.place {
-                Some(place) => place,
-                None => reader.first_place(state, wanted.entry.physical_offset, &dir)?,
-            },
-        };
-        state.place = Some(place + 1);
-        state.first.get_or_insert(place);
-        state.next = wanted.until();
-        if wanted.entry.physical_offset >= self.dispatched_from {
+        let place = reader.place_of(state, &unit, &dir)?;
+        state.pass(place, &unit);
+        if unit.entry.physical_offset >= self.dispatched_from {
             return Ok(());
         }
         let mut found = reader.unit(state, place, &dir)?;
         self.entries += 1;
-        if let Some(unit) = &mut found {
-            self.ext.resolve(unit, (topic, queue_id), wanted.entry.tags_code, stored_at)?;
+        if let Some(found) = &mut found {
+            self.ext.resolve(found, (topic, queue_id), unit.entry.tags_code, stored_at)?;
         }
-        if found != Some(*wanted) {
+        if found != Some(unit) {
             state.wrong += 1;
+            let is_same_record = found.is_some_and(|found| leads_to_same_record(&found, &unit));
             // Other delay levels make another time, and the same of everything else.
-            let same_record = |unit: &Unit| {
-                let (found, wanted) = (unit.entry, wanted.entry);
-                (found.physical_offset, found.size) == (wanted.physical_offset, wanted.size)
-            };
-            self.other_delays +=
-                u64::from(topic == dispatch::SCHEDULE_TOPIC && found.as_ref().is_some_and(same_record));
-            if state.first_wrong.is_none() {
-                state.first_wrong = Some(difference(dir(), found, wanted, topic));
-            }
+            self.other_delays += u64::from(topic == dispatch::SCHEDULE_TOPIC && is_same_record);
+            state.first_wrong.get_or_insert_with(|| difference(dir(), found, &unit, topic));
         }
         Ok(())
     }
@@ -311,9 +303,8 @@ impl<'a> QueueCheck<'a> {
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (topic, queues) in all {
             for (id, mut state) in queues {
-                let dir = || self.root.join(state.kind.dir()).join(&topic).join(id.to_string());
-                let dir = dir();
-                let dir = || dir.clone();
+                let path = self.root.join(state.kind.dir()).join(&topic).join(id.to_string());
+                let dir = || path.clone();
                 if state.files.is_empty() {
                     let is_known =
                         topics.is_none_or(|topics| topics.contains(&topic)) || names::is_system_topic(&topic);
@@ -382,6 +373,29 @@ impl<'a> QueueCheck<'a> {
     }
 }
 
+fn leads_to_same_record(found: &Unit, wanted: &Unit) -> bool {
+    let (found, wanted) = (found.entry, wanted.entry);
+    (found.physical_offset, found.size) == (wanted.physical_offset, wanted.size)
+}
+
+/// A record has an offset that came before.
+fn used_again(path: PathBuf, unit: &Unit) -> Finding {
+    let (offset, at) = (unit.base, unit.entry.physical_offset);
+    let what = format!("queue offset {offset} is used again by the record at {at}");
+    let remedy = "the later message cannot be consumed; send it again";
+    Finding { area: Area::Queue, path, offset: Some(offset), what, remedy }
+}
+
+/// No record has the offsets from `from` to before `until`.
+fn gap(path: PathBuf, from: u64, until: u64) -> Finding {
+    let what = match until - 1 {
+        last if last == from => format!("no record of the log has queue offset {from}"),
+        last => format!("no record of the log has queue offsets {from} to {last}"),
+    };
+    Finding { area: Area::Queue, path, offset: Some(from), what, remedy: REBUILD }
+}
+
+/// An entry is not as its record wants it.
 fn difference(path: PathBuf, found: Option<Unit>, wanted: &Unit, topic: &str) -> Finding {
     let index = wanted.base;
     let record = wanted.entry.physical_offset;
@@ -442,6 +456,34 @@ impl Reader<'_> {
         let at = (place - state.read_from) as usize * entry_bytes;
         let bytes = state.read.get(at..at + entry_bytes);
         Ok(bytes.and_then(|bytes| Unit::decode(self.kind, place, bytes)))
+    }
+
+    /// Whether a queue whose next record has a later offset than it should have shows why: a repair that had to leave
+    /// out a record puts a filler in its place, and in a batch queue nothing, so that the next entry follows.
+    fn was_repaired(
+        &self,
+        state: &mut QueueState,
+        next: &Unit,
+        dir: &dyn Fn() -> PathBuf,
+    ) -> Result<bool, StoreError> {
+        Ok(match (self.kind, state.place) {
+            (QueueKind::Batch, Some(place)) => self.unit(state, place, dir)? == Some(*next),
+            _ => self.unit(state, state.next, dir)?.is_some_and(|unit| unit.entry.is_pre_blank()),
+        })
+    }
+
+    /// Where the entry should stand: in a simple queue its offset says that, in a batch queue it is behind the last.
+    fn place_of(
+        &self,
+        state: &mut QueueState,
+        unit: &Unit,
+        dir: &dyn Fn() -> PathBuf,
+    ) -> Result<u64, StoreError> {
+        match (self.kind, state.place) {
+            (QueueKind::Simple, _) => Ok(unit.base),
+            (QueueKind::Batch, Some(place)) => Ok(place),
+            (QueueKind::Batch, None) => self.first_place(state, unit.entry.physical_offset, dir),
+        }
     }
 
     /// Place of the first entry of a batch queue that leads to `physical_offset` or farther: those before it are of
