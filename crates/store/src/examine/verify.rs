@@ -1,7 +1,11 @@
 //! Reading a whole store and comparing all of it with the log.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+use wire::record::Record;
 
 use super::config_check::{check_checkpoint, check_config};
 use super::finding::{Area, Findings};
@@ -103,103 +107,69 @@ impl StoreFiles {
     /// Reads everything and compares it; changes nothing. `progress` is called now and then.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Verified, StoreError> {
         let (disk, options) = (&*self.disk, &self.options);
-        let root = &options.root;
         let mut findings = Findings::default();
         let log = LogFiles::load(disk, options, &mut findings)?;
-        let clean = self.is_clean()?;
-        let checkpoint_path = root.join("checkpoint");
-        let read = CheckpointFile::read(disk, root).map_err(StoreError::io("read", &checkpoint_path))?;
-        let (checkpoint, unsure) = read.unwrap_or_default();
-        let mut verified = Verified { clean, log_min: log.min(), ..Verified::default() };
-        if unsure {
-            verified.notes.push(
-                "the checkpoint was last written by Java's broker, or is damaged; the log is read from an older place at the next start".into(),
-            );
-        }
-        let topics = check_config(disk, root, &mut findings)?;
-        let dispatched_from = if clean { u64::MAX } else { self.dispatched_from(&checkpoint, log.min()) };
-        let mut queues = QueueCheck::new(disk, options, dispatched_from, &mut findings)?;
-        let mark = checkpoint.own.filter(|_| !clean).and_then(|own| own.index_mark);
-        let mut index = IndexCheck::new(
-            disk,
-            options,
-            clean,
-            &|header| is_trusted(header, &checkpoint, clean),
-            mark.map(|mark| mark.header),
-            &mut findings,
-        )?;
+        let (clean, log_min) = (self.is_clean()?, log.min());
+        let mut verified = Verified { findings, clean, log_min, ..Verified::default() };
+        let checkpoint_path = options.root.join("checkpoint");
+        let checkpoint = self.checkpoint(&checkpoint_path, &mut verified.notes)?;
+        let topics = check_config(disk, &options.root, &mut verified.findings)?;
+        let mut pass = self.begin(&checkpoint, verified)?;
 
-        let total = log.files_end() - log.min();
+        let total = log.files_end() - log_min;
         let mut told = 0;
-        let mut last_timestamp = 0;
         let promised = checkpoint.own.map(|own| own.flushed);
         let end = log.walk(promised, &mut |segment, event| {
-            let record = match event {
-                Event::Record(record) => record,
-                Event::Blank => return Ok(()),
-                Event::Damage { from, until, reason } => {
-                    let what = match until {
-                        Some(until) => format!("{reason}; the next sound record or segment is at {until}"),
-                        None => {
-                            format!("{reason}; nothing sound follows, but the log had been flushed further")
-                        }
-                    };
-                    let remedy =
-                        "restore the segment from a backup, or see what `thrust store repair` offers";
-                    findings.add(Area::Log, &segment.path, from, what, remedy);
-                    verified.damage.push(Stretch { from, until, stored_before: last_timestamp });
-                    return Ok(());
+            match event {
+                Event::Blank => {}
+                Event::Damage { from, until, reason } => pass.damage(&segment.path, from, until, &reason),
+                Event::Record(record) => {
+                    pass.record(&segment.path, record)?;
+                    let done = record.physical_offset as u64 - log_min;
+                    if done >= told + TOLD_BYTES {
+                        told = done;
+                        progress(Progress { done, total });
+                    }
                 }
-            };
-            let at = record.physical_offset as u64;
-            verified.records += 1;
-            if record.store_timestamp < last_timestamp {
-                let what = format!(
-                    "record was stored at {}, the one before it at {last_timestamp}",
-                    record.store_timestamp
-                );
-                let remedy = "harmless if the clock was set back; searching by time is not exact here";
-                findings.add(Area::Log, &segment.path, at, what, remedy);
-            }
-            last_timestamp = record.store_timestamp;
-            if !dispatch::is_safe_topic(record.topic) {
-                let remedy = "the message cannot be consumed; nothing else is touched by this";
-                findings.add(
-                    Area::Log,
-                    &segment.path,
-                    at,
-                    format!("topic {:?} is none", record.topic),
-                    remedy,
-                );
-            }
-            queues.record(record, &mut findings)?;
-            index.record(record, &mut findings)?;
-            if at - log.min() >= told + TOLD_BYTES {
-                told = at - log.min();
-                progress(Progress { done: told, total });
             }
             Ok(())
         })?;
         progress(Progress { done: total, total });
 
-        verified.log_end = end;
-        verified.queues = queues.count();
-        verified.queue_entries = queues.entries;
-        (verified.light_entries, verified.other_delays) = (queues.light_entries, queues.other_delays);
-        verified.extensions = queues.extensions();
-        let deleted = queues.finish(log.min(), topics.as_ref(), &mut findings)?;
-        if deleted > 0 {
-            verified.notes.push(format!("{deleted} messages in the log belong to topics that were deleted"));
-        }
-        index.finish(end, &mut findings)?;
-        (verified.index_files, verified.index_entries) = (index.files, index.entries);
-        for view in self.check_compacted(&mut findings)? {
+        let last_timestamp = pass.last_timestamp;
+        let mut verified = pass.finish(end, topics.as_ref())?;
+        for view in self.check_compacted(&mut verified.findings)? {
             verified.compacted += 1;
             verified.compacted_messages += view.messages;
         }
-        check_checkpoint(&checkpoint, &checkpoint_path, end, last_timestamp, &mut findings);
-        verified.findings = findings;
+        check_checkpoint(&checkpoint, &checkpoint_path, end, last_timestamp, &mut verified.findings);
         Ok(verified)
+    }
+
+    fn checkpoint(&self, path: &Path, notes: &mut Vec<String>) -> Result<Checkpoint, StoreError> {
+        let read =
+            CheckpointFile::read(&*self.disk, &self.options.root).map_err(StoreError::io("read", path))?;
+        let (checkpoint, unsure) = read.unwrap_or_default();
+        if unsure {
+            notes.push(
+                "the checkpoint was last written by Java's broker, or is damaged; the log is read from an older place at the next start".into(),
+            );
+        }
+        Ok(checkpoint)
+    }
+
+    /// Lays out queues and index beside the log. `verified` is what is known before its first record.
+    fn begin(&self, checkpoint: &Checkpoint, mut verified: Verified) -> Result<Pass<'_>, StoreError> {
+        let (disk, options, clean) = (&*self.disk, &self.options, verified.clean);
+        let findings = &mut verified.findings;
+        let dispatched_from =
+            if clean { u64::MAX } else { self.dispatched_from(checkpoint, verified.log_min) };
+        let queues = QueueCheck::new(disk, options, dispatched_from, findings)?;
+        let trusted = |header: &Header| is_trusted(header, checkpoint, clean);
+        let mark = checkpoint.own.filter(|_| !clean).and_then(|own| own.index_mark);
+        let mark = mark.map(|mark| mark.header);
+        let index = IndexCheck::new(disk, options, clean, &trusted, mark, findings)?;
+        Ok(Pass { queues, index, verified, last_timestamp: 0 })
     }
 
     /// From where on queue entries are made anew when this store, not stopped cleanly, is opened.
@@ -214,6 +184,65 @@ impl StoreFiles {
         let start = log.and_then(|(log, _)| recovery::start_position(&*self.disk, &log, checkpoint, false));
         // Where it does not open there are findings about the log, and its followers come second.
         start.unwrap_or(log_min)
+    }
+}
+
+/// A way through the log, and what is compared with its records on it.
+struct Pass<'a> {
+    queues: QueueCheck<'a>,
+    index: IndexCheck,
+    verified: Verified,
+    /// Store time of the last sound record, Unix milliseconds; 0 before the first.
+    last_timestamp: i64,
+}
+
+impl Pass<'_> {
+    fn damage(&mut self, segment: &Path, from: u64, until: Option<u64>, reason: &str) {
+        let what = match until {
+            Some(until) => format!("{reason}; the next sound record or segment is at {until}"),
+            None => format!("{reason}; nothing sound follows, but the log had been flushed further"),
+        };
+        let remedy = "restore the segment from a backup, or see what `thrust store repair` offers";
+        self.verified.findings.add(Area::Log, segment, from, what, remedy);
+        self.verified.damage.push(Stretch { from, until, stored_before: self.last_timestamp });
+    }
+
+    fn record(&mut self, segment: &Path, record: &Record<'_>) -> Result<(), StoreError> {
+        let (at, stored, before) =
+            (record.physical_offset as u64, record.store_timestamp, self.last_timestamp);
+        let findings = &mut self.verified.findings;
+        self.verified.records += 1;
+        if stored < before {
+            let what = format!("record was stored at {stored}, the one before it at {before}");
+            let remedy = "harmless if the clock was set back; searching by time is not exact here";
+            findings.add(Area::Log, segment, at, what, remedy);
+        }
+        self.last_timestamp = stored;
+        if !dispatch::is_safe_topic(record.topic) {
+            let what = format!("topic {:?} is none", record.topic);
+            let remedy = "the message cannot be consumed; nothing else is touched by this";
+            findings.add(Area::Log, segment, at, what, remedy);
+        }
+        self.queues.record(record, findings)?;
+        self.index.record(record, findings)
+    }
+
+    /// What was found, when all records up to `end` are through. `topics` are those of the configuration, if it could
+    /// be read.
+    fn finish(self, end: u64, topics: Option<&BTreeSet<String>>) -> Result<Verified, StoreError> {
+        let Pass { queues, mut index, mut verified, .. } = self;
+        verified.log_end = end;
+        verified.queues = queues.count();
+        verified.queue_entries = queues.entries;
+        (verified.light_entries, verified.other_delays) = (queues.light_entries, queues.other_delays);
+        verified.extensions = queues.extensions();
+        let deleted = queues.finish(verified.log_min, topics, &mut verified.findings)?;
+        if deleted > 0 {
+            verified.notes.push(format!("{deleted} messages in the log belong to topics that were deleted"));
+        }
+        index.finish(end, &mut verified.findings)?;
+        (verified.index_files, verified.index_entries) = (index.files, index.entries);
+        Ok(verified)
     }
 }
 
