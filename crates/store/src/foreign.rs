@@ -1,12 +1,24 @@
-//! Stores of kinds that are not served: recognised by what lies in their directories, and left alone.
+//! Stores that are not ours to open: those of kinds that are not served, recognised by what lies in their directories,
+//! and those that another process has.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Lock};
 use crate::error::StoreError;
 
+/// Takes the lock of the store below `root`, if it is of a kind that is served and nobody else has it.
+pub(crate) fn claim(disk: &dyn Disk, root: &Path) -> Result<Box<dyn Lock>, StoreError> {
+    refuse(disk, root)?;
+    let path = root.join("lock");
+    disk.lock(&path).map_err(|source| match source.kind() {
+        ErrorKind::WouldBlock => StoreError::Locked { root: root.to_path_buf() },
+        _ => StoreError::Io { what: "lock", path, source },
+    })
+}
+
 /// Refuses stores of kinds that would be served wrongly, before anything is touched.
-pub(crate) fn refuse(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+fn refuse(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
     const TO_FILES: &str =
         "start it with Java's broker, or move this directory away if its content is not needed";
     let rocksdb = [

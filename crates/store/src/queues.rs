@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use wire::names;
 
+use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
+use crate::options::Options;
 use crate::queue::{Extent, Queue};
+use crate::queue_ext_files::ExtFiles;
 use crate::queue_files::{self, Found, QueueFiles};
 use crate::queue_kind::{KnownTopics, QueueKind};
 use crate::queue_table::Row;
@@ -49,13 +52,23 @@ impl Loaded {
 }
 
 impl Queues {
-    pub fn new(files: Arc<QueueFiles>) -> Queues {
-        Queues {
-            files,
+    /// Those of the store below `options.root`, not loaded yet. The log's first offset is followed in `log_min`.
+    pub fn of_store(
+        disk: &Arc<dyn Disk>,
+        options: &Options,
+        log_min: Arc<AtomicU64>,
+        ext_enabled: bool,
+    ) -> Result<Queues, StoreError> {
+        let ext_root = options.root.join("consumequeue_ext");
+        let ext_bytes = options.queue_ext_segment_bytes;
+        let ext = ExtFiles::new(disk.clone(), ext_root.clone(), ext_bytes, ext_enabled)
+            .map_err(StoreError::io("look at", &ext_root))?;
+        Ok(Queues {
+            files: Arc::new(QueueFiles::new(disk.clone(), options, log_min, ext)),
             topics: RwLock::default(),
             batch_topics: RwLock::default(),
             light: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// How many light queues there are.

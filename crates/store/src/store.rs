@@ -23,8 +23,6 @@ use crate::kept_for::KeptFor;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
 use crate::queue_ext::Bitmaps;
-use crate::queue_ext_files::ExtFiles;
-use crate::queue_files::QueueFiles;
 use crate::queue_journal::Journal;
 use crate::queue_kind;
 use crate::queue_writer::QueueWriter;
@@ -101,31 +99,13 @@ impl Store {
     ) -> Result<Arc<Store>, StoreError> {
         let root = options.root.clone();
         disk::create_dirs(&*disk, &root).map_err(StoreError::io("create", &root))?;
-        foreign::refuse(&*disk, &root)?;
-        let lock_path = root.join("lock");
-        let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::WouldBlock => StoreError::Locked { root: root.clone() },
-            _ => StoreError::Io { what: "lock", path: lock_path.clone(), source },
-        })?;
+        let lock = foreign::claim(&*disk, &root)?;
         let log_dir = options.log_dir();
         disk::create_dirs(&*disk, &log_dir).map_err(StoreError::io("create", &log_dir))?;
         let log_min = Arc::new(AtomicU64::new(0));
         let (log, leftovers) =
             CommitLog::load(disk.clone(), log_dir, options.segment_bytes, log_min.clone())?;
-        let ext_root = root.join("consumequeue_ext");
-        let ext = ExtFiles::new(
-            disk.clone(),
-            ext_root.clone(),
-            options.queue_ext_segment_bytes,
-            options.queue_ext_enabled,
-        );
-        let files = Arc::new(QueueFiles::new(
-            disk.clone(),
-            &options,
-            log_min,
-            ext.map_err(StoreError::io("look at", &ext_root))?,
-        ));
-        let queues = Queues::new(files);
+        let queues = Queues::of_store(&disk, &options, log_min, options.queue_ext_enabled)?;
         queues.learn_kinds(queue_kind::topics_on_disk(&*disk, &root))?;
         let mut recovered = recovery::recover(&*disk, &*clock, &options, &log, &queues, leftovers)?;
         log.expect_streams(options.read_ahead);

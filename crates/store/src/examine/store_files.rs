@@ -12,8 +12,6 @@ use crate::error::StoreError;
 use crate::foreign;
 use crate::options::Options;
 use crate::queue_entry::QueueEntry;
-use crate::queue_ext_files::ExtFiles;
-use crate::queue_files::QueueFiles;
 use crate::queue_kind::QueueKind;
 use crate::queues::Queues;
 use crate::segment;
@@ -114,12 +112,7 @@ impl StoreFiles {
         if !is_there(root)?.is_some_and(|stat| stat.is_dir) || is_there(&log_dir)?.is_none() {
             return Err(StoreError::NoStore { root: root.clone(), log_dir });
         }
-        foreign::refuse(&*disk, root)?;
-        let lock_path = root.join("lock");
-        let lock = disk.lock(&lock_path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::WouldBlock => StoreError::Locked { root: root.clone() },
-            _ => StoreError::Io { what: "lock", path: lock_path.clone(), source },
-        })?;
+        let lock = foreign::claim(&*disk, root)?;
         Ok(StoreFiles { disk, options, lock })
     }
 
@@ -176,15 +169,8 @@ impl StoreFiles {
     /// The queues below the root; not loaded yet.
     pub(super) fn queues(&self) -> Result<Queues, StoreError> {
         let log = LogFiles::load(&*self.disk, &self.options, &mut Findings::default())?;
-        let ext_root = self.options.root.join("consumequeue_ext");
-        let ext_bytes = self.options.queue_ext_segment_bytes;
-        let ext = ExtFiles::new(self.disk.clone(), ext_root.clone(), ext_bytes, false);
-        Ok(Queues::new(Arc::new(QueueFiles::new(
-            self.disk.clone(),
-            &self.options,
-            Arc::new(AtomicU64::new(log.min())),
-            ext.map_err(StoreError::io("look at", &ext_root))?,
-        ))))
+        let log_min = Arc::new(AtomicU64::new(log.min()));
+        Queues::of_store(&self.disk, &self.options, log_min, false)
     }
 
     pub(super) fn queue_dir(&self, kind: QueueKind) -> PathBuf {
