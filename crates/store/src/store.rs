@@ -147,24 +147,31 @@ impl Store {
             on_arrival,
             on_deletion: OnceLock::new(),
         });
+        store.settle(recovered.settle)?;
+        Ok(store)
+    }
+
+    /// Makes durable what recovery has left: all of it if it `must_be`, else what readers wait for. The rest is the
+    /// workers' when they start.
+    fn settle(&self, must_be: bool) -> Result<(), StoreError> {
         // In synchronous mode readers see what recovery found only once it is durable; otherwise it can wait.
-        if store.is_sync() || recovered.settle {
-            store.flush_step()?;
+        if self.is_sync() || must_be {
+            self.flush_step()?;
         }
-        if recovered.settle {
-            store.queue_step(true)?;
+        if must_be {
+            self.queue_step(true)?;
         }
-        if recovered.clean {
+        if self.stopped_cleanly {
             // Everything is durable, so it also counts in this run of the machine.
-            store.base.move_checkpoint(false, |_, _| {})?;
+            self.base.move_checkpoint(false, |_, _| {})?;
         }
-        store.timer_flush_step()?;
-        if store.flushed_until() < store.log_end() {
-            store.flush.dirty.raise();
+        self.timer_flush_step()?;
+        if self.flushed_until() < self.log_end() {
+            self.flush.dirty.raise();
         }
         // What recovery found in the log is to be found faster the next time.
-        store.journal.signal.raise();
-        Ok(store)
+        self.journal.signal.raise();
+        Ok(())
     }
 
     /// Starts the threads that flush, write queues and index, make segments and delete old ones. Each sleeps until
