@@ -108,95 +108,31 @@ pub(crate) fn recover(
     let clean = disk.stat(&abort).map_err(StoreError::io("look at", &abort))?.is_none();
     let (checkpoint, _) =
         CheckpointFile::open(disk, root).map_err(StoreError::io("open", &root.join("checkpoint")))?;
+    let recovery = Recovery { disk, clock, options, log, queues, clean };
     let mut start = choose_start(disk, log, &checkpoint.content, clean)?;
-    let mut journal = Pieces::load(disk, root, options.queue_journal_bytes_max)
-        .map_err(StoreError::io("list the journal of queues in", root))?;
-    let begin_journal = |journal: &mut Pieces, at: u64| {
-        journal.begin_at(disk, at).map_err(StoreError::io("remove the journal of queues in", root))
-    };
-    if clean || !start.same_run {
-        begin_journal(&mut journal, start.position)?;
-    }
+    let mut journal = recovery.journal(&start)?;
     if clean {
         mark_running(disk, &abort)?;
     }
-    let loading = load_queues(disk, options, log, &mut start, queues)?;
-    let mut table = loading.table;
-    let mut scan = Scan {
-        log,
-        queues,
-        levels: &options.delay_levels,
-        check_crc: options.check_crc_on_recover,
-        force_prop_crc: options.force_verify_prop_crc,
-        strict_from: if clean { u64::MAX } else { start.promised.unwrap_or(0) },
-        same_run: start.same_run,
-        flushed_before: match checkpoint.content.own {
-            Some(_) => i64::MIN,
-            None => checkpoint.content.physic_timestamp.saturating_sub(JAVA_CLOCK_MS),
-        },
-        begins_at_min: start.position == log.min(),
-        damaged: loading.damaged.iter().map(|queue| queue.serial).collect(),
-        // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
-        last_timestamp: checkpoint.content.own.map_or(0, |_| checkpoint.content.physic_timestamp),
-        progress: Progress::new(clock, start.position, log),
-        pushed: 0,
-        pushed_max: PUSHED_BETWEEN_WRITES.min(options.queue_tail_bytes_max / 2 / ENTRY_BYTES as u64),
-        fresh: journal.room(),
-        upto: Upto { position: start.position, timestamp: 0, flushed: start.promised.unwrap_or(0) },
-    };
-    let all = loading.incomplete;
-    let mut from_journal = 0;
-    if all || !loading.damaged.is_empty() {
-        begin_journal(&mut journal, start.position)?;
-    } else if start.same_run && !clean {
-        from_journal = scan.replay(disk, &mut journal, table)?;
-        start.go_on_from(scan.upto);
-    }
-    scan.progress = Progress::new(clock, start.position, log);
-    if all {
-        tracing::warn!("consume queue files are missing or damaged; rebuilding all queues from the log");
-    }
-    let (end, reason) = scan.forward(disk, &mut journal, all)?;
-    check_end(log, &start, end, &reason)?;
-    let strays = loading.unknown.into_iter().filter(|topic| !queues.has_topic(topic)).collect();
-    let strays = queues.load_topics(QueueKind::Simple, strays, end)?;
-    scan.damaged.extend(strays.damaged.iter().map(|queue| queue.serial));
-    if all || !scan.damaged.is_empty() {
-        queue_table::remove(disk, root).map_err(StoreError::io("remove the table of queues in", root))?;
-        table = None;
-        begin_journal(&mut journal, end)?;
-        scan.fresh = Fresh::default();
-        scan.rebuild(end, all)?;
-        scan.fresh = journal.room();
+    let mut loading = recovery.load_queues(&mut start)?;
+    let mut scan = recovery.scan(&start, &checkpoint.content, &loading, journal.room());
+    let from_journal = recovery.take_from_journal(&mut scan, &mut journal, &mut start, &loading)?;
+    let end = recovery.read_log(&mut scan, &mut journal, &start, &loading)?;
+    recovery.load_strays(&mut scan, &mut loading, end)?;
+    if loading.incomplete || !scan.damaged.is_empty() {
+        recovery.rebuild(&mut scan, &mut journal, end, loading.incomplete)?;
+        loading.table = None;
     }
     let was_longer = checkpoint.content.own.is_some_and(|own| end < own.written.position);
     let lost = cut_log(disk, log, &start, end, &leftovers)? || was_longer;
     write_again(log, start.write_again_from, end)?;
-    let trimmed = if (start.same_run && !lost) || start.ours_clean {
-        [loading.with_more, strays.with_more].concat()
-    } else {
-        // After a power cut there may be rests behind holes, which loading does not see.
-        queues.all()
-    };
-    for queue in &trimmed {
-        let (end, path) = (queue.end_place(), queues.files.dir_of(queue));
-        // What one run of the machine wrote has no holes: where it ends there is nothing behind it.
-        let ends =
-            start.same_run && queues.files.is_blank_at(queue, end).map_err(StoreError::io("read", &path))?;
-        if !ends {
-            queues.files.trim(queue, end).map_err(StoreError::io("trim", &path))?;
-        }
-    }
+    recovery.trim_queues(&start, loading.with_more, lost)?;
     if !start.ours_clean {
         settle_extensions(queues)?;
         // Also what the killed process wrote and did not sync is ours to sync now.
         queues.files.note_all();
     }
-    let timed =
-        queues.find(names::TIMER_TOPIC, 0).is_some_and(|queue| queue.next.load(Ordering::Acquire) > 0);
-    if timed && options.timer.is_none() {
-        tracing::warn!("there are timer messages in this store; they wait until timerWheelEnable is true");
-    }
+    recovery.tell_of_unread_timers();
     log.begin_at(end);
     if !clean {
         tracing::info!(
@@ -217,7 +153,7 @@ pub(crate) fn recover(
         entries: queues.entries(),
         settle: !start.ours_clean && !start.same_run,
         clean,
-        table,
+        table: loading.table,
         journal,
         fresh: scan.fresh,
     })
@@ -239,72 +175,215 @@ struct Loading {
     table: Option<Moment>,
 }
 
-/// The queues as their table gives them, or as their files say. In the first case the log is read from the table's
-/// position on; in the second a table is left for the next start, unless there is a good one.
-fn load_queues(
-    disk: &dyn Disk,
-    options: &Options,
-    log: &CommitLog,
-    start: &mut Start,
-    queues: &Queues,
-) -> Result<Loading, StoreError> {
-    let root = &options.root;
-    let dirs = queues.topic_dirs(QueueKind::Simple)?;
-    // Entries of later records than the table's may be durable, and with them the addresses of their extensions. If
-    // they were dispatched again, others would come to stand there, and a power cut could bring the old entries back.
-    let counts = start.ours_clean || !queues.files.ext.are_present();
-    let enough = |table: &Table| counts && table.rows.len().max(dirs.len()) >= options.queue_table_rows_min;
-    let table = Table::load(disk, root).filter(|table| start.accepts(table.moment, log));
-    let mut moment = table.as_ref().map(|table| table.moment);
-    if let Some(table) = table.filter(enough)
-        && let Some(unknown) = table.unknown(dirs.clone())
-    {
-        let Mark { position, entries } = table.moment.mark;
-        let batch = queues.topic_dirs(QueueKind::Batch)?;
-        let Loaded { with_more, damaged } = queues.load_topics(QueueKind::Batch, batch, position)?;
-        if queues.entries().wrapping_add(table.entries()) == entries {
-            start.position = position;
-            queues.fill(table.rows);
-            let (incomplete, from_table) = (false, true);
-            return Ok(Loading { with_more, damaged, unknown, incomplete, from_table, table: moment });
-        }
-        tracing::warn!("the table of queues does not add up; looking into their files");
-        moment = None;
-    }
-    let Loaded { with_more, damaged } = queues.load(start.position)?;
-    let incomplete = queues_are_incomplete(queues, start, log);
-    let sound = damaged.is_empty() && !incomplete;
-    let table = if sound && moment.is_some() {
-        moment
-    } else {
-        replace_table(disk, root, log, start, queues, sound)?
-    };
-    Ok(Loading { with_more, damaged, unknown: Vec::new(), incomplete, from_table: false, table })
+/// What recovery works on.
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    clock: &'a dyn Clock,
+    options: &'a Options,
+    log: &'a CommitLog,
+    queues: &'a Queues,
+    /// The store had been stopped cleanly, by this program or by Java's broker.
+    clean: bool,
 }
 
-/// Removes the table of queues, which does not fit, and writes one for where the scan begins if that is known.
-fn replace_table(
-    disk: &dyn Disk,
-    root: &Path,
-    log: &CommitLog,
-    start: &Start,
-    queues: &Queues,
-    is_known: bool,
-) -> Result<Option<Moment>, StoreError> {
-    queue_table::remove(disk, root).map_err(StoreError::io("remove the table of queues in", root))?;
-    if !is_known {
-        return Ok(None);
-    }
-    let mark = Mark { position: start.position, entries: queues.entries() };
-    let moment = Moment { mark, log_min: log.min() };
-    let rows = queues.all().iter().filter_map(|queue| Row::of(queue, start.position)).collect();
-    Ok(match (Table { moment, rows }).save(disk, root, false) {
-        Ok(()) => Some(moment),
-        Err(error) => {
-            tracing::warn!(%error, "cannot write the table of queues");
-            None
+impl<'a> Recovery<'a> {
+    /// The journal of queues; one that says nothing about this start is begun anew.
+    fn journal(&self, start: &Start) -> Result<Pieces, StoreError> {
+        let Options { root, queue_journal_bytes_max, .. } = self.options;
+        let mut journal = Pieces::load(self.disk, root, *queue_journal_bytes_max)
+            .map_err(StoreError::io("list the journal of queues in", root))?;
+        if self.clean || !start.same_run {
+            self.begin_journal(&mut journal, start.position)?;
         }
-    })
+        Ok(journal)
+    }
+
+    /// Forgets what the journal of queues holds; what comes from `at` on may go there.
+    fn begin_journal(&self, journal: &mut Pieces, at: u64) -> Result<(), StoreError> {
+        let error = StoreError::io("remove the journal of queues in", &self.options.root);
+        journal.begin_at(self.disk, at).map_err(error)
+    }
+
+    /// The queues as their table gives them, or as their files say. In the first case the log is read from the table's
+    /// position on; in the second a table is left for the next start, unless there is a good one.
+    fn load_queues(&self, start: &mut Start) -> Result<Loading, StoreError> {
+        let Recovery { disk, options, log, queues, .. } = *self;
+        let dirs = queues.topic_dirs(QueueKind::Simple)?;
+        // Entries of later records than the table's may be durable, and with them the addresses of their extensions. If
+        // they were dispatched again, others would come to stand there, and a power cut could bring the old entries
+        // back.
+        let counts = start.ours_clean || !queues.files.ext.are_present();
+        let enough =
+            |table: &Table| counts && table.rows.len().max(dirs.len()) >= options.queue_table_rows_min;
+        let table = Table::load(disk, &options.root).filter(|table| start.accepts(table.moment, log));
+        let mut moment = table.as_ref().map(|table| table.moment);
+        if let Some(table) = table.filter(enough)
+            && let Some(unknown) = table.unknown(dirs.clone())
+        {
+            let Mark { position, entries } = table.moment.mark;
+            let batch = queues.topic_dirs(QueueKind::Batch)?;
+            let Loaded { with_more, damaged } = queues.load_topics(QueueKind::Batch, batch, position)?;
+            if queues.entries().wrapping_add(table.entries()) == entries {
+                start.position = position;
+                queues.fill(table.rows);
+                let (incomplete, from_table) = (false, true);
+                return Ok(Loading { with_more, damaged, unknown, incomplete, from_table, table: moment });
+            }
+            tracing::warn!("the table of queues does not add up; looking into their files");
+            moment = None;
+        }
+        let Loaded { with_more, damaged } = queues.load(start.position)?;
+        let incomplete = queues_are_incomplete(queues, start, log);
+        let sound = damaged.is_empty() && !incomplete;
+        let table = if sound && moment.is_some() { moment } else { self.replace_table(start, sound)? };
+        Ok(Loading { with_more, damaged, unknown: Vec::new(), incomplete, from_table: false, table })
+    }
+
+    /// Removes the table of queues, which does not fit.
+    fn remove_table(&self) -> Result<(), StoreError> {
+        let root = &self.options.root;
+        queue_table::remove(self.disk, root).map_err(StoreError::io("remove the table of queues in", root))
+    }
+
+    /// Removes the table of queues, and writes one for where the scan begins if that `is_known`.
+    fn replace_table(&self, start: &Start, is_known: bool) -> Result<Option<Moment>, StoreError> {
+        self.remove_table()?;
+        if !is_known {
+            return Ok(None);
+        }
+        let mark = Mark { position: start.position, entries: self.queues.entries() };
+        let moment = Moment { mark, log_min: self.log.min() };
+        let rows = self.queues.all().iter().filter_map(|queue| Row::of(queue, start.position)).collect();
+        Ok(match (Table { moment, rows }).save(self.disk, &self.options.root, false) {
+            Ok(()) => Some(moment),
+            Err(error) => {
+                tracing::warn!(%error, "cannot write the table of queues");
+                None
+            }
+        })
+    }
+
+    /// A scan that has read nothing yet. Entries that it finds go to the journal by way of `fresh`.
+    fn scan(&self, start: &Start, checkpoint: &Checkpoint, loading: &Loading, fresh: Fresh) -> Scan<'a> {
+        let Recovery { clock, options, log, queues, .. } = *self;
+        Scan {
+            log,
+            queues,
+            levels: &options.delay_levels,
+            check_crc: options.check_crc_on_recover,
+            force_prop_crc: options.force_verify_prop_crc,
+            strict_from: if self.clean { u64::MAX } else { start.promised.unwrap_or(0) },
+            same_run: start.same_run,
+            flushed_before: match checkpoint.own {
+                Some(_) => i64::MIN,
+                None => checkpoint.physic_timestamp.saturating_sub(JAVA_CLOCK_MS),
+            },
+            begins_at_min: start.position == log.min(),
+            damaged: loading.damaged.iter().map(|queue| queue.serial).collect(),
+            // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
+            last_timestamp: checkpoint.own.map_or(0, |_| checkpoint.physic_timestamp),
+            progress: Progress::new(clock, start.position, log),
+            pushed: 0,
+            pushed_max: PUSHED_BETWEEN_WRITES.min(options.queue_tail_bytes_max / 2 / ENTRY_BYTES as u64),
+            fresh,
+            upto: Upto { position: start.position, timestamp: 0, flushed: start.promised.unwrap_or(0) },
+        }
+    }
+
+    /// Takes the entries that the journal has, if it goes on from the queues that were loaded; tells how many those
+    /// were. The log is read from behind them then.
+    fn take_from_journal(
+        &self,
+        scan: &mut Scan<'_>,
+        journal: &mut Pieces,
+        start: &mut Start,
+        loading: &Loading,
+    ) -> Result<u64, StoreError> {
+        if loading.incomplete || !loading.damaged.is_empty() {
+            self.begin_journal(journal, start.position)?;
+            return Ok(0);
+        }
+        if self.clean || !start.same_run {
+            return Ok(0);
+        }
+        let replayed = scan.replay(self.disk, journal, loading.table)?;
+        start.go_on_from(scan.upto);
+        Ok(replayed)
+    }
+
+    /// Reads the log to its end, which it gives, and brings the queues up to it; if any is incomplete, that is left to
+    /// rebuilding all.
+    fn read_log(
+        &self,
+        scan: &mut Scan<'a>,
+        journal: &mut Pieces,
+        start: &Start,
+        loading: &Loading,
+    ) -> Result<u64, StoreError> {
+        scan.progress = Progress::new(self.clock, start.position, self.log);
+        if loading.incomplete {
+            tracing::warn!("consume queue files are missing or damaged; rebuilding all queues from the log");
+        }
+        let (end, reason) = scan.forward(self.disk, journal, loading.incomplete)?;
+        check_end(self.log, start, end, &reason)?;
+        Ok(end)
+    }
+
+    /// Looks into the directories of topics that neither the table of queues nor the log has named.
+    fn load_strays(&self, scan: &mut Scan<'_>, loading: &mut Loading, end: u64) -> Result<(), StoreError> {
+        let unknown = std::mem::take(&mut loading.unknown);
+        let strays = unknown.into_iter().filter(|topic| !self.queues.has_topic(topic)).collect();
+        let strays = self.queues.load_topics(QueueKind::Simple, strays, end)?;
+        scan.damaged.extend(strays.damaged.iter().map(|queue| queue.serial));
+        loading.with_more.extend(strays.with_more);
+        Ok(())
+    }
+
+    /// Builds queues anew from the whole log: those that are damaged, or all. What was noted about them beside their
+    /// files is worth nothing then.
+    fn rebuild(
+        &self,
+        scan: &mut Scan<'_>,
+        journal: &mut Pieces,
+        end: u64,
+        all: bool,
+    ) -> Result<(), StoreError> {
+        self.remove_table()?;
+        self.begin_journal(journal, end)?;
+        scan.fresh = Fresh::default();
+        scan.rebuild(end, all)?;
+        scan.fresh = journal.room();
+        Ok(())
+    }
+
+    /// Clears what stands behind the last entries of queues: of those `with_more` than counts, or of all if something
+    /// may be there that loading could not see.
+    fn trim_queues(&self, start: &Start, with_more: Vec<Arc<Queue>>, lost: bool) -> Result<(), StoreError> {
+        // After a power cut there may be rests behind holes.
+        let is_seen = (start.same_run && !lost) || start.ours_clean;
+        let queues = if is_seen { with_more } else { self.queues.all() };
+        let files = &self.queues.files;
+        for queue in queues {
+            let (end, path) = (queue.end_place(), files.dir_of(&queue));
+            // What one run of the machine wrote has no holes: where it ends there is nothing behind it.
+            let ends =
+                start.same_run && files.is_blank_at(&queue, end).map_err(StoreError::io("read", &path))?;
+            if !ends {
+                files.trim(&queue, end).map_err(StoreError::io("trim", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_of_unread_timers(&self) {
+        let timed = self.queues.find(names::TIMER_TOPIC, 0);
+        let timed = timed.is_some_and(|queue| queue.next.load(Ordering::Acquire) > 0);
+        if timed && self.options.timer.is_none() {
+            tracing::warn!(
+                "there are timer messages in this store; they wait until timerWheelEnable is true"
+            );
+        }
+    }
 }
 
 /// From where recovery would read the log.
