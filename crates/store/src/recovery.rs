@@ -5,35 +5,31 @@
 //! known, and valid records are never cut off silently (store.md §24 T5): if damage is not explained by a crash, the
 //! store does not open. Doing it twice changes nothing.
 
-use std::collections::HashSet;
+mod scan;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use wire::names;
-use wire::prop_crc;
-use wire::record::{self, Record};
-use wire::sys_flag;
+use wire::record;
 
+use self::scan::{PUSHED_BETWEEN_WRITES, Scan};
 use crate::checkpoint::{Checkpoint, CheckpointFile, Mark, NO_RUN};
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::{self, Disk};
-use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::queue_entry::{ENTRY_BYTES, QueueEntry};
-use crate::queue_ext::Extension;
+use crate::queue_entry::ENTRY_BYTES;
 use crate::queue_journal::{Fresh, Pieces, Upto};
-use crate::queue_kind::{self, QueueKind, Unit};
+use crate::queue_kind::QueueKind;
 use crate::queue_table::{self, Moment, Row, Table};
 use crate::queues::{Loaded, Queues};
 use crate::segment;
-use crate::torn;
 
 /// What recovery hands to the store.
 pub(crate) struct Recovered {
@@ -506,307 +502,6 @@ fn queues_are_incomplete(queues: &Queues, start: &Start, log: &CommitLog) -> boo
         Some(expected) => entries != expected,
         // Java's store: only a queue directory that is gone altogether can be told from the outside.
         None => queues.count() == 0 && start.position > log.min(),
-    }
-}
-
-/// A walk over the log that dispatches to the queues.
-struct Scan<'a> {
-    log: &'a CommitLog,
-    queues: &'a Queues,
-    levels: &'a [Duration],
-    check_crc: bool,
-    force_prop_crc: bool,
-    /// Records from here on may be torn, so more of them is looked at.
-    strict_from: u64,
-    /// No power was lost since they were written: no more can be missing than the end of the last of them, and pages
-    /// that the kernel could not write to the disk.
-    same_run: bool,
-    /// Java had flushed the records that were stored before this time, Unix milliseconds.
-    flushed_before: i64,
-    /// The scan begins where the log begins: queues may begin at any offset.
-    begins_at_min: bool,
-    /// Queues that do not continue where their files end, by serial number.
-    damaged: HashSet<u64>,
-    last_timestamp: i64,
-    progress: Progress<'a>,
-    /// Entries since tails were written, and how many of them may be.
-    pushed: u64,
-    pushed_max: u64,
-    /// Entries that are not in the journal of queues yet.
-    fresh: Fresh,
-    /// How far the queues have come.
-    upto: Upto,
-}
-
-/// Tails are written each time this many records were dispatched, or half of what may wait in memory; the last ones
-/// are left to the store's worker. After a kill that is all of them, so that nobody waits for a hundred thousand files.
-const PUSHED_BETWEEN_WRITES: u64 = 1 << 22;
-/// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
-const FILLED_MAX: u64 = 1_000_000;
-/// So many entries are written to the journal of queues together: what follows a start that is killed is to go on with
-/// them.
-const JOURNALED_TOGETHER: usize = 1 << 16;
-
-impl Scan<'_> {
-    /// Takes over the entries that the journal of queues has; tells how many those were.
-    fn replay(
-        &mut self,
-        disk: &dyn Disk,
-        journal: &mut Pieces,
-        table: Option<Moment>,
-    ) -> Result<u64, StoreError> {
-        let files_end = self.log.segments().last().map_or(0, |last| last.until());
-        let kept_from = table.map_or(self.upto.position, |table| table.mark.position.min(self.upto.position));
-        let (queues, known) = (self.queues, self.upto);
-        let mut replayed = 0;
-        // They are in the journal already.
-        self.fresh = Fresh::default();
-        let upto = journal.replay(disk, queues, known, (kept_from, files_end), &mut |queue, unit| {
-            replayed += 1;
-            // An inner batch of a topic that was deleted and made again as another kind has no place.
-            let has_place = unit.count == 1 || queue.kind() == QueueKind::Batch;
-            if has_place && self.goes_on_with(queue, unit.base) {
-                self.push_unit(queue, unit);
-            }
-            if self.pushed >= self.pushed_max { self.write_tails() } else { Ok(()) }
-        })?;
-        self.upto = upto;
-        self.last_timestamp = self.last_timestamp.max(upto.timestamp);
-        self.fresh = journal.room();
-        Ok(replayed)
-    }
-
-    /// Dispatches all records from where the queues have come to; gives the end of the log and why it is there.
-    fn forward(
-        &mut self,
-        disk: &dyn Disk,
-        journal: &mut Pieces,
-        only_look: bool,
-    ) -> Result<(u64, String), StoreError> {
-        let mut walk = Walk::new(self.log, u64::MAX);
-        let mut at = self.upto.position;
-        loop {
-            if self.fresh.len() >= JOURNALED_TOGETHER {
-                self.upto = Upto { position: at, timestamp: self.last_timestamp, ..self.upto };
-                if let Err(error) = journal.write(disk, &mut self.fresh, self.upto) {
-                    tracing::warn!(%error, "the journal of queues has a gap");
-                }
-            }
-            match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
-                Look::Blank { next } => at = next,
-                Look::Bad(reason) => return Ok((at, reason)),
-                Look::Nothing => return Ok((at, "the log's files end".into())),
-                Look::Record(record) => {
-                    self.progress.reached(at);
-                    if let Some(reason) = self.refuse(&record, at) {
-                        return Ok((at, reason));
-                    }
-                    if !only_look {
-                        self.dispatch(&record);
-                    }
-                    self.last_timestamp = self.last_timestamp.max(record.store_timestamp);
-                    at += record.bytes.len() as u64;
-                    if self.pushed >= self.pushed_max {
-                        self.write_tails()?;
-                    }
-                }
-            }
-        }
-    }
-
-    fn refuse(&self, record: &Record<'_>, at: u64) -> Option<String> {
-        let verified = match (self.check_crc, self.force_prop_crc) {
-            (false, _) => Ok(()),
-            (true, false) => record.verify_crc(),
-            (true, true) => prop_crc::verify(record.bytes),
-        };
-        if let Err(error) = verified {
-            return Some(error.to_string());
-        }
-        (at >= self.strict_from && self.is_torn(record, at))
-            .then(|| "record has zeros where its topic or properties should be".into())
-    }
-
-    /// Whether a record that may be torn is.
-    ///
-    /// Stores of Java, and of versions that took such properties, may have zeros there that belong there.
-    fn is_torn(&self, record: &Record<'_>, at: u64) -> bool {
-        if record.store_timestamp == 0 {
-            return true;
-        }
-        let (in_file, next) = (at % self.log.segment_bytes, at + record.bytes.len() as u64);
-        if self.same_run {
-            // Either the last write was cut short, or the kernel gave up a page that it could not write to the disk.
-            let is_cut_short = torn::ends_in_zeros(record) && !self.goes_on_at(next);
-            return is_cut_short || torn::lacks_a_page(record, in_file);
-        }
-        record.store_timestamp >= self.flushed_before && torn::is_torn(record, in_file)
-    }
-
-    /// Whether more was written behind a record, so that its own write had come to its end.
-    fn goes_on_at(&self, at: u64) -> bool {
-        match Walk::new(self.log, u64::MAX).look(at) {
-            Ok(Look::Blank { .. }) => true,
-            Ok(Look::Record(next)) => next.verify_crc().is_ok(),
-            _ => false,
-        }
-    }
-
-    /// The queue a record belongs to, if it gets an entry.
-    fn queue_of(&self, record: &Record<'_>) -> Option<Arc<Queue>> {
-        let wanted = sys_flag::is_queued(record.sys_flag)
-            && dispatch::is_safe_topic(record.topic)
-            && record.queue_id <= i32::MAX as u32
-            && record.queue_offset >= 0
-            // An inner batch of a topic that was deleted, and perhaps made again as another kind.
-            && (!queue_kind::is_inner_batch(record) || self.queues.kind_of(record.topic) == QueueKind::Batch);
-        wanted.then(|| self.queues.get(record.topic, record.queue_id))
-    }
-
-    /// The places of a record: in its own queue, and in light ones.
-    fn places_of(&self, record: &Record<'_>) -> impl Iterator<Item = (Arc<Queue>, u64)> + use<> {
-        let queues = self.queues;
-        let own = self.queue_of(record).map(|queue| (queue, record.queue_offset as u64));
-        let light = if queues.files.multi_dispatch { dispatch::light_places(record) } else { Vec::new() };
-        let light: Vec<_> = light.into_iter().map(|(name, offset)| (queues.get(&name, 0), offset)).collect();
-        own.into_iter().chain(light)
-    }
-
-    fn dispatch(&mut self, record: &Record<'_>) {
-        for (queue, offset) in self.places_of(record) {
-            self.dispatch_to(&queue, offset, record);
-        }
-    }
-
-    fn dispatch_to(&mut self, queue: &Arc<Queue>, offset: u64, record: &Record<'_>) {
-        if self.goes_on_with(queue, offset) {
-            self.push(queue, record);
-        }
-    }
-
-    /// Whether the next message of a queue may have this offset; if not, the queue is to be built anew.
-    fn goes_on_with(&mut self, queue: &Arc<Queue>, offset: u64) -> bool {
-        if self.damaged.contains(&queue.serial) {
-            return false;
-        }
-        let next = queue.next.load(Ordering::Relaxed);
-        if offset != next {
-            if next > 0 || !self.begins_at_min {
-                self.damaged.insert(queue.serial);
-                return false;
-            }
-            queue.restart_at(offset);
-        }
-        true
-    }
-
-    fn push(&mut self, queue: &Arc<Queue>, record: &Record<'_>) {
-        let entry = QueueEntry {
-            physical_offset: record.physical_offset as u64,
-            size: record.bytes.len() as u32,
-            tags_code: dispatch::tags_code(record, self.levels),
-        };
-        let count = queue_kind::message_count(queue.kind(), record);
-        self.push_entry(queue, entry, record.store_timestamp, count);
-    }
-
-    fn push_entry(&mut self, queue: &Arc<Queue>, entry: QueueEntry, store_timestamp: i64, count: u64) {
-        let base = queue.next.load(Ordering::Relaxed);
-        self.push_unit(queue, &Unit { entry, store_timestamp, base, count });
-    }
-
-    fn push_unit(&mut self, queue: &Arc<Queue>, unit: &Unit) {
-        queue.next.store(unit.until(), Ordering::Relaxed);
-        // Which filters want the message is not worked out again; readers look into it.
-        let extension =
-            Extension { tags_code: unit.entry.tags_code, store_timestamp: unit.store_timestamp, bitmap: &[] };
-        let extended = !unit.entry.is_pre_blank() && self.queues.has_extensions(queue.topic());
-        queue.push(unit, extended.then_some(&extension));
-        queue.show(unit.until());
-        self.fresh.add(queue, unit);
-        self.pushed += 1;
-    }
-
-    /// Builds queues anew from the whole log: those that are damaged, or all.
-    fn rebuild(&mut self, end: u64, all: bool) -> Result<(), StoreError> {
-        self.progress = Progress::new(self.progress.clock, self.log.min(), self.log);
-        let mut begun = HashSet::new();
-        let mut walk = Walk::new(self.log, end);
-        let mut at = self.log.min();
-        while at < end {
-            match walk.look(at).map_err(|source| self.log.error_at("read", at, source))? {
-                Look::Blank { next } => at = next,
-                Look::Record(record) => {
-                    self.progress.reached(at);
-                    at += record.bytes.len() as u64;
-                    for (queue, offset) in self.places_of(&record) {
-                        if all || self.damaged.contains(&queue.serial) {
-                            self.place(&queue, offset, &record, begun.insert(queue.serial))?;
-                        }
-                    }
-                }
-                Look::Bad(reason) => {
-                    let next = (at / self.log.segment_bytes + 1) * self.log.segment_bytes;
-                    tracing::error!(
-                        offset = at,
-                        next,
-                        reason,
-                        "damaged record; its segment's rest gets no queue entries"
-                    );
-                    at = next;
-                }
-                Look::Nothing => break,
-            }
-            if self.pushed >= self.pushed_max {
-                self.write_tails()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a record its place in a queue that is built anew.
-    fn place(
-        &mut self,
-        queue: &Arc<Queue>,
-        offset: u64,
-        record: &Record<'_>,
-        first: bool,
-    ) -> Result<(), StoreError> {
-        let next = queue.next.load(Ordering::Relaxed);
-        // Offset 0 again: the topic was deleted and created anew.
-        if first || (offset == 0 && next > 0) {
-            let path = self.queues.files.dir_of(queue);
-            self.queues.files.remove_all(queue).map_err(StoreError::io("remove", &path))?;
-            queue.restart_at(offset);
-        } else if offset < next {
-            tracing::warn!(
-                ?queue,
-                offset,
-                at = record.physical_offset,
-                "queue offset used twice; dropped as Java does"
-            );
-            return Ok(());
-        } else if offset > next && queue.kind() == QueueKind::Batch {
-            // Its entries say themselves which offsets they have.
-            queue.skip_to(offset);
-        } else if offset > next && offset - next <= FILLED_MAX {
-            for _ in next..offset {
-                self.push_entry(queue, QueueEntry::PRE_BLANK, 0, 1);
-            }
-        }
-        self.push(queue, record);
-        Ok(())
-    }
-
-    fn write_tails(&mut self) -> Result<(), StoreError> {
-        let mut scratch = Vec::new();
-        for queue in self.queues.files.take_dirty() {
-            queue.unlist();
-            let path = self.queues.files.dir_of(&queue);
-            queue.write_tail(&mut scratch, Some(u64::MAX)).map_err(StoreError::io("write", &path))?;
-        }
-        self.pushed = 0;
-        Ok(())
     }
 }
 
