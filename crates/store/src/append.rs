@@ -15,6 +15,7 @@ use crate::error::AppendError;
 use crate::queue::Queue;
 use crate::queue_entry::QueueEntry;
 use crate::queue_ext::Extension;
+use crate::queue_journal::Fresh;
 use crate::queue_kind::Unit;
 use crate::store::Store;
 
@@ -109,56 +110,17 @@ impl Store {
         from: usize,
         until: usize,
     ) -> Result<(), AppendError> {
-        let base = batch.entries[from].start;
-        let stop = batch.entries[until - 1].start + batch.entries[until - 1].len;
-        let timestamp = appender.last_timestamp;
-        for entry in &mut batch.entries[from..until] {
-            let offset = appender.end + (entry.start - base) as u64;
-            let queue_offset = if entry.queued { self.take_offset(&mut entry.queue, entry.count) } else { 0 };
-            let record = &mut batch.bytes[entry.start..entry.start + entry.len];
-            record::patch(record, queue_offset, offset, timestamp);
-            if let Some(late) = &mut entry.late {
-                for light in &mut late.light {
-                    let queue = light.queue.insert(self.queues.get(&light.name, 0));
-                    light.offset = self.take_offset(queue, 1);
-                }
-                late.write(record, queue_offset);
-            }
-            if self.base.options.append_prop_crc {
-                prop_crc::seal(record);
-            }
-            entry.appended = Appended {
-                offset,
-                queue_offset,
-                until: offset + entry.len as u64,
-                store_timestamp: timestamp,
-            };
-        }
-        if let Err(error) = appender.write(&self.base, &self.zeros, &batch.bytes[base..stop]) {
-            for entry in &batch.entries[from..until] {
-                give_back(entry);
-            }
+        let Batch { bytes, entries, bitmaps, .. } = batch;
+        let entries = &mut entries[from..until];
+        let base = entries[0].start;
+        let bytes = &mut bytes[base..base + bytes_of(entries, 0, until - from) as usize];
+        self.number(entries, bytes, appender);
+        if let Err(error) = appender.write(&self.base, &self.zeros, bytes) {
+            entries.iter().for_each(give_back);
             return Err(error);
         }
-        appender.end += (stop - base) as u64;
-        let mut queued = 0;
-        for entry in batch.entries[from..until].iter().filter(|entry| entry.queued) {
-            let unit = self.unit_of(entry);
-            let extension = self.extension(entry, &batch.bitmaps);
-            entry.queue.push(&unit, extension.as_ref());
-            appender.fresh.add(&entry.queue, &unit);
-            queued += u64::from(entry.count);
-            for light in entry.late.iter().flat_map(|late| &late.light) {
-                if let Some(queue) = &light.queue {
-                    let unit = Unit { base: light.offset, count: 1, ..unit };
-                    queue.push(&unit, None);
-                    appender.fresh.add(queue, &unit);
-                    queued += 1;
-                }
-            }
-        }
-        appender.entries += queued;
-        let entries = &batch.entries[from..until];
+        appender.end += bytes.len() as u64;
+        appender.entries += self.push_entries(entries, bitmaps, &mut appender.fresh);
         if self.is_sync() {
             self.unseen.lock().extend(entries);
         }
@@ -170,6 +132,52 @@ impl Store {
             placed.for_each(|(queue, until)| queue.show(until));
         }
         Ok(())
+    }
+
+    /// Gives messages their places in log and queues, and writes these into their records, which `bytes` are.
+    fn number(&self, entries: &mut [BatchEntry], bytes: &mut [u8], appender: &Appender) {
+        let timestamp = appender.last_timestamp;
+        let base = entries[0].start;
+        for entry in entries {
+            let start = entry.start - base;
+            let offset = appender.end + start as u64;
+            let queue_offset = if entry.queued { self.take_offset(&mut entry.queue, entry.count) } else { 0 };
+            let record = &mut bytes[start..start + entry.len];
+            record::patch(record, queue_offset, offset, timestamp);
+            if let Some(late) = &mut entry.late {
+                for light in &mut late.light {
+                    let queue = light.queue.insert(self.queues.get(&light.name, 0));
+                    light.offset = self.take_offset(queue, 1);
+                }
+                late.write(record, queue_offset);
+            }
+            if self.base.options.append_prop_crc {
+                prop_crc::seal(record);
+            }
+            let until = offset + entry.len as u64;
+            entry.appended = Appended { offset, queue_offset, until, store_timestamp: timestamp };
+        }
+    }
+
+    /// Puts entries into the tails of queues, where readers do not see them yet, and tells how many those are.
+    fn push_entries(&self, entries: &[BatchEntry], bitmaps: &[u8], fresh: &mut Fresh) -> u64 {
+        let mut pushed = 0;
+        for entry in entries.iter().filter(|entry| entry.queued) {
+            let unit = self.unit_of(entry);
+            let extension = self.extension(entry, bitmaps);
+            entry.queue.push(&unit, extension.as_ref());
+            fresh.add(&entry.queue, &unit);
+            pushed += u64::from(entry.count);
+            for light in entry.late.iter().flat_map(|late| &late.light) {
+                if let Some(queue) = &light.queue {
+                    let unit = Unit { base: light.offset, count: 1, ..unit };
+                    queue.push(&unit, None);
+                    fresh.add(queue, &unit);
+                    pushed += 1;
+                }
+            }
+        }
+        pushed
     }
 
     /// The next offset of a queue, of which `count` are taken; of its successor if its topic was deleted since the
