@@ -9,6 +9,9 @@ use wire::properties;
 use wire::record::Record;
 use wire::sys_flag;
 
+use crate::queue_entry::QueueEntry;
+use crate::queue_kind::{self, QueueKind};
+
 /// Topic in which delayed messages wait; entries of its queues carry the time of delivery.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
@@ -22,6 +25,25 @@ pub(crate) fn is_filler(record: &Record<'_>) -> bool {
         && REPAIR_TOPIC.starts_with(record.topic)
 }
 
+/// Whether a record of the log gets an entry in the queue that it names. `kind` tells what the queues of its topic are.
+pub(crate) fn has_place(record: &Record<'_>, kind: impl FnOnce() -> QueueKind) -> bool {
+    sys_flag::is_queued(record.sys_flag)
+        && is_safe_topic(record.topic)
+        && record.queue_id <= i32::MAX as u32
+        && record.queue_offset >= 0
+        // An inner batch of a topic that was deleted, and perhaps made again as another kind.
+        && (!queue_kind::is_inner_batch(record) || kind() == QueueKind::Batch)
+}
+
+/// The entry of a record of the log.
+pub(crate) fn entry(record: &Record<'_>, levels: &[Duration]) -> QueueEntry {
+    QueueEntry {
+        physical_offset: record.physical_offset as u64,
+        size: record.bytes.len() as u32,
+        tags_code: tags_code(record, levels),
+    }
+}
+
 /// The tags code of a scheduled message's entry: when it is due (store.md §4.1). `None` for levels that mean no delay.
 pub(crate) fn due_time(level: i32, store_timestamp: i64, levels: &[Duration]) -> Option<i64> {
     let level = usize::try_from(level).ok().filter(|level| *level > 0)?;
@@ -33,7 +55,7 @@ pub(crate) fn due_time(level: i32, store_timestamp: i64, levels: &[Duration]) ->
 }
 
 /// The tags code of a record's entry.
-pub(crate) fn tags_code(record: &Record<'_>, levels: &[Duration]) -> i64 {
+fn tags_code(record: &Record<'_>, levels: &[Duration]) -> i64 {
     if record.topic == SCHEDULE_TOPIC {
         let level = record.property(properties::DELAY).and_then(|level| level.parse().ok());
         if let Some(due) = level.and_then(|level| due_time(level, record.store_timestamp, levels)) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use wire::names;
 use wire::record::Record;
-use wire::sys_flag;
 
 use super::ext_check::ExtCheck;
 use super::finding::{Area, Finding, Findings};
@@ -15,7 +14,6 @@ use crate::disk::Disk;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::options::Options;
-use crate::queue_entry::QueueEntry;
 use crate::queue_kind::{self, QueueKind, Unit};
 use crate::segment;
 
@@ -206,21 +204,12 @@ impl<'a> QueueCheck<'a> {
     /// Compares the next record of the log with its entry.
     pub fn record(&mut self, record: &Record<'_>, findings: &mut Findings) -> Result<(), StoreError> {
         let kind = self.kind_of(record.topic);
-        let queued = sys_flag::is_queued(record.sys_flag)
-            && dispatch::is_safe_topic(record.topic)
-            && record.queue_id <= i32::MAX as u32
-            && record.queue_offset >= 0
-            && (kind == QueueKind::Batch || !queue_kind::is_inner_batch(record));
-        if !queued {
+        if !dispatch::has_place(record, || kind) {
             return Ok(());
         }
         let stored_at = record.store_timestamp;
         let unit = Unit {
-            entry: QueueEntry {
-                physical_offset: record.physical_offset as u64,
-                size: record.bytes.len() as u32,
-                tags_code: dispatch::tags_code(record, self.levels),
-            },
+            entry: dispatch::entry(record, self.levels),
             store_timestamp: if kind == QueueKind::Batch { stored_at } else { 0 },
             base: record.queue_offset as u64,
             count: queue_kind::message_count(kind, record),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use wire::prop_crc;
 use wire::record::Record;
-use wire::sys_flag;
 
 use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::Disk;
@@ -169,12 +168,7 @@ impl Scan<'_> {
 
     /// The queue a record belongs to, if it gets an entry.
     fn queue_of(&self, record: &Record<'_>) -> Option<Arc<Queue>> {
-        let wanted = sys_flag::is_queued(record.sys_flag)
-            && dispatch::is_safe_topic(record.topic)
-            && record.queue_id <= i32::MAX as u32
-            && record.queue_offset >= 0
-            // An inner batch of a topic that was deleted, and perhaps made again as another kind.
-            && (!queue_kind::is_inner_batch(record) || self.queues.kind_of(record.topic) == QueueKind::Batch);
+        let wanted = dispatch::has_place(record, || self.queues.kind_of(record.topic));
         wanted.then(|| self.queues.get(record.topic, record.queue_id))
     }
 
@@ -216,11 +210,7 @@ impl Scan<'_> {
     }
 
     fn push(&mut self, queue: &Arc<Queue>, record: &Record<'_>) {
-        let entry = QueueEntry {
-            physical_offset: record.physical_offset as u64,
-            size: record.bytes.len() as u32,
-            tags_code: dispatch::tags_code(record, self.levels),
-        };
+        let entry = dispatch::entry(record, self.levels);
         let count = queue_kind::message_count(queue.kind(), record);
         self.push_entry(queue, entry, record.store_timestamp, count);
     }
