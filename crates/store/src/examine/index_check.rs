@@ -2,7 +2,7 @@
 //! the chains hold together.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wire::record::Record;
@@ -136,53 +136,29 @@ impl IndexCheck {
         hashes.clear();
         let wanted = |(hash, is_tag)| Wanted { hash, is_tag, found: false };
         hashes.extend(index::hashes_of(record).map(wanted));
-        while let Some((entry, number)) = self.next_until(at, findings)? {
+        while let Some(entry) = self.next_until(at, findings)? {
             let Some(walk) = &mut self.current else { break };
             self.entries += 1;
-            walk.last_timestamp = (entry.offset == at as i64).then_some(record.store_timestamp);
-            if entry.offset != at as i64 {
-                let what = format!("leads to {}, where no record is in its turn", entry.offset);
-                findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
-                continue;
-            }
-            let mut known = false;
-            for wanted in hashes.iter_mut().filter(|wanted| wanted.hash == entry.hash) {
-                (known, wanted.found) = (true, true);
-            }
-            if !known {
-                let what = format!("leads to the record at {at}, which has no key with hash {}", entry.hash);
-                findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
-            }
-            let begin = walk.header.begin_timestamp;
-            if number == 1 && entry.offset == at as i64 && begin != record.store_timestamp {
-                let what = format!(
-                    "header begins at time {begin} and its first record was stored at {}",
-                    record.store_timestamp
-                );
-                findings.add(Area::Index, &walk.path, 0, what, REBUILD);
-            }
-            if !walk.is_time_of(&entry, number, record.store_timestamp) {
-                let seconds = entry.seconds;
-                let what = format!(
-                    "says that the record at {at} was stored {seconds} s after {begin}, not at {}",
-                    record.store_timestamp
-                );
-                findings.add(Area::Index, &walk.path, u64::from(number), what, REBUILD);
-            }
+            walk.compare(entry, record, &mut hashes, findings);
         }
         let missing = hashes.iter().filter(|wanted| !wanted.is_tag && !wanted.found).count();
         self.hashes = hashes;
         // A file may have become full between two keys of its last record.
-        if missing > 0 && at < until {
-            let path = match (&self.current, self.waiting.front()) {
-                (Some(walk), _) => walk.path.clone(),
-                (None, Some(waiting)) => waiting.path.clone(),
-                (None, None) => return Ok(()),
-            };
+        if missing > 0
+            && at < until
+            && let Some(path) = self.present_path()
+        {
             let what = format!("the record at {at} is not found by {missing} of its keys");
-            findings.add(Area::Index, &path, None, what, REBUILD);
+            findings.add(Area::Index, path, None, what, REBUILD);
         }
         Ok(())
+    }
+
+    /// The file that the next entry is in.
+    fn present_path(&self) -> Option<&Path> {
+        let current = self.current.as_ref().map(|walk| &walk.path);
+        let path = current.or_else(|| self.waiting.front().map(|waiting| &waiting.path));
+        path.map(PathBuf::as_path)
     }
 
     /// Reports what is left when all records are through.
@@ -265,6 +241,40 @@ impl Walk {
         let at = (number - self.read_from) as usize * ENTRY_BYTES;
         let bytes = self.read.get(at..).and_then(|rest| rest.first_chunk());
         Ok(Entry::decode(bytes.unwrap_or(&[0; ENTRY_BYTES])))
+    }
+
+    /// Compares an entry with the record whose turn it is. Of the record's `hashes` it may be one.
+    fn compare(
+        &mut self,
+        (entry, number): (Entry, u32),
+        record: &Record<'_>,
+        hashes: &mut [Wanted],
+        findings: &mut Findings,
+    ) {
+        let (at, stored) = (record.physical_offset as u64, record.store_timestamp);
+        let leads_there = entry.offset == at as i64;
+        self.last_timestamp = leads_there.then_some(stored);
+        let place = u64::from(number);
+        let mut add = |place: u64, what: String| findings.add(Area::Index, &self.path, place, what, REBUILD);
+        if !leads_there {
+            return add(place, format!("leads to {}, where no record is in its turn", entry.offset));
+        }
+        let mut known = false;
+        for wanted in hashes.iter_mut().filter(|wanted| wanted.hash == entry.hash) {
+            (known, wanted.found) = (true, true);
+        }
+        if !known {
+            add(place, format!("leads to the record at {at}, which has no key with hash {}", entry.hash));
+        }
+        let (begin, seconds) = (self.header.begin_timestamp, entry.seconds);
+        if number == 1 && begin != stored {
+            add(0, format!("header begins at time {begin} and its first record was stored at {stored}"));
+        }
+        if !self.is_time_of(&entry, number, stored) {
+            let what =
+                format!("says that the record at {at} was stored {seconds} s after {begin}, not at {stored}");
+            add(place, what);
+        }
     }
 
     /// Whether an entry has the time of its record.
