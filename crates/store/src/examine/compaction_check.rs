@@ -142,24 +142,9 @@ fn compare(
         view.last = unit.queue_offset;
         let lies_within = unit.position >= part.base && unit.until() <= part.until();
         let look = if lies_within { look_in(part, unit.position, &mut window)? } else { Look::Nothing };
-        let what = match look {
-            Look::Record(record) if record.verify_crc().is_err() => {
-                "the record's CRC does not fit".to_owned()
-            }
-            Look::Record(record) => {
-                let fits = record.bytes.len() == unit.size as usize
-                    && record.queue_offset == unit.queue_offset as i64
-                    && record.topic == view.topic
-                    && record.queue_id == view.id;
-                if fits {
-                    continue;
-                }
-                format!("the record is not the one of queue offset {}", unit.queue_offset)
-            }
-            Look::Bad(reason) => reason,
-            Look::Blank { .. } | Look::Nothing => "no record is there".to_owned(),
-        };
-        add(&part.path, Some(unit.position), what, RESTORE);
+        if let Some(what) = misfit(look, &unit, view) {
+            add(&part.path, Some(unit.position), what, RESTORE);
+        }
     }
     let goes_on = slots.any(|slot| Unit::decode(slot).is_some() || slot == Unit::end_marker());
     // A broker that was killed may have come as far as the record.
@@ -170,4 +155,19 @@ fn compare(
         add(&part.path, Some(end), "the entry of what is there is damaged".into(), REBUILT);
     }
     Ok(())
+}
+
+/// Why what stands where an entry leads is not its message, if it is not.
+fn misfit(look: Look<'_>, unit: &Unit, view: &CompactedView) -> Option<String> {
+    let record = match look {
+        Look::Record(record) if record.verify_crc().is_ok() => record,
+        Look::Record(_) => return Some("the record's CRC does not fit".to_owned()),
+        Look::Bad(reason) => return Some(reason),
+        Look::Blank { .. } | Look::Nothing => return Some("no record is there".to_owned()),
+    };
+    let fits = record.bytes.len() == unit.size as usize
+        && record.queue_offset == unit.queue_offset as i64
+        && record.topic == view.topic
+        && record.queue_id == view.id;
+    (!fits).then(|| format!("the record is not the one of queue offset {}", unit.queue_offset))
 }
