@@ -25,58 +25,78 @@ pub(crate) struct Expired {
     pub min_id_changes: Vec<MinIdChange>,
 }
 
+/// What departures make of the groups that brokers were in.
+#[derive(Default)]
+struct Left {
+    /// Nobody is in them any more.
+    ended: HashSet<Arc<str>>,
+    /// They have no master, and another member may act as one.
+    masterless: HashSet<Arc<str>>,
+    changes: BTreeMap<Arc<str>, MinIdChange>,
+}
+
 impl Tables {
     /// Forgets brokers, the groups that end with them and the topics that nobody else holds. One pass over all
     /// topics serves any number of departures.
     pub fn leave(&mut self, departures: &[Departure]) -> Vec<MinIdChange> {
-        let mut ended: HashSet<Arc<str>> = HashSet::new();
-        let mut masterless: HashSet<Arc<str>> = HashSet::new();
-        let mut changes: BTreeMap<Arc<str>, MinIdChange> = BTreeMap::new();
+        let mut left = Left::default();
         for (key, named) in self.resolve(departures) {
             let live = self.forget(&key);
             let name = live.map_or(named, |live| live.group);
-            let Some(group) = self.groups.get_mut(&name) else { continue };
-            let min_leaves = group.addresses.values().next() == Some(&key.address);
-            let before = group.addresses.len();
-            group.addresses.retain(|_, address| *address != key.address);
-            if group.addresses.len() == before {
-                continue;
-            }
-            tracing::info!(broker = %name, address = %key.address, "broker left");
-            if group.addresses.is_empty() {
-                self.groups.remove(&name);
-                changes.remove(&name);
-                masterless.remove(&name);
-                ended.insert(name);
-                continue;
-            }
-            if !group.acting_master {
-                continue;
-            }
-            if !group.addresses.contains_key(&MASTER_ID) {
-                masterless.insert(Arc::clone(&name));
-            }
-            if min_leaves && let Some((id, address)) = group.addresses.first_key_value() {
-                let change = MinIdChange {
-                    min_id: *id,
-                    min_address: address.clone(),
-                    offline_address: Some(key.address),
-                    ha_address: None,
-                    tell: group.addresses.values().cloned().collect(),
-                };
-                changes.insert(name, change);
-            }
+            self.leave_group(name, key.address, &mut left);
         }
-        if !ended.is_empty() || !masterless.is_empty() {
-            self.topics.retain(|_, holders| {
-                holders.retain(|holder| !ended.contains(&holder.broker));
-                for holder in holders.iter_mut().filter(|holder| masterless.contains(&holder.broker)) {
-                    holder.queues.perm &= !PERM_WRITE;
-                }
-                !holders.is_empty()
-            });
+        self.clear_topics(&left);
+        left.changes.into_values().collect()
+    }
+
+    /// Takes the broker at an address out of its group; `left` is told what that makes of the group.
+    fn leave_group(&mut self, name: Arc<str>, address: String, left: &mut Left) {
+        let Some(group) = self.groups.get_mut(&name) else { return };
+        let min_leaves = group.addresses.values().next() == Some(&address);
+        let before = group.addresses.len();
+        group.addresses.retain(|_, member| *member != address);
+        if group.addresses.len() == before {
+            return;
         }
-        changes.into_values().collect()
+        tracing::info!(broker = %name, %address, "broker left");
+        if group.addresses.is_empty() {
+            self.groups.remove(&name);
+            left.changes.remove(&name);
+            left.masterless.remove(&name);
+            left.ended.insert(name);
+            return;
+        }
+        if !group.acting_master {
+            return;
+        }
+        if !group.addresses.contains_key(&MASTER_ID) {
+            left.masterless.insert(Arc::clone(&name));
+        }
+        if min_leaves && let Some((id, min_address)) = group.addresses.first_key_value() {
+            let change = MinIdChange {
+                min_id: *id,
+                min_address: min_address.clone(),
+                offline_address: Some(address),
+                ha_address: None,
+                tell: group.addresses.values().cloned().collect(),
+            };
+            left.changes.insert(name, change);
+        }
+    }
+
+    /// Topics lose the groups that have ended, and in those without a master the right to write.
+    fn clear_topics(&mut self, left: &Left) {
+        let Left { ended, masterless, .. } = left;
+        if ended.is_empty() && masterless.is_empty() {
+            return;
+        }
+        self.topics.retain(|_, holders| {
+            holders.retain(|holder| !ended.contains(&holder.broker));
+            for holder in holders.iter_mut().filter(|holder| masterless.contains(&holder.broker)) {
+                holder.queues.perm &= !PERM_WRITE;
+            }
+            !holders.is_empty()
+        });
     }
 
     /// Forgets the brokers whose time is over.
