@@ -69,10 +69,13 @@ impl LogRecord {
         matches!(self.sys_flag & 0xC, 0 | 0x8)
     }
 
-    /// Offset in a light queue that names this record too.
-    fn light_offset(&self, queue: &str) -> Option<u64> {
-        let number = self.property("INNER_MULTI_DISPATCH").split(',').position(|name| name == queue)?;
-        self.property("INNER_MULTI_QUEUE_OFFSET").split(',').nth(number)?.parse().ok()
+    /// The queues that name this record, with its number in each: its own, and light ones.
+    fn places(&self) -> impl Iterator<Item = (QueueName, u64)> {
+        let own = ((self.topic.clone(), self.queue), self.queue_offset);
+        let offsets = self.property("INNER_MULTI_QUEUE_OFFSET").split(',').map(str::parse);
+        let light = self.property("INNER_MULTI_DISPATCH").split(',').zip(offsets);
+        let light = light.filter_map(|(name, offset)| Some(((name.to_owned(), 0), offset.ok()?)));
+        std::iter::once(own).chain(light)
     }
 
     /// Hashes under which the index must know this record.
@@ -96,6 +99,13 @@ pub struct QueueEntries {
     pub first: u64,
     /// Physical offset, size and tags code; `None` for fillers.
     pub entries: Vec<Option<(u64, u32, i64)>>,
+}
+
+impl QueueEntries {
+    fn at(&self, number: u64) -> Option<(u64, u32, i64)> {
+        let place = number.checked_sub(self.first)?;
+        *self.entries.get(place as usize)?
+    }
 }
 
 impl StoreFiles {
@@ -209,55 +219,44 @@ impl StoreFiles {
         let queues = self.queues()?;
         for (name, queue) in &queues {
             for (entry, number) in queue.entries.iter().zip(queue.first..) {
-                let Some((offset, size, tags_code)) = entry else { continue };
-                if *offset < log.from {
-                    continue;
-                }
-                let record = log.records.get(offset);
-                let record = record.ok_or(format!("{name:?} {number}: no record at {offset}"))?;
-                let tags = record.property("TAGS");
-                let code = if tags.is_empty() { 0 } else { i64::from(java_hash(tags)) };
-                let found = match position_of(*tags_code) {
-                    None => *tags_code,
-                    Some(position) => self
-                        .extension(name, position, record.store_time)
-                        .map_err(|reason| format!("{name:?} {number}: extension at {position}: {reason}"))?,
-                };
-                let place = if name.0.starts_with("%LMQ%") {
-                    record.light_offset(&name.0)
-                } else {
-                    ((&record.topic, record.queue) == (&name.0, name.1)).then_some(record.queue_offset)
-                };
-                let same = place == Some(number) && (record.size, code) == (*size, found);
-                if !same {
-                    return Err(format!("{name:?} {number}: {entry:?} does not fit the record at {offset}"));
+                if let Some(entry) = entry.filter(|entry| entry.0 >= log.from) {
+                    self.compare_entry(log, name, number, entry)
+                        .map_err(|reason| format!("{name:?} {number}: {reason}"))?;
                 }
             }
         }
         for (offset, record) in log.records.iter().filter(|(_, record)| record.is_queued()) {
-            for light in record.property("INNER_MULTI_DISPATCH").split(',') {
-                let Some(number) = record.light_offset(light) else { continue };
-                let entry = queues
-                    .get(&(light.to_owned(), 0))
-                    .and_then(|queue| *queue.entries.get(number.checked_sub(queue.first)? as usize)?);
+            for (name, number) in record.places().filter(|(name, _)| !self.batch_topics.contains(&name.0)) {
+                let entry = queues.get(&name).and_then(|queue| queue.at(number));
                 if entry.is_none_or(|entry| entry.0 != *offset) && !has_no_queue(record) {
-                    return Err(format!("record at {offset} has no entry {number} in {light}: {entry:?}"));
+                    return Err(format!("record at {offset} has no entry {number} in {name:?}: {entry:?}"));
                 }
             }
         }
-        let in_batch_queue = |record: &LogRecord| self.batch_topics.contains(&record.topic);
-        let queued = log.records.iter().filter(|(_, record)| record.is_queued() && !in_batch_queue(record));
-        for (offset, record) in queued {
-            let entry = queues.get(&(record.topic.clone(), record.queue)).and_then(|queue| {
-                let place = record.queue_offset.checked_sub(queue.first)?;
-                *queue.entries.get(place as usize)?
-            });
-            if entry.is_none_or(|entry| entry.0 != *offset) && !has_no_queue(record) {
-                let (topic, queue, number) = (&record.topic, record.queue, record.queue_offset);
-                return Err(format!(
-                    "record at {offset} has no entry {number} in {topic} {queue}: {entry:?}"
-                ));
-            }
+        Ok(())
+    }
+
+    /// Compares an entry of a simple queue with the record that it names.
+    fn compare_entry(
+        &self,
+        log: &Log,
+        name: &QueueName,
+        number: u64,
+        entry: (u64, u32, i64),
+    ) -> Result<(), String> {
+        let (offset, size, tags_code) = entry;
+        let record = log.records.get(&offset).ok_or(format!("no record at {offset}"))?;
+        let tags = record.property("TAGS");
+        let wanted = if tags.is_empty() { 0 } else { i64::from(java_hash(tags)) };
+        let found = match position_of(tags_code) {
+            None => tags_code,
+            Some(position) => self
+                .extension(name, position, record.store_time)
+                .map_err(|reason| format!("extension at {position}: {reason}"))?,
+        };
+        let is_its_place = record.places().any(|(place, at)| place == *name && at == number);
+        if !is_its_place || (record.size, wanted) != (size, found) {
+            return Err(format!("{entry:?} does not fit the record at {offset}"));
         }
         Ok(())
     }
