@@ -60,7 +60,7 @@ impl Index {
             return Ok(None);
         }
         let dir = options.root.join("index");
-        let shape = Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) };
+        let shape = Shape::of(options);
         let state = State::open(disk, &dir, shape, checkpoint, clean, log_end)?;
         Ok(Some(Index { signal: Signal::default(), state: Mutex::new(state), dir, shape }))
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{Disk, File};
+use crate::options::Options;
 
 pub(crate) const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;
@@ -18,6 +19,11 @@ const PAGE_SLOTS: usize = 1024;
 const PENDING_BYTES: usize = 64 * 1024;
 /// Entries that are read together when slots are made from them.
 const LINKED_TOGETHER: usize = 4096;
+
+/// Whether a file is named as index files are: by the seventeen digits of when it was made.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() == 17 && name.bytes().all(|byte| byte.is_ascii_digit())
+}
 
 /// The first forty bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,6 +91,11 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// The shape of a store's index files.
+    pub fn of(options: &Options) -> Shape {
+        Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) }
+    }
+
     /// Length of a file.
     pub fn bytes(&self) -> u64 {
         HEADER_BYTES + u64::from(self.slots) * SLOT_BYTES + u64::from(self.entries) * ENTRY_BYTES as u64

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::checkpoint::{Checkpoint, CheckpointFile, IndexMark};
 use crate::disk::Disk;
 use crate::error::StoreError;
-use crate::index_file::{Header, IndexFile, Shape};
+use crate::index_file::{self, Header, IndexFile, Shape};
 
 /// A place of the log that cannot be read for this long is taken for damaged: until then the error may be a passing
 /// one, but the index stands still meanwhile, and queries by key find nothing newer.
@@ -119,7 +119,7 @@ fn find_files(
     let mut found = Found { files: Vec::new(), mark: None, unlinked: false, dropped: Vec::new() };
     for entry in disk.list(dir).map_err(StoreError::io("list", dir))? {
         let path = dir.join(&entry.name);
-        if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
+        if entry.is_dir || !index_file::is_name(&entry.name) {
             tracing::warn!(path = %path.display(), "no index file; ignored");
             continue;
         }

@@ -11,7 +11,7 @@ use super::finding::{Area, Findings};
 use crate::disk::{Disk, File};
 use crate::error::StoreError;
 use crate::index;
-use crate::index_file::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Shape};
+use crate::index_file::{self, ENTRY_BYTES, Entry, HEADER_BYTES, Header, Shape};
 use crate::options::Options;
 
 const REBUILD: &str = "`thrust store repair` rebuilds the index from the log";
@@ -78,11 +78,11 @@ impl IndexCheck {
         findings: &mut Findings,
     ) -> Result<IndexCheck, StoreError> {
         let dir = options.root.join("index");
-        let shape = Shape { slots: options.index_slots.max(1), entries: options.index_entries.max(2) };
+        let shape = Shape::of(options);
         let mut waiting = VecDeque::new();
         for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
             let path = dir.join(&entry.name);
-            if entry.is_dir || entry.name.len() != 17 || !entry.name.bytes().all(|b| b.is_ascii_digit()) {
+            if entry.is_dir || !index_file::is_name(&entry.name) {
                 continue;
             }
             if entry.len != shape.bytes() {

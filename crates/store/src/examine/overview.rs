@@ -164,8 +164,7 @@ impl StoreFiles {
 
     fn view_index(&self) -> Result<Vec<IndexView>, StoreError> {
         let dir = self.index_dir();
-        let shape =
-            Shape { slots: self.options.index_slots.max(1), entries: self.options.index_entries.max(2) };
+        let shape = Shape::of(&self.options);
         let mut views = Vec::new();
         for entry in self.disk.list(&dir).map_err(StoreError::io("list", &dir))? {
             let path = dir.join(&entry.name);
