@@ -38,14 +38,33 @@ pub(crate) fn load(
     from: Positions,
     checks: &BTreeMap<u64, u32>,
 ) -> Result<(Table, HashMap<String, i64>), StoreError> {
-    let mut table = Table::new(from);
-    for_each_entry(store, ops, from.op, |offset, entry| {
+    let (table, topics) = (Table::new(from), HashMap::new());
+    let mut loading = Loading { store, checks, table, topics };
+    for_each_entry(store, ops, from.op, |offset, entry| loading.op(offset, entry))?;
+    for_each_entry(store, halves, from.half, |offset, entry| loading.half(offset, entry))?;
+    loading.table.restored();
+    Ok((loading.table, loading.topics))
+}
+
+/// What was read of the two queues so far: first of all decisions, then of half messages.
+struct Loading<'a> {
+    store: &'a Store,
+    /// How often the producers of half messages were asked, by offset, where that is known from before.
+    checks: &'a BTreeMap<u64, u32>,
+    table: Table,
+    /// Open transactions by topic.
+    topics: HashMap<String, i64>,
+}
+
+impl Loading<'_> {
+    /// Notes which half messages are decided, or copied, by what stands at an offset of the op queue.
+    fn op(&mut self, offset: u64, entry: Option<&QueueEntry>) {
         let Some(physical) = entry.map(|entry| entry.physical_offset) else {
-            return table.found_op(offset, &[], false);
+            return self.table.found_op(offset, &[], false);
         };
-        let bytes = read(store, physical);
+        let bytes = read(self.store, physical);
         match bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok()) {
-            Some(record) => table.found_op(offset, &named(&record), record.property(MOVED).is_some()),
+            Some(record) => self.table.found_op(offset, &named(&record), record.property(MOVED).is_some()),
             None => {
                 tracing::error!(
                     topic = names::OP_HALF_TOPIC,
@@ -54,40 +73,43 @@ pub(crate) fn load(
                     "decisions about transactions cannot be read: their producers are asked again, and what was \
                      committed is delivered again if they say so"
                 );
-                table.found_op(offset, &[], false);
+                self.table.found_op(offset, &[], false);
             }
         }
-    })?;
-    let mut topics: HashMap<String, i64> = HashMap::new();
-    for_each_entry(store, halves, from.half, |offset, entry| {
-        if table.found_half(offset) {
+    }
+
+    /// Takes what stands at an offset of the half queue for open, unless an op record has named it.
+    fn half(&mut self, offset: u64, entry: Option<&QueueEntry>) {
+        if self.table.found_half(offset) {
             return;
         }
         let Some(physical) = entry.map(|entry| entry.physical_offset) else { return };
-        let asked = checks.get(&offset).copied();
-        let bytes = match store.record_at(physical) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return log_lost_half(offset, physical),
+        match self.store.record_at(physical) {
+            Ok(bytes) => match bytes.as_deref().and_then(|bytes| Record::parse(bytes).ok()) {
+                Some(record) => self.restore(offset, physical, &record),
+                None => log_lost_half(offset, physical),
+            },
             Err(error) => {
                 // It is read again in each round of checks, until the disk gives it.
                 tracing::error!(offset, "a half message cannot be read and stays open: {error}");
-                table.restore(offset, Open::asked(physical, asked.unwrap_or(0), None), None);
-                return;
+                let checks = self.checks.get(&offset).copied().unwrap_or(0);
+                self.table.restore(offset, Open::asked(physical, checks, None), None);
             }
-        };
-        let Ok(record) = Record::parse(&bytes) else { return log_lost_half(offset, physical) };
+        }
+    }
+
+    /// Opens the transaction of a half message again.
+    fn restore(&mut self, offset: u64, physical: u64, record: &Record<'_>) {
         let counted = record.property(CHECK_TIMES).and_then(|times| times.parse().ok());
-        let checks = asked.or(counted).unwrap_or(0);
-        let open = Open::asked(physical, checks, Some(known(&record)));
+        let checks = self.checks.get(&offset).copied().or(counted).unwrap_or(0);
+        let open = Open::asked(physical, checks, Some(known(record)));
         let before = record.property(PREPARED_OFFSET).and_then(|offset| offset.parse().ok());
-        if table.restore(offset, open, before)
+        if self.table.restore(offset, open, before)
             && let Some(topic) = record.property(props::REAL_TOPIC)
         {
-            *topics.entry(topic.to_owned()).or_default() += 1;
+            *self.topics.entry(topic.to_owned()).or_default() += 1;
         }
-    })?;
-    table.restored();
-    Ok((table, topics))
+    }
 }
 
 /// Tells of a half message whose record is damaged or gone, and which is not open therefore.
