@@ -313,34 +313,12 @@ impl Broker {
         let (topic_name, queue_id) = real_place(half).ok_or_else(|| {
             Refusal::system("the half message does not say which topic and queue it is for")
         })?;
-        let mut removed = vec![props::REAL_TOPIC, props::REAL_QID, queues::PREPARED_OFFSET, props::CRC32];
-        let delay = half.property(props::DELAY).and_then(|level| level.parse().ok()).unwrap_or(0);
-        let level = self.schedule.level(delay);
-        if level.is_some() {
-            removed.push(props::DELAY);
-        }
-        if ending.checks > 0 {
-            removed.push(queues::CHECK_TIMES);
-        }
-        let mut properties = Vec::with_capacity(half.properties.len() + 160);
-        props::copy_without(half.properties, &removed, &mut properties);
-        if let Some(level) = level {
-            push_parking(&mut properties, level, topic_name, queue_id);
-        }
-        let out_ms = match level {
-            None => self.timer_slot_of_final(half)?,
-            Some(_) => None,
-        };
-        if let Some(out_ms) = out_ms {
-            timer::push_timed(&mut properties, out_ms, topic_name, queue_id);
-        }
-        if ending.checks > 0 {
-            props::push(&mut properties, queues::CHECK_TIMES, itoa::Buffer::new().format(ending.checks));
-        }
-        let (stored_topic, stored_queue) = match level {
-            Some(level) => (names::SCHEDULE_TOPIC, level as u32 - 1),
-            None if out_ms.is_some() => (names::TIMER_TOPIC, 0),
-            None => (topic_name, queue_id),
+        let wait = self.wait_of_final(half)?;
+        let properties = final_properties(half, ending, wait, (topic_name, queue_id));
+        let (stored_topic, stored_queue) = match wait {
+            Wait::Nowhere => (topic_name, queue_id),
+            Wait::Level(level) => (names::SCHEDULE_TOPIC, level as u32 - 1),
+            Wait::Timer(_) => (names::TIMER_TOPIC, 0),
         };
         let message = Message {
             topic: stored_topic,
@@ -358,7 +336,16 @@ impl Broker {
         Ok(())
     }
 
-    /// The slot of the timer wheel that a committed message waits in; a delay counts from its commit.
+    /// Where a committed message waits until consumers see it; a delay counts from its commit.
+    fn wait_of_final(&self, half: &Record<'_>) -> Result<Wait, Refusal> {
+        let delay = half.property(props::DELAY).and_then(|level| level.parse().ok()).unwrap_or(0);
+        if let Some(level) = self.schedule.level(delay) {
+            return Ok(Wait::Level(level));
+        }
+        Ok(self.timer_slot_of_final(half)?.map_or(Wait::Nowhere, Wait::Timer))
+    }
+
+    /// The slot of the timer wheel that a committed message waits in.
     fn timer_slot_of_final(&self, half: &Record<'_>) -> Result<Option<i64>, Refusal> {
         let has = |name: &&str| half.property(name).is_some();
         if half.property(props::TIMER_OUT_MS).is_some() || !props::TIMER.iter().any(has) {
@@ -495,4 +482,41 @@ fn real_place<'a>(half: &Record<'a>) -> Option<(&'a str, u32)> {
     let topic = half.property(props::REAL_TOPIC)?;
     let queue_id = half.property(props::REAL_QID)?.parse().ok()?;
     may_leave_for(topic).then_some((topic, queue_id))
+}
+
+/// Where a committed message waits until consumers see it.
+#[derive(Clone, Copy)]
+enum Wait {
+    Nowhere,
+    /// With the other messages of its delay level.
+    Level(i32),
+    /// In the timer wheel, in the slot of this time, Unix milliseconds.
+    Timer(i64),
+}
+
+/// The properties of a committed message, which is for this topic and queue.
+fn final_properties(
+    half: &Record<'_>,
+    ending: &Ending,
+    wait: Wait,
+    (topic, queue_id): (&str, u32),
+) -> Vec<u8> {
+    let mut removed = vec![props::REAL_TOPIC, props::REAL_QID, queues::PREPARED_OFFSET, props::CRC32];
+    if let Wait::Level(_) = wait {
+        removed.push(props::DELAY);
+    }
+    if ending.checks > 0 {
+        removed.push(queues::CHECK_TIMES);
+    }
+    let mut properties = Vec::with_capacity(half.properties.len() + 160);
+    props::copy_without(half.properties, &removed, &mut properties);
+    match wait {
+        Wait::Nowhere => {}
+        Wait::Level(level) => push_parking(&mut properties, level, topic, queue_id),
+        Wait::Timer(out_ms) => timer::push_timed(&mut properties, out_ms, topic, queue_id),
+    }
+    if ending.checks > 0 {
+        props::push(&mut properties, queues::CHECK_TIMES, itoa::Buffer::new().format(ending.checks));
+    }
+    properties
 }
