@@ -263,10 +263,34 @@ fn uptime_ms(text: &str) -> Option<i64> {
 fn look_at_store(broker: &Broker, stats: &BTreeMap<String, String>, now_ms: i64, report: &mut Report) {
     let Broker { name, id, .. } = broker;
     let number = |key: &str| stats.get(key).and_then(|text| text.trim().parse::<f64>().ok());
+    look_at_space(broker, number("commitLogDiskRatio"), report);
+    look_at_permission(broker, report);
+    let accepts_from = number("startAcceptSendRequestTimeStamp").unwrap_or(0.0) as i64;
+    if accepts_from > now_ms {
+        let when = Times::new().told(accepts_from);
+        report.warning(
+            "store",
+            format!("{name}/{id} takes messages from {when} on"),
+            "wait, or change startAcceptSendRequestTimeStamp in its broker.conf",
+        );
+    }
+    let behind = number("dispatchBehindBytes").unwrap_or(0.0) as u64;
+    if behind > DISPATCH_BEHIND_MAX {
+        report.warning(
+            "store",
+            format!("{name}/{id} has {} in its log that consumers cannot see yet", bytes(behind)),
+            "look at the load of its disk; if it stays, stop it and run `thrust store verify`",
+        );
+    }
+}
+
+/// `used_part` of the log's disk is in use; a broker that cannot tell says something below 0.
+fn look_at_space(broker: &Broker, used_part: Option<f64>, report: &mut Report) {
+    let Broker { name, id, .. } = broker;
     let limit = |key: &str, usual: f64| broker.number(key).unwrap_or(usual);
     let full = limit("diskSpaceWarningLevelRatio", 90.0);
     let early = limit("diskMaxUsedSpaceRatio", 75.0);
-    let used = number("commitLogDiskRatio").filter(|ratio| *ratio >= 0.0).map(|ratio| ratio * 100.0);
+    let used = used_part.filter(|ratio| *ratio >= 0.0).map(|ratio| ratio * 100.0);
     // Named, since without a name it would be set at all brokers.
     let more_space = format!(
         "give it more space, or keep messages for a shorter time: \
@@ -286,6 +310,10 @@ fn look_at_store(broker: &Broker, stats: &BTreeMap<String, String>, now_ms: i64,
         Some(used) => report.ok("store", format!("{name}/{id} has a disk that is {used:.0} % full")),
         None => (),
     }
+}
+
+fn look_at_permission(broker: &Broker, report: &mut Report) {
+    let Broker { name, id, .. } = broker;
     let permission = broker.permission();
     let open = format!("`thrust broker config set brokerPermission=6 --broker {name}`");
     if permission & PERM_WRITE == 0 {
@@ -300,23 +328,6 @@ fn look_at_store(broker: &Broker, stats: &BTreeMap<String, String>, now_ms: i64,
             "store",
             format!("{name}/{id} gives no messages out (brokerPermission={permission})"),
             &open,
-        );
-    }
-    let accepts_from = number("startAcceptSendRequestTimeStamp").unwrap_or(0.0) as i64;
-    if accepts_from > now_ms {
-        let when = Times::new().told(accepts_from);
-        report.warning(
-            "store",
-            format!("{name}/{id} takes messages from {when} on"),
-            "wait, or change startAcceptSendRequestTimeStamp in its broker.conf",
-        );
-    }
-    let behind = number("dispatchBehindBytes").unwrap_or(0.0) as u64;
-    if behind > DISPATCH_BEHIND_MAX {
-        report.warning(
-            "store",
-            format!("{name}/{id} has {} in its log that consumers cannot see yet", bytes(behind)),
-            "look at the load of its disk; if it stays, stop it and run `thrust store verify`",
         );
     }
 }
