@@ -385,16 +385,6 @@ fn printable(bytes: &[u8]) -> String {
 }
 
 fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<Verdict, CommandError> {
-    let overview = overview(files, false)?;
-    let ids = overview.queues.iter().filter(|queue| queue.topic == topic).map(|queue| queue.id);
-    let ids: Vec<u32> = ids.filter(|id| args.queue.is_none_or(|queue| queue == *id)).collect();
-    if ids.is_empty() {
-        let what = match args.queue {
-            Some(queue) => format!("queue {queue} of topic {topic:?}"),
-            None => format!("topic {topic:?}"),
-        };
-        return Err(CommandError::Arguments(format!("there are no files of {what}")));
-    }
     let mut table = Table::new(&[
         ">QUEUE",
         ">OFFSET",
@@ -407,7 +397,7 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
     ]);
     let mut rows = Vec::new();
     let times = Times::new();
-    for id in ids {
+    for id in queues_of(files, topic, args.queue)? {
         for (number, entry) in files.entries(topic, id, args.from, args.count)?.unwrap_or_default() {
             let described = entry.map(|entry| describe(files, &entry)).transpose()?;
             let Described { stored_ms, stored, keys, tags } =
@@ -438,6 +428,21 @@ fn show_entries(files: &StoreFiles, topic: &str, args: &InspectArgs) -> Result<V
         table.print();
     }
     Ok(Verdict::Sound)
+}
+
+/// Numbers of the queues of a topic that were asked for and have files.
+fn queues_of(files: &StoreFiles, topic: &str, wanted: Option<u32>) -> Result<Vec<u32>, CommandError> {
+    let overview = overview(files, false)?;
+    let ids = overview.queues.iter().filter(|queue| queue.topic == topic).map(|queue| queue.id);
+    let ids: Vec<u32> = ids.filter(|id| wanted.is_none_or(|queue| queue == *id)).collect();
+    if ids.is_empty() {
+        let what = match wanted {
+            Some(queue) => format!("queue {queue} of topic {topic:?}"),
+            None => format!("topic {topic:?}"),
+        };
+        return Err(CommandError::Arguments(format!("there are no files of {what}")));
+    }
+    Ok(ids)
 }
 
 /// The record that an entry leads to.

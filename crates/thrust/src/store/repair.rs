@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::store::RealClock;
-use ::store::examine::LogChoice;
+use ::store::examine::{LogChoice, Repaired};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -74,22 +74,26 @@ pub fn run(args: &RepairArgs) -> Result<Verdict, CommandError> {
     } else if steps.is_empty() {
         tell_line(&format!("{}: nothing to repair", root.display()));
     } else {
-        tell!("{}", if repaired.is_some() { "done:" } else { "would:" });
-        for step in &steps {
-            tell_line(&format!("  {step}"));
-        }
-        match &repaired {
-            Some(repaired) => {
-                tell!("the queues have {} entries now", grouped(repaired.queue_entries));
-                if let Some(kept) = &repaired.kept {
-                    tell_line(&format!(
-                        "what was taken out of the log is in {}, with a text on how to put it back",
-                        kept.display()
-                    ));
-                }
-            }
-            None => tell!("nothing was changed; --yes does it"),
-        }
+        tell_steps(&steps, repaired.as_ref());
     }
     Ok(if steps.is_empty() || repaired.is_some() { Verdict::Sound } else { Verdict::Findings })
+}
+
+/// Says what was done, or would be.
+fn tell_steps(steps: &[String], repaired: Option<&Repaired>) {
+    tell!("{}", if repaired.is_some() { "done:" } else { "would:" });
+    for step in steps {
+        tell_line(&format!("  {step}"));
+    }
+    let Some(repaired) = repaired else {
+        tell!("nothing was changed; --yes does it");
+        return;
+    };
+    tell!("the queues have {} entries now", grouped(repaired.queue_entries));
+    if let Some(kept) = &repaired.kept {
+        tell_line(&format!(
+            "what was taken out of the log is in {}, with a text on how to put it back",
+            kept.display()
+        ));
+    }
 }
