@@ -111,20 +111,10 @@ async fn groups(call: &Call, address: &str) -> Result<BTreeMap<String, Subscript
 }
 
 async fn metadata(call: &Call) -> Result<(), Failure> {
-    let (only_topics, only_groups) = (call.line.has("t"), call.line.has("g"));
     if let Some(address) = call.line.value("b") {
-        let path = match (only_topics, only_groups) {
-            (true, _) => {
-                write(call, "topic.json", &json!({ "topicConfigTable": topics(call, address).await? }))?
-            }
-            (false, true) => {
-                let table = groups(call, address).await?;
-                write(call, "subscriptionGroup.json", &json!({ "subscriptionGroupTable": table }))?
-            }
-            (false, false) => return Err(Failure::Usage("with -b, -t or -g says what to export".to_owned())),
-        };
-        return call.say(&format!("export {path} success"));
+        return metadata_of_broker(call, address).await;
     }
+    let (only_topics, only_groups) = (call.line.has("t"), call.line.has("g"));
     let (mut all_topics, mut all_groups) = (BTreeMap::new(), BTreeMap::new());
     for address in call.masters().await? {
         for (name, mut config) in topics(call, &address).await? {
@@ -157,6 +147,18 @@ async fn metadata(call: &Call) -> Result<(), Failure> {
     };
     let path = write(call, name, &content)?;
     call.say(&format!("export {path} success\n"))
+}
+
+async fn metadata_of_broker(call: &Call, address: &str) -> Result<(), Failure> {
+    let path = if call.line.has("t") {
+        write(call, "topic.json", &json!({ "topicConfigTable": topics(call, address).await? }))?
+    } else if call.line.has("g") {
+        let table = groups(call, address).await?;
+        write(call, "subscriptionGroup.json", &json!({ "subscriptionGroupTable": table }))?
+    } else {
+        return Err(Failure::Usage("with -b, -t or -g says what to export".to_owned()));
+    };
+    call.say(&format!("export {path} success"))
 }
 
 async fn configs(call: &Call) -> Result<(), Failure> {
