@@ -305,19 +305,8 @@ async fn describe(args: &NameArgs) -> Result<(), Failure> {
 
 async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     let admin = args.target.client().await?.admin();
+    look_for_brokers(&admin, &args.topic).await?;
     let mut wanted = Vec::new();
-    let route = route(&admin, &args.topic).await?;
-    // What is changed at some brokers alone would be told as done.
-    if let Some(broker) = route.brokers().iter().find(|broker| route.master(&broker.broker_name).is_none()) {
-        return Err(Error::NoBroker { name: broker.broker_name.clone() }.into());
-    }
-    for Member { cluster, broker, address, .. } in masters_beside(&admin, &route.masters()).await? {
-        let topic = &args.topic;
-        say(&format!(
-            "thrust: {broker} at {address} does not have topic \"{topic}\"; `thrust topic create {topic} --cluster \
-             {cluster}` makes it where it is missing"
-        ));
-    }
     for (name, address, old) in configs(&admin, &args.topic).await? {
         let mut new = old.clone();
         args.changes.apply(&mut new);
@@ -350,6 +339,22 @@ async fn update(args: &UpdateArgs) -> Result<(), Failure> {
     let (changed, end) = Each::of(wanted, |(name, ..)| name.clone(), change).await?.split();
     print_changes(args, changed.concat())?;
     end
+}
+
+/// Makes sure that every broker of a topic has a master, and says which masters do not have the topic.
+async fn look_for_brokers(admin: &Admin, topic: &str) -> Result<(), Failure> {
+    let route = route(admin, topic).await?;
+    // What is changed at some brokers alone would be told as done.
+    if let Some(broker) = route.brokers().iter().find(|broker| route.master(&broker.broker_name).is_none()) {
+        return Err(Error::NoBroker { name: broker.broker_name.clone() }.into());
+    }
+    for Member { cluster, broker, address, .. } in masters_beside(admin, &route.masters()).await? {
+        say(&format!(
+            "thrust: {broker} at {address} does not have topic \"{topic}\"; `thrust topic create {topic} --cluster \
+             {cluster}` makes it where it is missing"
+        ));
+    }
+    Ok(())
 }
 
 fn print_changes(args: &UpdateArgs, changed: Vec<(String, Difference)>) -> Result<(), Failure> {
