@@ -263,6 +263,48 @@ fn a_lost_wheel_is_built_anew_from_the_timer_topic() {
 }
 
 #[test]
+fn a_wheel_whose_rebuilding_was_interrupted_is_built_anew_again() {
+    for (lost, is_killed) in
+        [("timerwheel", true), ("timerwheel", false), ("timerlog", true), ("timerlog", false)]
+    {
+        let world = world();
+        let timer = TimerOptions { log_file_bytes: 52 * 1000, ..small_timer() };
+        let world = World { options: Options { timer: Some(timer), ..world.options.clone() }, ..world };
+        let store = world.open();
+        let start = now(&world.clock);
+        park(&store, &[at("orders", "past", start + 1000), at("orders", "later", start + 9500)]);
+        for number in 0..30 {
+            park(&store, &[at("others", &number.to_string(), start + 9500)]);
+        }
+        run(&store);
+        world.clock.advance(Duration::from_millis(4000));
+        run(&store);
+        store.stop().unwrap();
+        drop(store);
+        for path in world.disk.files().into_keys().filter(|path| path.starts_with(world.path(lost))) {
+            store::Disk::remove(&world.disk, &path).unwrap();
+        }
+        let store = world.open();
+        let fault = Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other);
+        world.disk.inject(Fault { after: 10, ..fault });
+        store.timer_step().unwrap_err();
+        store.timer_flush_step().unwrap();
+        world.disk.heal();
+        if !is_killed {
+            store.stop().unwrap();
+        }
+        drop(store);
+        let store = world.open();
+        run(&store);
+        assert_eq!(bodies(&store, "orders"), ["past"], "without {lost}");
+        world.clock.advance(Duration::from_millis(5500));
+        run(&store);
+        assert_eq!(bodies(&store, "orders"), ["past", "later"], "without {lost}, killed: {is_killed}");
+        assert_eq!(bodies(&store, "others").len(), 30);
+    }
+}
+
+#[test]
 fn another_precision_finds_what_waits() {
     let world = world();
     let store = world.open();

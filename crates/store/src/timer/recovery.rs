@@ -43,6 +43,7 @@ struct Opening<'a> {
     queue: Arc<Queue>,
     wheel: Wheel,
     log: UnitLog,
+    file: CheckpointFile,
     now: i64,
 }
 
@@ -89,13 +90,14 @@ impl Timer {
             ),
             log: UnitLog::open(Arc::clone(disk), log_dir.clone(), options.log_file_bytes)
                 .map_err(StoreError::io("open", &log_dir))?,
+            file,
             now,
         };
         let resumed = opening.resume(found.as_ref())?;
         let mut done = opening.delivered_since(&resumed)?;
         let mut metrics = Metrics::open(Arc::clone(disk), config.join("timermetrics"));
         opening.count(&mut metrics, queues, &resumed, &mut done)?;
-        let Opening { wheel, log, .. } = opening;
+        let Opening { wheel, log, file, .. } = opening;
         let state = State {
             catch_up: queue.max_offset(),
             queue,
@@ -348,9 +350,6 @@ impl Opening<'_> {
         );
         let path = self.wheel.path.clone();
         let options = self.options;
-        self.wheel.clear();
-        self.wheel.create().map_err(StoreError::io("create", &path))?;
-        self.forget_files()?;
         let until = u64::try_from(check.queue_offset.max(check.master_queue_offset)).unwrap_or(0);
         let known = check.read_time > 0;
         let delivered_from = match (&check.own, known) {
@@ -358,6 +357,12 @@ impl Opening<'_> {
             (None, true) => self.commit_log.end(),
             (None, false) => self.commit_log.min(),
         };
+        if known {
+            self.mark_rebuilding(check, delivered_from)?;
+        }
+        self.wheel.clear();
+        self.wheel.create().map_err(StoreError::io("create", &path))?;
+        self.forget_files()?;
         Ok(Resumed {
             read_time: options.slot_of(if known { check.read_time } else { self.now }),
             queue_offset: self.queue.min_offset(),
@@ -366,6 +371,14 @@ impl Opening<'_> {
             skipped: known.then_some((until, check.read_time)),
             settle: false,
         })
+    }
+
+    /// Notes that wheel and timer log do not hold what the checkpoint speaks of, so that a start that follows before the
+    /// next checkpoint builds them anew as well. No wheel has slots of 0 ms.
+    fn mark_rebuilding(&mut self, check: &Checkpoint, delivered_from: u64) -> Result<(), StoreError> {
+        let own = Own { delivered_from, precision: 0, ..Own::default() };
+        let path = self.file.path.clone();
+        self.file.save(&Checkpoint { own: Some(own), ..*check }).map_err(StoreError::io("write", &path))
     }
 
     fn in_queue(&self, offset: i64) -> u64 {
