@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use wire::body::{LockBatch, LockedQueues, MessageQueue};
 use wire::code::request;
 
+use super::at_once::all_at_once;
 use super::member::{Assigned, Member};
 use crate::error::Error;
 use crate::fields::Fields;
@@ -18,16 +19,19 @@ impl Member {
         self.options.orderly && !self.is_broadcast()
     }
 
-    /// Renews the locks of all queues, and goes on with those that had to wait for it.
+    /// Renews the locks of all queues at all brokers at a time, and goes on with those that had to wait for it.
     pub(super) async fn lock_all(self: &Arc<Self>) {
         // Also of those that are given up, which nobody else may have while a handler is at work on them.
         let queues = [self.assigned(), self.leaving()].concat();
-        for of_broker in by_broker(&queues).into_values() {
-            let names = of_broker.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect();
-            match self.lock(names).await {
-                Ok(locked) => self.note_locks(of_broker, &locked).await,
-                Err(error) => tracing::warn!(group = self.group, "locks are not renewed: {error}"),
-            }
+        let asked = by_broker(&queues).into_values().map(|of_broker| self.renew_at_broker(of_broker));
+        all_at_once(asked).await;
+    }
+
+    async fn renew_at_broker(self: &Arc<Self>, queues: Vec<Arc<Assigned>>) {
+        let names = queues.iter().map(|assigned| MessageQueue::clone(&assigned.queue)).collect();
+        match self.lock(names).await {
+            Ok(locked) => self.note_locks(queues, &locked).await,
+            Err(error) => tracing::warn!(group = self.group, "locks are not renewed: {error}"),
         }
     }
 
@@ -95,12 +99,8 @@ impl Member {
 
     /// Lets other members have these queues.
     pub(super) async fn unlock(self: &Arc<Self>, queues: Vec<MessageQueue>) {
-        let mut brokers: BTreeMap<String, Vec<MessageQueue>> = BTreeMap::new();
-        for queue in queues {
-            brokers.entry(queue.broker_name.clone()).or_default().push(queue);
-        }
         let mut tasks = JoinSet::new();
-        for queues in brokers.into_values() {
+        for queues in named_by_broker(queues).into_values() {
             let member = Arc::clone(self);
             tasks.spawn(async move {
                 if let Err(error) = member.unlock_at_broker(queues).await {
@@ -140,12 +140,23 @@ pub(super) fn by_broker(queues: &[Arc<Assigned>]) -> BTreeMap<&str, Vec<Arc<Assi
     brokers
 }
 
+/// The same of queues that are not read.
+pub(super) fn named_by_broker(queues: Vec<MessageQueue>) -> BTreeMap<String, Vec<MessageQueue>> {
+    let mut brokers: BTreeMap<String, Vec<MessageQueue>> = BTreeMap::new();
+    for queue in queues {
+        brokers.entry(queue.broker_name.clone()).or_default().push(queue);
+    }
+    brokers
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
     use std::time::Duration;
 
-    use super::super::member::tests::{member, queue};
+    use super::super::member::tests::{knows, member, queue, queue_at};
     use super::super::options::{Options, Role};
+    use super::super::pretended::{Said, pretend};
     use super::*;
 
     #[tokio::test]
@@ -166,5 +177,21 @@ mod tests {
         while member.still_leaves(&lost.queue) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn brokers_that_are_silent_do_not_keep_others_from_renewing_their_locks() {
+        let member = member(Options { orderly: true, ..Options::usual(Role::Push) });
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        // A call takes 1 s: one after the other they would need all the patience there is.
+        for broker_name in (0..30).map(|number| format!("a{number}")) {
+            knows(&member, &broker_name, &silent.local_addr().unwrap().to_string());
+            queue_at(&member, &broker_name, 0);
+        }
+        let (address, _server) = pretend(|asked| Some(Said::locked(asked)));
+        knows(&member, "b", &address);
+        let other = queue(&member, 0);
+        tokio::time::timeout(Duration::from_secs(20), member.lock_all()).await.expect("all are asked");
+        assert!(other.is_locked());
     }
 }

@@ -311,12 +311,15 @@ impl Member {
 pub(super) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use wire::body::{BrokerData, TopicRoute};
+
     use super::*;
     use crate::hooks::Hooks;
     use crate::identity::UniqueKeys;
     use crate::inbound::Inbound;
     use crate::names::NameServers;
     use crate::namespace::Namespace;
+    use crate::route::{MASTER_ID, Route};
     use crate::shared::{Parts, Times};
 
     /// A member that knows no server.
@@ -340,9 +343,24 @@ pub(super) mod tests {
         Member::new(shared, "G".to_owned(), BTreeMap::new(), options).unwrap().0
     }
 
-    /// A queue that the member has.
+    /// The member hears of a broker with the topic of its queues.
+    pub fn knows(member: &Member, broker_name: &str, address: &str) {
+        let broker_addrs = [(MASTER_ID, address.to_owned())].into();
+        let broker_name = broker_name.to_owned();
+        let broker = BrokerData { broker_name, broker_addrs, ..BrokerData::default() };
+        let raw = TopicRoute { broker_datas: vec![broker], ..TopicRoute::default() };
+        member.shared.routes.learn(Route::new("T", raw));
+    }
+
+    /// A queue at broker `b` that the member has.
     pub fn queue(member: &Member, id: i32) -> Arc<Assigned> {
-        let queue = MessageQueue { topic: "T".to_owned(), broker_name: "b".to_owned(), queue_id: id };
+        queue_at(member, "b", id)
+    }
+
+    /// A queue that the member has.
+    pub fn queue_at(member: &Member, broker_name: &str, id: i32) -> Arc<Assigned> {
+        let broker_name = broker_name.to_owned();
+        let queue = MessageQueue { topic: "T".to_owned(), broker_name, queue_id: id };
         let assigned = Arc::new(Assigned::new(Arc::new(queue.clone()), 0, 0));
         member.queues.lock().insert(queue, Arc::clone(&assigned));
         assigned

@@ -11,6 +11,8 @@ use wire::code::request;
 use wire::names::RETRY_PREFIX;
 
 use super::assignment::Share;
+use super::at_once::all_at_once;
+use super::lock::named_by_broker;
 use super::member::{Assigned, Member};
 use super::options::{Allocation, Role, StartFrom};
 use crate::error::Error;
@@ -183,17 +185,28 @@ impl Member {
         let mut changed = pops_changed || !gone.is_empty();
         self.give_up(gone).await;
         self.unlock_reserved(|queue| queue.topic == topic && !mine.contains(queue)).await;
-        let mut all = true;
-        for queue in new {
-            match self.begin(&queue, of_topic).await {
-                Ok(()) => changed = true,
-                Err(error) => {
-                    tracing::debug!(group = self.group, ?queue, "a queue is not started yet: {error}");
-                    all = false;
-                }
+        let brokers = named_by_broker(new).into_values();
+        let begun = all_at_once(brokers.map(|queues| self.begin_at_broker(queues, of_topic))).await;
+        changed |= begun.iter().any(|(_, some)| *some);
+        (begun.iter().all(|(all, _)| *all), changed)
+    }
+
+    /// Starts with queues of one broker. After one that it does not answer it is not asked about the others: each would
+    /// take as long. Says whether all could be started, and whether some could.
+    async fn begin_at_broker(self: &Arc<Self>, queues: Vec<MessageQueue>, of_topic: usize) -> (bool, bool) {
+        let (mut all, mut some) = (true, false);
+        for queue in queues {
+            let Err(error) = self.begin(&queue, of_topic).await else {
+                some = true;
+                continue;
+            };
+            tracing::debug!(group = self.group, ?queue, "a queue is not started yet: {error}");
+            all = false;
+            if error.nobody_answered() {
+                break;
             }
         }
-        (all, changed)
+        (all, some)
     }
 
     /// Gives up popping what is not this member's any more, and starts with what is. What was popped stays in hands:
@@ -269,5 +282,44 @@ impl Member {
             return Ok(offset);
         }
         self.shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::member::tests::{knows, member};
+    use super::super::pretended::{Said, pretend};
+    use super::*;
+    use crate::consumer::options::Options;
+
+    fn queue_at(broker_name: &str, queue_id: i32) -> MessageQueue {
+        MessageQueue { topic: "T".to_owned(), broker_name: broker_name.to_owned(), queue_id }
+    }
+
+    #[tokio::test]
+    async fn queues_of_others_begin_while_brokers_are_silent() {
+        let member = member(Options { orderly: true, ..Options::usual(Role::Push) });
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut pulled = BTreeSet::new();
+        // A call takes 1 s: one after the other they would need all the patience there is.
+        for broker_name in (0..6).map(|number| format!("a{number}")) {
+            knows(&member, &broker_name, &silent.local_addr().unwrap().to_string());
+            pulled.extend((0..8).map(|id| queue_at(&broker_name, id)));
+        }
+        let (address, _server) = pretend(|asked| match asked.header.code {
+            request::LOCK_BATCH_MQ => Some(Said::locked(asked)),
+            request::QUERY_CONSUMER_OFFSET => Some(Said::offset(0)),
+            _ => None,
+        });
+        knows(&member, "b", &address);
+        let others: Vec<_> = (0..2).map(|id| queue_at("b", id)).collect();
+        pulled.extend(others.iter().cloned());
+        let taken = member.take_over("T", Share { pulled, ..Share::default() });
+        let (all, changed) = tokio::time::timeout(Duration::from_secs(30), taken).await.expect("in time");
+        assert!(!all && changed);
+        assert_eq!(member.queues.lock().keys().cloned().collect::<Vec<_>>(), others);
+        member.no_more();
     }
 }
