@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use wire::body::MessageQueue;
 use wire::names::{check_group, check_topic, retry_topic};
 
-pub(super) use assigned::Assigned;
+pub(super) use assigned::{Assigned, Unanswered};
 pub(super) use given::{Batch, Given};
 pub use pop::Popped;
 pub(super) use pop::{PopQueue, Receipt, give_back};

@@ -8,7 +8,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use wire::body::MessageQueue;
 
 use super::lock::by_broker;
-use super::member::{Assigned, Member};
+use super::member::{Assigned, Member, Unanswered};
 use crate::error::Error;
 
 /// Regular times after which also offsets are sent that have not changed: a member that had the queue before may have
@@ -105,24 +105,34 @@ impl Member {
 
     async fn commit_one(&self, assigned: &Assigned, told: Told) -> Result<(), Error> {
         // Of two at a time the one with the older offset could come last.
-        let _alone = assigned.writing.lock().await;
+        let mut unanswered = assigned.writing.lock().await;
         let offset = assigned.window.lock().committable();
-        if told == Told::Changed && assigned.committed.load(Ordering::Acquire) == offset {
+        let is_known = unanswered.is_none() && assigned.committed.load(Ordering::Acquire) == offset;
+        if told == Told::Changed && is_known {
             return Ok(());
         }
-        if assigned.is_revoked() && !self.wrote_last(assigned).await? {
+        if assigned.is_revoked() && !self.wrote_last(assigned, &unanswered).await? {
             // Its next member has come further, and would neither know nor mend that it is set back.
             return Ok(());
         }
-        self.shared.commit(&self.group, &assigned.queue, offset).await?;
-        assigned.committed.store(offset, Ordering::Release);
-        Ok(())
+        // Before it is sent: who waits for the answer may be cancelled.
+        unanswered.tell(offset);
+        let answer = self.shared.commit(&self.group, &assigned.queue, offset).await;
+        match &answer {
+            Ok(()) => {
+                unanswered.answered();
+                assigned.committed.store(offset, Ordering::Release);
+            }
+            Err(error) if error.maybe_done() => (),
+            Err(_) => unanswered.not_told(),
+        }
+        answer
     }
 
-    /// Whether nobody has written down an offset of a queue since this member did.
-    async fn wrote_last(&self, assigned: &Assigned) -> Result<bool, Error> {
-        let stored = self.stored(&assigned.queue).await?;
-        Ok(stored.is_none_or(|stored| stored == assigned.committed.load(Ordering::Acquire)))
+    /// Whether nobody has written down an offset of a queue since this member did, as far as it knows what it wrote.
+    async fn wrote_last(&self, assigned: &Assigned, unanswered: &Unanswered) -> Result<bool, Error> {
+        let Some(stored) = self.stored(&assigned.queue).await? else { return Ok(true) };
+        Ok(stored == assigned.committed.load(Ordering::Acquire) || unanswered.has(stored))
     }
 
     fn commit_to_file(&self, queues: &[Arc<Assigned>]) {
@@ -146,5 +156,95 @@ impl Member {
         if let Err(error) = file.write(&offsets) {
             tracing::warn!(group = self.group, "{error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use parking_lot::Mutex;
+    use wire::code::{request, response};
+
+    use super::super::member::tests::{knows, member, queue};
+    use super::super::options::{Options, Role};
+    use super::super::pretended::{Said, pretend};
+    use super::*;
+
+    /// What a broker has been told of the one group and queue.
+    #[derive(Default)]
+    struct Kept {
+        offset: Mutex<Option<i64>>,
+        /// It takes offsets and does not answer.
+        loses_answers: AtomicBool,
+    }
+
+    impl Kept {
+        fn lose_answers(&self, lose: bool) {
+            self.loses_answers.store(lose, Ordering::Release);
+        }
+    }
+
+    /// A member that has one queue at a broker.
+    async fn with_queue() -> (Arc<Member>, Arc<Assigned>, Arc<Kept>, remoting::Server) {
+        let kept = Arc::new(Kept::default());
+        let broker = Arc::clone(&kept);
+        let (address, server) = pretend(move |asked| match asked.header.code {
+            request::UPDATE_CONSUMER_OFFSET => {
+                *broker.offset.lock() = asked.header.fields.number("commitOffset");
+                (!broker.loses_answers.load(Ordering::Acquire)).then(|| Said::code(response::SUCCESS))
+            }
+            _ => Some(match *broker.offset.lock() {
+                Some(offset) => Said::offset(offset),
+                None => Said::code(response::QUERY_NOT_FOUND),
+            }),
+        });
+        let member = member(Options::usual(Role::Push));
+        knows(&member, "b", &address);
+        let assigned = queue(&member, 0);
+        (member, assigned, kept, server)
+    }
+
+    fn comes_to(assigned: &Assigned, offset: i64) {
+        let mut window = assigned.window.lock();
+        let generation = window.generation();
+        window.pulled(generation, [], offset);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_goes_is_written_down_though_an_answer_was_lost_before() {
+        let (member, assigned, kept, _server) = with_queue().await;
+        let all = std::slice::from_ref(&assigned);
+        comes_to(&assigned, 3);
+        member.commit(all).await.unwrap();
+        kept.lose_answers(true);
+        for offset in [5, 6] {
+            comes_to(&assigned, offset);
+            member.commit(all).await.unwrap_err();
+        }
+        kept.lose_answers(false);
+        assigned.revoked.store(true, Ordering::Release);
+        comes_to(&assigned, 7);
+        member.commit(all).await.unwrap();
+        assert_eq!(*kept.offset.lock(), Some(7));
+        *kept.offset.lock() = Some(9);
+        comes_to(&assigned, 8);
+        member.commit(all).await.unwrap();
+        assert_eq!(*kept.offset.lock(), Some(9), "its next member has come further");
+    }
+
+    #[tokio::test]
+    async fn an_offset_that_is_set_back_to_the_last_one_confirmed_is_told_if_the_broker_may_have_another() {
+        let (member, assigned, kept, _server) = with_queue().await;
+        let all = std::slice::from_ref(&assigned);
+        comes_to(&assigned, 3);
+        member.commit(all).await.unwrap();
+        kept.lose_answers(true);
+        comes_to(&assigned, 5);
+        member.commit(all).await.unwrap_err();
+        kept.lose_answers(false);
+        assigned.restart(3);
+        member.commit(all).await.unwrap();
+        assert_eq!(*kept.offset.lock(), Some(3));
     }
 }

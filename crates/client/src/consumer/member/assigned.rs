@@ -17,6 +17,8 @@ use crate::received::Received;
 
 /// How long a lock of a queue is trusted. The broker's own patience is twice that.
 const LOCK_LIFE: Duration = Duration::from_secs(30);
+/// Offsets that are remembered while a broker does not answer.
+const UNANSWERED_MAX: usize = 8;
 
 /// A queue that a member has.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub(in crate::consumer) struct Assigned {
     /// What the broker knows of the group's offset.
     pub committed: AtomicI64,
     /// One tells it at a time.
-    pub writing: tokio::sync::Mutex<()>,
+    pub writing: tokio::sync::Mutex<Unanswered>,
     pub locked_until: Mutex<Option<Instant>>,
     pub last_lock_ms: AtomicI64,
     pub last_pull_ms: AtomicI64,
@@ -52,6 +54,41 @@ pub(in crate::consumer) struct Assigned {
     pub paused: AtomicBool,
     /// It stands for one message that an administrator wants consumed; nothing of it is sent back.
     pub direct: bool,
+}
+
+/// Offsets that a broker was told and has not answered to, since it last answered: it may have each of them, or none.
+#[derive(Debug, Default)]
+pub(in crate::consumer) struct Unanswered(VecDeque<i64>);
+
+impl Unanswered {
+    /// Nothing that was told is open.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, offset: i64) -> bool {
+        self.0.contains(&offset)
+    }
+
+    /// A broker is about to be told an offset.
+    pub fn tell(&mut self, offset: i64) {
+        // Who has been silent for so long has most likely not even read the first of them.
+        if self.0.len() == UNANSWERED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(offset);
+    }
+
+    /// The broker cannot have heard of the newest of them.
+    pub fn not_told(&mut self) {
+        self.0.pop_back();
+    }
+
+    /// The broker has the newest of them, and so none of the others counts any more.
+    pub fn answered(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// Messages of a queue that are given out one after the other, or as many together as a handler takes.
