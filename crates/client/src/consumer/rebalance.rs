@@ -276,18 +276,22 @@ impl Member {
 
     /// Behind what is there, unless the queue is so young that the group may only not have heard of it.
     async fn latest(&self, queue: &MessageQueue) -> Result<i64, Error> {
-        if !self.is_broadcast()
-            && let Some(offset) = self.shared.committed_or_young(&self.group, queue).await?
-        {
-            return Ok(offset);
+        // Asked first: of a queue without messages Java's broker does not say that it is young. What is sent to it
+        // between the two questions would be in front of the end, and never consumed.
+        let end = self.shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await?;
+        if self.is_broadcast() {
+            return Ok(end);
         }
-        self.shared.offset(queue, request::GET_MAX_OFFSET, |fields| fields).await
+        let young = self.shared.committed_or_young(&self.group, queue).await?;
+        Ok(young.unwrap_or(end))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+
+    use wire::code::response;
 
     use super::super::member::tests::{knows, member};
     use super::super::pretended::{Said, pretend};
@@ -321,5 +325,40 @@ mod tests {
         assert!(!all && changed);
         assert_eq!(member.queues.lock().keys().cloned().collect::<Vec<_>>(), others);
         member.no_more();
+    }
+
+    /// Where a group begins with an empty queue of a Java broker, to which a message is sent after so many questions.
+    async fn begins_when_sent_after(questions: usize) -> i64 {
+        let asked_before = AtomicUsize::new(0);
+        let (address, _server) = pretend(move |asked| {
+            let before = asked_before.fetch_add(1, Ordering::AcqRel);
+            let max = i64::from(before >= questions);
+            let may_be_zero = asked.header.fields.flag("setZeroIfNotFound").unwrap_or(true);
+            Some(match asked.header.code {
+                request::GET_MAX_OFFSET => Said::offset(max),
+                request::QUERY_CONSUMER_OFFSET if may_be_zero && max > 0 => Said::offset(0),
+                request::QUERY_CONSUMER_OFFSET => Said::code(response::QUERY_NOT_FOUND),
+                _ => return None,
+            })
+        });
+        let member =
+            member(Options { start: StartFrom::Latest, auto_commit: false, ..Options::usual(Role::Push) });
+        knows(&member, "b", &address);
+        let queue = queue_at("b", 0);
+        member.begin(&queue, 1).await.unwrap();
+        member.no_more();
+        let begun = member.queues.lock()[&queue].clone();
+        begun.window.lock().next_pull()
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_while_a_group_asks_for_the_end_of_an_empty_queue_is_consumed() {
+        for questions in 0..4 {
+            assert_eq!(
+                begins_when_sent_after(questions).await,
+                0,
+                "{questions} questions before it was sent"
+            );
+        }
     }
 }
