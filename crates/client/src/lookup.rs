@@ -43,15 +43,18 @@ impl Shared {
         if let Some(route) = self.routes.usable(topic, true) {
             return Ok(route);
         }
-        match self.ask_for_route(topic).await {
-            Err(Error::NoRoute { .. }) => {
+        // One without a queue to write, which is not dropped by who sends: others may read.
+        let known = self.routes.known(topic).filter(|route| !route.is_template());
+        match (self.ask_for_route(topic).await, known) {
+            (Err(_), Some(known)) => Ok(known),
+            (Err(Error::NoRoute { .. }), None) => {
                 let raw = self.ask_names_for_route(AUTO_CREATE_TOPIC).await.map_err(|error| match error {
                     Error::NoRoute { .. } => Error::NoRoute { topic: topic.to_owned() },
                     other => other,
                 })?;
                 Ok(self.routes.learn(Route::of_template(topic, raw)))
             }
-            other => other,
+            (other, _) => other,
         }
     }
 

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::route::{MASTER_ID, Route};
 
-/// How long the route of a topic that nobody has yet is used without asking again.
-const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(1);
+/// How long the route of a topic that nobody has yet, or that nobody may write, is used without asking again.
+const UNSETTLED_AGE_MAX: Duration = Duration::from_secs(1);
 /// For so long a route is used further when name servers say that there is none, and a broker that no route names: a
 /// name server that was started again knows nothing until brokers register, which they do every 30 s.
 const MISSED_MAX: Duration = Duration::from_secs(60);
@@ -50,11 +50,13 @@ impl Routes {
         self.known.lock().routes.get(topic).map(|learnt| Arc::clone(&learnt.route))
     }
 
-    /// What is known of a topic and need not be asked for again; to a template only who sends is content.
-    pub fn usable(&self, topic: &str, template_too: bool) -> Option<Arc<Route>> {
+    /// What is known of a topic and need not be asked for again. To a template only `who_sends` is content, and neither
+    /// to that nor to a route without a queue to write for long.
+    pub fn usable(&self, topic: &str, who_sends: bool) -> Option<Arc<Route>> {
         let known = self.known.lock();
         let Learnt { route, since, .. } = known.routes.get(topic)?;
-        let usable = !route.is_template() || (template_too && since.elapsed() < TEMPLATE_AGE_MAX);
+        let may_change = route.is_template() || (who_sends && route.writable().is_empty());
+        let usable = !may_change || (who_sends && since.elapsed() < UNSETTLED_AGE_MAX);
         usable.then(|| Arc::clone(route))
     }
 

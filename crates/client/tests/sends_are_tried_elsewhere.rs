@@ -75,7 +75,9 @@ impl Brokers {
             .collect();
         *all[0].route.lock() =
             format!(r#"{{"brokerDatas":[{}],"queueDatas":[{}]}}"#, datas.join(","), queues.join(","));
-        let client = Client::connect(&addresses[0]).await.unwrap();
+        // Nothing is asked for again by the clock.
+        let client = Client::builder(&addresses[0]).route_refresh(Duration::from_secs(3_600));
+        let client = client.connect().await.unwrap();
         Brokers { all, client, _servers: servers }
     }
 
@@ -206,4 +208,21 @@ async fn a_broker_that_says_that_it_failed_may_have_stored_the_message() {
     let producer = brokers.producer().build().unwrap();
     let error = producer.send(Message::new("T", "x").order_by("k")).await.unwrap_err();
     assert!(!error.maybe_stored() && error.attempts() == 3, "{error}");
+}
+
+#[tokio::test]
+async fn queues_that_may_be_written_again_are_found_by_who_sends() {
+    let brokers = Brokers::answering(&[response::SUCCESS]).await;
+    let producer = brokers.producer().build().unwrap();
+    let route = &brokers.all[0].route;
+    let writable = route.lock().clone();
+    *route.lock() = writable.replace(r#""perm":6"#, r#""perm":4"#);
+    producer.send(Message::new("T", "x")).await.expect_err("no queue may be written");
+    *route.lock() = writable;
+    let sent = async {
+        while producer.send(Message::new("T", "x")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), sent).await.expect("it is sent soon");
 }
