@@ -9,6 +9,7 @@
 mod ack;
 mod admin;
 mod assignment;
+mod attempts;
 mod attributes;
 mod broadcast;
 mod clients;

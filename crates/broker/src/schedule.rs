@@ -3,7 +3,9 @@
 //! One task serves all levels. It sleeps until the next message is due or a new one is parked, so a broker without
 //! delayed messages does not wake up.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod unread;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Queue, QueueEntry, Reach, Store};
+use store::{Batch, Queue, QueueEntry, Reach, Store, StoreError};
 use tokio::sync::Notify;
 use wire::body::DataVersion;
 use wire::hash;
@@ -20,6 +22,7 @@ use wire::properties as props;
 use wire::record::{EncodeError, Message, Record};
 use wire::sys_flag;
 
+use self::unread::Unread;
 use crate::Broker;
 use crate::state_file::{StateFile, Unsaved};
 use crate::store_options;
@@ -28,8 +31,6 @@ use crate::store_options;
 const DELIVERED_AT_ONCE: u32 = 64;
 /// Pause after a delivery that the store refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Pause after the queue of a level could not be read.
-const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 /// Deliveries after which the version of the table moves on.
 const VERSION_STEP: i64 = 200;
 
@@ -41,6 +42,9 @@ pub struct DelayOffsets {
     pub data_version: DataVersion,
     /// Next offset to deliver, by level.
     pub offset_table: BTreeMap<i32, i64>,
+    /// Offsets below it, by level, that the disk has not given yet. Ours: Java's broker leaves it out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_table: BTreeMap<i32, BTreeSet<i64>>,
 }
 
 /// Progress of all delay levels.
@@ -50,6 +54,8 @@ pub(crate) struct Schedule {
     offsets: Mutex<DelayOffsets>,
     /// By level.
     ahead: Mutex<HashMap<i32, Ahead>>,
+    /// By level.
+    unread: Mutex<HashMap<i32, Unread>>,
     since_version: AtomicI32,
     /// Something was parked.
     pub arrived: Notify,
@@ -93,6 +99,7 @@ impl Schedule {
             file: OnceLock::new(),
             offsets: Mutex::default(),
             ahead: Mutex::default(),
+            unread: Mutex::default(),
             since_version: AtomicI32::new(0),
             arrived: Notify::new(),
             unsaved: Unsaved::default(),
@@ -107,7 +114,11 @@ impl Schedule {
             let queue = store.queue(names::SCHEDULE_TOPIC, level as u32 - 1);
             let offset = offsets.offset_table.entry(level).or_insert(0);
             *offset = (*offset).clamp(queue.min_offset() as i64, queue.max_offset() as i64);
+            if let Some(unread) = offsets.unread_table.get_mut(&level) {
+                unread.retain(|passed| passed < offset);
+            }
         }
+        offsets.unread_table.retain(|level, unread| *level <= levels.len() as i32 && !unread.is_empty());
         *self.offsets.lock() = offsets;
         let _ = self.file.set(file);
         Ok(())
@@ -148,8 +159,9 @@ impl Schedule {
 
     /// Whether a message in a queue of the schedule topic has not gone to its own topic yet.
     pub fn is_parked(&self, queue_id: i32, queue_offset: i64) -> bool {
-        let offsets = self.offsets.lock();
-        offsets.offset_table.get(&(queue_id.saturating_add(1))).is_none_or(|next| *next <= queue_offset)
+        let (level, offsets) = (queue_id.saturating_add(1), self.offsets.lock());
+        offsets.offset_table.get(&level).is_none_or(|next| *next <= queue_offset)
+            || offsets.unread_table.get(&level).is_some_and(|unread| unread.contains(&queue_offset))
     }
 
     fn delay(&self, level: i32) -> Duration {
@@ -173,6 +185,14 @@ impl Schedule {
         drop(offsets);
         self.unsaved.note();
     }
+}
+
+/// Why a message was not put into its queue.
+enum Undelivered {
+    /// The disk does not give it.
+    Unread(String),
+    /// The store does not take it now.
+    Refused(String),
 }
 
 /// When a level wants to be looked at again.
@@ -209,6 +229,13 @@ impl Broker {
 
     /// Delivers what of a level is due, from wherever it is; says after which time there is more, if there is.
     async fn serve_level(&self, level: i32) -> Option<Duration> {
+        let again = self.retry_unread(level).await;
+        let next = self.serve_next(level).await;
+        again.into_iter().chain(next).min()
+    }
+
+    /// Delivers what of a level is due and has not had its turn.
+    async fn serve_next(&self, level: i32) -> Option<Duration> {
         let next = match self.deliver_level(level, Reach::MEMORY) {
             Next::FromDisk => {
                 let delivered =
@@ -232,18 +259,18 @@ impl Broker {
     /// Delivers some of what is due and no farther away than `reach`.
     fn deliver_level(&self, level: i32, reach: Reach) -> Next {
         let queue = self.store.queue(names::SCHEDULE_TOPIC, level as u32 - 1);
-        let stored = self.schedule.offsets.lock().offset_table.get(&level).copied().unwrap_or(0);
-        let min = queue.min_offset();
-        let offset = u64::try_from(stored).unwrap_or(0).max(min);
         queue.watchers.watch(store::Watcher::Schedule);
+        let held = self.held_up(level);
+        if !held.is_zero() {
+            return Next::After(held);
+        }
+        let stored = self.schedule.offsets.lock().offset_table.get(&level).copied().unwrap_or(0);
+        let offset = u64::try_from(stored).unwrap_or(0).max(queue.min_offset());
         // Before the look: what comes after it is another's.
         let end = queue.max_offset();
-        let entries = match self.store.read_entries(&queue, offset, DELIVERED_AT_ONCE) {
+        let entries = match self.level_entries(&queue, offset) {
             Ok(entries) => entries,
-            Err(error) => {
-                tracing::error!(level, offset, "delayed messages cannot be looked at: {error}");
-                return Next::After(UNREADABLE_PAUSE);
-            }
+            Err(error) => return self.wait_or_pass(level, offset, &error.to_string()),
         };
         if entries.is_empty() {
             return if offset < end {
@@ -253,14 +280,36 @@ impl Broker {
             };
         }
         let now_ms = self.now_ms();
+        let (delivered, next) = self.deliver_entries(level, &queue, offset, &entries, now_ms, reach);
+        if delivered > 0 {
+            self.schedule.advance(level, (offset + delivered) as i64, now_ms);
+            self.schedule.goes_on(level);
+        }
+        next.unwrap_or_else(|error| self.wait_or_pass(level, offset + delivered, &error))
+    }
+
+    /// The next entries of a level. One that can be read is not kept back by others beside it.
+    fn level_entries(&self, queue: &Queue, offset: u64) -> Result<Vec<QueueEntry>, StoreError> {
+        let some = self.store.read_entries(queue, offset, DELIVERED_AT_ONCE);
+        some.or_else(|_| self.store.read_entries(queue, offset, 1))
+    }
+
+    /// Delivers the messages of entries that are due and no farther away than `reach`. Says how many, and when to go
+    /// on, or why the next one cannot be read.
+    fn deliver_entries(
+        &self,
+        level: i32,
+        queue: &Queue,
+        offset: u64,
+        entries: &[QueueEntry],
+        now_ms: i64,
+        reach: Reach,
+    ) -> (u64, Result<Next, String>) {
         let longest = self.schedule.delay(level).as_millis() as i64;
-        let mut delivered = 0;
-        let mut next = Next::After(Duration::ZERO);
-        for entry in &entries {
+        for (delivered, entry) in (0..).zip(entries) {
             let is_far = || reach != Reach::Disk && !self.store.is_record_in_memory(entry.physical_offset);
             if entry.known_tags_code().is_none() && is_far() {
-                next = Next::FromDisk;
-                break;
+                return (delivered, Ok(Next::FromDisk));
             }
             let mut due_ms = self.due_ms(entry, longest);
             if due_ms > now_ms + longest {
@@ -268,28 +317,22 @@ impl Broker {
                 due_ms = self.schedule.seen_ms(level, offset + delivered, end, now_ms) + longest;
             }
             if due_ms > now_ms {
-                next = Next::After(Duration::from_millis((due_ms - now_ms) as u64));
-                break;
+                return (delivered, Ok(Next::After(Duration::from_millis((due_ms - now_ms) as u64))));
             }
             if is_far() {
-                next = Next::FromDisk;
-                break;
+                return (delivered, Ok(Next::FromDisk));
             }
-            if let Err(error) = self.deliver(entry, &queue) {
-                tracing::warn!(
-                    level,
-                    offset = offset + delivered,
-                    "a delayed message is not delivered yet: {error}"
-                );
-                next = Next::After(RETRY_PAUSE);
-                break;
+            match self.deliver(entry, queue) {
+                Ok(()) => (),
+                Err(Undelivered::Unread(error)) => return (delivered, Err(error)),
+                Err(Undelivered::Refused(error)) => {
+                    let offset = offset + delivered;
+                    tracing::warn!(level, offset, "a delayed message is not delivered yet: {error}");
+                    return (delivered, Ok(Next::After(RETRY_PAUSE)));
+                }
             }
-            delivered += 1;
         }
-        if delivered > 0 {
-            self.schedule.advance(level, (offset + delivered) as i64, now_ms);
-        }
-        next
+        (entries.len() as u64, Ok(Next::After(Duration::ZERO)))
     }
 
     /// Passes over the entries from `offset` on that are none, some at once. Nothing tells any more what they stood
@@ -313,8 +356,10 @@ impl Broker {
     }
 
     /// Puts one parked message into its real queue. One that cannot be read any more is skipped.
-    fn deliver(&self, entry: &QueueEntry, queue: &Queue) -> Result<(), String> {
-        let bytes = self.store.record_at(entry.physical_offset).map_err(|error| error.to_string())?;
+    fn deliver(&self, entry: &QueueEntry, queue: &Queue) -> Result<(), Undelivered> {
+        let at = entry.physical_offset;
+        let bytes = self.store.record_at(at);
+        let bytes = bytes.map_err(|error| Undelivered::Unread(format!("{error}, at {at} of the log")))?;
         let Some(bytes) = bytes else {
             tracing::warn!(
                 queue = queue.id(),
@@ -323,7 +368,13 @@ impl Broker {
             );
             return Ok(());
         };
-        let record = Record::parse(&bytes).map_err(|error| error.to_string())?;
+        let record = match Record::parse(&bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!(offset = at, "a delayed message makes no sense; it is skipped: {error}");
+                return Ok(());
+            }
+        };
         let (Some(topic_name), Some(queue_id)) = (
             record.property(props::REAL_TOPIC),
             record.property(props::REAL_QID).and_then(|id| id.parse::<u32>().ok()),
@@ -359,7 +410,7 @@ impl Broker {
             tracing::error!(offset, topic_name, "a delayed message is dropped: {error}");
             return Ok(());
         }
-        self.store.append(&mut batch).map_err(|error| error.to_string())?;
+        self.store.append(&mut batch).map_err(|error| Undelivered::Refused(error.to_string()))?;
         self.stats.put(1, bytes.len() as u64);
         if let Some(topic) = self.topics.get(topic_name) {
             topic.put.add(1, bytes.len() as u64);
@@ -408,6 +459,7 @@ mod tests {
     use std::path::Path;
 
     use sim::{Fault, Operation, Random, SimClock, SimDisk};
+    use store::Clock;
 
     use super::*;
     use crate::testing;
@@ -511,8 +563,10 @@ mod tests {
         broker.store.queue_step(true).unwrap();
         clock.advance(broker.schedule.delay(LEVEL));
         disk.inject(Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other));
-        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(UNREADABLE_PAUSE));
+        let pause = Duration::from_secs(1);
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(pause));
         disk.heal();
+        clock.advance(pause);
         assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::After(Duration::ZERO));
         assert_eq!(delivered(&broker), 1);
         assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
@@ -533,5 +587,73 @@ mod tests {
         }
         assert_eq!(delivered(&broker), 2);
         assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+    }
+
+    /// A level with a message in the first segment and two in the second, all of them due.
+    fn level_over_two_segments() -> (Arc<Broker>, SimDisk, SimClock) {
+        let (broker, disk, clock) = broker();
+        park(&broker);
+        let mut batch = Batch::default();
+        let queue = broker.store.queue("others", 0);
+        let filler = vec![b'x'; 240 << 10];
+        batch.push(&queue, &Message::of_broker(broker.address, "others", 0, &filler), 0).unwrap();
+        batch.push(&queue, &Message::of_broker(broker.address, "others", 0, &filler), 0).unwrap();
+        broker.store.append(&mut batch).unwrap();
+        park(&broker);
+        park(&broker);
+        broker.store.queue_step(true).unwrap();
+        clock.advance(broker.schedule.delay(LEVEL));
+        disk.inject(Fault::from_now(Operation::Read, "/commitlog/00000000000000000000", ErrorKind::Other));
+        (broker, disk, clock)
+    }
+
+    /// Looks at the level whenever it wants to be looked at, for a minute.
+    fn serve(broker: &Broker, clock: &SimClock) {
+        for _ in 0..60 {
+            while broker.deliver_level(LEVEL, Reach::Disk) == Next::After(Duration::ZERO) {}
+            clock.advance(Duration::from_secs(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_the_disk_does_not_give_is_waited_for_and_then_passed() {
+        let (broker, disk, clock) = level_over_two_segments();
+        let wait = |seconds| Next::After(Duration::from_secs(seconds));
+        for seconds in [1, 2, 4] {
+            assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), wait(seconds));
+            // Others that come do not have it tried earlier.
+            assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), wait(seconds));
+            clock.advance(Duration::from_secs(seconds));
+        }
+        assert_eq!(delivered(&broker), 0);
+        serve(&broker, &clock);
+        assert_eq!(delivered(&broker), 2, "those behind it");
+        assert!(broker.schedule.is_parked(LEVEL - 1, 0) && !broker.schedule.is_parked(LEVEL - 1, 1));
+        broker.deliver_unread(LEVEL);
+        assert_eq!(delivered(&broker), 2);
+        let pause = broker.schedule.unread_left(LEVEL, clock.monotonic());
+        assert_eq!(pause, Some(Duration::from_secs(1)));
+        disk.heal();
+        broker.deliver_unread(LEVEL);
+        assert_eq!(delivered(&broker), 3, "as soon as the disk gives it");
+        assert_eq!(broker.schedule.unread_left(LEVEL, clock.monotonic()), None);
+        broker.deliver_unread(LEVEL);
+        assert_eq!(delivered(&broker), 3);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_others_have_passed_is_known_after_a_restart() {
+        let (broker, disk, clock) = level_over_two_segments();
+        serve(&broker, &clock);
+        assert_eq!(delivered(&broker), 2);
+        broker.save_delays().unwrap();
+        disk.heal();
+        let broker = testing::open(&disk.crash(&mut Random::new(1)), &clock, |_| ());
+        assert_eq!(broker.deliver_level(LEVEL, Reach::Disk), Next::OnArrival);
+        broker.deliver_unread(LEVEL);
+        assert_eq!(delivered(&broker), 3);
+        broker.save_delays().unwrap();
+        let stored: DelayOffsets = broker.schedule.file.get().unwrap().load().unwrap();
+        assert!(stored.unread_table.is_empty());
     }
 }
