@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
+
+use crate::attempts::Attempts;
 
 /// Offsets in acknowledgements of checkpoints that have not shown up yet, kept at most.
 const EARLY_OFFSETS_MAX: usize = 100_000;
@@ -113,6 +116,8 @@ pub struct Outstanding {
     by_key: HashMap<Key, u64>,
     due: BTreeSet<(i64, u64)>,
     in_flight: HashMap<(Subject, i32), i64>,
+    /// Those of which the disk does not give a message.
+    unread: HashMap<u64, Attempts>,
     early: BTreeMap<u64, Early>,
     early_by_key: HashMap<Key, Vec<u64>>,
     /// How many offsets those have.
@@ -272,6 +277,13 @@ impl Outstanding {
         }
     }
 
+    /// Puts a checkpoint off of which the disk does not give a message: for longer each time. Says for how long.
+    pub fn put_off_unread(&mut self, at: u64, now_ms: i64) -> Duration {
+        let pause = self.unread.entry(at).or_default().fail(Duration::ZERO);
+        self.put_off(at, now_ms.saturating_add(pause.as_millis() as i64));
+        pause
+    }
+
     /// Forgets a checkpoint: its messages have been put where they are delivered again, or nobody wants them.
     pub fn close(&mut self, at: u64) {
         let Some(checkpoint) = self.checkpoints.get(&at).cloned() else { return };
@@ -362,6 +374,7 @@ impl Outstanding {
     }
 
     fn remove(&mut self, at: u64) {
+        self.unread.remove(&at);
         if let Some(checkpoint) = self.checkpoints.remove(&at) {
             let key = self.key_of(&checkpoint);
             self.by_key.remove(&key);

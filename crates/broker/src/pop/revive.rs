@@ -111,10 +111,33 @@ impl Broker {
             return Ok(());
         }
         let mut batch = Batch::default();
-        let offsets: Vec<i64> = checkpoint.open_offsets().collect();
         let retry = self.retry_topic_of(checkpoint, normal)?;
-        for offset in &offsets {
-            self.push_retry(checkpoint, *offset, &retry, &mut batch)?;
+        // What the disk does not give comes back when it does; the others of its delivery do not wait for it.
+        let (mut offsets, mut unread) = (Vec::new(), None);
+        for offset in checkpoint.open_offsets() {
+            let pushed = batch.len();
+            match self.push_retry(checkpoint, offset, &retry, &mut batch) {
+                Ok(()) => offsets.push(offset),
+                Err(refusal) => {
+                    batch.truncate(pushed);
+                    unread = Some((offset, refusal));
+                }
+            }
+        }
+        if let Some((offset, refusal)) = unread {
+            let pause = self.pop.log.put_off_unread(revive_queue, at, now_ms);
+            let (queue, remark) = (checkpoint.queue, &refusal.remark);
+            tracing::error!(
+                topic = &**topic,
+                queue,
+                offset,
+                group = &**group,
+                "a message that was popped and not acknowledged cannot be read; it comes back when the disk gives it, \
+                 which is tried again in {pause:?}: {remark}"
+            );
+            if offsets.is_empty() {
+                return Ok(());
+            }
         }
         let brought_back = batch.len();
         let acks = Acks {
@@ -274,5 +297,84 @@ impl Broker {
                 Ok(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use sim::{Fault, Operation, SimClock, SimDisk};
+    use wire::body::{SubscriptionGroupConfig, TopicConfig};
+
+    use super::*;
+    use crate::filter::TagFilter;
+    use crate::pop::PopRequest;
+    use crate::testing;
+
+    const TOPIC: &str = "orders";
+    const GROUP: &str = "readers";
+    const INVISIBLE: Duration = Duration::from_secs(5);
+
+    fn broker() -> (Arc<Broker>, SimDisk, SimClock) {
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let broker = testing::open(&disk, &clock, |_| ());
+        broker.topics.update(vec![TopicConfig::new(TOPIC, 1, 6)], 0).unwrap();
+        broker.groups.update(vec![SubscriptionGroupConfig::new(GROUP)], 0).unwrap();
+        (broker, disk, clock)
+    }
+
+    fn send(broker: &Broker, topic: &str, body: &[u8]) {
+        let mut batch = Batch::default();
+        let message = Message::of_broker(broker.address, topic, 0, body);
+        batch.push(&broker.store.queue(topic, 0), &message, 0).unwrap();
+        broker.store.append(&mut batch).unwrap();
+    }
+
+    fn pop(broker: &Arc<Broker>) -> usize {
+        let request = PopRequest {
+            group: GROUP.to_owned(),
+            topic: broker.topics.get(TOPIC).unwrap(),
+            queue_id: -1,
+            max_count: 8,
+            invisible_ms: INVISIBLE.as_millis() as i64,
+            from_end: false,
+            filter: TagFilter::parse(Some("*")).unwrap().into(),
+            is_orderly: false,
+            attempt: None,
+        };
+        let popped = broker.pop(&request, store::Reach::Disk).unwrap();
+        popped.parts.iter().map(|part| part.records.iter().count()).sum()
+    }
+
+    fn brought_back(broker: &Arc<Broker>) -> u64 {
+        while broker.revive_due() {}
+        let retry = Origin::RetryV1.topic(GROUP, TOPIC);
+        broker.store.find_queue(&retry, 0).map_or(0, |queue| queue.max_offset())
+    }
+
+    #[tokio::test]
+    async fn a_message_that_the_disk_does_not_give_holds_up_none_that_was_popped_with_it() {
+        let (broker, disk, clock) = broker();
+        send(&broker, TOPIC, b"in the first segment");
+        send(&broker, "others", &vec![b'x'; 200 << 10]);
+        send(&broker, "others", &vec![b'x'; 200 << 10]);
+        send(&broker, TOPIC, b"in the second");
+        assert_eq!(pop(&broker), 2);
+        disk.inject(Fault::from_now(Operation::Read, "/commitlog/00000000000000000000", ErrorKind::Other));
+        clock.advance(INVISIBLE);
+        assert_eq!(brought_back(&broker), 1, "the second");
+        assert_eq!(broker.pop.log.in_flight(TOPIC, GROUP, 0), 1);
+        for pause in [1, 2, 4, 8] {
+            let tries = disk.failures();
+            clock.advance(Duration::from_millis(pause * 1000 - 1));
+            assert_eq!((brought_back(&broker), disk.failures()), (1, tries));
+            clock.advance(Duration::from_millis(1));
+            assert_eq!((brought_back(&broker), disk.failures()), (1, tries + 1));
+        }
+        disk.heal();
+        clock.advance(Duration::from_secs(16));
+        assert_eq!((brought_back(&broker), broker.pop.log.outstanding_count()), (2, 0));
     }
 }

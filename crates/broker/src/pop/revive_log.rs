@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use store::{AppendError, Batch, Queue, ReadLimits, Store, StoreError};
@@ -434,8 +435,10 @@ impl ReviveLog {
         outstanding.ack(at, &acks.named(), &acks.offsets, Some(acks.due_ms()), now_ms);
     }
 
-    /// Reads what has come into the log by other hands, or was left there for want of room.
+    /// Reads what has come into the log by other hands, or was left there for want of room. A queue that cannot be read
+    /// holds up no other.
     pub fn catch_up(&self, store: &Store, now_ms: i64) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
         for revive in &self.queues {
             let next = {
                 let mut outstanding = revive.outstanding.lock();
@@ -445,10 +448,10 @@ impl ReviveLog {
             // Whoever appends also enters, a moment later. Only what nobody enters is for us.
             let stuck = std::mem::replace(&mut *revive.seen.lock(), next) == next;
             if stuck && next < revive.queue.max_offset() {
-                self.read_on(store, revive, now_ms)?;
+                outcome = outcome.and(self.read_on(store, revive, now_ms));
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Enters what stands in the log from the first record that is not entered, until its end or until there is no
@@ -508,6 +511,11 @@ impl ReviveLog {
     /// Puts a checkpoint off until `due_ms`.
     pub fn put_off(&self, revive_queue: u32, at: u64, due_ms: i64) {
         self.queues[revive_queue as usize].outstanding.lock().put_off(at, due_ms);
+    }
+
+    /// Puts a checkpoint off of which the disk does not give a message; says for how long.
+    pub fn put_off_unread(&self, revive_queue: u32, at: u64, now_ms: i64) -> Duration {
+        self.queues[revive_queue as usize].outstanding.lock().put_off_unread(at, now_ms)
     }
 
     /// For each queue the last record that is done with; -1 if none is.
