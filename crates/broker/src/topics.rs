@@ -304,6 +304,12 @@ impl Topics {
         Ok(true)
     }
 
+    /// Does something while there is no topic of that name, which nobody creates meanwhile. `None` if there is one.
+    pub fn while_absent<T>(&self, name: &str, act: impl FnOnce() -> T) -> Option<T> {
+        let _one_at_a_time = self.changing.lock();
+        self.get(name).is_none().then(act)
+    }
+
     /// Has a topic look for its queues anew, whose queues in the store were deleted. One that a send creates while the
     /// topic before it is being deleted may know queues of that one, whose messages nobody would be given. Nothing
     /// that the file has changes, so this waits for nobody who writes that.

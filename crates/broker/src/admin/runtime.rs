@@ -170,13 +170,17 @@ impl Broker {
 
     fn delete_unused_topics(&self) -> Outcome {
         for topic in self.store.topics() {
-            let kept = self.topics.get(&topic).is_some()
-                || self.topics.is_system(&topic)
-                || topic.starts_with(names::LMQ_PREFIX);
-            if !kept {
+            if self.topics.is_system(&topic) || topic.starts_with(names::LMQ_PREFIX) {
+                continue;
+            }
+            // A topic that is created meanwhile would lose what is sent to it, with the queues of the one before.
+            let deleted = self.topics.while_absent(&topic, || {
                 tracing::info!(%topic, "deleting the queues of a topic that has no configuration");
-                self.store.delete_topic(&topic)?;
+                self.store.delete_topic(&topic)
+            });
+            if let Some(deleted) = deleted {
                 self.stats.forget_topic(&topic);
+                deleted?;
             }
         }
         Ok(())
@@ -206,7 +210,42 @@ fn in_units(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
+    use store::Batch;
+    use wire::record::Message;
+
     use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_topic_that_is_created_while_unused_ones_are_deleted_keeps_what_is_sent_to_it() {
+        let broker = testing::broker();
+        let send = || {
+            let topic = broker.topics.ensure("orders", 1, 0, 0).unwrap();
+            let message = Message::of_broker(broker.address, "orders", 0, b"body");
+            let mut batch = Batch::default();
+            batch.push(topic.queue(&broker.store, 0).unwrap(), &message, 0).unwrap();
+            broker.store.append(&mut batch).unwrap();
+            batch.appended(0)
+        };
+        send();
+        for round in 0..300 {
+            assert!(broker.topics.remove("orders", 0).unwrap());
+            let start = Barrier::new(2);
+            let sent = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    start.wait();
+                    broker.delete_unused_topics().unwrap();
+                });
+                start.wait();
+                send()
+            });
+            let queue = broker.store.queue("orders", 0);
+            let found = broker.store.entries(&queue, sent.queue_offset, 1);
+            assert_eq!(found.first().map(|entry| entry.physical_offset), Some(sent.offset), "round {round}");
+        }
+    }
 
     #[test]
     fn figures_are_written_as_java_writes_them() {
