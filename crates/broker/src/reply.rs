@@ -152,8 +152,7 @@ impl Broker {
             tracing::warn!(topic = message.topic, "a reply is not stored: {error}");
             return None;
         }
-        self.stats.put(1, batch.bytes_len() as u64);
-        reply.topic.put.add(1, reply.body.len() as u64);
+        self.stats.stored(&batch, &self.topics);
         Some(batch.appended(0))
     }
 

@@ -96,7 +96,6 @@ impl Broker {
             level => *level,
         };
         let queue_id = retry.any_write_queue();
-        retry.put.add(1, bytes.len() as u64);
         self.store_again(&record, &retry.config.topic_name, queue_id, level)
     }
 
@@ -134,7 +133,7 @@ impl Broker {
         let tags_code = hash::tags_code(record.property(props::TAGS));
         batch.push(queue, &message, tags_code).map_err(Refusal::system)?;
         self.store.append(&mut batch)?;
-        self.stats.put(1, batch.bytes_len() as u64);
+        self.stats.stored(&batch, &self.topics);
         Ok(())
     }
 }

@@ -411,10 +411,7 @@ impl Broker {
             return Ok(());
         }
         self.store.append(&mut batch).map_err(|error| Undelivered::Refused(error.to_string()))?;
-        self.stats.put(1, bytes.len() as u64);
-        if let Some(topic) = self.topics.get(topic_name) {
-            topic.put.add(1, bytes.len() as u64);
-        }
+        self.stats.stored(&batch, &self.topics);
         Ok(())
     }
 }

@@ -243,10 +243,7 @@ impl Broker {
         let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
         if half {
-            topic.put.add(1, message.body.len() as u64);
             outgoing.share.add_half(&target.topic);
-        } else {
-            target.topic.put.add(1, message.body.len() as u64);
         }
         if let Some(unique) = unique {
             outgoing.repeats.note(topic, unique, first, queue_id);
@@ -561,7 +558,6 @@ impl Broker {
         }
         let key = outgoing.keep_key(shared.unique_key.unwrap_or_default());
         let held = self.place(exchange.channel, !shared.no_wait)?;
-        topic.put.add(count as u64, request.body.len() as u64);
         for (number, unique) in unique.into_iter().enumerate() {
             outgoing.repeats.note(topic, unique, first + number, queue_id);
         }
@@ -610,9 +606,10 @@ impl Broker {
             self.push_op_records(&mut outgoing.batch, &mut outgoing.share);
         }
         self.readers.note_send(outgoing.batch.bytes_len() as u64);
-        let appended = self.store.append(&mut outgoing.batch).inspect(|()| {
-            self.stats.put(outgoing.batch.messages(), outgoing.batch.bytes_len() as u64);
-        });
+        let appended = self.store.append(&mut outgoing.batch);
+        if appended.is_ok() {
+            self.stats.stored(&outgoing.batch, &self.topics);
+        }
         if outgoing.repeats.holds_windows() {
             let place = |index| outgoing.batch.appended(index);
             let stored = appended.is_ok().then_some(&place as &dyn Fn(usize) -> Appended);

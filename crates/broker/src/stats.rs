@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use store::Clock;
+use store::{Batch, Clock};
 use tokio::sync::Notify;
 use wire::names;
 
-use crate::topics::{Counter, Topic, Topics};
+use crate::topics::{Counter, REVIVE_TOPIC_PREFIX, Topic, Topics};
 
 /// Time between two samples.
 const TICK: Duration = Duration::from_secs(10);
@@ -271,8 +271,28 @@ impl Stats {
         stats
     }
 
-    /// Messages were stored.
-    pub fn put(&self, messages: u64, bytes: u64) {
+    /// A batch was stored. Each of its messages counts where it is: one that waits for its time or for a commit in the
+    /// topic that it waits in, and in its own when it comes there (as with Java 5.5.0).
+    pub fn stored(&self, batch: &Batch, topics: &Topics) {
+        let (mut messages, mut bytes) = (0, 0);
+        for (topic, count, size) in batch.by_topic() {
+            // The broker's own notes, of decided transactions and of pops, are nobody's messages.
+            if topic == names::OP_HALF_TOPIC || topic.starts_with(REVIVE_TOPIC_PREFIX) {
+                continue;
+            }
+            topics.count(topic, count, size);
+            (messages, bytes) = (messages + count, bytes + size);
+        }
+        self.put(messages, bytes);
+    }
+
+    /// Messages of a topic were stored by the store's timer.
+    pub fn delivered(&self, topic: &str, messages: u64, bytes: u64, topics: &Topics) {
+        topics.count(topic, messages, bytes);
+        self.put(messages, bytes);
+    }
+
+    fn put(&self, messages: u64, bytes: u64) {
         self.put.total.add(messages, bytes);
         self.wake();
     }

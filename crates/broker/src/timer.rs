@@ -237,7 +237,7 @@ impl Broker {
             .push(&queue, &message, hash::tags_code(Some(RECALL_TAG)))
             .map_err(|error| failed(error.to_string()))?;
         self.store.append(&mut batch).map_err(|error| failed(error.to_string()))?;
-        self.stats.put(1, batch.bytes_len() as u64);
+        self.stats.stored(&batch, &self.topics);
         Ok(batch.until())
     }
 
@@ -258,10 +258,7 @@ impl Broker {
         let broker = Arc::downgrade(self);
         self.store.on_timer_delivered(Box::new(move |topic, messages, bytes| {
             let Some(broker) = broker.upgrade() else { return };
-            broker.stats.put(messages, bytes);
-            if let Some(topic) = broker.topics.get(topic) {
-                topic.put.add(messages, bytes);
-            }
+            broker.stats.delivered(topic, messages, bytes, &broker.topics);
         }));
     }
 

@@ -30,7 +30,7 @@ pub const QUEUES_MAX: i32 = 65_536;
 pub struct Topic {
     /// Configuration; a change makes a new `Topic`.
     pub config: TopicConfig,
-    /// Messages and bytes taken since start. A delayed message counts again when it is delivered.
+    /// Messages that were stored in it since start, and bytes of their records.
     pub put: Arc<Counter>,
     /// How long a unique key is known again; `None` if it is not.
     pub dedup_window: Option<Duration>,
@@ -50,7 +50,7 @@ pub struct Topic {
 pub struct Counter {
     /// Messages.
     pub messages: AtomicU64,
-    /// Bytes of what was at hand: bodies where clients send, records where the broker copies.
+    /// Bytes.
     pub bytes: AtomicU64,
 }
 
@@ -171,6 +171,13 @@ impl Topics {
             names::check_topic(name).is_ok()
         } else {
             self.table.read().contains_key(name)
+        }
+    }
+
+    /// Counts messages that were stored in a topic. Light queues have no counters.
+    pub fn count(&self, name: &str, messages: u64, bytes: u64) {
+        if let Some(topic) = self.table.read().get(name) {
+            topic.put.add(messages, bytes);
         }
     }
 

@@ -330,9 +330,6 @@ impl Broker {
         };
         let queue = self.queue_of(stored_topic, stored_queue);
         batch.push(&queue, &message, hash::tags_code(half.property(props::TAGS)))?;
-        if let Some(topic) = self.topics.get(topic_name) {
-            topic.put.add(1, half.body.len() as u64);
-        }
         Ok(())
     }
 
@@ -469,7 +466,7 @@ impl Broker {
         let tags_code = hash::tags_code(record.property(props::TAGS));
         batch.push(&self.transactions.halves, &message, tags_code)?;
         self.store.append(&mut batch)?;
-        self.stats.put(1, batch.bytes_len() as u64);
+        self.stats.stored(&batch, &self.topics);
         if let Some(topic) = record.property(props::REAL_TOPIC) {
             self.transactions.counts.add(topic, 1, self.now_ms());
         }

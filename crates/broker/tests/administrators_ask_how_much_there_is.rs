@@ -1,9 +1,14 @@
 //! Figures that tools show: queues, lag, rates, rows, runtime information.
 
+use std::io::ErrorKind;
+
 use crate::support;
-use crate::support::{World, body, body_text, queue_key};
+use crate::support::messages::text;
+use crate::support::{Peer, Situation, World, body, body_text, queue_key};
 use serde_json::json;
+use sim::{Fault, Operation};
 use wire::code::{request, response};
+use wire::names;
 
 #[tokio::test]
 async fn a_topic_tells_its_ends_and_its_age() {
@@ -191,6 +196,34 @@ async fn the_broker_counts_what_it_stores_and_hands_out() {
         let answer = ask(name, key).await;
         assert_eq!(answer.code, response::SYSTEM_ERROR);
         assert_eq!(answer.remark.unwrap(), format!("The stats <{name}> <{key}> not exist"));
+    }
+}
+
+/// What a topic has counted today.
+async fn counted(peer: &Peer, name: &str, topic: &str) -> Option<i64> {
+    let fields = [("statsName", name), ("statsKey", topic)];
+    let answer = peer.ask(request::VIEW_BROKER_STATS_DATA, &fields).await;
+    (answer.code == response::SUCCESS).then(|| body(&answer)["statsDay"]["sum"].as_i64().unwrap())
+}
+
+/// With Java 5.5.0 a delayed message counts in the topic that it waits in, and in its own when it comes there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_counts_where_it_is_stored_and_what_is_refused_counts_nowhere() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    situation.disk.inject(Fault::from_now(Operation::Write, "commitlog", ErrorKind::StorageFull));
+    assert_eq!(peer.send("orders", 0, "refused").await.code, response::SERVICE_NOT_AVAILABLE);
+    situation.disk.heal();
+    assert_eq!(counted(&peer, "TOPIC_PUT_NUMS", "orders").await, None);
+    for level in ["0", "18"] {
+        let sent = peer.send_with("orders", 0, b"a body of 18 bytes", &text(&[("DELAY", level)])).await;
+        assert_eq!(sent.code, response::SUCCESS);
+    }
+    for topic in ["orders", names::SCHEDULE_TOPIC] {
+        assert_eq!(counted(&peer, "TOPIC_PUT_NUMS", topic).await, Some(1), "{topic}");
+        let bytes = counted(&peer, "TOPIC_PUT_SIZE", topic).await;
+        assert!(bytes > Some(18 + 88), "the whole record: {bytes:?} of {topic}");
     }
 }
 

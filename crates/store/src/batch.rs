@@ -137,6 +137,18 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// Topics of the records with the number of their messages and their bytes: one item for all of a topic that follow
+    /// each other.
+    pub fn by_topic(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        let is_same = |one: &BatchEntry, next: &BatchEntry| {
+            Arc::ptr_eq(&one.queue, &next.queue) || one.queue.topic() == next.queue.topic()
+        };
+        self.entries.chunk_by(is_same).map(|run| {
+            let messages = run.iter().map(|entry| u64::from(entry.count)).sum();
+            (&**run[0].queue.topic(), messages, run.iter().map(|entry| entry.len as u64).sum())
+        })
+    }
+
     /// Adds a message for `queue`; its number in the batch is what [`Batch::appended`] asks for later.
     ///
     /// `tags_code` is that of the message's tags; the store replaces it for scheduled messages.

@@ -151,7 +151,7 @@ impl Broker {
             offsets,
         };
         self.pop.log.close(&self.store, &mut batch, &acks, now_ms)?;
-        self.stats.put(brought_back as u64, batch.bytes_len() as u64);
+        self.stats.stored(&batch, &self.topics);
         if brought_back > 0 {
             self.tell_of_retries(normal, group, batch.appended(brought_back - 1).until);
         }
@@ -202,7 +202,6 @@ impl Broker {
         };
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
         if record.sys_flag & sys_flag::INNER_BATCH == 0 {
-            retry.put.add(1, bytes.len() as u64);
             return self.push_copy(checkpoint, &record.message(), retry, batch);
         }
         // Retry topics have a place for each message, so an inner batch comes back unwrapped.
@@ -223,7 +222,6 @@ impl Broker {
                 properties: entry.properties,
                 ..record.message()
             };
-            retry.put.add(1, entry.body.len() as u64);
             self.push_copy(checkpoint, &message, retry, batch)?;
         }
         Ok(())

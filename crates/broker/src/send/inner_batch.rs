@@ -42,7 +42,6 @@ impl Broker {
         let tags_code = hash::tags_code(seen.tags);
         let first = outgoing.batch.push_inner_batch(queue, &message, tags_code, count)?;
         let held = self.place(exchange.channel, !seen.no_wait)?;
-        topic.put.add(u64::from(count), request.body.len() as u64);
         let key = outgoing.keep_key(unique_key);
         outgoing.waits |= !seen.no_wait;
         let answer = Answer::new(request.reply_to(), first, 1, queue.id());

@@ -237,7 +237,6 @@ impl Broker {
         let queue = self.queue_of(names::TRANS_CHECK_MAX_TIME_TOPIC, 0);
         batch.push(&queue, &message, hash::tags_code(half.property(props::TAGS)))?;
         if self.close(offset, &mut batch, half.property(props::REAL_TOPIC))?.is_some() {
-            topic.put.add(1, half.body.len() as u64);
             let id = half.property(props::UNIQ_KEY).unwrap_or_default();
             tracing::warn!(id, checks, "a transaction nobody could decide is in {}", topic.config.topic_name);
         }
@@ -296,7 +295,7 @@ impl Broker {
             self.transactions.table.lock().gave_up(ending.offset);
             return Err(error.into());
         }
-        self.stats.put(batch.len() as u64, batch.bytes_len() as u64);
+        self.stats.stored(batch, &self.topics);
         let op_offset = batch.appended(batch.len() - 1).queue_offset;
         Ok(Written { op_offset, half_offset: ending.offset })
     }
