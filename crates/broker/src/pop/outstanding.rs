@@ -18,6 +18,9 @@ const EARLY_SLACK_MS: i64 = 5_000;
 /// when the log is read on.
 const AHEAD_MAX: u64 = 4096;
 
+/// A clock that shows less than before by at least this was set back. By less, two threads have looked in turn.
+const SET_BACK_MIN_MS: i64 = 1_000;
+
 /// Messages of one queue that one pop has delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -51,6 +54,13 @@ impl Checkpoint {
     /// Number of messages that are not acknowledged.
     fn open_count(&self) -> i64 {
         self.offsets.len() as i64 - i64::from(self.acked.count_ones())
+    }
+
+    /// Counts what it is hidden for from now on if it was popped later than that, as far as clocks have told since
+    /// `before_ms`.
+    pub fn hide_from(&mut self, now_ms: i64, before_ms: i64) {
+        let ahead_ms = self.pop_time.min(before_ms).saturating_sub(now_ms);
+        self.due_ms = self.due_ms.saturating_sub(ahead_ms.max(0));
     }
 
     fn ack(&mut self, offsets: &[i64]) {
@@ -126,6 +136,8 @@ pub struct Outstanding {
     next: u64,
     /// Records above that are entered.
     ahead: BTreeSet<u64>,
+    /// The latest that the clock has shown since it was set back, Unix milliseconds.
+    clock_ms: i64,
 }
 
 impl Outstanding {
@@ -266,6 +278,21 @@ impl Outstanding {
         let due = self.due.first().map(|(due_ms, _)| *due_ms);
         let early = self.early.first_key_value().map(|(_, early)| early.until_ms);
         due.into_iter().chain(early).min()
+    }
+
+    /// Notes what the clock shows. If it was set back, what was delivered at a time that is now to come is hidden from
+    /// now on, for as long as it was to be: not until the clock has caught up with that time.
+    pub fn look_at_clock(&mut self, now_ms: i64) {
+        if now_ms > self.clock_ms.saturating_sub(SET_BACK_MIN_MS) {
+            self.clock_ms = self.clock_ms.max(now_ms);
+            return;
+        }
+        let before_ms = std::mem::replace(&mut self.clock_ms, now_ms);
+        self.due.clear();
+        for (at, checkpoint) in &mut self.checkpoints {
+            checkpoint.hide_from(now_ms, before_ms);
+            self.due.insert((checkpoint.due_ms, *at));
+        }
     }
 
     /// Puts a checkpoint off.
@@ -525,6 +552,36 @@ mod tests {
         assert_eq!(table.due(299, 9).len(), 1);
         table.close(1);
         assert_eq!(table.due(300, 9).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_hides_nothing_for_longer_than_it_was_to_be() {
+        const HOUR_MS: i64 = 3_600_000;
+        let mut table = Outstanding::from(0);
+        let popped = |start, pop_time| Checkpoint { pop_time, ..checkpoint(start, 1, pop_time + 5_000) };
+        table.look_at_clock(10 * HOUR_MS);
+        table.open(0, popped(10, 9 * HOUR_MS - 1_000));
+        table.open(1, popped(20, 10 * HOUR_MS));
+        let now_ms = 9 * HOUR_MS;
+        table.look_at_clock(now_ms);
+        // What is popped from then on has its own time.
+        table.open(2, popped(30, now_ms + 200));
+        let due =
+            |table: &Outstanding, now_ms| table.due(now_ms, 9).iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!((due(&table, now_ms + 3_999), due(&table, now_ms + 4_000)), (vec![], vec![0]));
+        assert_eq!((due(&table, now_ms + 5_000), due(&table, now_ms + 5_200)), (vec![0, 1], vec![0, 1, 2]));
+        // Threads that look in turn change nothing, and a second step back is counted by itself.
+        table.look_at_clock(now_ms + 2_000);
+        table.look_at_clock(now_ms + 1_500);
+        assert_eq!(due(&table, now_ms + 5_200), [0, 1, 2]);
+        let again_ms = 8 * HOUR_MS;
+        table.look_at_clock(again_ms);
+        let latest_ms = again_ms + 5_000;
+        assert_eq!((due(&table, again_ms + 2_999), due(&table, again_ms + 3_000)), (vec![], vec![1]));
+        assert_eq!(due(&table, latest_ms).len(), 3);
+        // Nor does it matter when it goes on.
+        table.look_at_clock(11 * HOUR_MS);
+        assert_eq!(due(&table, latest_ms).len(), 3);
     }
 
     #[test]

@@ -375,4 +375,24 @@ mod tests {
         clock.advance(Duration::from_secs(16));
         assert_eq!((brought_back(&broker), broker.pop.log.outstanding_count()), (2, 0));
     }
+
+    #[tokio::test]
+    async fn what_was_popped_before_the_clock_was_set_back_does_not_wait_for_it_to_catch_up() {
+        for restarts in [false, true] {
+            let (mut broker, disk, clock) = broker();
+            send(&broker, TOPIC, b"hidden");
+            assert_eq!(pop(&broker), 1);
+            clock.set_wall(broker.now_ms() - 3_600_000);
+            if restarts {
+                broker.finish().unwrap();
+                drop(broker);
+                broker = testing::open(&disk, &clock, |_| ());
+            }
+            assert_eq!(brought_back(&broker), 0);
+            clock.advance(INVISIBLE - Duration::from_millis(1));
+            assert_eq!(brought_back(&broker), 0, "not early");
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(brought_back(&broker), 1);
+        }
+    }
 }

@@ -213,7 +213,7 @@ impl ReviveLog {
             scratch.batch.clear();
             self.push_checkpoint(revive, &checkpoint, next, now_ms, scratch)?;
             store.append(&mut scratch.batch)?;
-            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint);
+            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint, now_ms);
             Ok(())
         })
     }
@@ -243,7 +243,7 @@ impl ReviveLog {
                 self.push_acks(acks, now_ms, scratch)?;
             }
             store.append(&mut scratch.batch)?;
-            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint);
+            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint, now_ms);
             for (index, acks) in first.iter().enumerate() {
                 self.enter_acks(acks, scratch.batch.appended(index + 1).queue_offset, now_ms);
             }
@@ -310,7 +310,7 @@ impl ReviveLog {
             self.push_checkpoint(revive, &checkpoint, None, now_ms, scratch)?;
             self.push_acks(old, now_ms, scratch)?;
             store.append(&mut scratch.batch)?;
-            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint);
+            self.enter(revive, scratch.batch.appended(0).queue_offset, checkpoint, now_ms);
             self.enter_acks(old, scratch.batch.appended(1).queue_offset, now_ms);
             Ok(scratch.batch.until())
         })
@@ -411,9 +411,12 @@ impl ReviveLog {
             .map_err(|_| AppendError::TooLarge { bytes: scratch.body.len() as u64, segment_bytes: 0 })
     }
 
-    fn enter(&self, revive: &ReviveQueue, at: u64, checkpoint: Checkpoint) {
+    fn enter(&self, revive: &ReviveQueue, at: u64, mut checkpoint: Checkpoint, now_ms: i64) {
+        // One that takes the place of another counts from that one's time, which the clock may not have reached.
+        checkpoint.hide_from(now_ms, i64::MAX);
         {
             let mut outstanding = revive.outstanding.lock();
+            outstanding.look_at_clock(now_ms);
             // For want of room it waits in the log.
             if outstanding.len() < self.held_max {
                 outstanding.open(at, checkpoint);
@@ -442,6 +445,7 @@ impl ReviveLog {
         for revive in &self.queues {
             let next = {
                 let mut outstanding = revive.outstanding.lock();
+                outstanding.look_at_clock(now_ms);
                 outstanding.expire(now_ms);
                 outstanding.next()
             };
@@ -573,7 +577,11 @@ fn enter_record(outstanding: &mut Outstanding, record: &Record<'_>, now_ms: i64)
     match record.property(props::TAGS) {
         Some(CHECKPOINT_TAG) => match serde_json::from_slice::<CheckpointBody<'_>>(record.body) {
             // The log's time is ahead of the clock after that was set back.
-            Ok(body) => outstanding.open(at, checkpoint_of(&body, record.store_timestamp.min(now_ms))),
+            Ok(body) => {
+                let mut checkpoint = checkpoint_of(&body, record.store_timestamp.min(now_ms));
+                checkpoint.hide_from(now_ms, i64::MAX);
+                outstanding.open(at, checkpoint);
+            }
             Err(_) => outstanding.skip(at),
         },
         Some(ACK_TAG | BATCH_ACK_TAG) => match serde_json::from_slice::<AckBody<'_>>(record.body) {
