@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use crate::state_file::{StateFile, Unsaved};
 
 /// Offsets of one group: topic, queue, next offset to consume.
 type GroupOffsets = HashMap<String, BTreeMap<i32, i64>>;
+
+/// The same for where pulls are: each is noted there, so that they share the table.
+type GroupPulls = HashMap<String, BTreeMap<i32, AtomicI64>>;
 
 /// `config/consumerOffset.json`, and the answer to 43.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -42,7 +45,7 @@ pub struct OffsetsBody {
 pub struct ConsumerOffsets {
     groups: RwLock<HashMap<String, GroupOffsets>>,
     /// Where pulls have come to, ahead of what is committed.
-    pulled: RwLock<HashMap<String, GroupOffsets>>,
+    pulled: RwLock<HashMap<String, GroupPulls>>,
     /// Whether those are in the file too, because they were when it was read.
     keeps_pulled: bool,
     /// Whether groups of light queues stand in a table of their own in the file.
@@ -82,7 +85,7 @@ impl ConsumerOffsets {
         }
         ConsumerOffsets {
             groups: RwLock::new(groups),
-            pulled: RwLock::new(by_group(stored.pull_offset_table.unwrap_or_default())),
+            pulled: RwLock::new(shared(by_group(stored.pull_offset_table.unwrap_or_default()))),
             keeps_pulled,
             light,
             rest: stored.rest,
@@ -97,7 +100,7 @@ impl ConsumerOffsets {
 
     /// The committed offset.
     pub fn get(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
-        find(&self.groups.read(), group, topic, queue)
+        find(&self.groups.read(), group, topic, queue).copied()
     }
 
     /// Commits an offset: the last writer wins, lower values included (broker.md §12.1).
@@ -136,12 +139,17 @@ impl ConsumerOffsets {
 
     /// Notes how far a pull has come.
     pub fn pulled(&self, group: &str, topic: &str, queue: i32, offset: i64) {
-        put(&mut self.pulled.write(), group, topic, queue, offset);
+        if let Some(place) = find(&self.pulled.read(), group, topic, queue) {
+            return place.store(offset, Ordering::Relaxed);
+        }
+        let mut pulled = self.pulled.write();
+        let queues = pulled.entry(group.to_owned()).or_default().entry(topic.to_owned()).or_default();
+        queues.entry(queue).or_default().store(offset, Ordering::Relaxed);
     }
 
     /// How far pulls have come.
     pub fn get_pulled(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
-        find(&self.pulled.read(), group, topic, queue)
+        find(&self.pulled.read(), group, topic, queue).map(|offset| offset.load(Ordering::Relaxed))
     }
 
     /// Sets an offset that the group's next pull will be told to jump to.
@@ -158,7 +166,7 @@ impl ConsumerOffsets {
         if !self.any_reset.load(Ordering::Acquire) {
             return None;
         }
-        find(&self.resets.read(), group, topic, queue)
+        find(&self.resets.read(), group, topic, queue).copied()
     }
 
     /// Hands the reset over to a pull; it waits no longer.
@@ -210,24 +218,23 @@ impl ConsumerOffsets {
 
     /// Forgets a topic.
     pub fn remove_topic(&self, topic: &str) {
-        for table in [&self.groups, &self.pulled, &self.resets] {
-            table.write().retain(|_, topics| {
-                topics.remove(topic);
-                !topics.is_empty()
-            });
-        }
+        forget_topic(&mut self.groups.write(), topic);
+        forget_topic(&mut self.pulled.write(), topic);
+        forget_topic(&mut self.resets.write(), topic);
         self.unsaved.note();
     }
 
     /// The whole table.
     pub fn body(&self) -> OffsetsBody {
-        let mut offset_table = by_topic_and_group(&self.groups.read());
+        let mut offset_table = by_topic_and_group(&self.groups.read(), |offset| *offset);
         let lmq_offset_table = self.light.then(|| take_light(&mut offset_table));
         OffsetsBody {
             data_version: *self.version.lock(),
             offset_table,
             lmq_offset_table,
-            pull_offset_table: self.keeps_pulled.then(|| by_topic_and_group(&self.pulled.read())),
+            pull_offset_table: self
+                .keeps_pulled
+                .then(|| by_topic_and_group(&self.pulled.read(), |offset| offset.load(Ordering::Relaxed))),
             rest: self.rest.clone(),
         }
     }
@@ -251,12 +258,33 @@ fn by_group(table: BTreeMap<String, BTreeMap<i32, i64>>) -> HashMap<String, Grou
 }
 
 /// To keys `topic@group`.
-fn by_topic_and_group(groups: &HashMap<String, GroupOffsets>) -> BTreeMap<String, BTreeMap<i32, i64>> {
-    let of_group = |(group, topics): (&String, &GroupOffsets)| {
-        let keyed = topics.iter().map(|(topic, queues)| (format!("{topic}@{group}"), queues.clone()));
-        keyed.collect::<Vec<_>>()
-    };
-    groups.iter().flat_map(of_group).collect()
+fn by_topic_and_group<T>(
+    groups: &HashMap<String, HashMap<String, BTreeMap<i32, T>>>,
+    offset_of: impl Fn(&T) -> i64,
+) -> BTreeMap<String, BTreeMap<i32, i64>> {
+    let mut table = BTreeMap::new();
+    for (group, topics) in groups {
+        for (topic, queues) in topics {
+            let offsets = queues.iter().map(|(queue, offset)| (*queue, offset_of(offset)));
+            table.insert(format!("{topic}@{group}"), offsets.collect());
+        }
+    }
+    table
+}
+
+/// Offsets that can be changed by who shares the table.
+fn shared(groups: HashMap<String, GroupOffsets>) -> HashMap<String, GroupPulls> {
+    let queues =
+        |queues: BTreeMap<i32, i64>| queues.into_iter().map(|(queue, at)| (queue, at.into())).collect();
+    let topics = |topics: GroupOffsets| topics.into_iter().map(|(topic, at)| (topic, queues(at))).collect();
+    groups.into_iter().map(|(group, at)| (group, topics(at))).collect()
+}
+
+fn forget_topic<T>(groups: &mut HashMap<String, HashMap<String, T>>, topic: &str) {
+    groups.retain(|_, topics| {
+        topics.remove(topic);
+        !topics.is_empty()
+    });
 }
 
 /// Takes the offsets of groups named like light queues out of a table.
@@ -268,8 +296,13 @@ fn take_light(table: &mut BTreeMap<String, BTreeMap<i32, i64>>) -> BTreeMap<Stri
     light.into_iter().filter_map(|(key, queues)| Some((key, *queues.get(&0)?))).collect()
 }
 
-fn find(table: &HashMap<String, GroupOffsets>, group: &str, topic: &str, queue: i32) -> Option<i64> {
-    table.get(group)?.get(topic)?.get(&queue).copied()
+fn find<'a, T>(
+    table: &'a HashMap<String, HashMap<String, BTreeMap<i32, T>>>,
+    group: &str,
+    topic: &str,
+    queue: i32,
+) -> Option<&'a T> {
+    table.get(group)?.get(topic)?.get(&queue)
 }
 
 /// Sets a value without allocating when its place exists; false when it was there already.
