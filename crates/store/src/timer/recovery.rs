@@ -373,8 +373,8 @@ impl Opening<'_> {
         })
     }
 
-    /// Notes that wheel and timer log do not hold what the checkpoint speaks of, so that a start that follows before the
-    /// next checkpoint builds them anew as well. No wheel has slots of 0 ms.
+    /// Notes that wheel and timer log do not hold what the checkpoint speaks of, so that a start that follows before
+    /// the next checkpoint builds them anew as well. No wheel has slots of 0 ms.
     fn mark_rebuilding(&mut self, check: &Checkpoint, delivered_from: u64) -> Result<(), StoreError> {
         let own = Own { delivered_from, precision: 0, ..Own::default() };
         let path = self.file.path.clone();
