@@ -25,7 +25,7 @@ const UNASKED_MAX: Duration = Duration::from_secs(300);
 /// Topics that are remembered; those beyond are asked for each time.
 const TOPICS_MAX: usize = 10_000;
 /// How long one nameserver may take, so that the second is asked before a client, which waits for 3 s, gives up.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// A queue that consumers may read, in the order in which clients count the queues of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +132,17 @@ impl Routes {
 
     fn is_empty(&self) -> bool {
         self.known.lock().is_empty()
+    }
+
+    /// Which of so many nameservers to ask, one after the other: the one that answered last comes first.
+    pub fn in_turn(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
+        let first = self.answering.load(Ordering::Relaxed);
+        (0..count).map(move |step| (first + step) % count)
+    }
+
+    /// This nameserver has answered.
+    pub fn answered(&self, at: usize) {
+        self.answering.store(at, Ordering::Relaxed);
     }
 
     /// The question for a topic that is under way, or a new one.
@@ -257,17 +268,15 @@ impl Broker {
         let settings = self.settings();
         let nameservers = &settings.namesrv_addr;
         let client = self.registration.client();
-        let first = self.routes.answering.load(Ordering::Relaxed);
         let mut some_answered = false;
-        for step in 0..nameservers.len() {
-            let at = (first + step) % nameservers.len();
+        for at in self.routes.in_turn(nameservers.len()) {
             let code = request::GET_ROUTEINFO_BY_TOPIC;
             let fields = [("topic", topic), ("acceptStandardJsonOnly", "true")];
             let Ok(answer) = client.call(&nameservers[at], code, &fields, &[], limit).await else { continue };
             match answer.code {
                 response::SUCCESS => {
                     if let Ok(route) = loose_json::read(&answer.body) {
-                        self.routes.answering.store(at, Ordering::Relaxed);
+                        self.routes.answered(at);
                         return Ok(Some(route));
                     }
                 }
