@@ -1,8 +1,10 @@
 //! Membership: heartbeats, leaving, member lists, queue locks (34, 35, 38, 41, 42, 46; broker.md §13).
 
+use std::io;
+
 use remoting::Channel;
 use serde::Deserialize;
-use wire::body::{ConsumerIdList, HeartbeatData, LockBatch, LockedQueues, SubscriptionData};
+use wire::body::{ConsumerData, ConsumerIdList, HeartbeatData, LockBatch, LockedQueues, SubscriptionData};
 use wire::code::response;
 use wire::names;
 
@@ -22,7 +24,6 @@ struct CheckClientBody {
 impl Broker {
     pub(crate) fn heartbeat(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let data: HeartbeatData = exchange.body()?;
-        let settings = self.settings.load();
         let header = &exchange.request.header;
         let member = Member {
             channel: exchange.channel.clone(),
@@ -33,38 +34,57 @@ impl Broker {
             heard: self.clock.monotonic(),
         };
         let mut subscription_changed = data.heartbeat_fingerprint == 0;
+        let mut failed = None;
         for consumer in &data.consumer_data_set {
-            if settings.reject_pull_consumer_enable && consumer.consume_type == clients::PULLED {
-                continue;
-            }
-            let group = self.groups.find_or_create(&consumer.group_name, &settings, self.now_ms())?;
-            let Some(group) = group else { continue };
-            let sys_flag = if consumer.unit_mode { SYS_FLAG_UNIT_SUB } else { 0 };
-            let retry = names::retry_topic(&consumer.group_name);
-            self.topics.ensure(&retry, group.retry_queue_nums, sys_flag, self.now_ms())?;
-            let light = data.without_sub && data.heartbeat_fingerprint != 0;
-            let registered =
-                self.clients.register_consumer(member.clone(), consumer, data.heartbeat_fingerprint, light);
-            if !light {
-                let now = || self.now_ms().max(self.store.last_timestamp());
-                self.filters.register(&consumer.group_name, &consumer.subscription_data_set, now);
-            }
-            subscription_changed |= registered.subscription_changed;
-            let told =
-                settings.notify_consumer_ids_changed_enable && group.notify_consumer_ids_changed_enable;
-            if registered.changed && told {
-                self.clients.notify_members(&consumer.group_name);
+            match self.hear_of_consumer(&member, consumer, &data) {
+                Ok(changed) => subscription_changed |= changed,
+                // The client is alive all the same, and stays in its other groups only if they hear of it.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
         for producer in &data.producer_data_set {
             self.clients.register_producer(&producer.group_name, member.clone());
         }
         self.registration.clients_changed.notify_one();
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         exchange.answer(response::SUCCESS, None, |mut writer| {
             writer.field("IS_SUB_CHANGE", if subscription_changed { "true" } else { "false" });
             writer.field("IS_SUPPORT_HEART_BEAT_V2", "true");
             writer.empty();
         })
+    }
+
+    /// Registers a client as a member of one of its groups, which is created if need be; true if the client has to send
+    /// its subscriptions, or has changed them.
+    fn hear_of_consumer(
+        &self,
+        member: &Member,
+        consumer: &ConsumerData,
+        data: &HeartbeatData,
+    ) -> io::Result<bool> {
+        let settings = self.settings.load();
+        if settings.reject_pull_consumer_enable && consumer.consume_type == clients::PULLED {
+            return Ok(false);
+        }
+        let group = self.groups.find_or_create(&consumer.group_name, &settings, self.now_ms())?;
+        let Some(group) = group else { return Ok(false) };
+        let sys_flag = if consumer.unit_mode { SYS_FLAG_UNIT_SUB } else { 0 };
+        let retry = names::retry_topic(&consumer.group_name);
+        self.topics.ensure(&retry, group.retry_queue_nums, sys_flag, self.now_ms())?;
+        let light = data.without_sub && data.heartbeat_fingerprint != 0;
+        let registered =
+            self.clients.register_consumer(member.clone(), consumer, data.heartbeat_fingerprint, light);
+        if !light {
+            let now = || self.now_ms().max(self.store.last_timestamp());
+            self.filters.register(&consumer.group_name, &consumer.subscription_data_set, now);
+        }
+        let told = settings.notify_consumer_ids_changed_enable && group.notify_consumer_ids_changed_enable;
+        if registered.changed && told {
+            self.clients.notify_members(&consumer.group_name);
+        }
+        Ok(registered.subscription_changed)
     }
 
     pub(crate) fn unregister_client(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {

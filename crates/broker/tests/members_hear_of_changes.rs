@@ -1,9 +1,12 @@
 //! Members of a consumer group: who is in it, who hears of it, who holds which queue.
 
+use std::io::ErrorKind;
+
 use crate::support::peer::heartbeat;
-use crate::support::{Peer, Situation, eventually};
+use crate::support::{Peer, Situation, eventually, remark};
 use remoting::Answer;
-use wire::body::{ConsumerIdList, LockBatch, LockedQueues, MessageQueue};
+use sim::{Fault, Operation};
+use wire::body::{ConsumerIdList, LockBatch, LockedQueues, MessageQueue, ProducerData};
 use wire::code::request as code;
 
 async fn members(peer: &Peer, group: &str) -> Vec<String> {
@@ -71,6 +74,31 @@ async fn subscriptions_that_change_are_told_and_broadcasting_groups_are_told_not
     // Notices come in the order of their causes, so one of the radio would have come before this.
     second.is_told("readers", 1).await;
     assert_eq!((first.notices("listeners"), second.notices("listeners")), (0, 0));
+}
+
+/// Otherwise it would be taken for gone after two minutes, with all groups that it is in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_with_a_group_that_cannot_be_created_is_in_its_other_groups_all_the_same() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    for group in ["first", "last"] {
+        house.peer().join("other", group, "orders", "*").await;
+    }
+    situation.disk.inject(Fault::from_now(Operation::Write, "config", ErrorKind::StorageFull));
+    let mut alive = heartbeat("c", "first", &[("orders", "*")]);
+    for group in ["new", "last"] {
+        alive.consumer_data_set.extend(heartbeat("c", group, &[("orders", "*")]).consumer_data_set);
+    }
+    alive.producer_data_set.push(ProducerData { group_name: "senders".to_owned() });
+    let peer = house.peer();
+    let refused = peer.ask_with(code::HEART_BEAT, &[], &serde_json::to_vec(&alive).unwrap()).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(remark(&refused).contains("subscriptionGroup.json"), "{refused:?}");
+    for (group, there) in [("first", true), ("new", false), ("last", true)] {
+        assert_eq!(members(&peer, group).await.contains(&"c".to_owned()), there, "{group}");
+    }
+    let senders = [("producerGroup", "senders"), ("topic", "orders")];
+    assert_eq!(peer.ask(code::GET_PRODUCER_CONNECTION_LIST, &senders).await.code, 0);
 }
 
 /// The second version of heartbeats: who has changed nothing sends a fingerprint and no subscriptions.
