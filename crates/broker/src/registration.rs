@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Answer, Channel, Client, Limits, Service, Turn};
+use remoting::{Answer, CallError, Channel, Client, Limits, Service, Turn};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ use crate::topics::Topic;
 
 /// Longest wait for a nameserver when leaving; a broker that stops must not hang on a dead nameserver.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Shorter silence says nothing about a connection.
+const DOUBT: Duration = Duration::from_secs(1);
 /// Pause before a registration that failed is tried again.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -35,7 +37,7 @@ const PART_BYTES_MAX: usize = 8 << 20;
 #[derive(Default)]
 pub(crate) struct Registration {
     lines: Vec<Arc<Line>>,
-    client: OnceLock<Arc<Client>>,
+    client: OnceLock<Client>,
     /// Tells the expiry task that there are clients.
     pub clients_changed: Notify,
 }
@@ -110,9 +112,47 @@ impl Registration {
     }
 
     /// The connections of this broker to nameservers and other brokers.
-    pub fn client(&self) -> Arc<Client> {
-        let made = || Arc::new(Client::new(Limits::default(), Arc::new(NoRequests)));
-        Arc::clone(self.client.get_or_init(made))
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::new(Limits::default(), Arc::new(NoRequests)))
+    }
+
+    /// Asks a nameserver or another broker. If nothing comes over its connection all the time, that ends: a device on
+    /// the way may have forgotten it, and then everything that is sent over it is lost until TCP gives up.
+    pub async fn call(
+        &self,
+        address: &str,
+        code: i32,
+        fields: &[(&str, &str)],
+        body: &[u8],
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        let client = self.client();
+        let answer = client.call(address, code, fields, body, limit).await;
+        if let Err(CallError::Timeout { .. }) = answer {
+            client.close_if_silent(address, limit.max(DOUBT));
+        }
+        answer
+    }
+
+    /// Tells a nameserver something; its answer if it agreed.
+    async fn ask(
+        &self,
+        nameserver: &str,
+        code: i32,
+        fields: &[(&str, String)],
+        body: &[u8],
+        limit: Duration,
+    ) -> Option<Answer> {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        match self.call(nameserver, code, &fields, body, limit).await {
+            Ok(answer) if answer.code == response::SUCCESS => return Some(answer),
+            Ok(answer) => {
+                let remark = answer.remark.as_deref().unwrap_or_default();
+                tracing::warn!(nameserver, code, answer = answer.code, "refused: {remark}");
+            }
+            Err(error) => tracing::warn!(nameserver, code, "a nameserver was not told: {error}"),
+        }
+        None
     }
 
     /// Waits until every nameserver has been told of what has changed so far, if it could be; false if that takes
@@ -246,10 +286,8 @@ impl Broker {
             ("partial", (!whole).to_string()),
         ]);
         let (code, limit) = (request::REGISTER_BROKER, settings.register_broker_timeout_mills);
-        let client = self.registration.client();
-        let Some(answer) = ask(&client, &line.nameserver, code, &fields, &body, limit).await else {
-            return false;
-        };
+        let answer = self.registration.ask(&line.nameserver, code, &fields, &body, limit).await;
+        let Some(answer) = answer else { return false };
         self.note_order_topics(&answer.body);
         true
     }
@@ -272,10 +310,11 @@ impl Broker {
     pub(crate) async fn leave(&self) {
         let mut leaving = JoinSet::new();
         for line in &self.registration.lines {
-            let (client, line) = (self.registration.client(), Arc::clone(line));
+            let (registration, line) = (Arc::clone(&self.registration), Arc::clone(line));
             let fields = self.identity(&self.settings());
             leaving.spawn(async move {
-                ask(&client, &line.nameserver, request::UNREGISTER_BROKER, &fields, &[], LEAVE_TIMEOUT).await;
+                let code = request::UNREGISTER_BROKER;
+                registration.ask(&line.nameserver, code, &fields, &[], LEAVE_TIMEOUT).await;
             });
         }
         while leaving.join_next().await.is_some() {}
@@ -291,27 +330,6 @@ impl Broker {
             ("clusterName", settings.broker_cluster_name.clone()),
         ]
     }
-}
-
-/// Asks a nameserver; its answer if it agreed.
-async fn ask(
-    client: &Client,
-    nameserver: &str,
-    code: i32,
-    fields: &[(&str, String)],
-    body: &[u8],
-    limit: Duration,
-) -> Option<Answer> {
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    match client.call(nameserver, code, &fields, body, limit).await {
-        Ok(answer) if answer.code == response::SUCCESS => return Some(answer),
-        Ok(answer) => {
-            let remark = answer.remark.as_deref().unwrap_or_default();
-            tracing::warn!(nameserver, code, answer = answer.code, "refused: {remark}");
-        }
-        Err(error) => tracing::warn!(nameserver, code, "a nameserver was not told: {error}"),
-    }
-    None
 }
 
 impl Line {

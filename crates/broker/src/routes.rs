@@ -267,12 +267,12 @@ impl Broker {
     pub(crate) async fn route_of(&self, topic: &str, limit: Duration) -> Result<Option<TopicRoute>, Silence> {
         let settings = self.settings();
         let nameservers = &settings.namesrv_addr;
-        let client = self.registration.client();
         let mut some_answered = false;
         for at in self.routes.in_turn(nameservers.len()) {
             let code = request::GET_ROUTEINFO_BY_TOPIC;
             let fields = [("topic", topic), ("acceptStandardJsonOnly", "true")];
-            let Ok(answer) = client.call(&nameservers[at], code, &fields, &[], limit).await else { continue };
+            let answer = self.registration.call(&nameservers[at], code, &fields, &[], limit).await;
+            let Ok(answer) = answer else { continue };
             match answer.code {
                 response::SUCCESS => {
                     if let Ok(route) = loose_json::read(&answer.body) {

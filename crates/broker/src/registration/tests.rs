@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -142,6 +143,25 @@ async fn a_nameserver_that_hangs_does_not_keep_news_from_the_others() {
         other.queues_become(topic, queues, 6).await;
     }
     assert!(!broker.registered(Duration::from_millis(1)).await);
+}
+
+/// A device on the way may have forgotten it: over another one the nameserver may be reached.
+#[tokio::test]
+async fn a_connection_that_is_silent_is_not_used_for_ever() {
+    let mute = World::new("");
+    mute.ears.is_deaf.store(true, Ordering::SeqCst);
+    let clock = SimClock::default();
+    let broker = testing::open(&SimDisk::new(clock.clone()), &clock, |settings| {
+        settings.namesrv_addr = vec![mute.address()];
+        settings.register_broker_timeout_mills = DOUBT;
+    });
+    run(&broker);
+    let (mut used, deadline) = (HashSet::new(), Instant::now() + PATIENCE);
+    while used.len() < 2 {
+        used.extend(broker.registration.client().connection(&mute.address()));
+        assert!(Instant::now() < deadline, "all the time over one connection");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The whole table has the version that the second change has brought, and would be passed over by it.

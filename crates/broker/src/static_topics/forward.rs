@@ -84,7 +84,7 @@ impl Broker {
         let address = self.address_of(broker_name, deadline).await;
         let address = address.ok_or_else(|| failed("is known to no nameserver"))?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let answer = self.registration.client().call(&address, code, fields, &[], left).await;
+        let answer = self.registration.call(&address, code, fields, &[], left).await;
         let answer = answer.map_err(|error| {
             self.neighbours.doubt(broker_name);
             failed(&format!("was not reached: {error}"))
@@ -127,12 +127,12 @@ impl Broker {
     async fn ask_for_masters(&self, deadline: Instant) -> Option<HashMap<String, String>> {
         let settings = self.settings();
         let nameservers = &settings.namesrv_addr;
-        let client = self.registration.client();
         for (asked, at) in self.routes.in_turn(nameservers.len()).enumerate() {
             let parts = u32::try_from(nameservers.len() - asked + 1).unwrap_or(u32::MAX);
             let left = deadline.saturating_duration_since(Instant::now());
             let (code, limit) = (request::GET_BROKER_CLUSTER_INFO, ANSWER_MAX.min(left / parts));
-            let Ok(answer) = client.call(&nameservers[at], code, &[], &[], limit).await else { continue };
+            let answer = self.registration.call(&nameservers[at], code, &[], &[], limit).await;
+            let Ok(answer) = answer else { continue };
             if let Ok(info) = loose_json::read::<ClusterInfo>(&answer.body) {
                 self.routes.answered(at);
                 let master = |(name, mut data): (String, BrokerData)| {
