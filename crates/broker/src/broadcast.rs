@@ -58,15 +58,6 @@ pub(crate) struct Patience {
     pub online: Duration,
 }
 
-/// The lowest offset of a group's members in a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lowest {
-    pub topic: String,
-    pub group: String,
-    pub queue: i32,
-    pub offset: i64,
-}
-
 #[derive(Debug)]
 struct Progress {
     seen_ms: i64,
@@ -142,18 +133,23 @@ impl BroadcastOffsets {
         }
     }
 
-    /// What all live members have read, and forgets those who are gone. `online` gives the client ids of a group that
-    /// are connected.
+    /// Has `keep` take what all live members have read, and forgets members that are gone, and topics. `online` gives
+    /// the client ids of a group that are connected, and `exists` tells whether there is a topic.
+    ///
+    /// Who forgets a topic or a group waits for that, and so can forget what was kept afterwards.
     pub fn commit(
         &self,
         now_ms: i64,
         patience: Patience,
         online: impl Fn(&str) -> HashSet<String>,
-    ) -> Vec<Lowest> {
-        let mut lowest = Vec::new();
+        exists: impl Fn(&str) -> bool,
+        mut keep: impl FnMut(Place<'_>, i64),
+    ) {
         let mut table = self.table.lock();
         for (group, topics) in &mut table.groups {
             let connected = online(group);
+            // Who still read its queues when it was deleted may have noted where it was.
+            topics.retain(|topic, _| exists(topic));
             for (topic, members) in topics.iter_mut() {
                 let mut queues: BTreeMap<i32, i64> = BTreeMap::new();
                 members.retain(|client_id, progress| {
@@ -167,16 +163,12 @@ impl BroadcastOffsets {
                     }
                     silent < if is_online { patience.online } else { patience.offline }
                 });
-                lowest.extend(queues.into_iter().map(|(queue, offset)| Lowest {
-                    topic: topic.clone(),
-                    group: group.clone(),
-                    queue,
-                    offset,
-                }));
+                for (queue, offset) in queues {
+                    keep(Place { topic, group, queue }, offset);
+                }
             }
         }
         table.tidy();
-        lowest
     }
 
     /// Whether nobody is known.
@@ -265,9 +257,11 @@ impl Broker {
         };
         let online = |group: &str| self.clients.consumer_ids(group).into_iter().collect();
         let step = settings.consumer_offset_update_version_step;
-        for Lowest { topic, group, queue, offset } in self.broadcast.commit(self.now_ms(), patience, online) {
-            self.offsets.commit(&committed_group(&group), &topic, queue, offset, step, self.now_ms());
-        }
+        let exists = |topic: &str| self.topics.get(topic).is_some();
+        self.broadcast.commit(self.now_ms(), patience, online, exists, |place, offset| {
+            let Place { topic, group, queue } = place;
+            self.offsets.commit(&committed_group(group), topic, queue, offset, step, self.now_ms());
+        });
     }
 
     /// Does that again and again while there are members.
@@ -285,6 +279,7 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     const PATIENCE: Patience =
         Patience { offline: Duration::from_secs(120), online: Duration::from_secs(300) };
@@ -317,8 +312,10 @@ mod tests {
         let offsets = BroadcastOffsets::default();
         let commit = |now_ms, online: bool| {
             let connected = || HashSet::from_iter(online.then(|| "slow".to_owned()));
-            let lowest = offsets.commit(now_ms, PATIENCE, |_| connected());
-            lowest.iter().map(|lowest| (lowest.queue, lowest.offset)).collect::<Vec<_>>()
+            let mut lowest = Vec::new();
+            let keep = |place: Place<'_>, offset| lowest.push((place.queue, offset));
+            offsets.commit(now_ms, PATIENCE, |_| connected(), |_| true, keep);
+            lowest
         };
         offsets.note(PLACE, &reader("slow", false), 3, 0);
         offsets.note(PLACE, &reader("fast", false), 9, 100_000);
@@ -345,5 +342,22 @@ mod tests {
         assert_eq!(offsets.start(other, &reader("c", false), 0), Start::At(4));
         offsets.remove_group("screens");
         assert!(offsets.is_empty());
+    }
+
+    /// Who still reads the queues of a topic while it is deleted may note where it is after all was forgotten.
+    #[tokio::test]
+    async fn the_place_in_a_topic_that_is_gone_is_committed_nowhere() {
+        let broker = testing::broker();
+        let committed = || broker.offsets.get(&committed_group("screens"), "Orders", 0);
+        let note = || broker.broadcast.note(PLACE, &reader("c", false), 3, broker.now_ms());
+        note();
+        broker.commit_broadcast_offsets();
+        assert_eq!((committed(), broker.broadcast.is_empty()), (None, true));
+        broker.topics.ensure("Orders", 1, 0, broker.now_ms()).unwrap();
+        broker.commit_broadcast_offsets();
+        assert_eq!(committed(), None);
+        note();
+        broker.commit_broadcast_offsets();
+        assert_eq!(committed(), Some(3));
     }
 }

@@ -86,9 +86,10 @@ impl Broker {
         if !exchange.flag("cleanOffset") && !exchange.flag("removeOffset") {
             return exchange.ok();
         }
+        // First what may become an offset.
+        self.broadcast.remove_group(name);
         self.offsets.remove_group(name);
         self.offsets.remove_group(&broadcast::committed_group(name));
-        self.broadcast.remove_group(name);
         self.answer_from_disk(exchange, |broker, reply| {
             // Else a group of this name could come back after a kill with offsets of the one before.
             broker.save_offsets()?;

@@ -186,7 +186,6 @@ impl Broker {
         self.static_topics.remove(name, self.now_ms())?;
         self.forget_places(name);
         self.repeats.forget(name);
-        self.broadcast.remove_topic(name);
         self.transactions.remove_topic(name);
         self.stats.forget_topic(name);
         if was_there || self.store.has_topic(name) {
@@ -201,6 +200,8 @@ impl Broker {
 
     /// Forgets where groups are in a topic.
     fn forget_places(&self, name: &str) {
+        // First what may become an offset.
+        self.broadcast.remove_topic(name);
         self.offsets.remove_topic(name);
         self.pop.orders.remove_topic(name);
     }
@@ -281,6 +282,7 @@ mod tests {
     use store::{Batch, QueueKind};
     use wire::record::Message;
 
+    use crate::broadcast::{Place, Reader};
     use crate::testing;
 
     #[tokio::test]
@@ -295,6 +297,18 @@ mod tests {
         broker.forget_topic("gone").unwrap();
         assert!(broker.store.find_queue("gone", 0).is_none());
         assert_eq!(broker.offsets.get("readers", "gone", 0), None);
+    }
+
+    #[tokio::test]
+    async fn who_still_reads_a_topic_while_its_queues_are_deleted_has_no_place_in_the_next_one() {
+        let broker = testing::broker();
+        let place = Place { topic: "orders", group: "screens", queue: 0 };
+        let reader = Reader { client_id: "c".to_owned(), from_proxy: true };
+        broker.broadcast.note(place, &reader, 3, broker.now_ms());
+        broker.offsets.commit("readers", "orders", 0, 3, 1, broker.now_ms());
+        broker.forget_places("orders");
+        assert!(broker.broadcast.is_empty());
+        assert_eq!(broker.offsets.get("readers", "orders", 0), None);
     }
 
     #[tokio::test]
