@@ -59,6 +59,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use store::{Clock, Store, StoreError};
 use tokio::sync::watch;
 use wire::body::TopicConfig;
@@ -146,6 +147,8 @@ pub struct Broker {
     stamp: ArcSwap<Vec<u8>>,
     started_ms: i64,
     stopping: watch::Sender<bool>,
+    /// Whether tasks may save; locked while one does.
+    saves: Mutex<bool>,
 }
 
 impl Broker {

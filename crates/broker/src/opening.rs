@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use store::{Arrival, Bitmaps, Clock, Disk, OnArrival, OnDeletion, Store, Watcher};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -100,6 +101,7 @@ impl Broker {
             registration: state.registration,
             repeats: Repeats::default(),
             stopping: watch::Sender::new(false),
+            saves: Mutex::new(true),
         }
     }
 

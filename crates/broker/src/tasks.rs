@@ -1,11 +1,12 @@
 //! The broker's own work beside requests: starting it, and stopping it in an order that loses nothing.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use remoting::Channel;
+use tokio::task::JoinError;
 
 use crate::state_file::Unsaved;
 use crate::{Broker, BrokerError, registration};
@@ -38,35 +39,74 @@ impl Broker {
         self.spawn(|broker| async move { broker.run_client_expiry().await });
         self.spawn(|broker| async move { broker.run_broadcast_commits().await });
         self.spawn(|broker| async move { broker.stats.run(&broker.topics).await });
-        self.spawn(|broker| async move {
-            let period = || broker.settings.load().flush_consumer_offset_interval;
-            save_when_changed(&broker.offsets.unsaved, period, || broker.save_offsets()).await;
-        });
-        self.spawn(|broker| async move {
-            let period = || broker.settings.load().flush_delay_offset_interval;
-            save_when_changed(&broker.schedule.unsaved, period, || broker.save_delays()).await;
-        });
-        self.spawn(|broker| async move {
-            let period = || broker.settings.load().transaction_metric_flush_interval;
-            let counts = &broker.transactions;
-            save_when_changed(counts.unsaved_counts(), period, || counts.save_counts()).await;
-        });
-        self.spawn(|broker| async move {
-            save_when_changed(&broker.filters.unsaved, || FILTER_SAVE, || broker.save_filters()).await;
-        });
+        self.start_saving();
         self.spawn(|broker| async move { broker.run_static_topic_expiry().await });
         self.spawn(|broker| async move { broker.pop.waits.run().await });
         self.spawn(|broker| async move { broker.run_revive().await });
-        self.spawn(|broker| async move {
-            let period = || broker.settings.load().flush_consumer_offset_interval;
-            save_when_changed(&broker.pop.orders.unsaved, period, || broker.save_orders()).await;
-        });
         if !self.registered(START_WAIT).await {
             tracing::warn!(
                 "not all nameservers have answered within {} s; the broker starts, and its registration goes on",
                 START_WAIT.as_secs()
             );
         }
+    }
+
+    /// Starts the tasks that keep the files of state up to date.
+    fn start_saving(self: &Arc<Self>) {
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().flush_consumer_offset_interval;
+            broker.save_when_changed(&broker.offsets.unsaved, period, Broker::save_offsets).await;
+        });
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().flush_consumer_offset_interval;
+            broker.save_when_changed(&broker.pop.orders.unsaved, period, Broker::save_orders).await;
+        });
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().flush_delay_offset_interval;
+            broker.save_when_changed(&broker.schedule.unsaved, period, Broker::save_delays).await;
+        });
+        self.spawn(|broker| async move {
+            let period = || broker.settings.load().transaction_metric_flush_interval;
+            let save = |broker: &Broker| broker.transactions.save_counts();
+            broker.save_when_changed(broker.transactions.unsaved_counts(), period, save).await;
+        });
+        self.spawn(|broker| async move {
+            let unsaved = &broker.filters.unsaved;
+            broker.save_when_changed(unsaved, || FILTER_SAVE, Broker::save_filters).await;
+        });
+    }
+
+    /// Saves a period after the first change, and sleeps while nothing changes.
+    async fn save_when_changed(
+        self: &Arc<Self>,
+        unsaved: &Unsaved,
+        period: impl Fn() -> Duration,
+        save: fn(&Broker) -> std::io::Result<()>,
+    ) {
+        loop {
+            unsaved.noted().await;
+            tokio::time::sleep(period()).await;
+            let broker = Arc::clone(self);
+            // The disk may take its time: not on a thread that others wait for.
+            let saved = tokio::task::spawn_blocking(move || broker.save_unless_stopped(save)).await;
+            match saved.map_err(JoinError::try_into_panic) {
+                Ok(Ok(())) => (),
+                Ok(Err(error)) => tracing::error!("{error}"),
+                Err(Ok(panic)) => resume_unwind(panic),
+                // The runtime ends.
+                Err(Err(_)) => return,
+            }
+        }
+    }
+
+    fn save_unless_stopped(&self, save: fn(&Broker) -> std::io::Result<()>) -> std::io::Result<()> {
+        let saves = self.saves.lock();
+        if *saves { save(self) } else { Ok(()) }
+    }
+
+    /// Waits for what is being saved, and lets tasks save nothing any more: a stop has the last word.
+    fn stop_saving(&self) {
+        *self.saves.lock() = false;
     }
 
     fn save_filters(&self) -> std::io::Result<()> {
@@ -130,6 +170,7 @@ impl Broker {
         self.readers.close();
         self.readers.join();
         self.stop_reviving();
+        self.stop_saving();
         self.commit_broadcast_offsets();
         self.note_revived();
         let saved = [
@@ -172,34 +213,24 @@ async fn caught(work: impl Future<Output = ()>) -> std::thread::Result<()> {
     .await
 }
 
-/// Saves a period after the first change, and sleeps while nothing changes.
-async fn save_when_changed(
-    unsaved: &Unsaved,
-    period: impl Fn() -> Duration,
-    save: impl Fn() -> std::io::Result<()>,
-) {
-    loop {
-        unsaved.noted().await;
-        tokio::time::sleep(period()).await;
-        if let Err(error) = save() {
-            tracing::error!("{error}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::thread::JoinHandle;
 
     use remoting::{Client, Limits, Server, Service, Turn};
     use sim::{SimClock, SimDisk};
     use tokio::sync::Notify;
+    use tokio::time::Instant;
     use wire::code::request;
 
     use super::*;
     use crate::MainPort;
     use crate::testing::{self, broker};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A client that is asked nothing.
     struct Unasked;
@@ -248,6 +279,77 @@ mod tests {
             }
         });
         tokio::time::timeout(Duration::from_secs(20), all_done.notified()).await.unwrap();
+    }
+
+    /// Lets go of a disk that hangs as soon as it is told to, or when a test would hang with it.
+    struct Release(mpsc::Sender<()>, JoinHandle<bool>);
+
+    impl Release {
+        fn of(disk: &SimDisk) -> Release {
+            let (told, hears) = mpsc::channel();
+            let disk = disk.clone();
+            let waiting = std::thread::spawn(move || {
+                let in_time = hears.recv_timeout(PATIENCE).is_ok();
+                disk.hold_syncs(false);
+                in_time
+            });
+            Release(told, waiting)
+        }
+
+        /// Whether it was told to before it had to.
+        fn now(self) -> bool {
+            let _ = self.0.send(());
+            self.1.join().unwrap()
+        }
+    }
+
+    /// A broker whose save of an offset hangs.
+    async fn saving(disk: &SimDisk, clock: &SimClock) -> Arc<Broker> {
+        let broker = testing::open(disk, clock, |settings| {
+            settings.flush_consumer_offset_interval = Duration::from_millis(1);
+        });
+        disk.hold_syncs_of(Some("consumerOffset"));
+        broker.start_saving();
+        broker.offsets.commit("readers", "orders", 0, 1, 1, 0);
+        let deadline = Instant::now() + PATIENCE;
+        while disk.held_syncs() == 0 {
+            assert!(Instant::now() < deadline, "nothing is saved while others have their turn");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        broker
+    }
+
+    #[tokio::test]
+    async fn a_save_that_waits_for_the_disk_does_not_hold_up_who_serves_sockets() {
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let release = Release::of(&disk);
+        saving(&disk, &clock).await;
+        assert!(release.now(), "the only thread of this runtime waited for the disk");
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_is_being_saved_and_saves_last() {
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let release = Release::of(&disk);
+        let broker = saving(&disk, &clock).await;
+        broker.offsets.commit("readers", "orders", 0, 2, 1, 0);
+        let finished = tokio::task::spawn_blocking({
+            let broker = Arc::clone(&broker);
+            move || broker.finish()
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!finished.is_finished());
+        assert!(release.now());
+        finished.await.unwrap().unwrap();
+        let operations = disk.operations();
+        broker.offsets.commit("readers", "orders", 0, 3, 1, 0);
+        broker.save_unless_stopped(Broker::save_offsets).unwrap();
+        assert_eq!(disk.operations(), operations);
+        drop(broker);
+        let again = testing::open(&disk.copy(), &clock, |_| ());
+        assert_eq!(again.offsets.get("readers", "orders", 0), Some(2));
     }
 
     /// Each save moves the mark of the revive log, and that is no reason for another one.
