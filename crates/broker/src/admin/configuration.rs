@@ -62,8 +62,10 @@ impl Broker {
         state.wanted = update.settings;
         drop(state);
         if permission_changed {
-            self.topics.bump_version(self.now_ms())?;
+            let bumped = self.topics.bump_version(self.now_ms());
+            // It acts already, whatever becomes of the file.
             self.registration.everything_changed();
+            bumped?;
         }
         exchange.answer(response::SUCCESS, remark.as_deref(), |writer| writer.empty())
     }
