@@ -8,12 +8,11 @@ use serde::Deserialize;
 use store::{AppendError, QueueKind};
 use wire::body::{TopicConfig, TopicConfigAndMappingWrapper, TopicConfigAndQueueMapping, TopicList};
 use wire::code::response;
-use wire::header::FrameWriter;
 use wire::names;
 
 use crate::Broker;
 use crate::attributes::{self, Attributes};
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 use crate::pull::no_topic;
 use crate::topics::QUEUES_MAX;
 
@@ -128,18 +127,16 @@ impl Broker {
 
     /// Answers once the nameservers know: a route asked for right after the answer must be there.
     pub(super) fn ok_when_registered(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let reply_to = exchange.request.reply_to();
-        if reply_to.oneway {
+        if exchange.request.reply_to().oneway {
             return Ok(());
         }
-        let (broker, channel) = (Arc::clone(self), Arc::clone(exchange.channel));
-        tokio::spawn(async move {
+        let broker = Arc::clone(self);
+        let told = async move {
             broker.registration.settled(SETTLE).await;
-            let mut out = Vec::new();
-            FrameWriter::new(&mut out, &reply_to.head(response::SUCCESS, None)).empty();
-            channel.send(&out);
-        });
-        Ok(())
+            Ok(|mut reply: Reply<'_>| reply.ok())
+        };
+        // Who has too many requests waiting is not kept: the topic is there.
+        answer_later(exchange, told).or_else(|_| exchange.ok())
     }
 
     pub(crate) fn delete_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
