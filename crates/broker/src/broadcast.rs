@@ -60,7 +60,8 @@ pub(crate) struct Patience {
 
 #[derive(Debug)]
 struct Progress {
-    seen_ms: i64,
+    /// When it pulled last, by a clock that nobody sets.
+    seen: Duration,
     from_proxy: bool,
     queues: BTreeMap<i32, i64>,
 }
@@ -103,7 +104,7 @@ impl BroadcastOffsets {
     }
 
     /// Notes that a reader has everything below an offset. It never goes back.
-    pub fn note(&self, place: Place<'_>, reader: &Reader, offset: i64, now_ms: i64) {
+    pub fn note(&self, place: Place<'_>, reader: &Reader, offset: i64, now: Duration) {
         let mut table = self.table.lock();
         let Table { groups, member_count } = &mut *table;
         let members = match groups.get_mut(place.group).and_then(|topics| topics.get_mut(place.topic)) {
@@ -123,9 +124,9 @@ impl BroadcastOffsets {
                 self.occupied.notify_one();
             }
         }
-        let fresh = || Progress { seen_ms: now_ms, from_proxy: reader.from_proxy, queues: BTreeMap::new() };
+        let fresh = || Progress { seen: now, from_proxy: reader.from_proxy, queues: BTreeMap::new() };
         let progress = members.entry(reader.client_id.clone()).or_insert_with(fresh);
-        progress.seen_ms = now_ms;
+        progress.seen = now;
         progress.from_proxy = reader.from_proxy;
         if offset >= 0 {
             let known = progress.queues.entry(place.queue).or_insert(offset);
@@ -139,7 +140,7 @@ impl BroadcastOffsets {
     /// Who forgets a topic or a group waits for that, and so can forget what was kept afterwards.
     pub fn commit(
         &self,
-        now_ms: i64,
+        now: Duration,
         patience: Patience,
         online: impl Fn(&str) -> HashSet<String>,
         exists: impl Fn(&str) -> bool,
@@ -153,7 +154,7 @@ impl BroadcastOffsets {
             for (topic, members) in topics.iter_mut() {
                 let mut queues: BTreeMap<i32, i64> = BTreeMap::new();
                 members.retain(|client_id, progress| {
-                    let silent = Duration::from_millis(now_ms.saturating_sub(progress.seen_ms).max(0) as u64);
+                    let silent = now.saturating_sub(progress.seen);
                     let is_online = connected.contains(client_id);
                     if is_online || silent < patience.offline {
                         for (queue, offset) in &progress.queues {
@@ -258,7 +259,7 @@ impl Broker {
         let online = |group: &str| self.clients.consumer_ids(group).into_iter().collect();
         let step = settings.consumer_offset_update_version_step;
         let exists = |topic: &str| self.topics.get(topic).is_some();
-        self.broadcast.commit(self.now_ms(), patience, online, exists, |place, offset| {
+        self.broadcast.commit(self.clock.monotonic(), patience, online, exists, |place, offset| {
             let Place { topic, group, queue } = place;
             self.offsets.commit(&committed_group(group), topic, queue, offset, step, self.now_ms());
         });
@@ -296,13 +297,13 @@ mod tests {
         assert_eq!(offsets.start(PLACE, &direct, -1), Start::AsAsked);
         assert_eq!(offsets.start(PLACE, &proxied, 0), Start::AsAsked);
         assert_eq!(offsets.start(PLACE, &proxied, -1), Start::OfGroup);
-        offsets.note(PLACE, &proxied, 7, 0);
-        offsets.note(PLACE, &proxied, 5, 0);
+        offsets.note(PLACE, &proxied, 7, Duration::ZERO);
+        offsets.note(PLACE, &proxied, 5, Duration::ZERO);
         assert_eq!(offsets.start(PLACE, &proxied, 3), Start::AsAsked);
         assert_eq!(offsets.start(PLACE, &proxied, -1), Start::At(7));
         assert_eq!(offsets.start(PLACE, &direct, 3), Start::At(7));
         assert_eq!(offsets.start(Place { queue: 1, ..PLACE }, &direct, 3), Start::OfGroup);
-        offsets.note(PLACE, &direct, 8, 0);
+        offsets.note(PLACE, &direct, 8, Duration::ZERO);
         assert_eq!(offsets.start(PLACE, &direct, 3), Start::AsAsked);
         assert_eq!(offsets.start(PLACE, &proxied, 3), Start::At(8));
     }
@@ -310,33 +311,33 @@ mod tests {
     #[test]
     fn the_slowest_live_member_is_where_the_group_is() {
         let offsets = BroadcastOffsets::default();
-        let commit = |now_ms, online: bool| {
+        let commit = |seconds, online: bool| {
             let connected = || HashSet::from_iter(online.then(|| "slow".to_owned()));
             let mut lowest = Vec::new();
             let keep = |place: Place<'_>, offset| lowest.push((place.queue, offset));
-            offsets.commit(now_ms, PATIENCE, |_| connected(), |_| true, keep);
+            offsets.commit(Duration::from_secs(seconds), PATIENCE, |_| connected(), |_| true, keep);
             lowest
         };
-        offsets.note(PLACE, &reader("slow", false), 3, 0);
-        offsets.note(PLACE, &reader("fast", false), 9, 100_000);
-        offsets.note(Place { queue: 1, ..PLACE }, &reader("fast", false), 4, 100_000);
-        assert_eq!(commit(100_000, false), [(0, 3), (1, 4)]);
-        assert_eq!(commit(120_000, true), [(0, 3), (1, 4)], "connected and silent counts");
-        assert_eq!(commit(120_000, false), [(0, 9), (1, 4)], "gone for two minutes does not");
+        offsets.note(PLACE, &reader("slow", false), 3, Duration::ZERO);
+        offsets.note(PLACE, &reader("fast", false), 9, Duration::from_secs(100));
+        offsets.note(Place { queue: 1, ..PLACE }, &reader("fast", false), 4, Duration::from_secs(100));
+        assert_eq!(commit(100, false), [(0, 3), (1, 4)]);
+        assert_eq!(commit(120, true), [(0, 3), (1, 4)], "connected and silent counts");
+        assert_eq!(commit(120, false), [(0, 9), (1, 4)], "gone for two minutes does not");
         assert!(!offsets.is_empty());
-        assert_eq!(commit(220_000, false), []);
+        assert_eq!(commit(220, false), []);
         assert!(offsets.is_empty());
-        offsets.note(PLACE, &reader("slow", false), 3, 0);
-        assert_eq!(commit(299_999, true), [(0, 3)]);
-        assert_eq!((commit(300_000, true), offsets.is_empty()), (vec![(0, 3)], true));
+        offsets.note(PLACE, &reader("slow", false), 3, Duration::ZERO);
+        assert_eq!(commit(299, true), [(0, 3)]);
+        assert_eq!((commit(300, true), offsets.is_empty()), (vec![(0, 3)], true));
     }
 
     #[test]
     fn deleted_topics_and_groups_are_forgotten() {
         let offsets = BroadcastOffsets::default();
         let other = Place { topic: "Returns", ..PLACE };
-        offsets.note(PLACE, &reader("c", true), 3, 0);
-        offsets.note(other, &reader("c", true), 4, 0);
+        offsets.note(PLACE, &reader("c", true), 3, Duration::ZERO);
+        offsets.note(other, &reader("c", true), 4, Duration::ZERO);
         offsets.remove_topic("Orders");
         assert_eq!(offsets.start(PLACE, &reader("c", false), 0), Start::AsAsked);
         assert_eq!(offsets.start(other, &reader("c", false), 0), Start::At(4));
@@ -349,7 +350,7 @@ mod tests {
     async fn the_place_in_a_topic_that_is_gone_is_committed_nowhere() {
         let broker = testing::broker();
         let committed = || broker.offsets.get(&committed_group("screens"), "Orders", 0);
-        let note = || broker.broadcast.note(PLACE, &reader("c", false), 3, broker.now_ms());
+        let note = || broker.broadcast.note(PLACE, &reader("c", false), 3, broker.clock.monotonic());
         note();
         broker.commit_broadcast_offsets();
         assert_eq!((committed(), broker.broadcast.is_empty()), (None, true));

@@ -554,7 +554,7 @@ impl Broker {
     /// Notes how far a member of a broadcast group has come.
     fn note_broadcast(&self, pull: &Pull, offset: i64) {
         if let Some(reader) = &pull.reader {
-            self.broadcast.note(pull.place(), reader, offset, self.now_ms());
+            self.broadcast.note(pull.place(), reader, offset, self.clock.monotonic());
         }
     }
 

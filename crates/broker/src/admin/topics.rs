@@ -301,7 +301,7 @@ mod tests {
         let broker = testing::broker();
         let place = Place { topic: "orders", group: "screens", queue: 0 };
         let reader = Reader { client_id: "c".to_owned(), from_proxy: true };
-        broker.broadcast.note(place, &reader, 3, broker.now_ms());
+        broker.broadcast.note(place, &reader, 3, broker.clock.monotonic());
         broker.offsets.commit("readers", "orders", 0, 3, 1, broker.now_ms());
         broker.forget_places("orders");
         assert!(broker.broadcast.is_empty());
