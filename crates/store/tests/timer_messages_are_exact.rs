@@ -305,6 +305,30 @@ fn a_wheel_whose_rebuilding_was_interrupted_is_built_anew_again() {
 }
 
 #[test]
+fn what_was_delivered_before_a_kill_comes_once_though_a_record_cannot_be_read_at_first() {
+    let world = world();
+    let store = world.open();
+    // In one slot.
+    let slot = (now(&world.clock) / 1000 + 2) * 1000;
+    park(&store, &[at("orders", "a", slot + 200), at("orders", "b", slot + 800)]);
+    run(&store);
+    store.timer_flush_step().unwrap();
+    world.clock.set_wall(slot + 500);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a"]);
+    drop(store);
+    let store = world.open();
+    world.disk.inject(Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other));
+    store.timer_step().unwrap_err();
+    world.disk.heal();
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a"]);
+    world.clock.advance(Duration::from_millis(2000));
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["a", "b"]);
+}
+
+#[test]
 fn another_precision_finds_what_waits() {
     let world = world();
     let store = world.open();

@@ -1,6 +1,7 @@
 //! From the present slot to the real queues.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use wire::names;
 use wire::properties as props;
 use wire::record::{EncodeError, Message, Record};
 
-use super::log::{MAGIC_ROLL, Reader};
+use super::log::{MAGIC_ROLL, Reader, Unit};
 use super::slot::{Present, Waiting};
 use super::{State, Timer, TimerNext, due_of, read_record, source_mark};
 use crate::batch::Batch;
@@ -91,49 +92,36 @@ impl Store {
         }
     }
 
-    /// Reads the chain of the present slot.
+    /// Reads what waits in the present slot. After an error nothing is known of it, and it is read again.
     fn timer_load(&self, timer: &Timer, state: &mut State, now: i64) -> Result<(), StoreError> {
         let rest = state.present.rest;
         state.present = Present { rest, ..Present::default() };
-        let mut at = state.wheel.get(state.read_time).map(|slot| slot.last);
-        let mut units = Vec::new();
-        let mut reader = Reader::default();
-        while let Some(position) = at {
-            let unit = reader.unit(&state.log, position).map_err(StoreError::io("read", &state.log.dir))?;
-            let Some(unit) = unit else {
-                tracing::error!(position, "the timer log lacks a unit of a chain; those before it are lost");
-                break;
-            };
-            // A chain leads back, whatever a damaged file says.
-            at = unit.previous.filter(|previous| *previous < position);
-            units.push(unit);
-        }
+        let units = state.chain(state.read_time).map_err(StoreError::io("read", &state.log.dir))?;
+        let mut taken_back = Vec::new();
         let mut scratch = Vec::new();
-        let all = units.clone();
-        let done = &mut state.done;
-        units.retain(|unit| !done.contains(&unit.offset));
-        if units.len() < all.len() {
-            // From now on only their copies tell of them, as long as this slot lasts.
-            state.present.begun = Some(state.done_from);
-            for unit in &all {
-                if done.remove(&unit.offset) {
-                    state.present.last = Some(Waiting::of(unit));
-                }
-            }
-        }
         for unit in units.iter().rev() {
             let at = unit.offset;
+            if state.done.contains(&at) {
+                continue;
+            }
             let record = read_record(&self.base.log, at, unit.size, &mut scratch)
                 .map_err(|source| self.base.log.error_at("read", at, source))?;
-            match record {
-                Some(record) => {
-                    if unit.deletes() {
-                        let topic = record.property(props::REAL_TOPIC).unwrap_or_default();
-                        state.metrics.add(topic, 1, now);
-                    }
-                    state.admit(timer, unit, &record);
-                }
-                None => tracing::warn!(offset = at, "a timer message is gone from the log"),
+            let Some(record) = record else {
+                tracing::warn!(offset = at, "a timer message is gone from the log");
+                continue;
+            };
+            if unit.deletes() {
+                taken_back.push(record.property(props::REAL_TOPIC).unwrap_or_default().to_owned());
+            }
+            state.admit(timer, unit, &record);
+        }
+        // Nothing can fail any more.
+        taken_back.iter().for_each(|topic| state.metrics.add(topic, 1, now));
+        for unit in &units {
+            if state.done.remove(&unit.offset) {
+                // From now on only their copies tell of them, as long as this slot lasts.
+                state.present.begun = Some(state.done_from);
+                state.present.last = Some(Waiting::of(unit));
             }
         }
         state.present.loaded = true;
@@ -295,6 +283,23 @@ fn delivered_properties(
 }
 
 impl State {
+    /// Units of a slot, from its last on.
+    fn chain(&self, time: i64) -> io::Result<Vec<Unit>> {
+        let mut at = self.wheel.get(time).map(|slot| slot.last);
+        let mut units = Vec::new();
+        let mut reader = Reader::default();
+        while let Some(position) = at {
+            let Some(unit) = reader.unit(&self.log, position)? else {
+                tracing::error!(position, "the timer log lacks a unit of a chain; those before it are lost");
+                break;
+            };
+            // A chain leads back, whatever a damaged file says.
+            at = unit.previous.filter(|previous| *previous < position);
+            units.push(unit);
+        }
+        Ok(units)
+    }
+
     /// Leaves the present slot, which is over and empty, for the next that has something, or that of now.
     fn finish(&mut self, timer: &Timer, now: i64) {
         if self.wheel.get(self.read_time).is_some() {

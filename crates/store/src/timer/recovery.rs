@@ -446,8 +446,13 @@ impl Opening<'_> {
         resumed: &Resumed,
         done: &mut HashSet<u64>,
     ) -> Result<(), StoreError> {
-        let unread = self.queue.entry(resumed.queue_offset).ok().flatten();
-        let unread = unread.map_or(u64::MAX, |entry| entry.physical_offset);
+        let error = StoreError::io("read the timer topic's queue at", self.wheel.path.as_path());
+        let unread = match self.queue.entry(resumed.queue_offset).map_err(error)? {
+            Some(entry) => entry.physical_offset,
+            None if resumed.queue_offset >= self.queue.max_offset() => u64::MAX,
+            // It is damaged and tells nothing: any of them may be read again.
+            None => 0,
+        };
         let mut met: HashSet<u64> = done.iter().copied().filter(|offset| *offset >= unread).collect();
         let Some(from) = self.wheel.all().map(|(_, slot)| slot.first).min() else {
             metrics.reset(self.now);
