@@ -311,7 +311,10 @@ impl Broker {
             if entry.known_tags_code().is_none() && is_far() {
                 return (delivered, Ok(Next::FromDisk));
             }
-            let mut due_ms = self.due_ms(entry, longest);
+            let mut due_ms = match self.due_ms(entry, longest) {
+                Ok(due_ms) => due_ms,
+                Err(error) => return (delivered, Err(error.to_string())),
+            };
             if due_ms > now_ms + longest {
                 let end = queue.max_offset();
                 due_ms = self.schedule.seen_ms(level, offset + delivered, end, now_ms) + longest;
@@ -348,11 +351,13 @@ impl Broker {
     }
 
     /// When a parked message is due. Where a Java broker has put an address into the entry, the record tells.
-    fn due_ms(&self, entry: &QueueEntry, delay_ms: i64) -> i64 {
-        entry.known_tags_code().unwrap_or_else(|| {
-            let bytes = self.store.record_at(entry.physical_offset).ok().flatten().unwrap_or_default();
-            Record::parse(&bytes).map_or(0, |record| record.store_timestamp.saturating_add(delay_ms))
-        })
+    fn due_ms(&self, entry: &QueueEntry, delay_ms: i64) -> Result<i64, StoreError> {
+        if let Some(due_ms) = entry.known_tags_code() {
+            return Ok(due_ms);
+        }
+        let bytes = self.store.record_at(entry.physical_offset)?.unwrap_or_default();
+        // One that is no record is passed over at once.
+        Ok(Record::parse(&bytes).map_or(0, |record| record.store_timestamp.saturating_add(delay_ms)))
     }
 
     /// Puts one parked message into its real queue. One that cannot be read any more is skipped.

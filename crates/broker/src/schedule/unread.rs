@@ -174,7 +174,8 @@ impl Broker {
         };
         // Those whose entries could not be read may have been passed before they were due.
         let longest = self.schedule.delay(level).as_millis() as i64;
-        if self.due_ms(&entry, longest) > self.now_ms() {
+        let due_ms = self.due_ms(&entry, longest).map_err(|error| Undelivered::Unread(error.to_string()))?;
+        if due_ms > self.now_ms() {
             return Ok(false);
         }
         self.deliver(&entry, queue).map(|()| true)
