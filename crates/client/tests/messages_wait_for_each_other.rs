@@ -3,11 +3,15 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use remoting::{Channel, Limits, Listener, Service, Turn};
 use support::{PATIENCE, World};
 use thrustmq_client::{AutoBatch, Client, Error, Filter, Message, Producer, Received};
 use tokio::task::JoinSet;
+use wire::code::{request, response};
+use wire::header::FrameWriter;
 
 /// Longer than sending a hundred messages takes on a loaded machine, and shorter than anybody's patience.
 const WHILE: Duration = Duration::from_millis(700);
@@ -145,4 +149,51 @@ async fn what_cannot_be_sent_comes_back_to_each() {
         assert!(tokio::time::Instant::now() < deadline, "the broker is back");
         again = producer.send(message).await.err().map(|error| error.into_message());
     }
+}
+
+/// A name server and broker that finds fault with every batch, and does not answer when it is sent messages one by one.
+#[derive(Default)]
+struct Particular {
+    address: OnceLock<String>,
+}
+
+impl Service for Particular {
+    fn serve(&self, _: &Arc<Channel>, turn: &mut Turn<'_>) {
+        while let Some(asked) = turn.next_request() {
+            let head = asked.reply_to();
+            match asked.header.code {
+                request::GET_ROUTEINFO_BY_TOPIC => {
+                    let address = self.address.get().expect("an address");
+                    let route = format!(
+                        r#"{{"brokerDatas":[{{"brokerAddrs":{{"0":"{address}"}},"brokerName":"b","cluster":"c"}}],
+                            "queueDatas":[{{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#
+                    );
+                    FrameWriter::new(turn.out, &head.head(response::SUCCESS, None)).body(route.as_bytes());
+                }
+                request::SEND_BATCH_MESSAGE => head.write(turn.out, response::MESSAGE_ILLEGAL, None),
+                _ => (),
+            }
+        }
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {}
+}
+
+#[tokio::test]
+async fn messages_of_a_batch_do_not_wait_for_a_silent_broker_one_after_the_other() {
+    let particular = Arc::new(Particular::default());
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = particular.address.get_or_init(|| listener.address().to_string()).clone();
+    let _server = listener.serve(Limits::default(), particular);
+    let client = Client::connect(&address).await.unwrap();
+    let batches = AutoBatch::default().wait(WHILE);
+    let producer = client.producer("P").auto_batch(batches).timeout(Duration::from_secs(1)).build().unwrap();
+    let mut sends = JoinSet::new();
+    for number in 0..40 {
+        let (producer, message) = (producer.clone(), Message::new("T", number.to_string()));
+        sends.spawn(async move { producer.send(message).await.unwrap_err() });
+    }
+    let errors = tokio::time::timeout(PATIENCE, sends.join_all()).await.expect("not 40 s");
+    let sent: Vec<_> = errors.iter().filter(|error| error.maybe_stored()).collect();
+    assert!(errors.len() == 40 && sent.len() == 1, "{} may be stored", sent.len());
 }

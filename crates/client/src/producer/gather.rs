@@ -307,8 +307,14 @@ impl Inner {
                 }
             }
         }
+        let mut silence: Option<Error> = None;
         for one in waiting {
-            let sent = self.send_one(&key, &one).await;
+            let sent = match &silence {
+                None => self.send_one(&key, &one).await,
+                // Each would wait for a silent broker as long as the one before did.
+                Some(error) => Err(Failure::unsent(error.clone())),
+            };
+            silence = sent.as_ref().err().map(|failure| failure.error.clone()).filter(Error::nobody_answered);
             let _ = one.done.send(sent);
         }
     }
