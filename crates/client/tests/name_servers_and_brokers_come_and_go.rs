@@ -10,7 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use remoting::{Channel, Limits, Listener, Server, Service, Turn};
 use support::World;
-use thrustmq_client::{Client, Error, Filter, Message, MessageQueue, RequestError, StartFrom};
+use thrustmq_client::{
+    AutoBatch, Client, Decision, Error, Filter, Message, MessageQueue, RequestError, StartFrom,
+};
 use wire::body::{LogicQueueMappingItem, TopicQueueMappingDetail};
 use wire::code::{request, response};
 use wire::header::FrameWriter;
@@ -189,6 +191,26 @@ async fn no_call_takes_longer_than_its_time_whoever_is_silent() {
     let producer = client.producer("P").timeout(Duration::from_secs(60)).build().unwrap();
     let error = producer.request(Message::new("T", "x"), SOON).await.unwrap_err();
     assert!(matches!(error, RequestError::NoReply { after } if after == SOON), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn no_kind_of_send_waits_longer_than_its_time_for_a_silent_name_server() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().to_string();
+    let _server = listener.serve(Limits::default(), Arc::new(NoQuestions));
+    let client = Client::builder(address).call_timeout(Duration::from_secs(60)).connect().await.unwrap();
+    let begun = std::time::Instant::now();
+    let producer = |group: &str| client.producer(group).timeout(SOON);
+    let plain = producer("P").build().unwrap();
+    let error = plain.send_oneway(Message::new("T", "x")).await.unwrap_err();
+    assert!(matches!(error, Error::TooLate { .. }), "{error}");
+    let gathering = producer("Q").auto_batch(AutoBatch::default()).build().unwrap();
+    let error = gathering.send(Message::new("T", "x").order_by("k")).await.unwrap_err();
+    assert!(matches!(error.cause(), Error::TooLate { .. }) && !error.maybe_stored(), "{error}");
+    let asking = producer("R").transactional(|_| async { Decision::Unknown }).unwrap();
+    let error = asking.begin(Message::new("T", "x")).await.unwrap_err();
+    assert!(matches!(error.cause(), Error::TooLate { .. }) && !error.maybe_stored(), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 

@@ -255,7 +255,7 @@ impl Inner {
         let queue = match target {
             Target::Any if ordering_key.is_none() => None,
             target => {
-                let route = self.shared.route_to_send(&topic).await?;
+                let route = self.route_in_time(&topic).await?;
                 Some(self.choose(&route, target, ordering_key, None)?)
             }
         };

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -275,6 +276,14 @@ impl Inner {
         Ok(stored)
     }
 
+    /// The route to send along, unless it takes longer than a whole send may: name servers may be silent, and those who
+    /// asked before ask one after the other.
+    pub(super) async fn route_in_time(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        let after = self.options.timeout;
+        let route = tokio::time::timeout(after, self.shared.route_to_send(topic)).await;
+        route.unwrap_or(Err(Error::TooLate { what: "the send", after }))
+    }
+
     /// Whether another attempt may do better than one that failed.
     fn retries_after(&self, error: &Error) -> bool {
         match error.broker_code() {
@@ -392,7 +401,7 @@ impl Inner {
         target: Target<'_>,
         ordering_key: Option<&str>,
     ) -> Result<(String, usize), Error> {
-        let route = self.shared.route_to_send(&outgoing.topic).await?;
+        let route = self.route_in_time(&outgoing.topic).await?;
         let queue = self.choose(&route, target, ordering_key, None)?;
         let address = self.shared.master_of(&queue).await?;
         let fields = fields(&self.wire_group, outgoing, &queue);

@@ -44,10 +44,13 @@ impl TransactionProducer {
     pub async fn begin(&self, message: Message<Now>) -> Result<Transaction, SendError> {
         let inner = &self.producer.inner;
         let topic = inner.shared.namespace.wrap(&message.topic).into_owned();
-        if let Ok(route) = inner.shared.route_to_send(&topic).await {
-            // Who asks how a transaction ended looks for members of the group that it knows.
-            inner.shared.greet(&route.masters(), inner.options.timeout / 4).await;
-        }
+        let route = match inner.route_in_time(&topic).await {
+            Ok(route) => route,
+            // The send would only ask for it once more.
+            Err(error) => return Err(SendError::new(error, message, String::new(), 0, false)),
+        };
+        // Who asks how a transaction ended looks for members of the group that it knows.
+        inner.shared.greet(&route.masters(), inner.options.timeout / 4).await;
         let returned = message.clone();
         let more = [(props::TRAN_MSG, "true"), (props::PGROUP, inner.wire_group.as_str())];
         let receipt = inner.send(message, Target::Any, sys_flag::TRANSACTION_PREPARED, &more).await?;
