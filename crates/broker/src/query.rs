@@ -40,7 +40,7 @@ impl Broker {
     pub(crate) fn view_message(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let offset: u64 = exchange.number("offset")?;
         self.answer_from_disk(exchange, move |broker, reply| {
-            let record = broker.store.record_at(offset)?;
+            let record = broker.store.shown_record_at(offset)?;
             match record.filter(|record| !broker.has_expired(record)) {
                 Some(record) => reply.ok_body(&record),
                 None => Err(Refusal::system(format!("can not find message by the offset, {offset}"))),

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use crate::support::messages::{bodies, text};
 use crate::support::{Situation, eventually, number, remark};
 use sim::{Fault, Operation};
+use wire::code::{request, response};
+use wire::ids::OffsetId;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_a_hanging_disk_is_told_that_the_message_is_stored_and_not_flushed() {
@@ -24,6 +26,37 @@ async fn who_waits_for_a_hanging_disk_is_told_that_the_message_is_stored_and_not
     eventually("everything is on the disk", async || peer.read_all("orders", 0).await.len() == 3).await;
     assert_eq!(bodies(&peer.read_all("orders", 0).await), ["durable", "slow", "hasty"]);
     assert_eq!(peer.store("orders", 0, "next").await, 3);
+}
+
+/// A producer that was told FLUSH_DISK_TIMEOUT and finds its message by its key will not send it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_disk_does_not_have_is_found_neither_by_key_nor_by_id() {
+    let situation = Situation::new(&[
+        ("flushDiskType", "SYNC_FLUSH"),
+        ("syncFlushTimeout", "100"),
+        ("messageIndexEnable", "true"),
+        ("maxHashSlotNum", "1000"),
+        ("maxIndexNum", "4000"),
+    ]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    let send = async |key| peer.try_send("orders", 0, b"body", &[("UNIQ_KEY", key)]).await;
+    let by_key = async |key| {
+        let fields = [("topic", "orders"), ("key", key), ("_UNIQUE_KEY_QUERY", "true")];
+        peer.ask(request::QUERY_MESSAGE, &fields).await.code
+    };
+    assert_eq!(send("durable").await.code, 0);
+    assert_eq!(by_key("durable").await, response::SUCCESS);
+    situation.disk.hold_syncs(true);
+    let slow = send("slow").await;
+    assert_eq!(slow.code, response::FLUSH_DISK_TIMEOUT, "{slow:?}");
+    let offset = OffsetId::parse(slow.field("msgId").unwrap()).unwrap().offset.to_string();
+    let by_id = async || peer.ask(request::VIEW_MESSAGE_BY_ID, &[("offset", &offset)]).await.code;
+    assert_eq!((by_key("slow").await, by_id().await), (response::QUERY_NOT_FOUND, response::SYSTEM_ERROR));
+    assert_eq!(by_key("durable").await, response::SUCCESS);
+    situation.disk.hold_syncs(false);
+    eventually("it is on the disk", async || by_key("slow").await == response::SUCCESS).await;
+    assert_eq!(by_id().await, response::SUCCESS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

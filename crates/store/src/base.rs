@@ -77,6 +77,11 @@ impl Base {
         self.flushed.load(Ordering::Acquire)
     }
 
+    /// Clients are shown the log up to here: with synchronous flush no message that the disk does not have.
+    pub fn shown_until(&self) -> u64 {
+        if self.is_sync() { self.flushed_until() } else { self.log.end() }
+    }
+
     /// Whether the checkpoint says that the queue entries of all records before `until` are durable.
     pub fn are_queues_durable(&self, until: u64) -> bool {
         self.checkpoint.lock().content.own.is_some_and(|own| own.durable.position >= until)

@@ -35,7 +35,8 @@ pub struct QueryResult {
 const CATCH_UP_STEPS: u32 = 64;
 
 impl Store {
-    /// Messages of a topic with a key, stored between `begin` and `end` (Unix milliseconds, both included).
+    /// Messages of a topic with a key, stored between `begin` and `end` (Unix milliseconds, both included), among those
+    /// that clients are shown: with synchronous flush no message that the disk does not have.
     pub fn query(
         &self,
         topic: &str,
@@ -59,7 +60,7 @@ impl Store {
         self.collect_matches(&mut state, index::fold(hash), begin, end, &mut |offset| {
             // One record may be indexed twice (store.md §24 T25).
             if found.iter().all(|(known, _)| *known != offset)
-                && let Some(bytes) = self.record_at(offset)?
+                && let Some(bytes) = self.shown_record_at(offset)?
                 && self.matches(&bytes, topic, key, begin, end, kind)
             {
                 found.push((offset, bytes));

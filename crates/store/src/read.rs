@@ -344,9 +344,21 @@ impl Store {
         until > known_end || segment.is_in_memory(physical_offset, until)
     }
 
-    /// The record that begins at a physical offset, checked with its CRC; `None` if none does.
+    /// The record that begins at a physical offset, checked with its CRC; `None` if none does. With synchronous flush
+    /// also one that no consumer sees yet: who asks for a client takes [`Store::shown_record_at`].
     pub fn record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        if physical_offset >= self.base.log.end() {
+        self.record_before(self.base.log.end(), physical_offset)
+    }
+
+    /// The same for clients: with synchronous flush `None` until the disk has the record. Who was told that it is
+    /// there shall find it after power loss.
+    pub fn shown_record_at(&self, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.record_before(self.base.shown_until(), physical_offset)
+    }
+
+    /// The record at a physical offset, if it ends at `end` of the log or before.
+    fn record_before(&self, end: u64, physical_offset: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if physical_offset >= end {
             return Ok(None);
         }
         let Some(segment) = self.base.log.segment_at(physical_offset) else { return Ok(None) };
@@ -357,7 +369,7 @@ impl Store {
         let mut scratch = Vec::new();
         let head = segment.bytes(physical_offset, 8, &mut scratch).map_err(error)?;
         let Some(prefix) = Prefix::parse(head).filter(Prefix::is_record) else { return Ok(None) };
-        if physical_offset + u64::from(prefix.size) > self.base.log.end().min(segment.until()) {
+        if physical_offset + u64::from(prefix.size) > end.min(segment.until()) {
             return Ok(None);
         }
         let bytes = segment.bytes(physical_offset, prefix.size as usize, &mut scratch).map_err(error)?;

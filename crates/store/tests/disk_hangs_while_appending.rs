@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support;
 use crate::support::{World, letter, send, sync_options};
 use parking_lot::Mutex;
-use store::Flushed;
+use store::{Flushed, KeyKind};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -88,4 +88,24 @@ fn what_a_sender_is_told_is_durable_can_be_read_by_then() {
     }
     drop(begin);
     flushing.join().unwrap().unwrap();
+}
+
+/// Who asks after a timeout whether the message is there, and is told yes, will not send it again.
+#[test]
+fn what_the_disk_does_not_have_yet_is_found_neither_by_key_nor_by_place() {
+    let world = World::new(sync_options());
+    let store = world.open();
+    send(&store, &letter("t", 0, "durable").keyed("k").tagged("tag")).unwrap();
+    store.flush_step().unwrap();
+    let slow = send(&store, &letter("t", 0, "slow").keyed("k").tagged("tag")).unwrap();
+    let found = |kind| {
+        let key = if kind == KeyKind::Tag { "tag" } else { "k" };
+        store.query("t", key, 9, 0, i64::MAX, kind).unwrap().records.len()
+    };
+    assert_eq!((found(KeyKind::Key), found(KeyKind::Tag)), (1, 1));
+    assert_eq!(store.shown_record_at(slow.offset).unwrap(), None);
+    assert!(store.record_at(slow.offset).unwrap().is_some(), "the broker itself goes on with it");
+    store.flush_step().unwrap();
+    assert_eq!((found(KeyKind::Key), found(KeyKind::Tag)), (2, 2));
+    assert!(store.shown_record_at(slow.offset).unwrap().is_some());
 }

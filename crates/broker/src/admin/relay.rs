@@ -27,7 +27,7 @@ impl Broker {
         let id = OffsetId::parse(message_id).ok_or_else(|| {
             Refusal::system(format!("msgId {message_id} is no offset message id of this broker"))
         })?;
-        let record = self.store.record_at(id.offset)?;
+        let record = self.store.shown_record_at(id.offset)?;
         let record = record.ok_or_else(|| {
             Refusal::system(format!(
                 "no message at offset {} of the log: it has expired, or msgId is wrong",

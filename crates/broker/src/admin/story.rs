@@ -108,7 +108,7 @@ impl Broker {
     fn begin_search(&self, id: &str) -> Result<Search, Refusal> {
         let offset = OffsetId::parse(id).filter(|id| id.store_host == self.address).map(|id| id.offset);
         let bytes = match offset {
-            Some(offset) => self.store.record_at(offset)?.filter(|bytes| !self.has_expired(bytes)),
+            Some(offset) => self.store.shown_record_at(offset)?.filter(|bytes| !self.has_expired(bytes)),
             None => None,
         };
         let Some(found) = bytes.and_then(|bytes| self.found_in(&bytes, None)) else {
