@@ -201,6 +201,22 @@ async fn searches_wait_for_the_disk_aside_from_everybody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_dashboard_waits_for_the_disk_aside_from_everybody_else() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let mut dashboard = Wire::connect(house.address()).await;
+    let head = Head::request(Dialect::Json, code::GET_BROKER_RUNTIME_INFO, 1);
+    dashboard.write(&frame(&head, &[], &[])).await;
+    reads_wait(&disk, 1).await;
+    stored(house.peer().send("orders", 0, "meanwhile").await);
+    assert_eq!(disk.waiting(), 1, "when the oldest message was stored is still read");
+    disk.let_go();
+    let framed = dashboard.next().await.unwrap();
+    assert_eq!((framed.opaque, framed.answer.code), (1, 0), "{framed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn administrators_wait_for_the_disk_aside_from_everybody_else() {
     let (_situation, disk, house) = start(&[]).await;
     backlog(&house).await;

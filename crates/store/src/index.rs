@@ -5,6 +5,7 @@
 //! (`index_mark`). After a crash that part is kept, and what the log has behind it is read again in the background.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use wire::hash::JavaHash;
@@ -27,7 +28,10 @@ use crate::signal::Signal;
 /// The index of a store.
 pub(crate) struct Index {
     pub signal: Signal,
+    /// Held while the disk is waited for.
     pub state: Mutex<State>,
+    /// How far the log had been read when the last step ended: for who must not wait for the one that runs.
+    position: AtomicU64,
     pub dir: PathBuf,
     shape: Shape,
 }
@@ -62,7 +66,8 @@ impl Index {
         let dir = options.root.join("index");
         let shape = Shape::of(options);
         let state = State::open(disk, &dir, shape, checkpoint, clean, log_end)?;
-        Ok(Some(Index { signal: Signal::default(), state: Mutex::new(state), dir, shape }))
+        let position = AtomicU64::new(state.position);
+        Ok(Some(Index { signal: Signal::default(), state: Mutex::new(state), position, dir, shape }))
     }
 
     /// Indexes some more of the log.
@@ -71,6 +76,12 @@ impl Index {
     }
 
     fn index_some(&self, base: &Base, state: &mut State) -> Result<Step, StoreError> {
+        let step = self.read_on(base, state);
+        self.position.store(state.position, Ordering::Release);
+        step
+    }
+
+    fn read_on(&self, base: &Base, state: &mut State) -> Result<Step, StoreError> {
         link(base, state)?;
         let end = base.log.end();
         let until = end.min(state.position.max(base.log.min()) + STEP_BYTES);
@@ -155,9 +166,9 @@ impl Index {
         Ok(())
     }
 
-    /// Bytes of the log that are not indexed yet.
+    /// Bytes of the log that were not indexed yet when the last step ended. Waits for nobody.
     pub fn behind(&self, log: &CommitLog) -> u64 {
-        log.end().saturating_sub(self.state.lock().position)
+        log.end().saturating_sub(self.position.load(Ordering::Acquire))
     }
 
     /// Removes index files that speak only of deleted segments; the last one stays.

@@ -20,11 +20,14 @@ enum Pressure {
     Full,
 }
 
+/// Rounds that the administrator's command is good for.
+const MANUAL_ROUNDS: u32 = 20;
+
 impl Store {
     /// Sets how long messages of a topic can be read; `None` for as long as the log has them. Acts at once on what is
     /// there, and then in every round of the cleaner.
     pub fn keep_messages(&self, topic: &str, time: Option<Duration>) {
-        self.expiry.lock().keep(&self.base, &self.queues, topic, time);
+        self.expiry.keep(&self.base, &self.queues, topic, time);
     }
 
     /// Whether a message can be read no more because its topic keeps messages for a shorter time than the log.
@@ -34,21 +37,22 @@ impl Store {
 
     /// Lets the next rounds delete expired segments at any hour, as the administrator's command does.
     pub fn clean_soon(&self) {
-        *self.manual_rounds.lock() = 20;
+        self.manual_rounds.store(MANUAL_ROUNDS, Ordering::Relaxed);
         self.cleaner.raise();
     }
 
     /// One round of cleaning: looks at disk and clock, deletes what must go. Tells how many segments that was.
     pub fn clean_step(&self) -> Result<u32, StoreError> {
-        // Held to the end: rounds come one after the other.
-        let mut manual_rounds = self.manual_rounds.lock();
-        self.expiry.lock().go_on(&self.base, &self.queues);
+        // Rounds come one after the other.
+        let _one = self.cleaning.lock();
+        self.expiry.go_on(&self.base, &self.queues);
         let live = self.base.live.load_full();
         let pressure = self.pressure(&live)?;
         let now = self.base.clock.now_millis();
         let hour = LocalTime::of(now, self.base.clock.utc_offset_seconds(now)).hour;
-        let manual = *manual_rounds > 0;
-        *manual_rounds = manual_rounds.saturating_sub(1);
+        let rounds = &self.manual_rounds;
+        let manual =
+            rounds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         if !manual && pressure == Pressure::None && !live.delete_when.contains(&hour) {
             return Ok(0);
         }

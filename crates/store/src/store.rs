@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -70,12 +70,14 @@ pub struct Store {
     stopped_cleanly: bool,
     pub(crate) timer: Option<Timer>,
     pub(crate) compaction: Compaction,
-    /// Rounds of the cleaner in which segments go regardless of the hour. Held by the round that runs.
-    pub(crate) manual_rounds: Mutex<u32>,
+    /// Rounds of the cleaner in which segments go regardless of the hour.
+    pub(crate) manual_rounds: AtomicU32,
+    /// Held by the round of the cleaner that runs, which waits for the disk.
+    pub(crate) cleaning: Mutex<()>,
     /// What keeps segments from being deleted.
     pub(crate) kept_for: KeptFor,
     /// Topics that keep their messages for a shorter time than the log.
-    pub(crate) expiry: Mutex<Expiry>,
+    pub(crate) expiry: Expiry,
     /// Raised when the next segment should be made.
     pub(crate) allocate: Signal,
     pub(crate) zeros: Zeros,
@@ -133,9 +135,10 @@ impl Store {
             stopped_cleanly: recovered.clean,
             timer,
             compaction,
-            manual_rounds: Mutex::default(),
+            manual_rounds: AtomicU32::new(0),
+            cleaning: Mutex::default(),
             kept_for: KeptFor::default(),
-            expiry: Mutex::default(),
+            expiry: Expiry::default(),
             allocate: Signal::default(),
             zeros: Zeros::default(),
             cleaner: Signal::default(),

@@ -18,6 +18,7 @@ mod flush;
 mod log;
 mod metrics;
 mod recovery;
+mod shown;
 mod slot;
 mod wheel;
 mod work;
@@ -41,6 +42,7 @@ use crate::signal::Signal;
 use checkpoint::{Checkpoint, CheckpointFile};
 use log::UnitLog;
 use metrics::Metrics;
+use shown::Shown;
 use slot::Present;
 use wheel::Wheel;
 
@@ -100,7 +102,9 @@ pub(crate) struct Timer {
     pub signal: Signal,
     /// Raised when there is something to checkpoint.
     pub flush_signal: Signal,
+    /// Held while the disk is waited for: what threads that serve others may look at is in `shown`.
     pub state: Mutex<State>,
+    shown: Shown,
     /// Held by the one flush that runs.
     files: Mutex<CheckpointFile>,
     pub on_delivered: OnceLock<OnDelivered>,

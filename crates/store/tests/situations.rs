@@ -23,6 +23,7 @@ mod disk_full_while_appending;
 mod disk_hangs_while_appending;
 mod entries_are_taken_from_a_journal;
 mod extensions_of_queue_entries;
+mod figures_are_told_while_the_disk_hangs;
 mod foreign_stores;
 mod fsync_failure_makes_store_read_only;
 mod histories;

@@ -22,11 +22,14 @@ const PUT_TIMES: &str = "[<=0ms]:0 [0~10ms]:0 [10~50ms]:0 [50~100ms]:0 [100~200m
 impl Broker {
     /// All keys that official tools, the dashboard and the exporter look for (operations.md §4.4).
     pub(super) fn runtime_info(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let mut table = BTreeMap::new();
-        self.describe_broker(&mut table);
-        self.describe_traffic(&mut table);
-        self.describe_store(&mut table);
-        exchange.ok_json(&KvTable { table })
+        // When the oldest message was stored is read from the log; the other figures wait for nobody.
+        self.answer_with_record(exchange, self.store.log_min(), |broker, reply| {
+            let mut table = BTreeMap::new();
+            broker.describe_broker(&mut table);
+            broker.describe_traffic(&mut table);
+            broker.describe_store(&mut table);
+            reply.ok_json(&KvTable { table })
+        })
     }
 
     /// A master that no slave copies (907): what the tools show of replication.

@@ -121,6 +121,7 @@ impl Store {
             file.save(&checkpoint).map_err(StoreError::io("write", &file.path.clone()))
         })();
         let mut state = timer.state.lock();
+        timer.shown.tell(state.told());
         if written.is_err() {
             if let Some((writing, _)) = slots {
                 state.wheel.keep(writing);

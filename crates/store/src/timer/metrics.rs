@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use wire::body::TimerMetrics;
 use wire::loose_json;
 
@@ -14,7 +15,8 @@ use crate::disk::Disk;
 pub(crate) struct Metrics {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    pub table: TimerMetrics,
+    /// Never locked while the disk is waited for: administrators ask for it.
+    table: Arc<Mutex<TimerMetrics>>,
     changed: bool,
 }
 
@@ -26,12 +28,17 @@ impl Metrics {
             tracing::warn!(%error, "the counts of waiting timer messages begin anew");
             None
         });
-        Metrics { disk, path, table: table.unwrap_or_default(), changed: false }
+        Metrics { disk, path, table: Arc::new(Mutex::new(table.unwrap_or_default())), changed: false }
+    }
+
+    /// The table, for who looks at it without holding the timer.
+    pub fn table(&self) -> Arc<Mutex<TimerMetrics>> {
+        Arc::clone(&self.table)
     }
 
     /// Counts messages of a topic.
     pub fn add(&mut self, topic: &str, count: i64, now: i64) {
-        let table = &mut self.table;
+        let mut table = self.table.lock();
         match table.timing_count.get_mut(topic) {
             Some(metric) => {
                 metric.count += count;
@@ -49,7 +56,7 @@ impl Metrics {
 
     /// Sets all counts to 0.
     pub fn reset(&mut self, now: i64) {
-        for metric in self.table.timing_count.values_mut().filter(|metric| metric.count != 0) {
+        for metric in self.table.lock().timing_count.values_mut().filter(|metric| metric.count != 0) {
             metric.count = 0;
             metric.time_stamp = now;
             self.changed = true;
@@ -58,7 +65,7 @@ impl Metrics {
 
     /// What the file is to hold, if that has changed.
     pub fn take_changed(&mut self) -> Option<Vec<u8>> {
-        std::mem::take(&mut self.changed).then(|| self.table.to_json())
+        std::mem::take(&mut self.changed).then(|| self.table.lock().to_json())
     }
 
     /// Disk and path, to write without holding the table.

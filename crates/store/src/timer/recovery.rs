@@ -119,6 +119,7 @@ impl Timer {
             options: options.clone(),
             signal: Signal::default(),
             flush_signal: Signal::default(),
+            shown: state.shown(),
             state: Mutex::new(state),
             files: Mutex::new(file),
             on_delivered: OnceLock::new(),

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::disk::{self, Disk, File};
 
 /// Bytes of a slot in the file.
@@ -26,6 +28,39 @@ pub(crate) struct Slot {
     pub num: i32,
 }
 
+/// The slots that have something. Never locked while the disk is waited for: senders ask how much is in a slot.
+#[derive(Default)]
+pub(crate) struct Slots {
+    /// By the time at which a slot begins.
+    by_time: BTreeMap<i64, Slot>,
+    /// Messages in all slots.
+    pending: i64,
+}
+
+impl Slots {
+    /// The slot that begins at `time`.
+    pub fn get(&self, time: i64) -> Option<Slot> {
+        self.by_time.get(&time).copied()
+    }
+
+    /// The first slot from `from` on that has something.
+    pub fn next_from(&self, from: i64) -> Option<i64> {
+        self.by_time.range(from..).next().map(|(time, _)| *time)
+    }
+
+    fn put(&mut self, time: i64, slot: Slot) {
+        self.remove(time);
+        self.pending += i64::from(slot.num);
+        self.by_time.insert(time, slot);
+    }
+
+    fn remove(&mut self, time: i64) {
+        if let Some(slot) = self.by_time.remove(&time) {
+            self.pending -= i64::from(slot.num);
+        }
+    }
+}
+
 /// The slots that are not over yet.
 pub(crate) struct Wheel {
     disk: Arc<dyn Disk>,
@@ -34,12 +69,9 @@ pub(crate) struct Wheel {
     precision: i64,
     /// Slots in the file: twice as many as the wheel turns through.
     ring: u64,
-    /// By the time at which a slot begins.
-    slots: BTreeMap<i64, Slot>,
+    slots: Arc<Mutex<Slots>>,
     /// What the file does not have yet.
     changed: BTreeSet<i64>,
-    /// Messages in all slots.
-    pending: i64,
     /// Whether the file is there.
     made: bool,
 }
@@ -58,9 +90,8 @@ impl Wheel {
             path,
             precision,
             ring: slots * 2,
-            slots: BTreeMap::new(),
+            slots: Arc::default(),
             changed: BTreeSet::new(),
-            pending: 0,
             made: false,
         }
     }
@@ -84,8 +115,7 @@ impl Wheel {
             for (number, bytes) in buffer[..len].chunks_exact(SLOT_BYTES).enumerate() {
                 let index = at / SLOT_BYTES as u64 + number as u64;
                 if let Some((time, slot)) = self.decode(bytes, index).filter(|(time, _)| *time >= from) {
-                    self.pending += i64::from(slot.num);
-                    self.slots.insert(time, slot);
+                    self.slots.lock().put(time, slot);
                 }
             }
             at += len as u64;
@@ -113,7 +143,7 @@ impl Wheel {
 
     fn encode(&self, time: i64) -> [u8; SLOT_BYTES] {
         let mut bytes = [0; SLOT_BYTES];
-        if let Some(slot) = self.slots.get(&time) {
+        if let Some(slot) = self.get(time) {
             bytes[..8].copy_from_slice(&(time / self.precision).to_be_bytes());
             bytes[8..16].copy_from_slice(&slot.first.to_be_bytes());
             bytes[16..24].copy_from_slice(&slot.last.to_be_bytes());
@@ -124,47 +154,49 @@ impl Wheel {
 
     /// The slot that begins at `time`.
     pub fn get(&self, time: i64) -> Option<Slot> {
-        self.slots.get(&time).copied()
+        self.slots.lock().get(time)
     }
 
     /// Sets a slot; `None` empties it.
     pub fn put(&mut self, time: i64, slot: Option<Slot>) {
-        self.forget(time);
-        if let Some(slot) = slot {
-            self.pending += i64::from(slot.num);
-            self.slots.insert(time, slot);
+        let mut slots = self.slots.lock();
+        match slot {
+            Some(slot) => slots.put(time, slot),
+            None => slots.remove(time),
         }
         self.changed.insert(time);
     }
 
     /// Drops a slot that is over. The file keeps it: what was not checkpointed may need it again.
     pub fn forget(&mut self, time: i64) {
-        if let Some(slot) = self.slots.remove(&time) {
-            self.pending -= i64::from(slot.num);
-        }
+        self.slots.lock().remove(time);
         self.changed.remove(&time);
     }
 
     /// The first slot from `from` on that has something.
     pub fn next_from(&self, from: i64) -> Option<i64> {
-        self.slots.range(from..).next().map(|(time, _)| *time)
+        self.slots.lock().next_from(from)
     }
 
     /// Forgets all slots.
     pub fn clear(&mut self) {
-        self.slots.clear();
+        *self.slots.lock() = Slots::default();
         self.changed.clear();
-        self.pending = 0;
     }
 
-    /// All slots that have something, in order.
-    pub fn all(&self) -> impl Iterator<Item = (i64, Slot)> {
-        self.slots.iter().map(|(time, slot)| (*time, *slot))
+    /// All slots that have something, in order, as they are now.
+    pub fn all(&self) -> impl Iterator<Item = (i64, Slot)> + use<> {
+        self.slots.lock().by_time.clone().into_iter()
+    }
+
+    /// The slots, for who looks at them without holding the wheel.
+    pub fn slots(&self) -> Arc<Mutex<Slots>> {
+        Arc::clone(&self.slots)
     }
 
     /// The numbers of all slots together: messages, less what takes messages back.
     pub fn pending(&self) -> i64 {
-        self.pending
+        self.slots.lock().pending
     }
 
     /// Whether the file lacks slots, or is not there: without it a checkpoint would be taken for a lost wheel.

@@ -21,13 +21,17 @@ impl Store {
         // Before the queue is looked at: what takes a message back was there before that message is due.
         let now = self.base.clock.now_millis();
         let mut state = timer.state.lock();
-        let more = self.timer_enqueue(timer, &mut state, now)?;
+        let more = self.timer_enqueue(timer, &mut state, now);
+        timer.shown.tell(state.told());
+        let more = more?;
         if state.queue_offset >= state.catch_up {
             state.skipped = None;
         } else if more {
             return Ok(TimerNext::AtOnce);
         }
-        let next = self.timer_deliver(timer, &mut state, now)?;
+        let next = self.timer_deliver(timer, &mut state, now);
+        timer.shown.tell(state.told());
+        let next = next?;
         if state.changed {
             timer.flush_signal.raise();
         }
