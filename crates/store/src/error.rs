@@ -102,6 +102,16 @@ pub enum StoreError {
         /// The cause.
         source: io::Error,
     },
+    /// A query was given up before its end, and had found nothing.
+    #[error(
+        "none of the newest {records} messages that may have this key has it, and older ones were not looked at ({entries} index entries); ask for an earlier time"
+    )]
+    QueryGivenUp {
+        /// Records that the index named.
+        records: usize,
+        /// Entries of the index.
+        entries: u64,
+    },
     /// The store turned read-only.
     #[error("store is read-only: {cause}; restart the broker when the disk is sound again")]
     ReadOnly {

@@ -19,6 +19,8 @@ const PAGE_SLOTS: usize = 1024;
 const PENDING_BYTES: usize = 64 * 1024;
 /// Entries that are read together when slots are made from them.
 const LINKED_TOGETHER: usize = 4096;
+/// Entries that are read together where a chain is followed: about a page.
+const WALKED_TOGETHER: u32 = 200;
 
 /// Whether a file is named as index files are: by the seventeen digits of when it was made.
 pub(crate) fn is_name(name: &str) -> bool {
@@ -355,26 +357,10 @@ impl IndexFile {
         self.file.sync_data()
     }
 
-    /// Walks the chain of a hash from the newest entry on, calling `found` with offset and store time (whole seconds
-    /// after the file's first); stops when that returns false.
-    pub fn walk(&mut self, hash: u32, mut found: impl FnMut(u64, i64) -> bool) -> io::Result<()> {
-        let count = self.header.count as u32;
-        let mut index = self.slot_for_reading(hash % self.shape.slots)?;
-        let mut bound = count;
-        // Chains lead to ever smaller numbers; anything else is damage and ends the walk.
-        while index > 0 && index < bound {
-            bound = index;
-            let entry = self.entry(index)?;
-            if entry.seconds < 0 {
-                break;
-            }
-            let time = self.header.begin_timestamp + i64::from(entry.seconds) * 1000;
-            if entry.hash == hash && entry.offset >= 0 && !found(entry.offset as u64, time) {
-                break;
-            }
-            index = entry.previous.max(0) as u32;
-        }
-        Ok(())
+    /// Number of the newest entry in the slot of a hash, 0 if there is none.
+    pub fn newest(&self, hash: u32) -> io::Result<u32> {
+        let index = self.slot_for_reading(hash % self.shape.slots)?;
+        Ok(if index < self.header.count as u32 { index } else { 0 })
     }
 
     /// A slot without keeping its page in memory, unless it is there.
@@ -387,9 +373,10 @@ impl IndexFile {
         Ok(i32::from_be_bytes(bytes).max(0) as u32)
     }
 
-    fn entry(&self, index: u32) -> io::Result<Entry> {
+    /// An entry that the header counts. `block` keeps what was read with the one before.
+    pub fn entry(&self, index: u32, block: &mut Block) -> io::Result<Entry> {
         if index < self.pending_from {
-            return self.entry_in_file(index);
+            return block.entry(self, index);
         }
         let mut bytes = [0; ENTRY_BYTES];
         let at = (index - self.pending_from) as usize * ENTRY_BYTES;
@@ -397,5 +384,37 @@ impl IndexFile {
             bytes.copy_from_slice(pending);
         }
         Ok(Entry::decode(&bytes))
+    }
+}
+
+/// Entries of a file that were read together. Who goes along the chain of a key that many messages have meets most of
+/// the entries before the one that was asked for.
+#[derive(Default)]
+pub(crate) struct Block {
+    /// Which file they are of, and the number of the first.
+    path: PathBuf,
+    first: u32,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn entry(&mut self, file: &IndexFile, index: u32) -> io::Result<Entry> {
+        if let Some(entry) = self.known(file, index) {
+            return Ok(entry);
+        }
+        let first = (index + 1).saturating_sub(WALKED_TOGETHER).max(1);
+        self.bytes.resize((index + 1 - first) as usize * ENTRY_BYTES, 0);
+        // Whatever a failed read has left belongs to no file.
+        self.path = PathBuf::new();
+        file.file.read_at(&mut self.bytes, file.shape.entry_at(first))?;
+        (self.path, self.first) = (file.path.clone(), first);
+        self.known(file, index).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn known(&self, file: &IndexFile, index: u32) -> Option<Entry> {
+        let at = index.checked_sub(self.first)? as usize * ENTRY_BYTES;
+        let bytes =
+            self.bytes.get(at..)?.first_chunk().filter(|_| self.path.as_os_str() == file.path.as_os_str())?;
+        Some(Entry::decode(bytes))
     }
 }

@@ -34,6 +34,7 @@ mod gathering;
 mod index;
 mod index_file;
 mod index_mark;
+mod index_search;
 mod index_state;
 mod indexing;
 mod kept_for;

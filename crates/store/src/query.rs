@@ -5,8 +5,8 @@ use wire::properties;
 use wire::record::Record;
 
 use crate::error::StoreError;
-use crate::index;
-use crate::index_state::State;
+use crate::index::{self, Index};
+use crate::index_search::IndexSearch;
 use crate::store::Store;
 
 /// What kind of key is looked for.
@@ -31,6 +31,40 @@ pub struct QueryResult {
     pub index_last_offset: i64,
 }
 
+/// What is looked for.
+struct Wanted<'a> {
+    topic: &'a str,
+    key: &'a str,
+    kind: KeyKind,
+    begin: i64,
+    end: i64,
+}
+
+impl Wanted<'_> {
+    /// What the index has it under.
+    fn hash(&self) -> u32 {
+        let prefix = JavaHash::default().update(self.topic).update("#");
+        let prefix = if self.kind == KeyKind::Tag { prefix.update("T#") } else { prefix };
+        index::fold(prefix.update(self.key))
+    }
+}
+
+/// How a search went.
+#[derive(Default)]
+struct Searched {
+    /// What was found, in log order.
+    records: Vec<Vec<u8>>,
+    /// Records that the index named.
+    looked_at: usize,
+    given_up: bool,
+}
+
+/// A query is given up when it has read so many records, or met so many entries of the index (as a file of the usual
+/// size has): mostly nearly all records that the index names are wanted, but the key may be one of another kind of
+/// messages beyond number.
+const RECORDS_MAX: usize = 10_000;
+const ENTRIES_MAX: u64 = 20_000_000;
+
 /// A query lets the index catch up by this much of the log at most.
 const CATCH_UP_STEPS: u32 = 64;
 
@@ -48,32 +82,56 @@ impl Store {
     ) -> Result<QueryResult, StoreError> {
         let Some(index) = &self.index else { return Ok(QueryResult::default()) };
         let stuck = self.catch_up_index().err();
-        let mut state = index.state.lock();
         let mut result = QueryResult::default();
-        if let Some(last) = state.files.last() {
+        if let Some(last) = index.state.lock().files.last() {
             result.index_last_timestamp = last.header.end_timestamp;
             result.index_last_offset = last.header.end_offset;
         }
-        let prefix = JavaHash::default().update(topic).update("#");
-        let hash = if kind == KeyKind::Tag { prefix.update("T#").update(key) } else { prefix.update(key) };
-        let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
-        self.collect_matches(&mut state, index::fold(hash), begin, end, &mut |offset| {
-            // One record may be indexed twice (store.md §24 T25).
-            if found.iter().all(|(known, _)| *known != offset)
-                && let Some(bytes) = self.shown_record_at(offset)?
-                && self.matches(&bytes, topic, key, begin, end, kind)
-            {
-                found.push((offset, bytes));
-            }
-            Ok(found.len() < max)
-        })?;
-        found.sort_by_key(|(offset, _)| *offset);
-        result.records = found.into_iter().map(|(_, bytes)| bytes).collect();
+        let wanted = Wanted { topic, key, kind, begin, end };
+        let mut search = IndexSearch::new(wanted.hash(), begin.max(self.expired_before(topic)), end);
+        let searched = self.search(index, &mut search, &wanted, max)?;
+        result.records = searched.records;
         match stuck {
             // It may be among what is not indexed: that there is no such message would be a guess.
             Some(error) if result.records.is_empty() => Err(error),
+            // Or among what was not looked at.
+            None if result.records.is_empty() && searched.given_up => {
+                Err(StoreError::QueryGivenUp { records: searched.looked_at, entries: search.entries() })
+            }
             _ => Ok(result),
         }
+    }
+
+    /// Reads what the index names, until there are enough. Others have the index meanwhile.
+    fn search(
+        &self,
+        index: &Index,
+        search: &mut IndexSearch,
+        wanted: &Wanted<'_>,
+        max: usize,
+    ) -> Result<Searched, StoreError> {
+        let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut searched = Searched::default();
+        while found.len() < max && !searched.given_up {
+            // A statement of its own: the lock ends with it.
+            let offsets = search.some_more(&index.state.lock(), self.base.log.min())?;
+            let Some(offsets) = offsets else { break };
+            searched.looked_at += offsets.len();
+            for offset in offsets {
+                // One record may be indexed twice (store.md §24 T25).
+                if found.len() < max
+                    && found.iter().all(|(known, _)| *known != offset)
+                    && let Some(bytes) = self.shown_record_at(offset)?
+                    && self.matches(&bytes, wanted)
+                {
+                    found.push((offset, bytes));
+                }
+            }
+            searched.given_up = searched.looked_at >= RECORDS_MAX || search.entries() >= ENTRIES_MAX;
+        }
+        found.sort_by_key(|(offset, _)| *offset);
+        searched.records = found.into_iter().map(|(_, bytes)| bytes).collect();
+        Ok(searched)
     }
 
     /// Indexes what was stored last, if that is not too much.
@@ -92,43 +150,9 @@ impl Store {
         Ok(())
     }
 
-    /// Goes through the index from new to old until `more` says that it is enough.
-    fn collect_matches(
-        &self,
-        state: &mut State,
-        hash: u32,
-        begin: i64,
-        end: i64,
-        more: &mut dyn FnMut(u64) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        for file in state.files.iter_mut().rev() {
-            let header = file.header;
-            if header.begin_timestamp <= end && header.end_timestamp >= begin {
-                let mut offsets = Ok(true);
-                file.walk(hash, |offset, time| {
-                    // Times in the index are rounded down to seconds after the file's first.
-                    if time + 1000 < begin {
-                        return false;
-                    }
-                    if time <= end {
-                        offsets = more(offset);
-                    }
-                    matches!(offsets, Ok(true))
-                })
-                .map_err(StoreError::io("read", &file.path))?;
-                if !offsets? {
-                    return Ok(());
-                }
-            }
-            if header.begin_timestamp < begin {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a record that the index names is really one that was asked for: hashes collide.
-    fn matches(&self, bytes: &[u8], topic: &str, key: &str, begin: i64, end: i64, kind: KeyKind) -> bool {
+    fn matches(&self, bytes: &[u8], wanted: &Wanted<'_>) -> bool {
+        let &Wanted { topic, key, kind, begin, end } = wanted;
         let Ok(record) = Record::parse(bytes) else { return false };
         if record.topic != topic || !(begin..=end).contains(&record.store_timestamp) {
             return false;

@@ -25,7 +25,7 @@ const MANUAL_ROUNDS: u32 = 20;
 
 impl Store {
     /// Sets how long messages of a topic can be read; `None` for as long as the log has them. Acts at once on what is
-    /// there, and then in every round of the cleaner.
+    /// there if that is another time than before, and then in every round of the cleaner.
     pub fn keep_messages(&self, topic: &str, time: Option<Duration>) {
         self.expiry.keep(&self.base, &self.queues, topic, time);
     }
@@ -33,6 +33,19 @@ impl Store {
     /// Whether a message can be read no more because its topic keeps messages for a shorter time than the log.
     pub fn has_expired(&self, topic: &str, queue_id: u32, queue_offset: u64) -> bool {
         self.queues.find(topic, queue_id).is_some_and(|queue| queue_offset < queue.floor().0)
+    }
+
+    /// All messages of a topic that were stored before this time (Unix milliseconds) have expired. `i64::MIN` where
+    /// that is not known, or the topic keeps its messages for as long as the log.
+    pub(crate) fn expired_before(&self, topic: &str) -> i64 {
+        let queues = self.queues.of_topic(topic);
+        let floors = || queues.iter().map(|queue| (queue.floor(), queue.max_offset()));
+        if floors().all(|((floor, _), _)| floor == 0) {
+            return i64::MIN;
+        }
+        // A queue in which everything has expired says nothing of the others.
+        let times = floors().filter(|((floor, _), max)| floor < max).map(|((_, time), _)| time);
+        times.min().unwrap_or(i64::MAX)
     }
 
     /// Lets the next rounds delete expired segments at any hour, as the administrator's command does.

@@ -11,7 +11,7 @@ use crate::support::{World, letter, open_on, send, small_options};
 use crate::timer::{after, now, park, run, with_small_timer};
 use parking_lot::{Condvar, Mutex};
 use sim::{Layer, Layered};
-use store::{Disk, File, Options, Store};
+use store::{Disk, File, KeyKind, Options, Store};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -162,4 +162,17 @@ fn while_the_cleaner_looks_for_the_oldest_messages_of_topics() {
     };
     ask_during(&hanging, &store, "commitlog", clean, asked);
     assert_eq!(store.queue("short", 0).min_offset(), 0);
+}
+
+#[test]
+fn while_a_query_reads_a_message() {
+    let (_world, hanging, store) = open(small_options());
+    send(&store, &letter("t", 0, "body").keyed("k")).unwrap();
+    while store.index_step().unwrap() {}
+    let query = |store: &Store| {
+        assert_eq!(store.query("t", "k", 9, 0, i64::MAX, KeyKind::Key).unwrap().records.len(), 1);
+    };
+    // The index goes on, too.
+    let asked = |store: &Store| assert!(!store.index_step().unwrap());
+    ask_during(&hanging, &store, "commitlog", query, asked);
 }

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::support::{World, letter, send, small_options};
+use crate::support::{World, letter, send, send_all, small_options};
 use sim::{Fault, Operation, Random};
-use store::{KeyKind, QueryResult, Store};
+use store::{KeyKind, Options, QueryResult, Store};
 use wire::record::Record;
 
 fn found(result: &QueryResult) -> Vec<String> {
@@ -265,4 +265,35 @@ fn while_the_index_cannot_go_on_what_it_has_is_found() {
         assert_eq!(by_key(&store, "late299"), ["late"]);
         send(&store, &letter("t", 0, "later")).expect("no fault of the log");
     }
+}
+
+/// Between the parts of the walk others have the index: each goes on where the one before ended, also in older files.
+#[test]
+fn a_chain_that_is_longer_than_a_part_of_the_walk_is_walked_to_its_end() {
+    for entries in [400, 10_000] {
+        let world = World::new(Options { index_slots: 1, index_entries: entries, ..small_options() });
+        let store = world.open();
+        send(&store, &letter("t", 0, "first").keyed("first many")).unwrap();
+        for number in 0..3000 {
+            send(&store, &letter("t", 0, &number.to_string()).keyed("many")).unwrap();
+        }
+        assert_eq!(by_key(&store, "first"), ["first"], "{entries}");
+        let all = found(&store.query("t", "many", 5000, 0, i64::MAX, KeyKind::Key).unwrap());
+        let sent = std::iter::once("first".to_owned()).chain((0..3000).map(|number| number.to_string()));
+        assert!(all.into_iter().eq(sent), "{entries}");
+    }
+}
+
+/// The unique key of one message is the key of many.
+#[test]
+fn a_query_that_meets_too_many_messages_which_are_not_wanted_says_so() {
+    let world = World::new(Options { segment_bytes: 1 << 20, index_entries: 20_000, ..small_options() });
+    let store = world.open();
+    let many = vec![letter("t", 0, "").keyed("k"); 1010];
+    for _ in 0..10 {
+        send_all(&store, &many).unwrap();
+    }
+    let error = store.query("t", "k", 9, 0, i64::MAX, KeyKind::Unique).unwrap_err().to_string();
+    assert!(error.contains("older ones were not looked at"), "{error}");
+    assert_eq!(store.query("t", "k", 9, 0, i64::MAX, KeyKind::Key).unwrap().records.len(), 9);
 }

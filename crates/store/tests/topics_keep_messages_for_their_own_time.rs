@@ -63,6 +63,27 @@ fn older_messages_are_not_there_any_more_by_any_way_of_asking() {
     }
 }
 
+/// The log has many more of them than a topic keeps, and a key or tag may be that of all.
+#[test]
+fn a_query_does_not_read_what_its_topic_keeps_no_more() {
+    let world = World::new(small_options());
+    let store = ten_hours(&world);
+    keep(&store, 3);
+    while store.index_step().unwrap() {}
+    world.disk.inject(Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other));
+    let found =
+        |topic, key| store.query(topic, key, 9, 0, i64::MAX, KeyKind::Key).map(|found| found.records.len());
+    assert_eq!((found("short", "k6").unwrap(), found("short", "k0").unwrap()), (0, 0));
+    found("short", "k7").unwrap_err();
+    found("long", "k6").unwrap_err();
+    world.disk.heal();
+    // Everything in one queue has expired, and a message comes to another.
+    world.clock.advance(HOUR * 10);
+    send(&store, &letter("short", 1, "new").keyed("k0")).unwrap();
+    store.clean_step().unwrap();
+    assert_eq!((found("short", "k9").unwrap(), found("short", "k0").unwrap()), (0, 1));
+}
+
 #[test]
 fn the_floor_moves_with_time_and_numbers_go_on() {
     let world = World::new(small_options());
