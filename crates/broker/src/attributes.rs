@@ -159,12 +159,21 @@ pub(crate) fn retention(attributes: &Attributes) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
 
-/// Refuses attributes that cannot go together.
-pub(crate) fn check_together(attributes: &Attributes) -> Result<(), Refusal> {
+/// Refuses attributes that cannot go together. `old` is what the topic has already, `None` for one that is made.
+pub(crate) fn check_together(old: Option<&Attributes>, attributes: &Attributes) -> Result<(), Refusal> {
     let batch = QueueKind::of_attributes(attributes) == QueueKind::Batch;
     if batch && dedup_window(attributes).is_some() {
         let remark =
             format!("{DEDUP_WINDOW} knows messages one by one, not those of a topic with queue.type=BatchCQ");
+        return Err(Refusal::system(remark));
+    }
+    // Topics that have both were made before this was refused: that does not stand in the way of other changes.
+    let time = retention(attributes);
+    if is_compacted(attributes) && time.is_some() && time != old.and_then(retention) {
+        let remark = format!(
+            "{RETENTION} cannot be kept by a topic with {CLEANUP_POLICY}=COMPACTION: the last message of each key \
+             stays however old it is; leave {RETENTION} away, and send a message without a body to delete a key"
+        );
         return Err(Refusal::system(remark));
     }
     Ok(())
@@ -212,6 +221,16 @@ mod tests {
         let fixed = edited(None, "+queue.type=SimpleCQ").unwrap();
         assert_eq!(edited(Some(&fixed), "+queue.type=SimpleCQ").unwrap(), fixed, "what it is already");
         assert!(edited(Some(&fixed), "-queue.type").is_err());
+    }
+
+    #[test]
+    fn a_compacted_topic_that_has_a_time_from_before_can_be_changed_otherwise() {
+        let both = edited(None, "+cleanup.policy=COMPACTION,+retention.ms=1000").unwrap();
+        assert!(check_together(None, &both).is_err());
+        let change = |text| check_together(Some(&both), &edited(Some(&both), text).unwrap());
+        assert!(change("+message.type=FIFO").is_ok());
+        assert!(change("+retention.ms=2000").is_err());
+        assert!(change("-retention.ms").is_ok());
     }
 
     #[test]

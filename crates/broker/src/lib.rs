@@ -161,6 +161,13 @@ impl Broker {
     fn keep_messages_of(&self, config: &TopicConfig) -> Result<(), StoreError> {
         self.store.keep_messages(&config.topic_name, attributes::retention(&config.attributes));
         if attributes::is_compacted(&config.attributes) {
+            if attributes::retention(&config.attributes).is_some() {
+                tracing::warn!(
+                    topic = config.topic_name,
+                    "this topic has cleanup.policy=COMPACTION and retention.ms: the last message of each key stays, \
+                     however old it is; take retention.ms away"
+                );
+            }
             self.store.compact_topic(&config.topic_name)?;
         }
         Ok(())

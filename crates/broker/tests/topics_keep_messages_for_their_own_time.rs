@@ -129,6 +129,20 @@ async fn what_a_shared_log_cannot_keep_is_not_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_compacted_topic_cannot_keep_is_not_promised() {
+    let situation = Situation::new(&[]);
+    let house = situation.start_in_its_time().await;
+    let peer = house.peer();
+    let refused = update(&peer, "prices", "+cleanup.policy=COMPACTION,+retention.ms=3600000").await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(remark(&refused).contains("stays however old it is; leave retention.ms away"), "{refused:?}");
+    updated(&peer, "prices", "+cleanup.policy=COMPACTION,+retention.ms=-1").await;
+    assert_eq!(update(&peer, "prices", "+retention.ms=3600000").await.code, 1);
+    updated(&peer, "prices", "+cleanup.policy=COMPACTION,-retention.ms").await;
+    updated(&peer, "orders", "+cleanup.policy=DELETE,+retention.ms=3600000").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn topics_of_mixed_types_need_a_setting() {
     let situation = Situation::new(&[]);
     let house = situation.start().await;

@@ -56,7 +56,7 @@ Set with `thrust topic create orders --attribute NAME=VALUE` or `mqadmin updateT
 | `queue.type` | topics | SimpleCQ, BatchCQ | SimpleCQ | no | BatchCQ: the topic takes inner batches; each is one entry of its queue. |
 | `cleanup.policy` | topics | DELETE, COMPACTION | DELETE | no | COMPACTION: the last message of each key is kept. |
 | `message.type` | topics | UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION, MIXED, PRIORITY | UNSPECIFIED | yes | What clients are told that the topic is for. PRIORITY: urgent messages are popped first. MIXED needs `enableMixedMessageType`. |
-| `retention.ms` | topics | -1, or 1 and more, up to `fileReservedTime` | -1: as long as the log | yes | How long messages can be read. Ours; Java keeps it and does nothing with it. |
+| `retention.ms` | topics | -1, or 1 and more, up to `fileReservedTime` | -1: as long as the log | yes | How long messages can be read. Ours; Java keeps it and does nothing with it. Not with `cleanup.policy=COMPACTION`. |
 | `dedup.window.ms` | topics | 0 to 86400000 | 0: not at all | yes | How long a unique key is known, so that a repeated send is stored once. Ours. Not with `queue.type=BatchCQ`. |
 | `priority.factor` | groups | 0 to 100 | 100 | yes | Of a hundred pops from topics of the type PRIORITY, how many take urgent messages first. |
 

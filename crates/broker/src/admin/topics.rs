@@ -74,7 +74,7 @@ impl Broker {
         let old = self.topics.get(&config.topic_name);
         let old = old.as_ref().map(|topic| &topic.config.attributes);
         config.attributes = attributes::edit(attributes::OF_TOPICS, old, edits)?;
-        attributes::check_together(&config.attributes)?;
+        attributes::check_together(old, &config.attributes)?;
         let settings = self.settings.load();
         // What was accepted once does not stand in the way of other changes.
         let changed = |name| config.attributes.get(name) != old.and_then(|old| old.get(name));
