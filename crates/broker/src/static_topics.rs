@@ -38,7 +38,7 @@ pub(crate) use self::pulled::Told;
 pub(crate) struct StaticTopics {
     table: Mutex<TopicQueueMappingTable>,
     any: AtomicBool,
-    /// Held by who changes a mapping here and then in the table of topics, so that both have the same one.
+    /// Held by who changes or removes a mapping here and its topic in the table of topics, so that both have the same.
     pub changing: Mutex<()>,
     file: StateFile,
 }

@@ -1,6 +1,7 @@
 //! Creating, changing, deleting and listing topics (17, 18, 215, 21, 351, 305).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,8 +180,7 @@ impl Broker {
             // first, and once more below with what was sent meanwhile.
             self.store.delete_topic(name)?;
         }
-        let was_there = self.topics.remove(name, self.now_ms())?;
-        self.static_topics.remove(name, self.now_ms())?;
+        let was_there = self.remove_topic(name)?;
         self.forget_places(name);
         self.repeats.forget(name);
         self.transactions.remove_topic(name);
@@ -193,6 +193,16 @@ impl Broker {
             self.store.set_queue_kind(name, QueueKind::Simple)?;
         }
         Ok(())
+    }
+
+    /// Takes a topic out of both tables; false when there was none.
+    fn remove_topic(&self, name: &str) -> io::Result<bool> {
+        // Who changes a static topic meanwhile would have its mapping removed and the topic left, as an ordinary one
+        // after the next start.
+        let _one_at_a_time = self.static_topics.changing.lock();
+        let was_there = self.topics.remove(name, self.now_ms())?;
+        self.static_topics.remove(name, self.now_ms())?;
+        Ok(was_there)
     }
 
     /// Forgets where groups are in a topic.
