@@ -329,6 +329,32 @@ fn what_was_delivered_before_a_kill_comes_once_though_a_record_cannot_be_read_at
 }
 
 #[test]
+fn a_stop_after_a_slot_could_not_be_read_to_its_end_loses_nothing() {
+    let world = world();
+    let store = world.open();
+    let slot = now(&world.clock).div_euclid(1000) * 1000 + 2000;
+    let names: Vec<String> = (0..9).map(|number| number.to_string()).collect();
+    let due = (1..).map(|number| slot + number * 100);
+    park(&store, &names.iter().zip(due).map(|(name, due)| at("orders", name, due)).collect::<Vec<_>>());
+    run(&store);
+    store.timer_flush_step().unwrap();
+    world.clock.set_wall(slot + 450);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), names[..4]);
+    drop(store);
+    let store = world.open();
+    let fault = Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other);
+    world.disk.inject(Fault { after: 2, times: 1, ..fault });
+    store.timer_step().unwrap_err();
+    store.stop().unwrap();
+    drop(store);
+    let store = world.open();
+    world.clock.set_wall(slot + 2000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), names);
+}
+
+#[test]
 fn another_precision_finds_what_waits() {
     let world = world();
     let store = world.open();
