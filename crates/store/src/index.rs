@@ -77,6 +77,10 @@ impl Index {
 
     fn index_some(&self, base: &Base, state: &mut State) -> Result<Step, StoreError> {
         let step = self.read_on(base, state);
+        if let Some(last) = state.files.last_mut() {
+            // Queries come between steps.
+            last.chain().map_err(StoreError::io("read", &last.path))?;
+        }
         self.position.store(state.position, Ordering::Release);
         step
     }

@@ -19,6 +19,9 @@ const PAGE_SLOTS: usize = 1024;
 const PENDING_BYTES: usize = 64 * 1024;
 /// Entries that are read together when slots are made from them.
 const LINKED_TOGETHER: usize = 4096;
+/// Entries that are chained together. Each slot lies anywhere in 20 MB, mostly in no cache: asked for one behind the
+/// other, each would be waited for; asked for together, the processor waits for several at once.
+const CHAINED_TOGETHER: usize = 64;
 /// Entries that are read together where a chain is followed: about a page.
 const WALKED_TOGETHER: u32 = 200;
 
@@ -77,7 +80,19 @@ pub(crate) struct Entry {
     pub previous: i32,
 }
 
+/// Where an entry names the one before it.
+const PREVIOUS: std::ops::Range<usize> = 16..20;
+
 impl Entry {
+    fn encode(&self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..4].copy_from_slice(&self.hash.to_be_bytes());
+        bytes[4..12].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.seconds.to_be_bytes());
+        bytes[PREVIOUS].copy_from_slice(&self.previous.to_be_bytes());
+        bytes
+    }
+
     pub fn decode(bytes: &[u8; ENTRY_BYTES]) -> Entry {
         let int = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| i32::from_be_bytes(*chunk));
         let offset = bytes[4..].first_chunk().map_or(0, |chunk| i64::from_be_bytes(*chunk));
@@ -118,6 +133,8 @@ pub(crate) struct IndexFile {
     pending: Vec<u8>,
     /// Index of the first pending entry.
     pending_from: u32,
+    /// So many of the pending entries are in the chains of their slots.
+    chained: usize,
     changed: bool,
     /// Header and slots stay as they are in the file; what is new of them is in memory only.
     held: bool,
@@ -152,6 +169,7 @@ impl IndexFile {
             pages,
             pending: Vec::new(),
             pending_from,
+            chained: 0,
             changed: false,
             held: false,
         }
@@ -162,40 +180,53 @@ impl IndexFile {
         self.header.count as u32 >= self.shape.entries
     }
 
-    /// Adds an entry. The caller has looked that there is room.
+    /// Adds an entry, which queries find after [`IndexFile::chain`]. The caller has looked that there is room.
     pub fn put(&mut self, hash: u32, offset: u64, timestamp: i64) -> io::Result<()> {
         if self.pending.len() >= PENDING_BYTES {
             self.write_pending()?;
+        } else if self.pending.len() >= (self.chained + CHAINED_TOGETHER) * ENTRY_BYTES {
+            self.chain()?;
         }
-        let slot = hash % self.shape.slots;
-        let count = self.header.count as u32;
-        let previous = match self.slot(slot)? {
-            previous if previous < count => previous,
-            _ => 0,
-        };
         let header = &mut self.header;
-        if count <= 1 {
+        if header.count <= 1 {
             header.begin_offset = offset as i64;
             header.begin_timestamp = timestamp;
         }
         let seconds =
             if header.begin_timestamp > 0 { (timestamp - header.begin_timestamp) / 1000 } else { 0 };
         let seconds = seconds.clamp(0, i64::from(i32::MAX)) as i32;
-        if previous == 0 {
-            header.slots_used += 1;
-        }
         header.count += 1;
         header.end_offset = offset as i64;
         header.end_timestamp = timestamp;
-        self.pending.extend_from_slice(&hash.to_be_bytes());
-        self.pending.extend_from_slice(&offset.to_be_bytes());
-        self.pending.extend_from_slice(&seconds.to_be_bytes());
-        self.pending.extend_from_slice(&previous.to_be_bytes());
-        let page = self.page(slot)?;
-        page.slots[slot as usize % PAGE_SLOTS] = count;
-        page.changed = true;
+        let entry = Entry { hash, offset: offset as i64, seconds, previous: 0 };
+        self.pending.extend_from_slice(&entry.encode());
         self.changed = true;
         Ok(())
+    }
+
+    /// Puts the entries that were added since the last time at the heads of the chains of their slots. After an error
+    /// those that are left are tried again by the next call.
+    pub fn chain(&mut self) -> io::Result<()> {
+        let end = self.pending.len() / ENTRY_BYTES;
+        for at in self.chained..end {
+            // Only so that the slot is on its way here.
+            std::hint::black_box(*self.slot(self.pending_hash(at))?);
+        }
+        for at in self.chained..end {
+            let number = self.pending_from + at as u32;
+            let slot = self.slot(self.pending_hash(at))?;
+            // A number that no entry before this one has is left from before a crash.
+            let previous = Some(std::mem::replace(slot, number)).filter(|previous| *previous < number);
+            let previous = previous.unwrap_or(0);
+            self.header.slots_used += i32::from(previous == 0);
+            self.pending[at * ENTRY_BYTES..][PREVIOUS].copy_from_slice(&previous.to_be_bytes());
+            self.chained = at + 1;
+        }
+        Ok(())
+    }
+
+    fn pending_hash(&self, at: usize) -> u32 {
+        self.pending[at * ENTRY_BYTES..].first_chunk().map_or(0, |hash| u32::from_be_bytes(*hash))
     }
 
     /// The page of a slot, read from the file at its first use.
@@ -222,14 +253,20 @@ impl IndexFile {
         place.as_deref_mut().ok_or_else(|| io::ErrorKind::Other.into())
     }
 
-    fn slot(&mut self, slot: u32) -> io::Result<u32> {
-        Ok(self.page(slot)?.slots[slot as usize % PAGE_SLOTS])
+    /// The slot of a hash, to be written.
+    fn slot(&mut self, hash: u32) -> io::Result<&mut u32> {
+        let slot = hash % self.shape.slots;
+        let page = self.page(slot)?;
+        page.changed = true;
+        Ok(&mut page.slots[slot as usize % PAGE_SLOTS])
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
+        self.chain()?;
         self.file.write_at(&self.pending, self.shape.entry_at(self.pending_from))?;
         self.pending_from += (self.pending.len() / ENTRY_BYTES) as u32;
         self.pending.clear();
+        self.chained = 0;
         Ok(())
     }
 

@@ -267,6 +267,32 @@ fn while_the_index_cannot_go_on_what_it_has_is_found() {
     }
 }
 
+/// A page of slots is read when the first entry for it comes.
+#[test]
+fn while_slots_cannot_be_read_queries_fail_and_then_the_index_is_as_if_they_always_could() {
+    let index_of = |disturbed: bool| {
+        let world = World::new(small_options());
+        let store = world.open();
+        if disturbed {
+            world.disk.inject(Fault::from_now(Operation::Read, "/index/", ErrorKind::Other));
+        }
+        for i in 0..60 {
+            send(&store, &letter("t", 0, &format!("{i}")).keyed(&format!("k{i} all"))).unwrap();
+            assert_eq!(store.index_step().is_err(), disturbed);
+        }
+        if disturbed {
+            store.query("t", "k7", 32, 0, i64::MAX, KeyKind::Key).expect_err("there is such a message");
+            assert!(world.disk.failures() > 0);
+            world.disk.heal();
+        }
+        assert_eq!(by_key(&store, "k59"), ["59"]);
+        store.stop().unwrap();
+        let files = world.disk.files().into_iter();
+        files.filter(|(path, _)| path.starts_with(world.path("index"))).collect::<Vec<_>>()
+    };
+    assert_eq!(index_of(true), index_of(false));
+}
+
 /// Between the parts of the walk others have the index: each goes on where the one before ended, also in older files.
 #[test]
 fn a_chain_that_is_longer_than_a_part_of_the_walk_is_walked_to_its_end() {
