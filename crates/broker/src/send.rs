@@ -10,6 +10,8 @@ mod light;
 pub(crate) mod outgoing;
 pub(crate) mod share;
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use remoting::{Channel, Held, ReplyTo};
@@ -104,7 +106,7 @@ impl<'a> Seen<'a> {
     /// What a compacted topic keeps is the last message of each key.
     fn check_key(&self, topic: &Topic) -> Outcome {
         if topic.is_compacted && self.keys.is_none_or(|keys| keys.trim().is_empty()) {
-            return Err(Refusal::new(response::MESSAGE_ILLEGAL, "Required message key is missing"));
+            return Err(illegal("Required message key is missing"));
         }
         Ok(())
     }
@@ -137,13 +139,31 @@ struct Target {
     dead: bool,
 }
 
-/// Where a message waits before it goes to its queue, if it does.
-#[derive(Clone, Copy)]
-struct Parking {
-    /// Delay level; 0 or less means none.
-    delay: i32,
-    /// Slot of the timer wheel.
-    out_ms: Option<i64>,
+/// Where a message waits before it goes to its queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Nowhere,
+    /// Among the half messages, until its transaction ends; a delay counts from there.
+    Half,
+    /// At a delay level.
+    Level(i32),
+    /// In a slot of the timer wheel.
+    Timer(i64),
+}
+
+/// What was sent, as its request tells it.
+struct Sent<'s> {
+    exchange: &'s Exchange<'s, 's>,
+    header: &'s SendHeader<'s>,
+    /// What the properties in the header say. Those of a batch request speak of all its messages.
+    seen: Seen<'s>,
+}
+
+impl Sent<'_> {
+    /// Whether its sender wants to know that it is on the disk.
+    fn waits_for_disk(&self) -> bool {
+        !self.seen.no_wait
+    }
 }
 
 impl Broker {
@@ -192,88 +212,73 @@ impl Broker {
         let mut header = SendHeader::of(request)?;
         let settings = self.settings.load();
         let topic = self.check_send(&mut header, request.body, &settings, &mut outgoing.topic)?;
+        let seen = Seen::of(header.properties.as_bytes());
+        let sent = Sent { exchange, header: &header, seen };
         if header.batch {
-            self.prepare_batch(exchange, &header, &topic, outgoing)?;
+            self.prepare_batch(&sent, &topic, outgoing)?;
             outgoing.topic = Some(topic);
             return Ok(());
         }
-        let mut target = self.target(&header, topic, request.header.version)?;
-        let seen = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&seen, &header)?;
-        self.check_light_queues(&target.topic, seen.light)?;
-        // In a static topic another physical queue would be another logical one, or one that is read no more.
-        if let Some(queue_id) = seen.urgent_queue(&target.topic).filter(|_| header.logical.is_none()) {
-            target.queue_id = queue_id;
-        }
-        seen.check_key(&target.topic)?;
-        let half = seen.half && !(header.reconsume_times > 0 && seen.delay > 0);
-        if half {
-            self.check_half_send(header.properties.as_bytes(), &settings)?;
-        }
-        // A half message waits for its commit first; its delay counts from there.
-        let delay = if target.dead || half { 0 } else { seen.delay };
-        let out_ms = if seen.timer && !target.dead && self.schedule.level(delay).is_none() {
-            self.timer_slot(header.properties.as_bytes(), &settings)?.filter(|_| !half)
-        } else {
-            None
-        };
-        let key = self.fill_properties(&header, &seen, &target, Parking { delay, out_ms }, outgoing);
-        let recall = self.recall_handle(exchange, &target.topic, out_ms, &key, outgoing);
-        let queue_id = target.queue_id;
-        let waiting_in = if half {
-            let unique_key = std::str::from_utf8(&outgoing.keys[key.clone()]).unwrap_or_default();
-            Some((self.make_half(&target.topic, queue_id, unique_key, &mut outgoing.properties)?, 0))
-        } else {
-            self.parked_until(Parking { delay, out_ms })
-        };
-        let unique = seen.unique_key.filter(|_| waiting_in.is_none());
-        let (topic, queue_id_stored) =
-            waiting_in.as_ref().map_or((&target.topic, queue_id), |(topic, queue_id)| (topic, *queue_id));
-        if let Some(repeat) =
-            outgoing.repeats.find(&self.repeats, topic, unique.into_iter(), || self.now_ms())
-        {
-            let answer = self.answer_repeat(exchange, repeat, 1, key, !seen.no_wait, outgoing)?;
-            let logical = header.logical_of(topic, answer.queue_id);
-            outgoing.answers.push(Answer { logical, ..answer });
-            return Ok(());
-        }
-        let queue = self.queue_to_write(topic, queue_id_stored)?;
-        let properties = &outgoing.properties;
-        let message = self.message(exchange, &header, topic, queue_id_stored, request.body, properties);
-        let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
-        let held = self.place(exchange.channel, !seen.no_wait)?;
-        if half {
-            outgoing.share.add_half(&target.topic);
-        }
-        if let Some(unique) = unique {
-            outgoing.repeats.note(topic, unique, first, queue_id);
-        }
-        outgoing.waits |= !seen.no_wait;
-        let answer = Answer::new(request.reply_to(), first, 1, queue_id);
-        outgoing.answers.push(Answer { key, recall, logical: header.logical, held, ..answer });
+        let target = self.target(&sent, topic)?;
+        let wait = self.wait(&sent, &target, &settings)?;
+        self.prepare_one(&sent, &target, wait, outgoing)?;
         // Dead letters are in another topic than the next send, which has to be looked up.
         outgoing.topic = (!target.dead).then_some(target.topic);
         Ok(())
     }
 
-    /// The answer to what was sent before: the ids of the first, as soon as those are as safe as this sender wants.
+    /// Takes a message whose target is known into the batch, unless it is there or in the log already.
+    fn prepare_one(&self, sent: &Sent<'_>, target: &Target, wait: Wait, outgoing: &mut Outgoing) -> Outcome {
+        let Sent { exchange, header, seen } = sent;
+        let key = self.fill_properties(sent, target, wait, outgoing);
+        let recall = self.recall_handle(sent, target, wait, &key, outgoing);
+        let waiting_in = self.waiting_place(target, wait, &key, outgoing)?;
+        let unique = seen.unique_key.filter(|_| waiting_in.is_none());
+        let (topic, queue_id_stored) = waiting_in
+            .as_ref()
+            .map_or((&target.topic, target.queue_id), |(topic, queue_id)| (topic, *queue_id));
+        if let Some(repeat) =
+            outgoing.repeats.find(&self.repeats, topic, unique.into_iter(), || self.now_ms())
+        {
+            return self.answer_repeat(sent, topic, repeat, 1, key, outgoing);
+        }
+        let queue = self.queue_to_write(topic, queue_id_stored)?;
+        let body = exchange.request.body;
+        let message = self.message(sent, topic, queue_id_stored, body, &outgoing.properties);
+        let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
+        let held = self.place(exchange.channel, sent.waits_for_disk())?;
+        if wait == Wait::Half {
+            outgoing.share.add_half(&target.topic);
+        }
+        if let Some(unique) = unique {
+            outgoing.repeats.note(topic, unique, first, target.queue_id);
+        }
+        outgoing.waits |= sent.waits_for_disk();
+        let answer = Answer::new(exchange.request.reply_to(), first, 1, target.queue_id);
+        outgoing.answers.push(Answer { key, recall, logical: header.logical.clone(), held, ..answer });
+        Ok(())
+    }
+
+    /// Answers what was sent before: with the ids of the first, as soon as those are as safe as this sender wants.
     fn answer_repeat(
         &self,
-        exchange: &Exchange<'_, '_>,
+        sent: &Sent<'_>,
+        topic: &Topic,
         repeat: Repeat,
         count: usize,
-        key: std::ops::Range<usize>,
-        waits: bool,
+        key: Range<usize>,
         outgoing: &mut Outgoing,
-    ) -> Result<Answer, Refusal> {
-        let held = self.place(exchange.channel, waits)?;
+    ) -> Outcome {
+        let held = self.place(sent.exchange.channel, sent.waits_for_disk())?;
         let (first, queue_id, stored) = match repeat {
             Repeat::Stored(stored) => (0, stored[0].queue_id, stored),
             Repeat::InBatch { first, queue_id } => (first, queue_id, Vec::new()),
         };
-        outgoing.waits |= waits;
-        let answer = Answer::new(exchange.request.reply_to(), first, count, queue_id);
-        Ok(Answer { key, stored, held, ..answer })
+        outgoing.waits |= sent.waits_for_disk();
+        let logical = sent.header.logical_of(topic, queue_id);
+        let answer = Answer::new(sent.exchange.request.reply_to(), first, count, queue_id);
+        outgoing.answers.push(Answer { key, stored, logical, held, ..answer });
+        Ok(())
     }
 
     /// Checks of broker.md §5.2 in their order, and those of §5.5 that need no encoding.
@@ -338,8 +343,11 @@ impl Broker {
 
     /// Refuses what may not be stored in a topic as it is: of a kind that is not served, or without its key.
     pub(crate) fn check_kind(&self, header: &SendHeader<'_>, topic: &Topic) -> Outcome {
-        let seen = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&seen, header)?;
+        self.check_seen(&Seen::of(header.properties.as_bytes()), header, topic)
+    }
+
+    fn check_seen(&self, seen: &Seen<'_>, header: &SendHeader<'_>, topic: &Topic) -> Outcome {
+        refuse_unserved(seen, header)?;
         self.check_light_queues(topic, seen.light)?;
         seen.check_key(topic)
     }
@@ -366,25 +374,37 @@ impl Broker {
         })
     }
 
-    /// Chooses the queue, and the dead letter topic for a retry that has failed too often (broker.md §5.3).
-    fn target(&self, header: &SendHeader<'_>, topic: Arc<Topic>, version: i32) -> Result<Target, Refusal> {
-        if let Some(group_name) = header.topic.strip_prefix(names::RETRY_PREFIX) {
-            let group_name = group_name.split('+').next().unwrap_or(group_name);
-            let group = self.groups.get(group_name).ok_or_else(|| {
-                let remark = format!("subscription group not exist, {group_name}");
-                Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
-            })?;
-            let max = max_reconsume(header.max_reconsume_times, version, &group);
-            if header.reconsume_times > max || self.locks.any(group_name, self.clock.monotonic()) {
-                let topic = self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?;
-                return Ok(Target { topic, queue_id: 0, dead: true });
-            }
-        }
-        let queue_id = match u32::try_from(header.queue_id) {
-            Ok(queue_id) => queue_id,
-            Err(_) => topic.any_write_queue(),
+    /// Chooses topic and queue (broker.md §5.3), and refuses what may not be stored there as it is.
+    fn target(&self, sent: &Sent<'_>, topic: Arc<Topic>) -> Result<Target, Refusal> {
+        let Sent { exchange, header, seen } = sent;
+        let dead_letters = self.dead_letters(header, exchange.request.header.version)?;
+        let dead = dead_letters.is_some();
+        let topic = dead_letters.unwrap_or(topic);
+        self.check_seen(seen, header, &topic)?;
+        // In a static topic another physical queue would be another logical one, or one that is read no more.
+        let urgent = seen.urgent_queue(&topic).filter(|_| header.logical.is_none());
+        let queue_id = match (urgent, u32::try_from(header.queue_id)) {
+            (Some(queue_id), _) => queue_id,
+            _ if dead => 0,
+            (None, Ok(queue_id)) => queue_id,
+            (None, Err(_)) => topic.any_write_queue(),
         };
-        Ok(Target { topic, queue_id, dead: false })
+        Ok(Target { topic, queue_id, dead })
+    }
+
+    /// The dead letter topic, if that is where a retry goes: it has failed too often, or its group has locked a queue.
+    fn dead_letters(&self, header: &SendHeader<'_>, version: i32) -> Result<Option<Arc<Topic>>, Refusal> {
+        let Some(group_name) = header.topic.strip_prefix(names::RETRY_PREFIX) else { return Ok(None) };
+        let group_name = group_name.split('+').next().unwrap_or(group_name);
+        let group = self.groups.get(group_name).ok_or_else(|| {
+            let remark = format!("subscription group not exist, {group_name}");
+            Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+        })?;
+        let max = max_reconsume(header.max_reconsume_times, version, &group);
+        if header.reconsume_times <= max && !self.locks.any(group_name, self.clock.monotonic()) {
+            return Ok(None);
+        }
+        Ok(Some(self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?))
     }
 
     /// A queue that must be there.
@@ -399,25 +419,60 @@ impl Broker {
         Some((self.topics.get(names::SCHEDULE_TOPIC)?, level as u32 - 1))
     }
 
-    /// The same for a message that may wait in the timer wheel instead.
-    fn parked_until(&self, parking: Parking) -> Option<(Arc<Topic>, u32)> {
-        let timer = parking.out_ms.and_then(|_| self.topics.get(names::TIMER_TOPIC));
-        timer.map(|timer| (timer, 0)).or_else(|| self.parked(parking.delay))
+    /// Decides where a message waits before it goes to its queue.
+    fn wait(&self, sent: &Sent<'_>, target: &Target, settings: &Settings) -> Result<Wait, Refusal> {
+        let Sent { header, seen, .. } = sent;
+        let properties = header.properties.as_bytes();
+        // Clients before 4.6.1 leave TRAN_MSG on the retry of a message that was in a transaction.
+        let half = seen.half && !(header.reconsume_times > 0 && seen.delay > 0);
+        if half {
+            self.check_half_send(properties, settings)?;
+        } else if let Some(level) = self.schedule.level(seen.delay).filter(|_| !target.dead) {
+            return Ok(Wait::Level(level));
+        }
+        // A half message is refused at once too if the timer would not take it after its commit.
+        let slot = if seen.timer && !target.dead { self.timer_slot(properties, settings)? } else { None };
+        Ok(match slot {
+            _ if half => Wait::Half,
+            Some(out_ms) => Wait::Timer(out_ms),
+            None => Wait::Nowhere,
+        })
+    }
+
+    /// The topic and queue that a message waits in, if it has to. Makes the properties in `outgoing` those of a half
+    /// message if it is one; `key` is the place of its unique key there.
+    fn waiting_place(
+        &self,
+        target: &Target,
+        wait: Wait,
+        key: &Range<usize>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Option<(Arc<Topic>, u32)>, Refusal> {
+        Ok(match wait {
+            Wait::Nowhere => None,
+            Wait::Half => {
+                let unique_key = std::str::from_utf8(&outgoing.keys[key.clone()]).unwrap_or_default();
+                let properties = &mut outgoing.properties;
+                Some((self.make_half(&target.topic, target.queue_id, unique_key, properties)?, 0))
+            }
+            Wait::Level(level) => self.parked(level),
+            Wait::Timer(_) => self.topics.get(names::TIMER_TOPIC).map(|timer| (timer, 0)),
+        })
     }
 
     /// Writes the handle that takes a timer message back into `outgoing.keys` (broker.md §8.5).
     fn recall_handle(
         &self,
-        exchange: &Exchange<'_, '_>,
-        topic: &Topic,
-        out_ms: Option<i64>,
-        key: &std::ops::Range<usize>,
+        sent: &Sent<'_>,
+        target: &Target,
+        wait: Wait,
+        key: &Range<usize>,
         outgoing: &mut Outgoing,
-    ) -> std::ops::Range<usize> {
+    ) -> Range<usize> {
         let start = outgoing.keys.len();
-        let topic = &topic.config.topic_name;
-        if let Some(out_ms) = out_ms
-            && exchange.request.header.code != code::SEND_BATCH_MESSAGE
+        let topic = &target.topic.config.topic_name;
+        if let Wait::Timer(out_ms) = wait
+            && sent.exchange.request.header.code != code::SEND_BATCH_MESSAGE
             && !topic.starts_with(names::RETRY_PREFIX)
         {
             let unique_key = String::from_utf8_lossy(&outgoing.keys[key.clone()]).into_owned();
@@ -430,12 +485,12 @@ impl Broker {
     /// Writes the properties to store into `outgoing.properties`; returns where the unique key stands in `keys`.
     fn fill_properties(
         &self,
-        header: &SendHeader<'_>,
-        seen: &Seen<'_>,
+        sent: &Sent<'_>,
         target: &Target,
-        parking: Parking,
+        wait: Wait,
         outgoing: &mut Outgoing,
-    ) -> std::ops::Range<usize> {
+    ) -> Range<usize> {
+        let Sent { header, seen, .. } = sent;
         let mut text = header.properties.as_bytes();
         let mut without = Vec::new();
         if seen.drops_priority() {
@@ -449,13 +504,13 @@ impl Broker {
             let removed = [&BROKER_PROPERTIES[..], &[props::DELAY]].concat();
             props::copy_without(text, &removed, out);
             props::push(out, props::DELAY, "-1");
-        } else if let Some(level) = self.schedule.level(parking.delay) {
+        } else if let Wait::Level(level) = wait {
             let removed =
                 [&BROKER_PROPERTIES[..], &[props::DELAY, props::REAL_TOPIC, props::REAL_QID], &props::TIMER]
                     .concat();
             props::copy_without(text, &removed, out);
             push_parking(out, level, &target.topic.config.topic_name, target.queue_id);
-        } else if let Some(out_ms) = parking.out_ms {
+        } else if let Wait::Timer(out_ms) = wait {
             let removed = [&BROKER_PROPERTIES[..], &[props::REAL_TOPIC, props::REAL_QID]].concat();
             props::copy_without(text, &removed, out);
             timer::push_timed(out, out_ms, &target.topic.config.topic_name, target.queue_id);
@@ -468,30 +523,34 @@ impl Broker {
             }
         }
         out.extend_from_slice(&self.stamp.load());
-        let start = outgoing.keys.len();
         match seen.unique_key {
-            Some(key) => outgoing.keys.extend_from_slice(key.as_bytes()),
-            None => {
-                self.unique_keys.write(self.now_ms(), &mut outgoing.keys);
-                out.extend_from_slice(props::UNIQ_KEY.as_bytes());
-                out.push(props::NAME_VALUE);
-                out.extend_from_slice(&outgoing.keys[start..]);
-                out.push(props::END);
-            }
+            Some(key) => outgoing.keep_key(key),
+            None => self.give_key(outgoing),
         }
+    }
+
+    /// Gives a unique key to the message at hand, which came without one.
+    fn give_key(&self, outgoing: &mut Outgoing) -> Range<usize> {
+        let start = outgoing.keys.len();
+        self.unique_keys.write(self.now_ms(), &mut outgoing.keys);
+        let properties = &mut outgoing.properties;
+        properties.extend_from_slice(props::UNIQ_KEY.as_bytes());
+        properties.push(props::NAME_VALUE);
+        properties.extend_from_slice(&outgoing.keys[start..]);
+        properties.push(props::END);
         start..outgoing.keys.len()
     }
 
     /// What is stored of a send: the header tells of all that its body holds.
     fn message<'a>(
         &self,
-        exchange: &Exchange<'_, '_>,
-        header: &SendHeader<'_>,
+        sent: &Sent<'_>,
         topic: &'a Topic,
         queue_id: u32,
         body: &'a [u8],
         properties: &'a [u8],
     ) -> Message<'a> {
+        let Sent { exchange, header, .. } = sent;
         let multi = if topic.config.topic_filter_type == "MULTI_TAG" { sys_flag::MULTI_TAGS } else { 0 };
         Message {
             topic: &topic.config.topic_name,
@@ -509,75 +568,52 @@ impl Broker {
     }
 
     /// A batch request: each entry becomes a message of its own, all in one segment (broker.md §5.7).
-    fn prepare_batch(
-        &self,
-        exchange: &Exchange<'_, '_>,
-        header: &SendHeader<'_>,
-        topic: &Arc<Topic>,
-        outgoing: &mut Outgoing,
-    ) -> Outcome {
-        let request = exchange.request;
-        let illegal = |remark: String| Refusal::new(response::MESSAGE_ILLEGAL, remark);
-        if header.topic.len() > record::TOPIC_V1_MAX || header.topic.starts_with(names::RETRY_PREFIX) {
-            return Err(illegal(format!("batches may not be sent to topic {}", header.topic)));
-        }
-        let shared = Seen::of(header.properties.as_bytes());
-        refuse_unserved(&shared, header)?;
-        if shared.delay > 0
-            || shared.timer
-            || shared.half
-            || header.sys_flag & sys_flag::TRANSACTION_MASK != 0
-        {
-            return Err(illegal("a batch can be neither delayed nor part of a transaction".to_owned()));
-        }
+    fn prepare_batch(&self, sent: &Sent<'_>, topic: &Arc<Topic>, outgoing: &mut Outgoing) -> Outcome {
+        let Sent { exchange, header, seen } = sent;
+        check_batch(seen, header)?;
         let queue_id = u32::try_from(header.queue_id).unwrap_or_else(|_| topic.any_write_queue());
         let queue = Arc::clone(self.queue_to_write(topic, queue_id)?);
         if topic.kind == QueueKind::Batch
-            && let Some(unique_key) = shared.unique_key
+            && let Some(unique_key) = seen.unique_key
         {
-            return self.prepare_inner_batch(exchange, header, topic, &queue, unique_key, outgoing);
+            return self.prepare_inner_batch(sent, topic, &queue, unique_key, outgoing);
         }
-        let unique = unique_keys_of(topic, request.body);
+        let unique = unique_keys_of(topic, exchange.request.body);
         if let Some(repeat) =
             outgoing.repeats.find(&self.repeats, topic, unique.iter().copied(), || self.now_ms())
         {
-            let key = outgoing.keep_key(shared.unique_key.unwrap_or_default());
-            let answer =
-                self.answer_repeat(exchange, repeat, unique.len(), key, !shared.no_wait, outgoing)?;
-            let logical = header.logical_of(topic, answer.queue_id);
-            outgoing.answers.push(Answer { logical, ..answer });
-            return Ok(());
+            let key = outgoing.keep_key(seen.unique_key.unwrap_or_default());
+            return self.answer_repeat(sent, topic, repeat, unique.len(), key, outgoing);
         }
         let first = outgoing.batch.len();
         outgoing.batch.begin_group();
-        let pushed = self.push_entries(exchange, header, topic, &queue, outgoing);
+        let pushed = self.push_entries(sent, topic, &queue, outgoing);
         outgoing.batch.end_group();
         let count = pushed?;
         if count == 0 {
-            return Err(illegal("the batch holds no message".to_owned()));
+            return Err(illegal("the batch holds no message"));
         }
-        let key = outgoing.keep_key(shared.unique_key.unwrap_or_default());
-        let held = self.place(exchange.channel, !shared.no_wait)?;
+        let key = outgoing.keep_key(seen.unique_key.unwrap_or_default());
+        let held = self.place(exchange.channel, sent.waits_for_disk())?;
         for (number, unique) in unique.into_iter().enumerate() {
             outgoing.repeats.note(topic, unique, first + number, queue_id);
         }
-        outgoing.waits |= !shared.no_wait;
-        let answer = Answer::new(request.reply_to(), first, count, queue_id);
+        outgoing.waits |= sent.waits_for_disk();
+        let answer = Answer::new(exchange.request.reply_to(), first, count, queue_id);
         outgoing.answers.push(Answer { key, logical: header.logical.clone(), held, ..answer });
         Ok(())
     }
 
     fn push_entries(
         &self,
-        exchange: &Exchange<'_, '_>,
-        header: &SendHeader<'_>,
+        sent: &Sent<'_>,
         topic: &Topic,
         queue: &Arc<Queue>,
         outgoing: &mut Outgoing,
     ) -> Result<usize, Refusal> {
         let mut count = 0;
-        for entry in wire::batch::entries(exchange.request.body) {
-            let entry = entry.map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
+        for entry in wire::batch::entries(sent.exchange.request.body) {
+            let entry = entry.map_err(|error| illegal(error.to_string()))?;
             let seen = Seen::of(entry.properties);
             self.check_light_queues(topic, seen.light)?;
             seen.check_key(topic)?;
@@ -585,7 +621,7 @@ impl Broker {
             properties.clear();
             props::copy_without(entry.properties, &BROKER_PROPERTIES, properties);
             properties.extend_from_slice(&self.stamp.load());
-            let message = self.message(exchange, header, topic, queue.id(), entry.body, properties);
+            let message = self.message(sent, topic, queue.id(), entry.body, properties);
             let message = Message { flag: entry.flag, ..message };
             outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
             count += 1;
@@ -685,16 +721,33 @@ impl Broker {
     }
 }
 
+fn illegal(remark: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(response::MESSAGE_ILLEGAL, remark)
+}
+
+/// Refuses a batch request that may not be one.
+fn check_batch(seen: &Seen<'_>, header: &SendHeader<'_>) -> Outcome {
+    if header.topic.len() > record::TOPIC_V1_MAX || header.topic.starts_with(names::RETRY_PREFIX) {
+        return Err(illegal(format!("batches may not be sent to topic {}", header.topic)));
+    }
+    refuse_unserved(seen, header)?;
+    let in_transaction = seen.half || header.sys_flag & sys_flag::TRANSACTION_MASK != 0;
+    if in_transaction || seen.delay > 0 || seen.timer {
+        return Err(illegal("a batch can be neither delayed nor part of a transaction"));
+    }
+    Ok(())
+}
+
 /// Kinds of messages that are not served yet are refused, never stored as something else.
 fn refuse_unserved(seen: &Seen<'_>, header: &SendHeader<'_>) -> Outcome {
     if !seen.half && header.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_PREPARED {
         let remark = "a message whose sysFlag says it is a half message must have the property TRAN_MSG=true";
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+        return Err(illegal(remark));
     }
     if seen.inner_batch || header.sys_flag & sys_flag::INNER_BATCH != 0 {
         // Brokers make them of batch requests; Java's clients never send them.
         let remark = "a message that says it is an inner batch (INNER_NUM, or sysFlag 0x80) must come as a batch request";
-        return Err(Refusal::new(response::MESSAGE_ILLEGAL, remark));
+        return Err(illegal(remark));
     }
     Ok(())
 }
@@ -719,24 +772,24 @@ fn check_sent_topic(topic: &str) -> Outcome {
 }
 
 fn check_sizes(header: &SendHeader<'_>, body: &[u8], topic: &Topic, settings: &Settings) -> Outcome {
-    let illegal = |what: String| {
-        let remark =
-            format!("the message is illegal, maybe msg body or properties length not matched. {what}");
-        Err(Refusal::new(response::MESSAGE_ILLEGAL, remark))
+    let unfit = |what: String| {
+        Err(illegal(format!(
+            "the message is illegal, maybe msg body or properties length not matched. {what}"
+        )))
     };
     // In a compacted topic that is how a key is deleted. Java takes such messages in batches only.
     if body.is_empty() && !topic.is_compacted {
-        return illegal("The body is empty".to_owned());
+        return unfit("The body is empty".to_owned());
     }
     if body.len() > settings.max_message_size {
-        return illegal(format!(
+        return unfit(format!(
             "msg body length limit {}B, this one has {}B; raise maxMessageSize on broker and client or send less",
             settings.max_message_size,
             body.len()
         ));
     }
     if header.properties.len() > record::PROPERTIES_MAX {
-        return illegal(format!(
+        return unfit(format!(
             "msg properties length limit {}B, these have {}B",
             record::PROPERTIES_MAX,
             header.properties.len()
