@@ -362,36 +362,29 @@ impl Broker {
 
     /// Puts one parked message into its real queue. One that cannot be read any more is skipped.
     fn deliver(&self, entry: &QueueEntry, queue: &Queue) -> Result<(), Undelivered> {
-        let at = entry.physical_offset;
-        let bytes = self.store.record_at(at);
-        let bytes = bytes.map_err(|error| Undelivered::Unread(format!("{error}, at {at} of the log")))?;
+        let offset = entry.physical_offset;
+        let bytes = self.store.record_at(offset);
+        let bytes = bytes.map_err(|error| Undelivered::Unread(format!("{error}, at {offset} of the log")))?;
         let Some(bytes) = bytes else {
-            tracing::warn!(
-                queue = queue.id(),
-                offset = entry.physical_offset,
-                "a delayed message is gone from the log"
-            );
+            tracing::warn!(queue = queue.id(), offset, "a delayed message is gone from the log");
             return Ok(());
         };
-        let record = match Record::parse(&bytes) {
-            Ok(record) => record,
+        match Record::parse(&bytes) {
+            Ok(record) => self.deliver_record(&record, offset),
             Err(error) => {
-                tracing::error!(offset = at, "a delayed message makes no sense; it is skipped: {error}");
-                return Ok(());
+                tracing::error!(offset, "a delayed message makes no sense; it is skipped: {error}");
+                Ok(())
             }
-        };
-        let (Some(topic_name), Some(queue_id)) = (
-            record.property(props::REAL_TOPIC),
-            record.property(props::REAL_QID).and_then(|id| id.parse::<u32>().ok()),
-        ) else {
-            tracing::warn!(
-                offset = entry.physical_offset,
-                "a delayed message names no real topic; it is skipped"
-            );
+        }
+    }
+
+    /// Puts the parked message at `offset` of the log into its real queue. One that can never get there is skipped.
+    fn deliver_record(&self, record: &Record<'_>, offset: u64) -> Result<(), Undelivered> {
+        let Some((topic_name, queue_id)) = real_place(record) else {
+            tracing::warn!(offset, "a delayed message names no real topic; it is skipped");
             return Ok(());
         };
         if !may_leave_for(topic_name) {
-            let offset = entry.physical_offset;
             tracing::warn!(
                 offset,
                 topic_name,
@@ -411,7 +404,6 @@ impl Broker {
         let tags_code = hash::tags_code(record.property(props::TAGS));
         if let Err(error) = push_smaller(&mut batch, &real, &message, tags_code) {
             // It will not fit later either, and those behind it wait.
-            let offset = entry.physical_offset;
             tracing::error!(offset, topic_name, "a delayed message is dropped: {error}");
             return Ok(());
         }
@@ -419,6 +411,13 @@ impl Broker {
         self.stats.stored(&batch, &self.topics);
         Ok(())
     }
+}
+
+/// The topic and queue that a message which waits is for, as it says itself.
+pub(crate) fn real_place<'a>(waiting: &Record<'a>) -> Option<(&'a str, u32)> {
+    let topic = waiting.property(props::REAL_TOPIC)?;
+    let queue_id = waiting.property(props::REAL_QID)?.parse().ok()?;
+    Some((topic, queue_id))
 }
 
 /// Whether a message that waits may go to the topic that is stored with it. The name becomes a directory, and one of a

@@ -40,7 +40,7 @@ use wire::sys_flag;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::offsets::ConsumerOffsets;
-use crate::schedule::{may_leave_for, push_parking};
+use crate::schedule::{self, may_leave_for, push_parking};
 use crate::send::outgoing::{Outgoing, with_outgoing};
 use crate::send::share::Share;
 use crate::state_file::{StateFile, Unsaved};
@@ -476,9 +476,7 @@ impl Broker {
 
 /// The topic and queue that a half message is for, if it may go there.
 fn real_place<'a>(half: &Record<'a>) -> Option<(&'a str, u32)> {
-    let topic = half.property(props::REAL_TOPIC)?;
-    let queue_id = half.property(props::REAL_QID)?.parse().ok()?;
-    may_leave_for(topic).then_some((topic, queue_id))
+    schedule::real_place(half).filter(|(topic, _)| may_leave_for(topic))
 }
 
 /// Where a committed message waits until consumers see it.
