@@ -81,31 +81,20 @@ impl IndexCheck {
         let shape = Shape::of(options);
         let mut waiting = VecDeque::new();
         for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
-            let path = dir.join(&entry.name);
             if entry.is_dir || !index_file::is_name(&entry.name) {
                 continue;
             }
-            if entry.len != shape.bytes() {
-                let what = format!("has {} bytes where index files have {}", entry.len, shape.bytes());
-                findings.add(Area::Index, &path, None, what, SHAPE);
-                continue;
-            }
-            let file = disk.open(&path).map_err(StoreError::io("open", &path))?;
-            let mut bytes = [0; HEADER_BYTES as usize];
-            file.read_at(&mut bytes, 0).map_err(StoreError::io("read", &path))?;
-            let header = Header::decode(&bytes);
-            if header.count as u32 > shape.entries {
-                let what =
-                    format!("says that it has {} entries, at most {} fit", header.count, shape.entries);
-                findings.add(Area::Index, &path, 36, what, REBUILD);
-            } else if trusted(&header) {
-                mark = mark.filter(|mark| *mark != header);
-                waiting.push_back(Waiting { path, file, header, is_marked: false });
+            let path = dir.join(&entry.name);
+            let Some(file) = open_file(disk, path, entry.len, shape, findings)? else { continue };
+            if trusted(&file.header) {
+                mark = mark.filter(|mark| *mark != file.header);
+                waiting.push_back(file);
             } else if let Some(header) = mark.take().filter(|mark| mark.count as u32 <= shape.entries) {
-                waiting.push_back(Waiting { path, file, header, is_marked: true });
+                waiting.push_back(Waiting { header, is_marked: true, ..file });
             } else if clean {
-                let what = format!("header ends at {}, where the index did not come to", header.end_offset);
-                findings.add(Area::Index, &path, 24, what, REBUILD);
+                let end = file.header.end_offset;
+                let what = format!("header ends at {end}, where the index did not come to");
+                findings.add(Area::Index, &file.path, 24, what, REBUILD);
             }
         }
         let ends = waiting.front().zip(waiting.back());
@@ -207,6 +196,31 @@ impl IndexCheck {
             return Ok(Some((entry, number)));
         }
     }
+}
+
+/// Opens an index file of `len` bytes. One whose size or count cannot be is a finding, and goes no further.
+fn open_file(
+    disk: &dyn Disk,
+    path: PathBuf,
+    len: u64,
+    shape: Shape,
+    findings: &mut Findings,
+) -> Result<Option<Waiting>, StoreError> {
+    if len != shape.bytes() {
+        let what = format!("has {len} bytes where index files have {}", shape.bytes());
+        findings.add(Area::Index, &path, None, what, SHAPE);
+        return Ok(None);
+    }
+    let file = disk.open(&path).map_err(StoreError::io("open", &path))?;
+    let mut bytes = [0; HEADER_BYTES as usize];
+    file.read_at(&mut bytes, 0).map_err(StoreError::io("read", &path))?;
+    let header = Header::decode(&bytes);
+    if header.count as u32 > shape.entries {
+        let what = format!("says that it has {} entries, at most {} fit", header.count, shape.entries);
+        findings.add(Area::Index, &path, 36, what, REBUILD);
+        return Ok(None);
+    }
+    Ok(Some(Waiting { path, file, header, is_marked: false }))
 }
 
 impl Walk {
