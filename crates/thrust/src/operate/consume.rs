@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use thrustmq_client::{Admin, Consumer, Filter, MessageQueue, Received, StartFrom, SubscriptionGroupConfig};
+use thrustmq_client::{
+    Admin, Consumer, Delivered, Filter, MessageQueue, Received, StartFrom, SubscriptionGroupConfig,
+};
 
 use super::interrupt::Interrupt;
 use crate::failure::Failure;
@@ -70,54 +72,25 @@ enum Form {
 pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
     let start = start(&args.from)?;
     let client = args.target.client().await?;
-    route(&client.admin(), &args.topic).await?;
+    let admin = client.admin();
+    route(&admin, &args.topic).await?;
     let start = match start {
         Start::From(start) => start,
         Start::Offset(offset) => {
-            begin_at(&client.admin(), args, offset).await?;
+            begin_at(&admin, args, offset).await?;
             StartFrom::Latest
         }
     };
-    let mut interrupt = Interrupt::listen()?;
-    let mut goal = match args.until_end {
-        true => Some(Goal::now(client.admin(), args).await?),
+    let interrupt = Interrupt::listen()?;
+    let goal = match args.until_end {
+        true => Some(Goal::now(admin.clone(), args).await?),
         false => None,
     };
     let builder = client.consumer(&args.group).subscribe(&args.topic, filter(args));
-    let mut consumer = builder.start_from(start).stream().await?;
-    let form = if args.target.json { Form::Json } else { args.format };
-    let waits = !args.follow && !args.until_end;
-    let (mut read, times) = (0_u64, Times::new());
-    let mut bar = Bar::beside_output("messages read", args.count);
-    let ended = loop {
-        if args.count.is_some_and(|wanted| read >= wanted) {
-            break Ok(());
-        }
-        let next = tokio::select! {
-            biased;
-            () = interrupt.came() => None,
-            next = consumer.next() => next,
-            () = tokio::time::sleep(args.wait), if waits => break all_answer(&client.admin(), args).await,
-            () = tokio::time::sleep(LOOK), if goal.is_some() => match reached(&mut goal, &consumer).await {
-                Ok(true) => None,
-                Ok(false) => continue,
-                Err(failure) => break Err(failure),
-            },
-        };
-        let Some(message) = next else { break Ok(()) };
-        // What could not be printed comes again: it is not acknowledged.
-        match print_bytes(&printed(&message, form, &times)) {
-            Ok(()) => message.ack(),
-            Err(failure) => break Err(failure),
-        }
-        read += 1;
-        bar.step();
-        // Where messages come without a pause there is never time to look.
-        if goal.as_mut().is_some_and(|goal| goal.is_passed(&consumer)) {
-            break Ok(());
-        }
-    };
-    bar.end();
+    let consumer = builder.start_from(start).stream().await?;
+    let mut reading = Reading { args, admin, interrupt, consumer, goal, read: 0 };
+    let ended = reading.print_all().await;
+    let Reading { consumer, read, .. } = reading;
     consumer.close(LEAVE_MAX).await;
     let (topic, group) = (&args.topic, &args.group);
     // Nobody is there to be told when the pipe was closed.
@@ -125,6 +98,61 @@ pub async fn run(args: &ConsumeArgs) -> Result<(), Failure> {
         say(&format!("{} read from topic {topic} by group {group}", count(read, "message")));
     }
     ended
+}
+
+/// A member of the group at work.
+struct Reading<'a> {
+    args: &'a ConsumeArgs,
+    admin: Admin,
+    interrupt: Interrupt,
+    consumer: Consumer,
+    /// Where it ends, if the topic's end at the start is where.
+    goal: Option<Goal>,
+    /// Messages so far.
+    read: u64,
+}
+
+impl Reading<'_> {
+    /// Prints messages until there is a reason to stop.
+    async fn print_all(&mut self) -> Result<(), Failure> {
+        let form = if self.args.target.json { Form::Json } else { self.args.format };
+        let times = Times::new();
+        let mut bar = Bar::beside_output("messages read", self.args.count);
+        while self.args.count.is_none_or(|wanted| self.read < wanted) {
+            let Some(message) = self.next().await? else { break };
+            // What could not be printed comes again: it is not acknowledged.
+            print_bytes(&printed(&message, form, &times))?;
+            message.ack();
+            self.read += 1;
+            bar.step();
+            // Where messages come without a pause there is never time to look.
+            if self.goal.as_mut().is_some_and(|goal| goal.is_passed(&self.consumer)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message, unless it is time to stop.
+    async fn next(&mut self) -> Result<Option<Delivered>, Failure> {
+        let waits = !self.args.follow && !self.args.until_end;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.interrupt.came() => return Ok(None),
+                next = self.consumer.next() => return Ok(next),
+                () = tokio::time::sleep(self.args.wait), if waits => {
+                    all_answer(&self.admin, self.args).await?;
+                    return Ok(None);
+                }
+                () = tokio::time::sleep(LOOK), if self.goal.is_some() => {
+                    if reached(&mut self.goal, &self.consumer).await? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Makes sure that the brokers of all queues answer. Readers go on trying for as long as they live, and where they end
