@@ -143,71 +143,89 @@ impl Moment {
     }
 }
 
-/// Drives the lanes of one thread until the window is over and the last answers are in. For `gather` after each look at
-/// all of them, what becomes due and what is answered waits for the next.
-pub fn drive<T: Traffic>(
-    streams: &[TcpStream],
-    lanes: &mut [Lane<T>],
-    start: Instant,
-    window: Window,
-    stop: &AtomicBool,
-    live: Option<&Live>,
-    gather: Duration,
-) -> Result<Tally, BenchError> {
-    let mut tally = Tally::new(window);
-    let mut told = Told::new();
-    let mut moment = Moment::new(start);
-    let mut polled: Vec<PollFd<'_>> =
-        streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
-    moment.update();
-    for at in 0..lanes.len() {
-        polled[at] = pump(&streams[at], &mut lanes[at], &moment)?;
-    }
-    let gather_ns = gather.as_nanos() as u64;
-    let mut looked_ns = 0;
-    let mut asked_ns = None;
-    loop {
+/// What all threads of a round know.
+pub struct Round<'a> {
+    pub start: Instant,
+    pub window: Window,
+    /// Raised when a thread has failed: the others end too.
+    pub stop: &'a AtomicBool,
+    /// Where a person is shown what goes on.
+    pub live: Option<&'a Live>,
+    /// What becomes due and what is answered waits for so long after each look at all lanes.
+    pub gather: Duration,
+}
+
+impl Round<'_> {
+    /// Drives the lanes of one thread until the window is over and the last answers are in.
+    pub fn drive<T: Traffic>(
+        &self,
+        streams: &[TcpStream],
+        lanes: &mut [Lane<T>],
+    ) -> Result<Tally, BenchError> {
+        let mut tally = Tally::new(self.window);
+        let mut told = Told::new();
+        let mut moment = Moment::new(self.start);
+        let mut polled: Vec<PollFd<'_>> =
+            streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
         moment.update();
-        rest_until(looked_ns + gather_ns, &mut moment);
-        looked_ns = moment.now_ns;
-        if let Some(live) = live {
-            live.tell(&mut told, moment.now_ns, &mut tally);
-        }
-        if all_done(lanes, moment.now_ns) || stop.load(Ordering::Relaxed) {
-            break;
-        }
-        if asked_ns.is_none() && lanes.iter().any(|lane| lane.under_way() > 0) {
-            asked_ns = Some(moment.now_ns);
-        }
-        if tally.answers == 0 && asked_ns.is_some_and(|asked_ns| moment.now_ns > asked_ns + SILENCE_NS) {
-            return Err(BenchError::Silent {
-                addr: lanes[0].addr.clone(),
-                seconds: SILENCE_NS / 1_000_000_000,
-            });
-        }
-        if moment.now_ns > window.until_ns + DRAIN_NS {
-            tally.unanswered = lanes.iter().map(|lane| lane.traffic.unanswered()).sum();
-            break;
-        }
-        let due = lanes.iter().filter_map(|lane| lane.traffic.due_ns()).min();
-        wait(
-            &mut polled,
-            due.unwrap_or(u64::MAX).saturating_sub(moment.now_ns).min(WAIT_MAX_NS),
-            &lanes[0].addr,
-        )?;
         for at in 0..lanes.len() {
-            let ready = polled[at].revents();
-            if ready.is_empty() && due.is_none() {
-                continue;
-            }
-            moment.update();
-            if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-                receive(&streams[at], &mut lanes[at], moment.now_ns, &mut tally)?;
-            }
             polled[at] = pump(&streams[at], &mut lanes[at], &moment)?;
         }
+        let gather_ns = self.gather.as_nanos() as u64;
+        let mut looked_ns = 0;
+        let mut silence = Silence::default();
+        loop {
+            moment.update();
+            rest_until(looked_ns + gather_ns, &mut moment);
+            looked_ns = moment.now_ns;
+            if let Some(live) = self.live {
+                live.tell(&mut told, moment.now_ns, &mut tally);
+            }
+            if all_done(lanes, moment.now_ns) || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            silence.check(lanes, &tally, moment.now_ns)?;
+            if moment.now_ns > self.window.until_ns + DRAIN_NS {
+                tally.unanswered = lanes.iter().map(|lane| lane.traffic.unanswered()).sum();
+                break;
+            }
+            let due_ns = lanes.iter().filter_map(|lane| lane.traffic.due_ns()).min();
+            let wait_ns = due_ns.unwrap_or(u64::MAX).saturating_sub(moment.now_ns).min(WAIT_MAX_NS);
+            wait(&mut polled, wait_ns, &lanes[0].addr)?;
+            for at in 0..lanes.len() {
+                let ready = polled[at].revents();
+                if ready.is_empty() && due_ns.is_none() {
+                    continue;
+                }
+                moment.update();
+                if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    receive(&streams[at], &mut lanes[at], moment.now_ns, &mut tally)?;
+                }
+                polled[at] = pump(&streams[at], &mut lanes[at], &moment)?;
+            }
+        }
+        Ok(tally)
     }
-    Ok(tally)
+}
+
+/// Since when a server owes its first answer.
+#[derive(Default)]
+struct Silence {
+    asked_ns: Option<u64>,
+}
+
+impl Silence {
+    /// Ends the run when nothing has come for too long.
+    fn check<T: Traffic>(&mut self, lanes: &[Lane<T>], tally: &Tally, now_ns: u64) -> Result<(), BenchError> {
+        if self.asked_ns.is_none() && lanes.iter().any(|lane| lane.under_way() > 0) {
+            self.asked_ns = Some(now_ns);
+        }
+        if tally.answers == 0 && self.asked_ns.is_some_and(|asked_ns| now_ns > asked_ns + SILENCE_NS) {
+            let (addr, seconds) = (lanes[0].addr.clone(), SILENCE_NS / 1_000_000_000);
+            return Err(BenchError::Silent { addr, seconds });
+        }
+        Ok(())
+    }
 }
 
 fn rest_until(until_ns: u64, moment: &mut Moment) {

@@ -2,13 +2,13 @@
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::admin::{self, Target};
 use super::args::Load;
 use super::error::BenchError;
-use super::lane::{self, Lane, Traffic};
+use super::lane::{Lane, Round, Traffic};
 use super::live::{self, Live};
 use super::process::{self, Usage};
 use super::tally::{Tally, Window};
@@ -69,6 +69,9 @@ pub struct Outcome {
 /// Connections of one thread, with what goes over each.
 type Group<T> = (Vec<TcpStream>, Vec<Lane<T>>);
 
+/// A thread of the round, which gives what it has counted.
+type BenchThread<'scope> = ScopedJoinHandle<'scope, Result<Tally, BenchError>>;
+
 /// Runs the load; `traffic` makes that of connection number n.
 pub fn run<T: Traffic>(
     target: &Target,
@@ -86,30 +89,9 @@ pub fn run<T: Traffic>(
     let stop = AtomicBool::new(false);
     let ended = AtomicUsize::new(0);
     let start = Instant::now();
+    let round = Round { start, window, stop: &stop, live, gather: plan.gather };
     std::thread::scope(|scope| {
-        let watcher = std::thread::current();
-        let mut threads = Vec::with_capacity(groups.len());
-        for (streams, mut lanes) in groups {
-            let (stop, ended, watcher) = (&stop, &ended, watcher.clone());
-            let body = move || {
-                precise_timers();
-                let result = lane::drive(&streams, &mut lanes, start, window, stop, live, plan.gather);
-                if result.is_err() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                ended.fetch_add(1, Ordering::Release);
-                watcher.unpark();
-                result
-            };
-            let builder = std::thread::Builder::new().name("bench".to_owned()).stack_size(THREAD_STACK_BYTES);
-            match builder.spawn_scoped(scope, body) {
-                Ok(thread) => threads.push(thread),
-                Err(cause) => {
-                    stop.store(true, Ordering::Relaxed);
-                    return Err(BenchError::Thread(cause));
-                }
-            }
-        }
+        let threads = spawn_all(scope, &round, groups, &ended)?;
         let mut watch =
             Watch { threads: plan.threads, ended: &ended, live, start, next_line: start + live::STEP };
         let usage = || process::usage(pids).map(|server| (server, process::own_usage()));
@@ -132,6 +114,37 @@ pub fn run<T: Traffic>(
             generator: used(own_before, own_after),
         })
     })
+}
+
+/// Starts a thread for each group, which adds itself to `ended` when it ends, and wakes the caller.
+fn spawn_all<'scope, T: Traffic + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    round: &'scope Round<'_>,
+    groups: Vec<Group<T>>,
+    ended: &'scope AtomicUsize,
+) -> Result<Vec<BenchThread<'scope>>, BenchError> {
+    let watcher = std::thread::current();
+    let mut threads = Vec::with_capacity(groups.len());
+    for (streams, mut lanes) in groups {
+        let watcher = watcher.clone();
+        let body = move || {
+            precise_timers();
+            let result = round.drive(&streams, &mut lanes);
+            if result.is_err() {
+                round.stop.store(true, Ordering::Relaxed);
+            }
+            ended.fetch_add(1, Ordering::Release);
+            watcher.unpark();
+            result
+        };
+        let builder = std::thread::Builder::new().name("bench".to_owned()).stack_size(THREAD_STACK_BYTES);
+        let thread = builder.spawn_scoped(scope, body).map_err(|cause| {
+            round.stop.store(true, Ordering::Relaxed);
+            BenchError::Thread(cause)
+        })?;
+        threads.push(thread);
+    }
+    Ok(threads)
 }
 
 /// All connections, shared out among the threads.
@@ -189,10 +202,7 @@ impl Watch<'_> {
 }
 
 /// What all threads have counted, once they have ended.
-fn tally_of(
-    threads: Vec<ScopedJoinHandle<'_, Result<Tally, BenchError>>>,
-    window: Window,
-) -> Result<Tally, BenchError> {
+fn tally_of(threads: Vec<BenchThread<'_>>, window: Window) -> Result<Tally, BenchError> {
     let mut tally = Tally::new(window);
     for thread in threads {
         match thread.join() {
