@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::PATIENCE;
 
@@ -36,6 +36,10 @@ pub fn run(mut command: Command, columns: u16, typed: &[u8]) -> Seen {
     let name = ptsname(&terminal, Vec::new()).unwrap();
     let side = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     tcsetwinsize(&side, Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    // Typed letters would show up at any time among those of the command.
+    let mut modes = tcgetattr(&side).unwrap();
+    modes.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&side, OptionalActions::Now, &modes).unwrap();
     let side = File::from(side);
     let stream = || Stdio::from(side.try_clone().unwrap());
     command.stdin(stream()).stdout(stream()).stderr(stream());
