@@ -2,12 +2,14 @@
 
 mod peer;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use peer::*;
 use remoting::{CallError, Client, Limits, Patience, Places, Server};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 use wire::header::{Dialect, Head};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +189,7 @@ async fn a_server_that_stops_answers_what_it_accepted_and_lets_nobody_in() {
     let (left, took) = closing.await.unwrap();
     assert_eq!(left, 0);
     assert!(took < Duration::from_secs(5), "{took:?}");
-    let refused = tokio::net::TcpStream::connect(address).await;
+    let refused = TcpStream::connect(address).await;
     assert!(refused.is_err());
 }
 
@@ -303,11 +305,122 @@ async fn a_silent_connection_is_closed_on_demand_and_one_that_was_heard_is_not()
     assert_eq!(lab.channels.lock().len(), 2);
 }
 
+/// The first look at what is awaited; it goes on only when it is awaited again.
+async fn begin<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = future => Some(done),
+        () = std::future::ready(()) => None,
+    }
+}
+
+#[tokio::test]
+async fn callers_that_begin_together_share_one_connect() {
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = door.local_addr().unwrap().to_string();
+    let client = Arc::new(Client::new(Limits::default(), Arc::new(Lab::default())));
+    let mut calls = Vec::new();
+    for _ in 0..50 {
+        let mut call = Box::pin(client.channel(&address, PATIENCE));
+        assert!(begin(&mut call).await.is_none(), "nothing is connected yet");
+        calls.push(call);
+    }
+    // One that gives up leaves the others what it began.
+    drop(calls.remove(0));
+    let mut ids = HashSet::new();
+    for call in calls {
+        ids.insert(call.await.unwrap().id());
+    }
+    assert_eq!(ids.len(), 1);
+    let last = TcpStream::connect(&address).await.unwrap().local_addr().unwrap();
+    let mut accepted = 0;
+    while door.accept().await.unwrap().1 != last {
+        accepted += 1;
+    }
+    assert_eq!(accepted, 1, "connections that were made in all");
+}
+
+#[tokio::test]
+async fn callers_that_begin_together_hear_one_failure() {
+    let nobody = unused_address().await;
+    let client = Arc::new(Client::new(Limits::default(), Arc::new(Lab::default())));
+    let mut calls: Vec<_> = (0..50).map(|_| Box::pin(client.channel(&nobody, PATIENCE))).collect();
+    for call in &mut calls {
+        assert!(begin(call).await.is_none(), "nothing is refused yet");
+    }
+    for call in calls {
+        let error = call.await.unwrap_err();
+        assert!(matches!(error, CallError::Connect { .. }), "{error}");
+    }
+    let error = client.channel(&nobody, PATIENCE).await.unwrap_err();
+    assert!(error.to_string().contains("refused"), "the next one tries again: {error}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_while_it_connects_leaves_no_connection() {
+    let (server, _lab) = start(Limits::default());
+    let address = server.address().to_string();
+    for rounds in 0..20 {
+        let client = Client::new(Limits::default(), Arc::new(Lab::default()));
+        let mut call = Box::pin(client.channel(&address, PATIENCE));
+        let mut made = begin(&mut call).await;
+        for _ in 0..rounds {
+            if made.is_none() {
+                tokio::task::yield_now().await;
+                made = begin(&mut call).await;
+            }
+        }
+        client.close();
+        if made.is_none() {
+            // It may have been made just before.
+            drop(call.await);
+        }
+        assert_eq!(client.connection(&address), None, "after {rounds} rounds");
+        let error = client.channel(&address, PATIENCE).await.unwrap_err();
+        assert!(error.to_string().contains("has been closed"), "{error}");
+    }
+    until("nobody is connected", || server.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_while_it_connects_leaves_no_connection() {
+    let (server, _lab) = start(Limits::default());
+    let address = server.address().to_string();
+    let client = Client::new(Limits::default(), Arc::new(Lab::default()));
+    let mut call = Box::pin(client.channel(&address, PATIENCE));
+    assert!(begin(&mut call).await.is_none());
+    drop(call);
+    drop(client);
+    // What it had begun would be there before this one.
+    let mut later = Peer::connect(&server).await;
+    assert!(later.works().await);
+    drop(later);
+    until("nobody is connected", || server.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn only_the_connection_that_is_meant_is_abandoned() {
+    let (server, lab) = start(Limits::default());
+    let address = server.address().to_string();
+    let client = Client::new(Limits::default(), Arc::new(Lab::default()));
+    let first = client.channel(&address, PATIENCE).await.unwrap();
+    client.abandon_channel(&address, &first);
+    let second = client.channel(&address, PATIENCE).await.unwrap();
+    assert_ne!(first.id(), second.id());
+    // Another caller hears the same over the first one, later.
+    client.abandon_channel(&address, &first);
+    assert_eq!(client.connection(&address), Some(second.id()));
+    for channel in [first, second] {
+        channel.call(ECHO, &[], b"", PATIENCE).await.unwrap();
+    }
+    assert_eq!(lab.channels.lock().len(), 2);
+}
+
 async fn unused_address() -> String {
     let (server, _) = start(Limits::default());
     let address = server.address().to_string();
     server.close(PATIENCE).await;
-    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+    while TcpStream::connect(&address).await.is_ok() {
         tokio::task::yield_now().await;
     }
     address
