@@ -161,13 +161,16 @@ impl Shared {
         let begun = Instant::now();
         let besides = self.besides(request);
         let write = |writer: &mut FrameWriter<'_>| write(writer, fields, &besides);
-        let answer = self.remoting.call_with(address, code, write, body, patience).await?;
+        let mut rest = patience;
+        let channel = self.remoting.channel_for(address, &mut rest).await?;
+        let answer = channel.call_with(code, write, body, rest).await?;
         if answer.code != response::GO_AWAY {
             return Ok(answer);
         }
-        // The server is about to stop, or wants its connections elsewhere: it has not looked at the request. Boxed,
-        // since it is rare and would make the future of every call large.
-        self.remoting.abandon(address);
+        // The server is about to stop, or wants its connections elsewhere: it has not looked at the request. Who was
+        // told so before may be speaking over the next connection already. Boxed, since it is rare and would make the
+        // future of every call large.
+        self.remoting.abandon_channel(address, &channel);
         let left = patience.timeout.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return Ok(answer);

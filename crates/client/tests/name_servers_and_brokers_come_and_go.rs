@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use remoting::{Channel, Limits, Listener, Server, Service, Turn};
+use remoting::{Channel, Limits, Listener, ReplyTo, Server, Service, Turn};
 use support::World;
 use thrustmq_client::{
     AutoBatch, Client, Decision, Error, Filter, Message, MessageQueue, RequestError, StartFrom,
@@ -258,6 +258,66 @@ async fn a_server_that_sends_its_clients_away_late_does_not_give_them_more_time(
     let error = producer.send(Message::new("T", "x")).await.unwrap_err();
     assert!(begun.elapsed() >= LATE, "it was sent away: {error}");
     assert!(begun.elapsed() < limit + LATE / 2, "{:?}: {error}", begun.elapsed());
+}
+
+/// A broker that sends away who asks over its first connection, when it is told to, and refuses others at once.
+#[derive(Default)]
+struct Elsewhere {
+    /// Those over which something was asked, in their order.
+    connections: Mutex<Vec<u64>>,
+    /// What the first one asked and has no answer to.
+    waiting: Mutex<Vec<(Arc<Channel>, ReplyTo)>>,
+}
+
+impl Elsewhere {
+    fn send_one_away(&self) {
+        let (channel, head) = self.waiting.lock().remove(0);
+        let mut out = Vec::new();
+        head.write(&mut out, response::GO_AWAY, None);
+        channel.send(&out);
+    }
+}
+
+impl Service for Elsewhere {
+    fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>) {
+        while let Some(asked) = turn.next_request() {
+            let mut connections = self.connections.lock();
+            if !connections.contains(&channel.id()) {
+                connections.push(channel.id());
+            }
+            if connections[0] == channel.id() {
+                self.waiting.lock().push((Arc::clone(channel), asked.reply_to()));
+            } else {
+                asked.reply_to().write(turn.out, response::NO_PERMISSION, None);
+            }
+        }
+    }
+
+    fn closed(&self, _: &Arc<Channel>) {}
+}
+
+#[tokio::test]
+async fn who_is_sent_away_after_others_follows_them_over_the_connection_that_they_made() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().to_string();
+    let elsewhere = Arc::new(Elsewhere::default());
+    let _server = listener.serve(Limits::default(), Arc::<Elsewhere>::clone(&elsewhere));
+    let client = Client::connect(&address).await.unwrap();
+    let mut asking = Vec::new();
+    for number in 1..=2 {
+        let (admin, address) = (client.admin(), address.clone());
+        asking.push(tokio::spawn(async move { admin.delete_topic_at(&address, "T").await }));
+        while elsewhere.waiting.lock().len() < number {
+            assert!(!asking[number - 1].is_finished(), "it waits for its answer");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    for asked in asking {
+        elsewhere.send_one_away();
+        let error = asked.await.unwrap().unwrap_err();
+        assert_eq!(error.broker_code(), Some(response::NO_PERMISSION), "{error}");
+    }
+    assert_eq!(elsewhere.connections.lock().len(), 2);
 }
 
 const SOON: Duration = Duration::from_millis(200);
