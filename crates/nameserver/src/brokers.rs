@@ -204,7 +204,7 @@ impl Nameserver {
         }
         let Some(broker) = request.field("brokerName") else { return missing("brokerName") };
         let cluster = request.field("clusterName").unwrap_or_default();
-        Reply::json(&Members { broker_member_group: self.tables.read().members(cluster, broker) })
+        self.read(|tables| Members { broker_member_group: tables.members(cluster, broker) })
     }
 
     pub(crate) fn wipe_write_permission(&self, request: &Request<'_>) -> Reply {

@@ -30,6 +30,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use remoting::{Channel, Request, Service, Turn};
+use serde::Serialize;
 use tokio::sync::{Notify, Semaphore};
 use wire::code::request::*;
 use wire::code::response;
@@ -92,6 +93,12 @@ impl Nameserver {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Answers with what the tables say, which is written when others may have them again.
+    fn read<T: Serialize>(&self, what: impl FnOnce(&Tables) -> T) -> Reply {
+        let said = what(&self.tables.read());
+        Reply::json(&said)
+    }
+
     /// Answers a request; `None` when the answer comes later.
     fn answer(&self, channel: &Arc<Channel>, request: &Request<'_>) -> Option<Reply> {
         Some(match request.header.code {
@@ -101,12 +108,12 @@ impl Nameserver {
             BROKER_HEARTBEAT => self.broker_heartbeat(request),
             QUERY_DATA_VERSION => self.query_data_version(request),
             GET_BROKER_MEMBER_GROUP => self.broker_member_group(request),
-            GET_BROKER_CLUSTER_INFO => Reply::json(&self.tables.read().cluster_info()),
+            GET_BROKER_CLUSTER_INFO => self.read(Tables::cluster_info),
             WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_permission(request),
             ADD_WRITE_PERM_OF_BROKER => self.add_write_permission(request),
 
             GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
-            GET_SYSTEM_TOPIC_LIST_FROM_NS => Reply::json(&self.tables.read().system_topics()),
+            GET_SYSTEM_TOPIC_LIST_FROM_NS => self.read(Tables::system_topics),
             GET_TOPICS_BY_CLUSTER => self.topics_by_cluster(request),
             GET_UNIT_TOPIC_LIST | GET_HAS_UNIT_SUB_TOPIC_LIST | GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
                 self.unit_topics(request.header.code)

@@ -61,24 +61,22 @@ impl Tables {
         }
     }
 
-    /// The topics for which `wanted` holds, sorted.
-    pub fn topic_list(&self, wanted: impl Fn(&[Holder]) -> bool) -> TopicList {
+    /// The topics for which `wanted` holds, in no order.
+    pub fn topic_names(&self, wanted: impl Fn(&[Holder]) -> bool) -> Vec<String> {
         let topics = self.topics().filter(|(_, holders)| wanted(holders));
-        let mut topic_list: Vec<String> = topics.map(|(topic, _)| topic.to_owned()).collect();
-        topic_list.sort_unstable();
-        TopicList { broker_addr: None, topic_list }
+        topics.map(|(topic, _)| topic.to_owned()).collect()
     }
 
-    /// The topics of a cluster.
-    pub fn topics_of_cluster(&self, cluster: &str) -> TopicList {
+    /// The topics of a cluster, in no order.
+    pub fn topics_of_cluster(&self, cluster: &str) -> Vec<String> {
         let is_there =
             |holder: &Holder| self.groups().get(&holder.broker).is_some_and(|group| group.cluster == cluster);
-        self.topic_list(|holders| holders.iter().any(is_there))
+        self.topic_names(|holders| holders.iter().any(is_there))
     }
 
-    /// The topics whose first holder says so by its flags.
-    pub fn topics_flagged(&self, wanted: impl Fn(i32) -> bool) -> TopicList {
-        self.topic_list(|holders| holders.first().is_some_and(|holder| wanted(holder.queues.sys_flag)))
+    /// The topics whose first holder says so by its flags, in no order.
+    pub fn topics_flagged(&self, wanted: impl Fn(i32) -> bool) -> Vec<String> {
+        self.topic_names(|holders| holders.first().is_some_and(|holder| wanted(holder.queues.sys_flag)))
     }
 
     /// Names that are topics in every cluster: clusters and brokers. With them the address of a broker, which

@@ -1,7 +1,7 @@
 //! Requests about topics and the key-value table: routes, lists, deletion, order topics.
 
 use remoting::Request;
-use wire::body::TopicRoute;
+use wire::body::{TopicList, TopicRoute};
 use wire::code::request::{GET_HAS_UNIT_SUB_TOPIC_LIST, GET_UNIT_TOPIC_LIST};
 use wire::code::response::{QUERY_NOT_FOUND, SYSTEM_ERROR, TOPIC_NOT_EXIST};
 use wire::loose_json;
@@ -11,6 +11,7 @@ use crate::kv::{KvError, ORDER_TOPICS};
 use crate::registration::TOPIC_BYTES_MAX;
 use crate::reply::Reply;
 use crate::route::{FLAG_UNIT, FLAG_UNIT_SUB, keep_zone};
+use crate::tables::Tables;
 use crate::{Nameserver, missing};
 
 /// A client that wants its zone only.
@@ -42,7 +43,7 @@ impl Nameserver {
         if !self.settings.load().enable_all_topic_list {
             return disabled();
         }
-        Reply::json(&self.tables.read().topic_list(|_| true))
+        self.listed(|tables| tables.topic_names(|_| true))
     }
 
     pub(crate) fn topics_by_cluster(&self, request: &Request<'_>) -> Reply {
@@ -50,7 +51,7 @@ impl Nameserver {
             return disabled();
         }
         let cluster = request.field("cluster").unwrap_or_default();
-        Reply::json(&self.tables.read().topics_of_cluster(cluster))
+        self.listed(|tables| tables.topics_of_cluster(cluster))
     }
 
     pub(crate) fn unit_topics(&self, code: i32) -> Reply {
@@ -62,7 +63,14 @@ impl Nameserver {
             GET_HAS_UNIT_SUB_TOPIC_LIST => flags & FLAG_UNIT_SUB != 0,
             _ => flags & FLAG_UNIT_SUB != 0 && flags & FLAG_UNIT == 0,
         };
-        Reply::json(&self.tables.read().topics_flagged(wanted))
+        self.listed(|tables| tables.topics_flagged(wanted))
+    }
+
+    /// A list of topics, sorted. There may be millions of them: sorting and writing them keeps nobody from the tables.
+    fn listed(&self, names: impl FnOnce(&Tables) -> Vec<String>) -> Reply {
+        let mut topic_list = names(&self.tables.read());
+        topic_list.sort_unstable();
+        Reply::json(&TopicList { broker_addr: None, topic_list })
     }
 
     pub(crate) fn delete_topic(&self, request: &Request<'_>) -> Reply {
