@@ -111,7 +111,7 @@ pub(crate) struct Registration {
     pub channel: u64,
 }
 
-/// Why a registration is refused. The text is the remark.
+/// Why a registration, or a topic that is added by hand, is refused. The text is the remark.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     /// Java's guard against a lone topic that would pass for the whole table; brokers know this text.
@@ -121,6 +121,8 @@ pub(crate) enum Refused {
     Brokers,
     #[error("the topics of all brokers would be more than {TOPICS_MAX}, the limit of one nameserver")]
     Topics,
+    #[error("its broker {0} is not registered")]
+    UnknownBroker(String),
 }
 
 /// What came of a registration.
@@ -233,22 +235,24 @@ impl Tables {
         count
     }
 
-    /// Adds a topic by hand (217); false when a broker of it is unknown, and then nothing changes.
-    pub fn add_topic(&mut self, topic: &str, queues: &[QueueData]) -> bool {
+    /// Adds a topic by hand (217), at all of its brokers or at none.
+    pub fn add_topic(&mut self, topic: &str, queues: &[QueueData]) -> Result<(), Refused> {
         let mut holders = Vec::with_capacity(queues.len());
         for data in queues {
-            let Some((name, _)) = self.groups.get_key_value(&*data.broker_name) else { return false };
+            let Some((name, _)) = self.groups.get_key_value(&*data.broker_name) else {
+                return Err(Refused::UnknownBroker(data.broker_name.clone()));
+            };
             let (read, write) = (data.read_queue_nums, data.write_queue_nums);
             let queues = Queues { read, write, perm: data.perm, sys_flag: data.topic_sys_flag };
             holders.push((Arc::clone(name), queues));
         }
         if !self.topics.contains_key(topic) && self.topics.len() >= TOPICS_MAX {
-            return false;
+            return Err(Refused::Topics);
         }
         for (name, queues) in holders {
             self.hold(topic.into(), &name, queues);
         }
-        true
+        Ok(())
     }
 
     /// Forgets a topic, of one cluster or of all.

@@ -90,8 +90,9 @@ impl Nameserver {
         match loose_json::read::<TopicRoute>(request.body) {
             Ok(route) if route.queue_datas.is_empty() || topic.len() > TOPIC_BYTES_MAX => (),
             Ok(route) => {
-                if !self.tables.write().add_topic(topic, &route.queue_datas) {
-                    tracing::warn!(topic, "topic not added: one of its brokers is not registered");
+                let added = self.tables.write().add_topic(topic, &route.queue_datas);
+                if let Err(refused) = added {
+                    tracing::warn!(topic, "topic not added: {refused}");
                 }
             }
             Err(error) => return Reply::failure(SYSTEM_ERROR, error),

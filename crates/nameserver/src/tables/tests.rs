@@ -308,9 +308,10 @@ fn deleted_topic_is_gone_in_one_cluster_or_in_all() {
 fn topic_added_by_hand_needs_known_brokers() {
     let mut tables = with(&[broker(0, "m:1")]);
     let data = |broker: &str| QueueData { broker_name: broker.to_owned(), perm: 6, ..QueueData::default() };
-    assert!(!tables.add_topic("hand", &[data("b"), data("unknown")]));
+    let refused = tables.add_topic("hand", &[data("b"), data("unknown")]).unwrap_err();
+    assert_eq!(refused.to_string(), "its broker unknown is not registered");
     assert!(tables.holders("hand").is_empty());
-    assert!(tables.add_topic("hand", &[data("b")]));
+    tables.add_topic("hand", &[data("b")]).unwrap();
     assert_eq!(tables.holders("hand").len(), 1);
 }
 
