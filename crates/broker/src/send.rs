@@ -8,6 +8,7 @@ mod header;
 mod inner_batch;
 mod light;
 pub(crate) mod outgoing;
+mod seen;
 pub(crate) mod share;
 
 use std::borrow::Cow;
@@ -29,6 +30,7 @@ use wire::sys_flag;
 use self::answer::{Answer, AnswerWriter};
 pub(crate) use self::header::SendHeader;
 use self::outgoing::{Outgoing, with_outgoing};
+use self::seen::Seen;
 use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, too_many_wait};
 use crate::groups::max_reconsume;
@@ -39,78 +41,6 @@ use crate::topics::{Topic, Wanted};
 
 /// Bytes of records after which a batch is appended before more is added.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-
-/// What one look over the properties of a message finds.
-#[derive(Default)]
-struct Seen<'a> {
-    tags: Option<&'a str>,
-    unique_key: Option<&'a str>,
-    delay: i32,
-    no_wait: bool,
-    half: bool,
-    /// Carries a timer property, and no sign that it was in the timer wheel before.
-    timer: bool,
-    timed: bool,
-    inner_batch: bool,
-    /// Light queues that the message is to be put into.
-    light: Option<&'a str>,
-    keys: Option<&'a str>,
-    /// How urgent it is, if it says so.
-    priority: Option<i32>,
-    /// Delayed, in order or in a transaction: of what is more than one of these, the priority comes last.
-    is_special: bool,
-    /// Something is there that must not be stored as it came.
-    rewrite: bool,
-}
-
-impl<'a> Seen<'a> {
-    fn of(properties: &'a [u8]) -> Seen<'a> {
-        let mut seen = Seen::default();
-        for (name, value) in props::iter(properties) {
-            match name {
-                props::TAGS => seen.tags = Some(value),
-                props::UNIQ_KEY => seen.unique_key = Some(value),
-                props::KEYS => seen.keys = Some(value),
-                props::PRIORITY => seen.priority = value.parse().ok().filter(|priority: &i32| *priority >= 0),
-                props::SHARDING_KEY => seen.is_special = true,
-                props::DELAY => {
-                    seen.delay = value.parse().unwrap_or(0);
-                    seen.is_special = true;
-                }
-                props::WAIT => seen.no_wait = value == "false",
-                props::TRAN_MSG => seen.half = value.eq_ignore_ascii_case("true"),
-                props::INNER_NUM => seen.inner_batch = true,
-                props::INNER_MULTI_DISPATCH => seen.light = Some(value),
-                name if BROKER_PROPERTIES.contains(&name) => seen.rewrite = true,
-                props::TIMER_OUT_MS => seen.timed = true,
-                name if props::TIMER.contains(&name) => seen.timer = true,
-                _ => (),
-            }
-        }
-        seen.is_special |= seen.half || seen.timer;
-        seen.timer &= !seen.timed;
-        seen
-    }
-
-    /// The queue that a priority stands for (since-5.3.md §3).
-    fn urgent_queue(&self, topic: &Topic) -> Option<u32> {
-        let priority = self.priority.filter(|_| !self.is_special)?;
-        Some(priority.min(topic.config.write_queue_nums - 1).max(0) as u32)
-    }
-
-    /// A priority that does not count is not stored either.
-    fn drops_priority(&self) -> bool {
-        self.is_special && self.priority.is_some()
-    }
-
-    /// What a compacted topic keeps is the last message of each key.
-    fn check_key(&self, topic: &Topic) -> Outcome {
-        if topic.is_compacted && self.keys.is_none_or(|keys| keys.trim().is_empty()) {
-            return Err(illegal("Required message key is missing"));
-        }
-        Ok(())
-    }
-}
 
 /// Properties that the broker itself sets, and that a client's are dropped for.
 pub(crate) const BROKER_PROPERTIES: [&str; 6] = [
