@@ -244,11 +244,7 @@ impl Scan<'_> {
                 Look::Record(record) => {
                     self.progress.reached(at);
                     at += record.bytes.len() as u64;
-                    for (queue, offset) in self.places_of(&record) {
-                        if all || self.damaged.contains(&queue.serial) {
-                            self.place(&queue, offset, &record, begun.insert(queue.serial))?;
-                        }
-                    }
+                    self.place_again(&record, all, &mut begun)?;
                 }
                 Look::Bad(reason) => {
                     let next = (at / self.log.segment_bytes + 1) * self.log.segment_bytes;
@@ -264,6 +260,21 @@ impl Scan<'_> {
             }
             if self.pushed >= self.pushed_max {
                 self.write_tails()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a record its places in those of its queues that are built anew; `begun` are those that have one already.
+    fn place_again(
+        &mut self,
+        record: &Record<'_>,
+        all: bool,
+        begun: &mut HashSet<u64>,
+    ) -> Result<(), StoreError> {
+        for (queue, offset) in self.places_of(record) {
+            if all || self.damaged.contains(&queue.serial) {
+                self.place(&queue, offset, record, begun.insert(queue.serial))?;
             }
         }
         Ok(())
