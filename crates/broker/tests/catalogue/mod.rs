@@ -340,10 +340,10 @@ fn dispatched(source: &str) -> Vec<(i32, String)> {
                 .chars()
                 .take_while(|character| character.is_ascii_alphanumeric() || matches!(character, '_' | '.'))
                 .collect();
-            // `self.tables.read().cluster_info()` is named by its last part.
+            // `self.read(Tables::cluster_info)` is named by what is read.
             let name = call
-                .rsplit_once("().")
-                .map_or(name, |(_, last)| last.trim_end_matches(['(', ')', ',']).to_owned());
+                .rsplit_once("Tables::")
+                .map_or(name, |(_, last)| last.trim_end_matches([')', ',']).to_owned());
             found.extend(pending.drain(..).map(|code| (code, name.clone())));
         } else if line.is_empty() || line.starts_with('}') || line.starts_with("fn ") {
             pending.clear();
