@@ -20,6 +20,7 @@ mod metrics;
 mod recovery;
 mod shown;
 mod slot;
+mod unread;
 mod wheel;
 mod work;
 
@@ -44,6 +45,7 @@ use log::UnitLog;
 use metrics::Metrics;
 use shown::Shown;
 use slot::Present;
+use unread::Unread;
 use wheel::Wheel;
 
 /// Told of what was delivered: topic, messages, bytes.
@@ -126,6 +128,8 @@ pub(crate) struct State {
     /// it, what is due earlier waits in this slot.
     read_time: i64,
     present: Present,
+    /// Messages that the disk does not give.
+    unread: Unread,
     /// Messages, by position, that recovery found delivered already and that are still to be met.
     done: HashSet<u64>,
     /// Where the copies of those stand in the commit log, from here on.

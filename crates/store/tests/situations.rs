@@ -50,3 +50,4 @@ mod timer_crash_histories;
 mod timer_messages_are_exact;
 mod topics_keep_messages_for_their_own_time;
 mod torn_tail_after_power_loss;
+mod unreadable_timer_messages_are_late;

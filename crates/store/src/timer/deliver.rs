@@ -12,6 +12,7 @@ use wire::record::{EncodeError, Message, Record};
 
 use super::log::{MAGIC_ROLL, Reader, Unit};
 use super::slot::{Present, Waiting};
+use super::unread::UNKNOWN_TOPIC;
 use super::{State, Timer, TimerNext, due_of, read_record, source_mark};
 use crate::batch::Batch;
 use crate::dispatch;
@@ -84,6 +85,7 @@ impl Store {
                 return Ok(if unread { TimerNext::AtOnce } else { state.next(timer, now) });
             }
             let used = state.wheel.get(state.read_time).is_some();
+            state.move_put_off(timer).map_err(StoreError::io("write", &state.log.dir))?;
             state.finish(timer, now);
             budget = budget.saturating_sub(usize::from(used));
             if budget == 0 {
@@ -97,26 +99,15 @@ impl Store {
         let rest = state.present.rest;
         state.present = Present { rest, ..Present::default() };
         let units = state.chain(state.read_time).map_err(StoreError::io("read", &state.log.dir))?;
-        let mut taken_back = Vec::new();
+        let mut counts = Vec::new();
         let mut scratch = Vec::new();
         for unit in units.iter().rev() {
-            let at = unit.offset;
-            if state.done.contains(&at) {
-                continue;
+            if !state.done.contains(&unit.offset) {
+                counts.extend(self.timer_load_unit(timer, state, unit, now, &mut scratch)?);
             }
-            let record = read_record(&self.base.log, at, unit.size, &mut scratch)
-                .map_err(|source| self.base.log.error_at("read", at, source))?;
-            let Some(record) = record else {
-                tracing::warn!(offset = at, "a timer message is gone from the log");
-                continue;
-            };
-            if unit.deletes() {
-                taken_back.push(record.property(props::REAL_TOPIC).unwrap_or_default().to_owned());
-            }
-            state.admit(timer, unit, &record);
         }
         // Nothing can fail any more.
-        taken_back.iter().for_each(|topic| state.metrics.add(topic, 1, now));
+        counts.iter().for_each(|(topic, count)| state.metrics.add(topic, *count, now));
         for unit in &units {
             if state.done.remove(&unit.offset) {
                 // From now on only their copies tell of them, as long as this slot lasts.
@@ -126,6 +117,37 @@ impl Store {
         }
         state.present.loaded = true;
         Ok(())
+    }
+
+    /// Reads what waits as one unit of the present slot. Tells by how much the count of a topic changes.
+    fn timer_load_unit(
+        &self,
+        timer: &Timer,
+        state: &mut State,
+        unit: &Unit,
+        now: i64,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<(String, i64)>, StoreError> {
+        let at = unit.offset;
+        let record = match read_record(&self.base.log, at, unit.size, scratch) {
+            Ok(record) => record,
+            Err(source) => {
+                let error = self.base.log.error_at("read", at, source);
+                let passed = state.put_off_unread(timer, Waiting::of(unit), now, &error);
+                return if passed { Ok(None) } else { Err(error) };
+            }
+        };
+        state.unread.answered(at);
+        let Some(record) = record else {
+            tracing::warn!(offset = at, "a timer message is gone from the log");
+            return Ok(None);
+        };
+        if unit.topic_hash == UNKNOWN_TOPIC {
+            return Ok(state.take_in_late(timer, unit, record, now));
+        }
+        state.admit(timer, unit, &record);
+        let topic = || record.property(props::REAL_TOPIC).unwrap_or_default().to_owned();
+        Ok(unit.deletes().then(|| (topic(), 1)))
     }
 
     /// Delivers some of what is due, all with one append.
@@ -141,8 +163,15 @@ impl Store {
                 break;
             }
             let at = waiting.offset;
-            let record = read_record(&self.base.log, at, waiting.size, &mut scratch)
-                .map_err(|source| self.base.log.error_at("read", at, source))?;
+            let record = match read_record(&self.base.log, at, waiting.size, &mut scratch) {
+                Ok(record) => record,
+                // Those before it go first. Then it is met again.
+                Err(_) if !outgoing.keys.is_empty() => break,
+                Err(source) => {
+                    let (key, waiting, error) = (*key, *waiting, self.base.log.error_at("read", at, source));
+                    return state.pass_unread(timer, key, waiting, now, error);
+                }
+            };
             match record.map(|record| self.sound_record(record.bytes, at)) {
                 Some(Ok(record)) => {
                     self.timer_copy(timer, &state.present, waiting, &record, now, &mut outgoing)
@@ -283,6 +312,22 @@ fn delivered_properties(
 }
 
 impl State {
+    /// The round of a message that could not be read, alone.
+    fn pass_unread(
+        &mut self,
+        timer: &Timer,
+        key: (i64, u64),
+        waiting: Waiting,
+        now: i64,
+        error: StoreError,
+    ) -> Result<Round, StoreError> {
+        if !self.put_off_unread(timer, waiting, now, &error) {
+            return Err(error);
+        }
+        self.present.waiting.remove(&key);
+        Ok(Round::Done(1))
+    }
+
     /// Units of a slot, from its last on.
     fn chain(&self, time: i64) -> io::Result<Vec<Unit>> {
         let mut at = self.wheel.get(time).map(|slot| slot.last);

@@ -1,5 +1,6 @@
 //! From the timer topic's queue to the wheel (store.md §15.5).
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use wire::hash;
@@ -7,7 +8,7 @@ use wire::properties as props;
 use wire::record::Record;
 
 use super::log::{MAGIC_DEFAULT, MAGIC_DELETE, MAGIC_ROLL, Unit};
-use super::slot::{Waiting, distance};
+use super::slot::Waiting;
 use super::wheel::Slot;
 use super::{State, Timer, due_of, read_record};
 use crate::error::StoreError;
@@ -21,16 +22,16 @@ const READ_AT_ONCE: usize = 1000;
 const TAKEN_AT_ONCE: usize = 20_000;
 
 /// A message of the timer topic, as far as the wheel goes.
-struct Timed<'a> {
-    record: Record<'a>,
+pub(super) struct Timed<'a> {
+    pub record: Record<'a>,
     /// Beginning of its slot.
     out_ms: i64,
-    topic: &'a str,
+    pub topic: &'a str,
     takes_back: Option<&'a str>,
 }
 
 impl<'a> Timed<'a> {
-    fn of(record: Record<'a>) -> Option<Timed<'a>> {
+    pub fn of(record: Record<'a>) -> Option<Timed<'a>> {
         let (mut out_ms, mut topic, mut takes_back) = (None, "", None);
         for (name, value) in props::iter(record.properties) {
             match name {
@@ -41,6 +42,43 @@ impl<'a> Timed<'a> {
             }
         }
         Some(Timed { out_ms: out_ms.filter(|out| *out >= 0)?, record, topic, takes_back })
+    }
+
+    /// What its unit says, if it is written now.
+    pub fn waiting(&self, timer: &Timer, rolls: bool, now: i64) -> Waiting {
+        let mut magic = MAGIC_DEFAULT;
+        if rolls {
+            magic |= MAGIC_ROLL;
+        }
+        if self.takes_back.is_some() {
+            magic |= MAGIC_DELETE;
+        }
+        Waiting {
+            offset: self.record.physical_offset as u64,
+            size: self.record.bytes.len() as u32,
+            magic,
+            write_time: timer.options.slot_of(now),
+            topic_hash: if self.topic.is_empty() { 0 } else { hash::java_hash(self.topic) },
+        }
+    }
+}
+
+impl Timer {
+    /// The slot of a message that is taken in now, and whether it is only parked there.
+    pub(super) fn target(&self, read_time: i64, timed: &Timed<'_>, now: i64) -> (i64, bool) {
+        let options = &self.options;
+        let (precision, slots) = (options.precision(), i64::from(options.roll_window()));
+        let window = slots * precision;
+        let slot = options.slot_of(timed.out_ms);
+        let write_time = options.slot_of(now);
+        let excess = slot - write_time - window;
+        if excess < 0 {
+            return (slot.max(read_time), false);
+        }
+        // What is left for the last turn shall not be short (store.md §15.5).
+        let turn = if excess < slots / 3 * precision { slots / 2 * precision } else { window };
+        let target = (write_time + turn).max(read_time + precision);
+        if target >= slot { (slot.max(read_time), false) } else { (target, true) }
     }
 }
 
@@ -107,41 +145,35 @@ impl Store {
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StoreError> {
         let at = entry.physical_offset;
-        let record = read_record(&self.base.log, at, entry.size, scratch)
-            .map_err(|source| self.base.log.error_at("read", at, source))?;
+        if state.done.remove(&at) {
+            return Ok(true);
+        }
+        let record = match read_record(&self.base.log, at, entry.size, scratch) {
+            Ok(record) => record,
+            Err(source) => {
+                let error = self.base.log.error_at("read", at, source);
+                let taken_in = state.take_in_unread(timer, entry, now, &error);
+                let taken_in = taken_in.map_err(StoreError::io("write", &state_dir(self)))?;
+                return if taken_in { Ok(true) } else { Err(error) };
+            }
+        };
+        state.unread.answered(at);
         let Some(timed) = record.and_then(Timed::of) else {
             tracing::warn!(offset = at, "a timer message is gone or names no time; it is skipped");
             return Ok(true);
         };
         let over =
             state.skipped.is_some_and(|(until, before)| state.queue_offset < until && timed.out_ms < before);
-        if over || state.done.remove(&at) {
+        if over {
             return Ok(true);
         }
-        let (target, roll) = self.timer_target(timer, state, &timed, now);
+        let (target, rolls) = timer.target(state.read_time, &timed, now);
         if target - state.read_time >= 2 * state.wheel.reach() {
             return Ok(false);
         }
-        self.timer_place(timer, state, &timed, now, target, roll)?;
+        self.timer_place(timer, state, &timed, now, target, rolls)?;
         timer.enqueued.fetch_add(1, Ordering::Relaxed);
         Ok(true)
-    }
-
-    /// The slot of a message, and whether it is only parked there.
-    fn timer_target(&self, timer: &Timer, state: &State, timed: &Timed<'_>, now: i64) -> (i64, bool) {
-        let options = &timer.options;
-        let (precision, slots) = (options.precision(), i64::from(options.roll_window()));
-        let window = slots * precision;
-        let slot = options.slot_of(timed.out_ms);
-        let write_time = options.slot_of(now);
-        let excess = slot - write_time - window;
-        if excess < 0 {
-            return (slot.max(state.read_time), false);
-        }
-        // What is left for the last turn shall not be short (store.md §15.5).
-        let turn = if excess < slots / 3 * precision { slots / 2 * precision } else { window };
-        let target = (write_time + turn).max(state.read_time + precision);
-        if target >= slot { (slot.max(state.read_time), false) } else { (target, true) }
     }
 
     /// Writes the unit and chains it to its slot.
@@ -152,39 +184,11 @@ impl Store {
         timed: &Timed<'_>,
         now: i64,
         target: i64,
-        roll: bool,
+        rolls: bool,
     ) -> Result<(), StoreError> {
-        let before = state.wheel.get(target);
-        let (write_time, delay) = distance(target, timer.options.slot_of(now));
-        let mut magic = MAGIC_DEFAULT;
-        if roll {
-            magic |= MAGIC_ROLL;
-        }
-        if timed.takes_back.is_some() {
-            magic |= MAGIC_DELETE;
-        }
-        let unit = Unit {
-            previous: before.map(|slot| slot.last),
-            magic,
-            write_time,
-            delay,
-            offset: timed.record.physical_offset as u64,
-            size: timed.record.bytes.len() as u32,
-            topic_hash: if timed.topic.is_empty() { 0 } else { hash::java_hash(timed.topic) },
-        };
-        let at = state.log.append(&unit).map_err(|source| StoreError::Io {
-            what: "write",
-            path: state_dir(self),
-            source,
-        })?;
-        state.wheel.put(
-            target,
-            Some(Slot {
-                first: before.map_or(at, |slot| slot.first),
-                last: at,
-                num: before.map_or(0, |slot| slot.num).saturating_add(unit.count()),
-            }),
-        );
+        let unit = state
+            .chain_to(target, timed.waiting(timer, rolls, now))
+            .map_err(StoreError::io("write", &state_dir(self)))?;
         state.metrics.add(timed.topic, i64::from(unit.count()), now);
         if target == state.read_time && state.present.loaded {
             state.admit(timer, &unit, &timed.record);
@@ -194,6 +198,17 @@ impl Store {
 }
 
 impl State {
+    /// Writes a unit and chains it to its slot.
+    pub(super) fn chain_to(&mut self, time: i64, waiting: Waiting) -> io::Result<Unit> {
+        let before = self.wheel.get(time);
+        let unit = waiting.unit(time, before.map(|slot| slot.last));
+        let at = self.log.append(&unit)?;
+        let (first, num) = before.map_or((at, 0), |slot| (slot.first, slot.num));
+        self.wheel.put(time, Some(Slot { first, last: at, num: num.saturating_add(unit.count()) }));
+        self.changed = true;
+        Ok(unit)
+    }
+
     /// Adds a unit of the present slot to what waits in it.
     pub(super) fn admit(&mut self, timer: &Timer, unit: &Unit, record: &Record<'_>) {
         let waiting = Waiting::of(unit);

@@ -23,6 +23,7 @@ use super::checkpoint::{Checkpoint, CheckpointFile, Own};
 use super::log::{Reader, Unit, UnitLog};
 use super::metrics::Metrics;
 use super::slot::Present;
+use super::unread::{UNKNOWN_TOPIC, Unread};
 use super::wheel::{Slot, Wheel};
 use super::{State, Timer, read_record, source_of};
 use crate::commit_log::{CommitLog, Look, Walk};
@@ -108,6 +109,7 @@ impl Timer {
             queue_offset: resumed.queue_offset,
             read_time: resumed.read_time,
             present: Present { rest: resumed.rest, ..Present::default() },
+            unread: Unread::default(),
             done,
             done_from: resumed.delivered_from,
             skipped: resumed.skipped,
@@ -473,7 +475,7 @@ impl Opening<'_> {
                 }
                 if done.contains(&unit.offset) {
                     met.insert(unit.offset);
-                } else {
+                } else if unit.topic_hash != UNKNOWN_TOPIC {
                     counts.entry(unit.topic_hash).or_insert((0, unit)).0 += i64::from(unit.count());
                 }
             })
@@ -483,22 +485,28 @@ impl Opening<'_> {
         for (topic_hash, (count, unit)) in counts {
             match known.get(&topic_hash) {
                 Some(topic) => metrics.add(topic, count, self.now),
-                None => self.count_unknown(metrics, count, &unit)?,
+                None => self.count_unknown(metrics, count, &unit),
             }
         }
         *done = met;
         Ok(())
     }
 
-    /// Counts for a topic that has had no message yet: one that waits for it names it.
-    fn count_unknown(&self, metrics: &mut Metrics, count: i64, unit: &Unit) -> Result<(), StoreError> {
+    /// Counts for a topic that has had no message yet: one that waits for it names it. If the disk does not give that
+    /// one, the count lacks: it is for people, and no reason not to start.
+    fn count_unknown(&self, metrics: &mut Metrics, count: i64, unit: &Unit) {
         let mut scratch = Vec::new();
-        let record = read_record(self.commit_log, unit.offset, unit.size, &mut scratch)
-            .map_err(|source| self.commit_log.error_at("read", unit.offset, source))?;
-        if let Some(topic) = record.and_then(|record| record.property(props::REAL_TOPIC)) {
-            metrics.add(topic, count, self.now);
+        match read_record(self.commit_log, unit.offset, unit.size, &mut scratch) {
+            Ok(record) => {
+                if let Some(topic) = record.and_then(|record| record.property(props::REAL_TOPIC)) {
+                    metrics.add(topic, count, self.now);
+                }
+            }
+            Err(error) => tracing::warn!(
+                offset = unit.offset,
+                "a timer message cannot be read: {count} that wait for its topic are not counted: {error}"
+            ),
         }
-        Ok(())
     }
 }
 

@@ -59,6 +59,17 @@ pub(crate) fn distance(time: i64, write_time: i64) -> (i64, i32) {
     }
 }
 
+/// A message of the present slot that goes into a later one when this is left.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PutOff {
+    /// As the chain of the present slot has it.
+    pub waiting: Waiting,
+    /// As the chain of the later slot will have it.
+    pub moved: Waiting,
+    /// Beginning of that slot.
+    pub to: i64,
+}
+
 /// The slot that is being delivered.
 #[derive(Default)]
 pub(crate) struct Present {
@@ -66,6 +77,8 @@ pub(crate) struct Present {
     pub loaded: bool,
     /// By due time, then position.
     pub waiting: BTreeMap<(i64, u64), Waiting>,
+    /// Those that are not for this slot after all, or cannot be read now.
+    pub put_off: Vec<PutOff>,
     /// Unique keys of messages that were taken back, as their markers name them.
     pub taken_back: HashSet<String>,
     /// Those markers.
@@ -88,7 +101,9 @@ impl Present {
     /// Units that are all that is left of the slot. If nothing is, one stands in that does nothing: without any, Java
     /// would find the old chain again.
     pub fn left(&self) -> Vec<Waiting> {
-        let mut left: Vec<Waiting> = self.markers.iter().chain(self.waiting.values()).copied().collect();
+        let put_off = self.put_off.iter().map(|put_off| &put_off.waiting);
+        let mut left: Vec<Waiting> =
+            self.markers.iter().chain(put_off).chain(self.waiting.values()).copied().collect();
         if left.is_empty()
             && let Some(last) = self.last
         {
