@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Gives a file that is there other content at one moment: after a crash it has the old or the new one. Its mode stays
-/// the same, and so do its owner and group if this process may choose them. A link would become a file: `path` names what it leads to.
+/// the same, and so do its owner and group if this process may choose them. A link would become a file: `path` names
+/// what it leads to.
 ///
 /// # Errors
 /// When it cannot be done; the file is as it was, unless the last step alone failed, that the change survives a power

@@ -1,7 +1,7 @@
 //! Random histories of timer messages: sending, taking back, waiting, clocks that are set, places that cannot be read
 //! for a while, checkpoints, clean stops, kills and power cuts, also in the middle of opening. At the end every message
-//! that the log kept was delivered once, none before its time, and none that was taken back in time. A failing seed is printed: run it alone with
-//! `CRASH_SEED=<seed> cargo test -p store --test situations timer_crash_histories::`.
+//! that the log kept was delivered once, none before its time, and none that was taken back in time. A failing seed is
+//! printed: run it alone with `CRASH_SEED=<seed> cargo test -p store --test situations timer_crash_histories::`.
 //! `CRASH_SEEDS=<count>` tries more of them.
 
 use std::collections::{BTreeMap, HashMap};
