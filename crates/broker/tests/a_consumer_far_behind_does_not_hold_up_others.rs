@@ -7,7 +7,7 @@ use crate::support::frames::{Wire, frame};
 use crate::support::messages::{bodies, records, text};
 use crate::support::pops::{POP, Pop};
 use crate::support::slow_disk::SlowDisk;
-use crate::support::{Ask, House, PATIENCE, Situation, eventually, number, remark, stored};
+use crate::support::{Ask, Asked, House, PATIENCE, Peer, Situation, eventually, number, remark, stored};
 use remoting::Limits;
 use wire::code::{request as code, response};
 use wire::header::{Dialect, Head};
@@ -242,6 +242,31 @@ async fn administrators_wait_for_the_disk_aside_from_everybody_else() {
         assert_eq!(framed.answer.code, 0, "{framed:?}");
         assert!(String::from_utf8_lossy(&framed.answer.body).contains("orders"), "{framed:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_message_to_be_consumed_at_once_is_waited_for_by_who_asks_alone() {
+    let (_situation, disk, house) = start(&[]).await;
+    let sent = stored(house.peer().send("asked", 0, "look at this").await);
+    backlog(&house).await;
+    let member = Peer::answering(house.address(), |asked: &Asked| {
+        (asked.code == code::CONSUME_MESSAGE_DIRECTLY).then(|| (response::SUCCESS, asked.body.clone()))
+    });
+    member.consume("c1", "billing", &["asked"]).await;
+    disk.stick(FIRST_SEGMENT);
+    let id = sent.field("msgId").unwrap();
+    let fields = [("consumerGroup", "billing"), ("clientId", "c1"), ("msgId", id), ("topic", "asked")];
+    let tool = house.peer();
+    let consumed = async { tool.ask(code::CONSUME_MESSAGE_DIRECTLY, &fields).await };
+    let meanwhile = async {
+        reads_wait(&disk, 1).await;
+        stored(house.peer().send("other", 0, "meanwhile").await);
+        assert_eq!(disk.waiting(), 1, "the message is still not there");
+        disk.let_go();
+    };
+    let (answer, ()) = tokio::join!(consumed, meanwhile);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    assert_eq!(bodies(&records(&answer.body)), ["look at this"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -1,15 +1,16 @@
 //! Questions to one consumer, passed on over its connection: what it does (307), and to consume a message now (309)
 //! (broker.md §16).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use remoting::{Answer, CallError, ReplyTo};
+use remoting::CallError;
 use wire::code::response;
-use wire::header::FrameWriter;
 use wire::ids::OffsetId;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, passed_on, send_refusal, too_many_wait};
+use crate::clients::Member;
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later, passed_on};
 
 /// First client version that can be asked: V3_1_8_SNAPSHOT (wire.md §5.2).
 const VERSION_RELAY: i32 = 62;
@@ -18,40 +19,44 @@ const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Broker {
     pub(super) fn running_info(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let fields = passed_on(exchange);
-        self.relay(exchange, fields, exchange.request.body.to_vec())
+        let asked = self.asked(exchange)?;
+        let body = exchange.request.body.to_vec();
+        answer_later(exchange, async move { asked.of(body).await })
     }
 
-    pub(super) fn consume_directly(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    /// The message may be anywhere, so the disk is asked; its consumer after that.
+    pub(super) fn consume_directly(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let message_id = exchange.text("msgId")?;
         let id = OffsetId::parse(message_id).ok_or_else(|| {
             Refusal::system(format!("msgId {message_id} is no offset message id of this broker"))
         })?;
-        let record = self.store.shown_record_at(id.offset)?;
-        let record = record.ok_or_else(|| {
-            Refusal::system(format!(
-                "no message at offset {} of the log: it has expired, or msgId is wrong",
-                id.offset
-            ))
-        })?;
-        let mut fields = passed_on(exchange);
-        let mut set = |name: &str, value: String| {
-            fields.retain(|(known, _)| known != name);
-            fields.push((name.to_owned(), value));
-        };
-        set("brokerName", self.settings.load().broker_name.clone());
+        let mut asked = self.asked(exchange)?;
+        asked.set("brokerName", self.settings.load().broker_name.clone());
         if let Some(topic) = exchange.request.field("topic").and_then(|topic| self.topics.get(topic)) {
-            set("topicSysFlag", topic.config.topic_sys_flag.to_string());
+            asked.set("topicSysFlag", topic.config.topic_sys_flag.to_string());
         }
-        if let Some(group) = exchange.request.field("consumerGroup").and_then(|group| self.groups.get(group))
-        {
-            set("groupSysFlag", group.group_sys_flag.to_string());
+        if let Some(group) = self.groups.get(&asked.group) {
+            asked.set("groupSysFlag", group.group_sys_flag.to_string());
         }
-        self.relay(exchange, fields, record)
+        let broker = Arc::clone(self);
+        answer_later(exchange, async move {
+            let found = broker.readers.run_own(move |broker| broker.store.shown_record_at(id.offset)).await;
+            let record = found.ok_or_else(|| {
+                let remark = "the message is not read: the broker stops, or too many reads wait for the disk";
+                Refusal::new(response::SYSTEM_BUSY, remark)
+            })??;
+            let record = record.ok_or_else(|| {
+                Refusal::system(format!(
+                    "no message at offset {} of the log: it has expired, or msgId is wrong",
+                    id.offset
+                ))
+            })?;
+            asked.of(record).await
+        })
     }
 
-    fn relay(&self, exchange: &Exchange<'_, '_>, fields: Vec<(String, String)>, body: Vec<u8>) -> Outcome {
-        let code = exchange.request.header.code;
+    /// The question that a request asks of a member, which must be there.
+    fn asked(&self, exchange: &Exchange<'_, '_>) -> Result<Asked, Refusal> {
         let group = exchange.text("consumerGroup")?.to_owned();
         let client_id = exchange.request.field("clientId").unwrap_or_default().to_owned();
         let member = self
@@ -65,30 +70,41 @@ impl Broker {
             );
             return Err(Refusal::system(remark));
         }
-        let held = exchange.channel.hold().ok_or_else(|| too_many_wait("clients"))?;
-        let reply_to = exchange.request.reply_to();
-        tokio::spawn(async move {
-            let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            match member.channel.call(code, &fields, &body, RELAY_TIMEOUT).await {
-                Ok(answer) => held.channel().send(&pass_back(&answer, reply_to)),
-                Err(error) => send_refusal(held.channel(), reply_to, &unanswered(&group, &client_id, &error)),
-            }
-        });
-        Ok(())
+        let code = exchange.request.header.code;
+        Ok(Asked { code, group, client_id, member, fields: passed_on(exchange) })
     }
 }
 
-/// The client's whole answer, under the number of the one who asked us.
-fn pass_back(answer: &Answer, reply_to: ReplyTo) -> Vec<u8> {
-    let mut out = Vec::new();
-    if !reply_to.oneway {
-        let mut writer = FrameWriter::new(&mut out, &reply_to.head(answer.code, answer.remark.as_deref()));
-        for (name, value) in answer.fields() {
-            writer.field(name, value);
-        }
-        writer.body(&answer.body);
+/// A question to one member of a group.
+struct Asked {
+    code: i32,
+    group: String,
+    client_id: String,
+    member: Member,
+    fields: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// Sets a field, whatever the one who asked us says there.
+    fn set(&mut self, name: &str, value: String) {
+        self.fields.retain(|(known, _)| known != name);
+        self.fields.push((name.to_owned(), value));
     }
-    out
+
+    /// Asks it of this body; the member's whole answer is ours.
+    async fn of(self, body: Vec<u8>) -> Result<impl FnOnce(Reply<'_>) -> Outcome + Send, Refusal> {
+        let fields: Vec<_> = self.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let answer = self.member.channel.call(self.code, &fields, &body, RELAY_TIMEOUT).await;
+        let answer = answer.map_err(|error| unanswered(&self.group, &self.client_id, &error))?;
+        Ok(move |mut reply: Reply<'_>| {
+            reply.answer(answer.code, answer.remark.as_deref(), |mut writer| {
+                for (name, value) in answer.fields() {
+                    writer.field(name, value);
+                }
+                writer.body(&answer.body);
+            })
+        })
+    }
 }
 
 fn unanswered(group: &str, client_id: &str, error: &CallError) -> Refusal {
