@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sim::{SimClock, SimDisk};
 
@@ -19,6 +20,14 @@ pub(crate) fn open(
     change(&mut settings);
     let address = SocketAddr::from(([127, 0, 0, 1], 10911));
     Broker::open(settings, address, Arc::new(disk.clone()), Arc::new(clock.clone())).unwrap()
+}
+
+/// Waits until something is so that other threads bring about, or for as long as a loaded machine may take at most.
+pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
 }
 
 /// A broker of whose disk and clock nothing is wanted.

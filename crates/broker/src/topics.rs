@@ -1,6 +1,6 @@
 //! Topics of this broker: their configuration, and the way from a name to a queue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -124,6 +124,8 @@ pub struct Topics {
     version: Mutex<DataVersion>,
     /// Held by who changes the table: first the file, then memory, so that nobody sees what a restart would forget.
     changing: Mutex<()>,
+    /// Topics that somebody waits for who wants to create or change them: the next write of the file has them all.
+    waiting: Mutex<Vec<Waiting>>,
     system: Vec<String>,
     /// Light queues are served: topics with their names need no configuration.
     light: bool,
@@ -147,6 +149,7 @@ impl Topics {
             table: RwLock::new(table),
             version: Mutex::new(stored.data_version),
             changing: Mutex::new(()),
+            waiting: Mutex::default(),
             system,
             light: settings.enable_lmq,
             file,
@@ -209,7 +212,7 @@ impl Topics {
     /// A new version of an unchanged table: what others are told of it is another thing now.
     pub fn bump_version(&self, now_ms: i64) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
-        let version = self.write(now_ms, |_| ())?;
+        let version = self.write(&mut self.wrapper(), now_ms)?;
         *self.version.lock() = version;
         Ok(())
     }
@@ -225,8 +228,7 @@ impl Topics {
 
     /// Creates or replaces topics; they are in the file when this returns. Equal configurations change nothing.
     pub fn update(&self, configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
-        self.change(configs, now_ms)
+        self.change_together(configs.into_iter().map(Change::Put).collect(), now_ms)
     }
 
     /// Notes that topics are order topics, those of them that there are.
@@ -237,38 +239,72 @@ impl Topics {
     ) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
         let topics = names.filter_map(|name| self.get(name));
-        self.change(topics.map(|topic| TopicConfig { order: true, ..topic.config.clone() }).collect(), now_ms)
+        let ordered = |topic: Arc<Topic>| TopicConfig { order: true, ..topic.config.clone() };
+        self.change(topics.map(ordered).map(Change::Put).collect(), now_ms)
     }
 
     /// Creates a topic unless there is one by now: of two who miss it at the same time the second must not replace
     /// what the first has made, least of all an administrator's.
     fn create(&self, config: TopicConfig, now_ms: i64) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
-        if self.get(&config.topic_name).is_some() {
-            return Ok(());
-        }
-        self.change(vec![config], now_ms)
+        self.change_together(vec![Change::Create(config)], now_ms)
     }
 
-    /// Creates or replaces topics, for who holds `changing`.
-    fn change(&self, mut configs: Vec<TopicConfig>, now_ms: i64) -> Result<(), io::Error> {
-        configs.retain(|config| !self.is_light(&config.topic_name));
-        configs.retain(|config| self.get(&config.topic_name).is_none_or(|old| old.config != *config));
-        if configs.is_empty() {
+    /// Makes changes together with those of others. The file has all topics, so if each of many wrote it for itself,
+    /// creating them one beside the other would write as many bytes as their number squared: while one writes the
+    /// changes of the others gather, and who is next writes them all.
+    fn change_together(&self, changes: Vec<Change>, now_ms: i64) -> Result<(), io::Error> {
+        let outcome = Arc::default();
+        self.waiting.lock().push(Waiting { changes, outcome: Arc::clone(&outcome) });
+        let _one_at_a_time = self.changing.lock();
+        if outcome.get().is_none() {
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            let (changes, outcomes): (Vec<_>, Vec<_>) =
+                waiting.into_iter().map(|waiting| (waiting.changes, waiting.outcome)).unzip();
+            let changed = self.change(changes.into_iter().flatten().collect(), now_ms);
+            let failed = changed.err().map(|error| (error.kind(), error.to_string()));
+            outcomes.iter().for_each(|outcome| drop(outcome.set(failed.clone())));
+        }
+        match outcome.get() {
+            Some(None) => Ok(()),
+            Some(Some((kind, text))) => Err(io::Error::new(*kind, text.clone())),
+            None => Err(io::Error::other("who was to write topics.json for several has failed at it")),
+        }
+    }
+
+    /// Whether the table is what it would be with a change.
+    fn is_made(&self, change: &Change) -> bool {
+        let (Change::Put(config) | Change::Create(config)) = change;
+        let same = |old: Arc<Topic>| matches!(change, Change::Create(_)) || old.config == *config;
+        self.is_light(&config.topic_name) || self.get(&config.topic_name).is_some_and(same)
+    }
+
+    /// Makes changes in their order with one write of the file, for who holds `changing`.
+    fn change(&self, changes: Vec<Change>, now_ms: i64) -> Result<(), io::Error> {
+        if changes.iter().all(|change| self.is_made(change)) {
             return Ok(());
         }
-        let version = self.write(now_ms, |table| {
-            table.extend(configs.iter().map(|config| (config.topic_name.clone(), config.clone())));
-        })?;
-        let changed: Vec<_> = configs.iter().map(|config| config.topic_name.clone()).collect();
+        let mut wrapper = self.wrapper();
+        let mut changed = BTreeSet::new();
+        for change in changes {
+            let table = &mut wrapper.topic_config_table;
+            let (Change::Put(config) | Change::Create(config)) = &change;
+            let known = table.get(&config.topic_name);
+            let same = known.is_some_and(|old| old == config || matches!(change, Change::Create(_)));
+            if !same && !self.is_light(&config.topic_name) {
+                changed.insert(config.topic_name.clone());
+                let (Change::Put(config) | Change::Create(config)) = change;
+                table.insert(config.topic_name.clone(), config);
+            }
+        }
+        let version = self.write(&mut wrapper, now_ms)?;
         {
             let mut table = self.table.write();
-            for config in configs {
+            for config in changed.iter().filter_map(|name| wrapper.topic_config_table.remove(name)) {
                 put_config(&mut table, config);
             }
         }
         *self.version.lock() = version;
-        (self.on_change)(&changed, version);
+        (self.on_change)(&Vec::from_iter(changed), version);
         Ok(())
     }
 
@@ -282,7 +318,9 @@ impl Topics {
     ) -> Result<(), io::Error> {
         let _one_at_a_time = self.changing.lock();
         let name = config.topic_name.clone();
-        let version = self.write(now_ms, |table| drop(table.insert(name.clone(), config.clone())))?;
+        let mut wrapper = self.wrapper();
+        wrapper.topic_config_table.insert(name.clone(), config.clone());
+        let version = self.write(&mut wrapper, now_ms)?;
         {
             let mut table = self.table.write();
             put_config(&mut table, config);
@@ -299,16 +337,22 @@ impl Topics {
         put_mapping(&mut self.table.write(), name, mapping)
     }
 
-    /// Removes a topic; false when there was none.
-    pub fn remove(&self, name: &str, now_ms: i64) -> Result<bool, io::Error> {
+    /// Removes topics with one write of the file; gives those that there were.
+    pub fn remove<'n>(&self, names: &[&'n str], now_ms: i64) -> Result<Vec<&'n str>, io::Error> {
         let _one_at_a_time = self.changing.lock();
-        if self.get(name).is_none() {
-            return Ok(false);
+        let mut wrapper = self.wrapper();
+        let table = &mut wrapper.topic_config_table;
+        let known: Vec<_> = names.iter().copied().filter(|name| table.remove(*name).is_some()).collect();
+        if known.is_empty() {
+            return Ok(known);
         }
-        let version = self.write(now_ms, |table| drop(table.remove(name)))?;
-        self.table.write().remove(name);
+        let version = self.write(&mut wrapper, now_ms)?;
+        {
+            let mut table = self.table.write();
+            known.iter().for_each(|name| drop(table.remove(*name)));
+        }
         *self.version.lock() = version;
-        Ok(true)
+        Ok(known)
     }
 
     /// Does something while there is no topic of that name, which nobody creates meanwhile. `None` if there is one.
@@ -384,18 +428,27 @@ impl Topics {
         Some(config)
     }
 
-    /// Writes the file as it will be after `change`; gives the version it has then. For who holds `changing`.
-    fn write(
-        &self,
-        now_ms: i64,
-        change: impl FnOnce(&mut BTreeMap<String, TopicConfig>),
-    ) -> Result<DataVersion, io::Error> {
-        let mut wrapper = self.wrapper();
+    /// Writes the file as the table will be, with the version that it has then, which this gives. For who holds
+    /// `changing`.
+    fn write(&self, wrapper: &mut TopicConfigWrapper, now_ms: i64) -> Result<DataVersion, io::Error> {
         wrapper.data_version.next(now_ms);
-        change(&mut wrapper.topic_config_table);
-        self.file.save(&wrapper)?;
+        self.file.save(wrapper)?;
         Ok(wrapper.data_version)
     }
+}
+
+/// A change of the table that is to be written.
+enum Change {
+    /// Creates a topic or replaces it.
+    Put(TopicConfig),
+    /// Creates a topic unless there is one.
+    Create(TopicConfig),
+}
+
+/// Changes that somebody waits for, and how they ended: with an error if there is one.
+struct Waiting {
+    changes: Vec<Change>,
+    outcome: Arc<OnceLock<Option<(io::ErrorKind, String)>>>,
 }
 
 type Table = HashMap<Arc<str>, Arc<Topic>>;
@@ -453,12 +506,17 @@ mod tests {
     use std::path::Path;
     use std::sync::Barrier;
 
-    use sim::{SimClock, SimDisk};
+    use sim::{Fault, Operation, SimClock, SimDisk};
 
     use super::*;
+    use crate::testing::wait_until;
 
     fn topics() -> (Topics, Settings) {
-        let disk = Arc::new(SimDisk::new(SimClock::default()));
+        topics_on(&SimDisk::new(SimClock::default()))
+    }
+
+    fn topics_on(disk: &SimDisk) -> (Topics, Settings) {
+        let disk = Arc::new(disk.clone());
         let settings = settings::load_broker("", &[]).unwrap().settings;
         let file = StateFile::new(disk, Path::new("/store/config"), "topics.json");
         (Topics::load(file, &settings, Box::new(|_, _| ())).unwrap(), settings)
@@ -486,6 +544,68 @@ mod tests {
             let queues = topics.get(&name).unwrap().queue_count();
             assert_eq!((first.queue_count(), second.queue_count()), (queues, queues), "{name}");
         }
+    }
+
+    fn stored(disk: &SimDisk) -> BTreeMap<String, TopicConfig> {
+        let text = &disk.durable_files()[Path::new("/store/config/topics.json")];
+        serde_json::from_slice::<TopicConfigWrapper>(text).unwrap().topic_config_table
+    }
+
+    #[test]
+    fn topics_that_are_created_while_the_file_is_written_are_in_the_next_one_together() {
+        let disk = SimDisk::new(SimClock::default());
+        let (topics, settings) = topics_on(&disk);
+        let create = |name: &str| {
+            topics.find_or_create(&wanted(name, 1), &settings, 0).unwrap().unwrap();
+            assert!(stored(&disk).contains_key(name), "{name} was promised and is not on disk");
+        };
+        disk.hold_syncs(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| create("orders"));
+            wait_until(|| disk.held_syncs() == 1);
+            for number in 0..19 {
+                let create = &create;
+                scope.spawn(move || create(&format!("orders-{number}")));
+            }
+            wait_until(|| topics.waiting.lock().len() == 19);
+            disk.hold_syncs(false);
+        });
+        assert_eq!(disk.syncs(), 2, "the one that was being written, and one for all others");
+        assert_eq!(topics.version().counter, 2);
+    }
+
+    #[test]
+    fn who_shares_a_write_that_fails_is_told_so_and_no_topic_is_there() {
+        let disk = SimDisk::new(SimClock::default());
+        let (topics, settings) = topics_on(&disk);
+        disk.inject(Fault::from_now(Operation::Create, "topics.json", io::ErrorKind::StorageFull));
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (topics, settings) = (&topics, &settings);
+                scope.spawn(move || {
+                    let name = format!("orders-{number}");
+                    let error = topics.find_or_create(&wanted(&name, 1), settings, 0).unwrap_err();
+                    assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+                    assert!(!topics.has(&name));
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn topics_that_go_together_go_with_one_write() {
+        let disk = SimDisk::new(SimClock::default());
+        let (topics, _) = topics_on(&disk);
+        let names: Vec<_> = (0..9).map(|number| format!("%RETRY%group-{number}_orders")).collect();
+        topics.update(names.iter().map(|name| TopicConfig::new(name, 1, 6)).collect(), 0).unwrap();
+        let before = disk.syncs();
+        let mut doomed: Vec<_> = names.iter().map(String::as_str).collect();
+        doomed.push("unknown");
+        assert_eq!(topics.remove(&doomed, 0).unwrap(), names);
+        assert_eq!(disk.syncs() - before, 1);
+        assert!(names.iter().all(|name| !topics.has(name) && !stored(&disk).contains_key(name)));
+        assert!(topics.remove(&doomed, 0).unwrap().is_empty());
+        assert_eq!(disk.syncs() - before, 1, "nothing has changed");
     }
 
     #[test]

@@ -169,18 +169,25 @@ impl Broker {
             doomed.push(format!("{}{group}_{name}", names::RETRY_PREFIX));
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
         }
-        doomed.iter().try_for_each(|name| self.forget_topic(name))
+        self.forget_topics(&doomed.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Removes a topic with all that speaks of it, also what is left of one whose deletion was killed.
-    fn forget_topic(&self, name: &str) -> Outcome {
-        let batch = self.topics.get(name).is_some_and(|topic| topic.kind == QueueKind::Batch);
-        if batch {
-            // The next start would not know what to do with batch queues of a topic that nothing names: they go
-            // first, and once more below with what was sent meanwhile.
-            self.store.delete_topic(name)?;
+    /// Removes topics with all that speaks of them, also what is left of one whose deletion was killed.
+    fn forget_topics(&self, names: &[&str]) -> Outcome {
+        for name in names {
+            if self.topics.get(name).is_some_and(|topic| topic.kind == QueueKind::Batch) {
+                // The next start would not know what to do with batch queues of a topic that nothing names: they go
+                // first, and once more below with what was sent meanwhile.
+                self.store.delete_topic(name)?;
+            }
         }
-        let was_there = self.remove_topic(name)?;
+        let known = self.remove_topics(names)?;
+        // One whose files stay does not keep the others from going: nothing would name them any more.
+        names.iter().map(|name| self.forget_all_of(name, known.contains(name))).fold(Ok(()), Result::and)
+    }
+
+    /// Removes what speaks of a topic that is in no table any more.
+    fn forget_all_of(&self, name: &str, was_there: bool) -> Outcome {
         self.forget_places(name);
         self.repeats.forget(name);
         self.transactions.remove_topic(name);
@@ -195,14 +202,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Takes a topic out of both tables; false when there was none.
-    fn remove_topic(&self, name: &str) -> io::Result<bool> {
+    /// Takes topics out of both tables; gives those that there were.
+    fn remove_topics<'n>(&self, names: &[&'n str]) -> io::Result<Vec<&'n str>> {
         // Who changes a static topic meanwhile would have its mapping removed and the topic left, as an ordinary one
         // after the next start.
         let _one_at_a_time = self.static_topics.changing.lock();
-        let was_there = self.topics.remove(name, self.now_ms())?;
-        self.static_topics.remove(name, self.now_ms())?;
-        Ok(was_there)
+        let known = self.topics.remove(names, self.now_ms())?;
+        names.iter().try_for_each(|name| self.static_topics.remove(name, self.now_ms()))?;
+        Ok(known)
     }
 
     /// Forgets where groups are in a topic.
@@ -301,7 +308,7 @@ mod tests {
         broker.store.append(&mut batch).unwrap();
         broker.offsets.commit("readers", "gone", 0, 1, 1, broker.now_ms());
         assert!(broker.topics.get("gone").is_none());
-        broker.forget_topic("gone").unwrap();
+        broker.forget_topics(&["gone"]).unwrap();
         assert!(broker.store.find_queue("gone", 0).is_none());
         assert_eq!(broker.offsets.get("readers", "gone", 0), None);
     }
@@ -326,7 +333,7 @@ mod tests {
             topic.queue(&broker.store, 0).unwrap().clone()
         };
         sent();
-        broker.topics.remove("orders", broker.now_ms()).unwrap();
+        broker.topics.remove(&["orders"], broker.now_ms()).unwrap();
         sent();
         broker.store.delete_topic("orders").unwrap();
         assert!(Arc::ptr_eq(&sent(), &broker.store.queue("orders", 0)));
