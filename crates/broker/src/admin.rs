@@ -15,6 +15,7 @@ mod topics;
 mod unserved;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::code::request as code;
 
@@ -22,6 +23,9 @@ use crate::Broker;
 use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 
 pub(crate) use configuration::Configuration;
+
+/// How long the answer to a new topic waits for the nameservers, so that a route asked for next is there.
+const SETTLE: Duration = Duration::from_secs(3);
 
 impl Broker {
     /// Serves an administrative request; `None` for a code that is none.
@@ -90,9 +94,30 @@ impl Broker {
     ) -> Outcome {
         let broker = Arc::clone(self);
         answer_later(exchange, async move {
-            let done = tokio::task::spawn_blocking(move || work(&broker)).await;
-            done.map_err(Refusal::system)??;
+            broker.done_aside(work).await?;
             Ok(|mut reply: Reply<'_>| reply.ok())
         })
+    }
+
+    /// The same for what the nameservers must know before the answer: a route asked for right after it must be there.
+    fn ok_when_registered(
+        self: &Arc<Self>,
+        exchange: &Exchange<'_, '_>,
+        work: impl FnOnce(&Broker) -> Outcome + Send + 'static,
+    ) -> Outcome {
+        let broker = Arc::clone(self);
+        let oneway = exchange.request.reply_to().oneway;
+        answer_later(exchange, async move {
+            broker.done_aside(work).await?;
+            if !oneway {
+                broker.registration.settled(SETTLE).await;
+            }
+            Ok(|mut reply: Reply<'_>| reply.ok())
+        })
+    }
+
+    async fn done_aside(self: &Arc<Self>, work: impl FnOnce(&Broker) -> Outcome + Send + 'static) -> Outcome {
+        let broker = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&broker)).await.map_err(Refusal::system)?
     }
 }

@@ -12,6 +12,7 @@ mod assignment;
 mod attempts;
 mod attributes;
 mod broadcast;
+mod claims;
 mod clients;
 mod cold;
 mod durable;

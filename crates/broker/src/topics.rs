@@ -13,6 +13,7 @@ use wire::body::{DataVersion, PERM_INHERIT, PERM_READ, PERM_WRITE, TopicConfig, 
 use wire::names;
 
 use crate::attributes;
+use crate::claims::Claims;
 use crate::logical_queue::Mapping;
 use crate::state_file::StateFile;
 
@@ -124,6 +125,8 @@ pub struct Topics {
     version: Mutex<DataVersion>,
     /// Held by who changes the table: first the file, then memory, so that nobody sees what a restart would forget.
     changing: Mutex<()>,
+    /// Held for its names by who changes a topic in more steps than one of them.
+    pub(crate) claims: Claims,
     /// Topics that somebody waits for who wants to create or change them: the next write of the file has them all.
     waiting: Mutex<Vec<Waiting>>,
     system: Vec<String>,
@@ -149,6 +152,7 @@ impl Topics {
             table: RwLock::new(table),
             version: Mutex::new(stored.data_version),
             changing: Mutex::new(()),
+            claims: Claims::default(),
             waiting: Mutex::default(),
             system,
             light: settings.enable_lmq,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::frames::{Wire, frame};
 use crate::support::messages::{bodies, records, text};
+use crate::support::peer::topic_fields;
 use crate::support::pops::{POP, Pop};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::{Ask, Asked, House, PATIENCE, Peer, Situation, eventually, number, remark, stored};
@@ -267,6 +268,24 @@ async fn a_message_to_be_consumed_at_once_is_waited_for_by_who_asks_alone() {
     let (answer, ()) = tokio::join!(consumed, meanwhile);
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     assert_eq!(bodies(&records(&answer.body)), ["look at this"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_topic_that_keeps_its_messages_for_another_time_is_waited_for_by_its_administrator_alone() {
+    let (_situation, disk, house) = start(&[]).await;
+    backlog(&house).await;
+    disk.stick(FIRST_SEGMENT);
+    let tool = house.peer();
+    let fields = topic_fields("orders", "4", "+retention.ms=3600000");
+    let changed = async { tool.ask(code::UPDATE_AND_CREATE_TOPIC, &fields).await };
+    let meanwhile = async {
+        reads_wait(&disk, 1).await;
+        stored(house.peer().send("other", 0, "meanwhile").await);
+        assert_eq!(disk.waiting(), 1, "its oldest message is still looked for");
+        disk.let_go();
+    };
+    let (answer, ()) = tokio::join!(changed, meanwhile);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 
 use crate::support::messages::{bodies, text};
-use crate::support::{Situation, eventually, number, remark};
-use sim::{Fault, Operation};
+use crate::support::peer::topic_fields;
+use crate::support::{Situation, eventually, number, remark, stored};
+use serde_json::json;
+use sim::{Fault, Operation, SimDisk};
 use wire::code::{request, response};
 use wire::ids::OffsetId;
 
@@ -92,4 +94,50 @@ async fn a_store_that_is_closed_takes_nothing_more() {
     let refused = peer.send("orders", 0, "late").await;
     assert_eq!(refused.code, 14, "{refused:?}");
     assert!(remark(&refused).contains("store is stopped"), "{refused:?}");
+}
+
+/// Lets syncs go on, also when a test ends because it has failed.
+struct LetGo(SimDisk);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.hold_syncs(false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_administrator_whose_topics_are_not_on_disk_yet_is_waited_for_by_nobody_else() {
+    let situation = Situation::new(&[("brokerName", "broker-a")]);
+    let house = situation.start().await;
+    let disk = LetGo(situation.disk.clone());
+    let (tool, sender) = (house.peer(), house.peer());
+    assert_eq!(sender.store("orders", 0, "first").await, 0);
+    let topic = json!({"topicName": "listed", "perm": 6, "readQueueNums": 1, "writeQueueNums": 1,
+                       "topicFilterType": "SINGLE_TAG", "topicSysFlag": 0, "order": false, "attributes": {}});
+    let list = json!({"topicConfigList": [topic]}).to_string();
+    let mapping =
+        json!({"topic": "moving", "bname": "broker-a", "epoch": 1, "totalQueues": 1, "hostedQueues": {}});
+    let single = topic_fields("single", "1", "");
+    let moving = topic_fields("moving", "1", "");
+    let requests = [
+        (request::UPDATE_AND_CREATE_TOPIC, &single[..], String::new()),
+        (request::UPDATE_AND_CREATE_TOPIC_LIST, &[], list),
+        (request::UPDATE_AND_CREATE_STATIC_TOPIC, &moving[..], mapping.to_string()),
+    ];
+    for (number, (code, fields, body)) in requests.iter().enumerate() {
+        disk.0.hold_syncs_of(Some("/topics.json"));
+        let asked = tool.ask_with(*code, fields, body.as_bytes());
+        let meanwhile = async {
+            eventually(&format!("{code}: topics.json waits"), async || disk.0.held_syncs() == 1).await;
+            stored(sender.send("orders", 0, "meanwhile").await);
+            assert_eq!(disk.0.held_syncs(), 1, "{code}: it still waits");
+            disk.0.hold_syncs(false);
+        };
+        let (answer, ()) = tokio::join!(asked, meanwhile);
+        assert_eq!(answer.code, response::SUCCESS, "{code}: {answer:?}");
+        assert_eq!(sender.read_all("orders", 0).await.len(), number + 2);
+    }
+    for topic in ["single", "listed", "moving"] {
+        assert_eq!(tool.ok(request::GET_TOPIC_CONFIG, &[("topic", topic)]).await.code, response::SUCCESS);
+    }
 }

@@ -14,9 +14,7 @@ impl Broker {
     pub(super) fn update_static_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         // A missing name is refused as a blank one, with the code that says so.
         let name = exchange.request.field("topic").unwrap_or_default();
-        let old = self.topics.get(name);
-        let attributes = old.map(|old| old.config.attributes.clone()).unwrap_or_default();
-        let config = TopicConfig { order: false, attributes, ..topic_of(exchange, name)? };
+        let config = TopicConfig { order: false, ..topic_of(exchange, name)? };
         self.check_new_topic(&config)?;
         if self.topics.is_light(name) {
             let remark = format!("{name} is a light queue, which cannot be a static topic");
@@ -24,15 +22,31 @@ impl Broker {
         }
         let detail: TopicQueueMappingDetail = exchange.body()?;
         self.check_mapping(&detail, &config)?;
+        let force = exchange.flag("force");
+        self.ok_when_registered(exchange, move |broker| broker.change_static_topic(config, detail, force))
+    }
+
+    /// Creates or changes a static topic, which keeps its attributes. Both tables have it then.
+    pub(crate) fn change_static_topic(
+        &self,
+        mut config: TopicConfig,
+        detail: TopicQueueMappingDetail,
+        force: bool,
+    ) -> Outcome {
+        let name = config.topic_name.clone();
+        let _claim = self.topics.claims.take([name.clone()]);
         tracing::info!(topic = name, epoch = detail.epoch, "static topic {:?}", detail.hosted_queues);
+        if let Some(old) = self.topics.get(&name) {
+            config.attributes.clone_from(&old.config.attributes);
+        }
         {
             let _one_at_a_time = self.static_topics.changing.lock();
             // First the mapping: until the configuration follows there is no such topic, and never an ordinary one.
-            let mapping = self.static_topics.update(detail, exchange.flag("force"), self.now_ms())?;
+            let mapping = self.static_topics.update(detail, force, self.now_ms())?;
             self.topics.update_static(config, mapping, self.now_ms())?;
         }
-        self.wake_readers_of(name);
-        self.ok_when_registered(exchange)
+        self.wake_readers_of(&name);
+        Ok(())
     }
 
     /// What a mapping must be to be one of this topic and of this broker.

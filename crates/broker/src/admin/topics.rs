@@ -13,12 +13,9 @@ use wire::names;
 
 use crate::Broker;
 use crate::attributes::{self, Attributes};
-use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
+use crate::exchange::{Exchange, Outcome, Refusal};
 use crate::pull::no_topic;
 use crate::topics::QUEUES_MAX;
-
-/// How long the answer to a new topic waits for the nameservers, so that a route asked for next is there.
-const SETTLE: Duration = Duration::from_secs(3);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,23 +44,28 @@ impl Broker {
         names::check_topic(name)
             .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
         let mut config = topic_of(exchange, name)?;
-        let edits = exchange.request.field("attributes").unwrap_or_default();
-        self.edit_attributes(&mut config, attributes::edits_of(edits))?;
-        self.check_new_topic(&config)?;
-        self.store_topics(vec![config])?;
-        self.ok_when_registered(exchange)
+        let edits = exchange.request.field("attributes").unwrap_or_default().to_owned();
+        self.ok_when_registered(exchange, move |broker| {
+            let _claim = broker.topics.claims.take([config.topic_name.clone()]);
+            broker.edit_attributes(&mut config, attributes::edits_of(&edits))?;
+            broker.check_new_topic(&config)?;
+            broker.store_topics(vec![config])
+        })
     }
 
     pub(crate) fn update_topics(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let mut list: TopicConfigList = exchange.body()?;
-        for config in &mut list.topic_config_list {
-            let edits = std::mem::take(&mut config.attributes);
-            let edits = edits.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-            self.edit_attributes(config, edits)?;
-            self.check_new_topic(config)?;
-        }
-        self.store_topics(list.topic_config_list)?;
-        self.ok_when_registered(exchange)
+        self.ok_when_registered(exchange, move |broker| {
+            let names = list.topic_config_list.iter().map(|config| config.topic_name.clone());
+            let _claim = broker.topics.claims.take(names);
+            for config in &mut list.topic_config_list {
+                let edits = std::mem::take(&mut config.attributes);
+                let edits = edits.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+                broker.edit_attributes(config, edits)?;
+                broker.check_new_topic(config)?;
+            }
+            broker.store_topics(list.topic_config_list)
+        })
     }
 
     /// Gives a topic the attributes it has already, changed by edits.
@@ -126,20 +128,6 @@ impl Broker {
         Ok(())
     }
 
-    /// Answers once the nameservers know: a route asked for right after the answer must be there.
-    pub(super) fn ok_when_registered(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        if exchange.request.reply_to().oneway {
-            return Ok(());
-        }
-        let broker = Arc::clone(self);
-        let told = async move {
-            broker.registration.settled(SETTLE).await;
-            Ok(|mut reply: Reply<'_>| reply.ok())
-        };
-        // Who has too many requests waiting is not kept: the topic is there.
-        answer_later(exchange, told).or_else(|_| exchange.ok())
-    }
-
     pub(crate) fn delete_topic(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let name = exchange.text("topic")?.to_owned();
         if self.topics.is_system(&name) {
@@ -169,6 +157,7 @@ impl Broker {
             doomed.push(format!("{}{group}_{name}", names::RETRY_PREFIX));
             doomed.push(format!("{}{group}+{name}", names::RETRY_PREFIX));
         }
+        let _claim = self.topics.claims.take(doomed.iter().cloned());
         self.forget_topics(&doomed.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
