@@ -890,7 +890,7 @@ mod tests {
         let broker = crate::testing::broker();
         broker.topics.update(vec![TopicConfig::new("orders", 1, 6)], 0).unwrap();
         let request = orderly(&broker);
-        broker.topics.remove(&["orders"], 0).unwrap();
+        broker.topics.remove(&["orders"], 0, || ()).unwrap();
         broker.store.delete_topic("orders").unwrap();
         assert!(broker.is_of_deleted(&request));
         assert_eq!(broker.pop_again(&request, Reach::Disk).unwrap_err().code, response::TOPIC_NOT_EXIST);

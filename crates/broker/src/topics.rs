@@ -341,28 +341,38 @@ impl Topics {
         put_mapping(&mut self.table.write(), name, mapping)
     }
 
-    /// Removes topics with one write of the file; gives those that there were.
-    pub fn remove<'n>(&self, names: &[&'n str], now_ms: i64) -> Result<Vec<&'n str>, io::Error> {
+    /// Removes topics with one write of the file; gives those that there were. `gone` is called when none of the names
+    /// is in the table and before anybody can create one anew.
+    pub fn remove<'n>(
+        &self,
+        names: &[&'n str],
+        now_ms: i64,
+        gone: impl FnOnce(),
+    ) -> Result<Vec<&'n str>, io::Error> {
         let _one_at_a_time = self.changing.lock();
-        let mut wrapper = self.wrapper();
-        let table = &mut wrapper.topic_config_table;
-        let known: Vec<_> = names.iter().copied().filter(|name| table.remove(*name).is_some()).collect();
-        if known.is_empty() {
-            return Ok(known);
+        let is_known = |name: &&str| self.table.read().contains_key(*name);
+        let known: Vec<_> = names.iter().copied().filter(is_known).collect();
+        if !known.is_empty() {
+            let mut wrapper = self.wrapper();
+            known.iter().for_each(|name| drop(wrapper.topic_config_table.remove(*name)));
+            let version = self.write(&mut wrapper, now_ms)?;
+            {
+                let mut table = self.table.write();
+                known.iter().for_each(|name| drop(table.remove(*name)));
+            }
+            *self.version.lock() = version;
         }
-        let version = self.write(&mut wrapper, now_ms)?;
-        {
-            let mut table = self.table.write();
-            known.iter().for_each(|name| drop(table.remove(*name)));
-        }
-        *self.version.lock() = version;
+        gone();
         Ok(known)
     }
 
-    /// Does something while there is no topic of that name, which nobody creates meanwhile. `None` if there is one.
-    pub fn while_absent<T>(&self, name: &str, act: impl FnOnce() -> T) -> Option<T> {
+    /// Does something while there is no topic of that name, which nobody creates meanwhile; nothing if there is one.
+    /// Others wait for that who create any, so it shall not last.
+    pub fn while_absent(&self, name: &str, act: impl FnOnce()) {
         let _one_at_a_time = self.changing.lock();
-        self.get(name).is_none().then(act)
+        if self.get(name).is_none() {
+            act();
+        }
     }
 
     /// Has a topic look for its queues anew, whose queues in the store were deleted. One that a send creates while the
@@ -605,10 +615,10 @@ mod tests {
         let before = disk.syncs();
         let mut doomed: Vec<_> = names.iter().map(String::as_str).collect();
         doomed.push("unknown");
-        assert_eq!(topics.remove(&doomed, 0).unwrap(), names);
+        assert_eq!(topics.remove(&doomed, 0, || ()).unwrap(), names);
         assert_eq!(disk.syncs() - before, 1);
         assert!(names.iter().all(|name| !topics.has(name) && !stored(&disk).contains_key(name)));
-        assert!(topics.remove(&doomed, 0).unwrap().is_empty());
+        assert!(topics.remove(&doomed, 0, || ()).unwrap().is_empty());
         assert_eq!(disk.syncs() - before, 1, "nothing has changed");
     }
 

@@ -73,6 +73,7 @@ mod zeros;
 
 pub use batch::{Appended, Batch};
 pub use clock::{Clock, LocalTime, RealClock};
+pub use delete_topic::Deletion;
 pub use disk::{Disk, Entry, File, Lock, ReadOnlyDisk, RealDisk, Space, Stat};
 pub use error::{AppendError, StoreError};
 pub use flush::{Flushed, Waiter};

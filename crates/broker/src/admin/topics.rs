@@ -141,7 +141,7 @@ impl Broker {
         })
     }
 
-    fn forget_topic_with_retries(&self, name: &str) -> Outcome {
+    pub(crate) fn forget_topic_with_retries(&self, name: &str) -> Outcome {
         // Pop retry topics of groups that read this topic go with it (broker.md §18).
         let mut doomed = vec![name.to_owned()];
         for group in self.offsets.groups_of(name) {
@@ -170,35 +170,51 @@ impl Broker {
                 self.store.delete_topic(name)?;
             }
         }
-        let known = self.remove_topics(names)?;
-        // One whose files stay does not keep the others from going: nothing would name them any more.
-        names.iter().map(|name| self.forget_all_of(name, known.contains(name))).fold(Ok(()), Result::and)
-    }
-
-    /// Removes what speaks of a topic that is in no table any more.
-    fn forget_all_of(&self, name: &str, was_there: bool) -> Outcome {
-        self.forget_places(name);
-        self.repeats.forget(name);
-        self.transactions.remove_topic(name);
-        self.stats.forget_topic(name);
-        if was_there || self.store.has_topic(name) {
-            self.store.keep_messages(name, None);
-            self.store.delete_topic(name)?;
+        let has_queues = |name: &&str| self.topics.has(name) || self.store.has_topic(name);
+        let with_queues: Vec<&str> = names.iter().copied().filter(has_queues).collect();
+        let mut deletion = self.store.begin_deletion(&with_queues)?;
+        let removed = self.remove_topics(names, || with_queues.iter().for_each(|name| deletion.take(name)));
+        if removed.is_ok() {
+            names.iter().for_each(|name| self.forget_what_speaks_of(name));
+        }
+        // What was taken goes whatever else has failed.
+        let finished = deletion.finish();
+        removed?;
+        finished?;
+        for name in with_queues {
+            // Who had begun to send before it was gone has made its queue anew.
+            self.delete_unnamed(name)?;
             // Who still read the old queues may have noted where they were.
             self.forget_places(name);
-            self.store.set_queue_kind(name, QueueKind::Simple)?;
         }
         Ok(())
     }
 
-    /// Takes topics out of both tables; gives those that there were.
-    fn remove_topics<'n>(&self, names: &[&'n str]) -> io::Result<Vec<&'n str>> {
+    fn forget_what_speaks_of(&self, name: &str) {
+        self.forget_places(name);
+        self.repeats.forget(name);
+        self.transactions.remove_topic(name);
+        self.stats.forget_topic(name);
+        self.store.keep_messages(name, None);
+    }
+
+    /// Deletes the queues of a name that no topic has. If one is created meanwhile, what it is sent stays.
+    pub(super) fn delete_unnamed(&self, name: &str) -> Outcome {
+        if self.topics.has(name) || !self.store.has_topic(name) {
+            return Ok(());
+        }
+        let mut deletion = self.store.begin_deletion(&[name])?;
+        self.topics.while_absent(name, || deletion.take(name));
+        Ok(deletion.finish()?)
+    }
+
+    /// Takes topics out of both tables. `gone` is called before anybody can create one of them anew.
+    fn remove_topics(&self, names: &[&str], gone: impl FnOnce()) -> io::Result<()> {
         // Who changes a static topic meanwhile would have its mapping removed and the topic left, as an ordinary one
         // after the next start.
         let _one_at_a_time = self.static_topics.changing.lock();
-        let known = self.topics.remove(names, self.now_ms())?;
-        names.iter().try_for_each(|name| self.static_topics.remove(name, self.now_ms()))?;
-        Ok(known)
+        self.topics.remove(names, self.now_ms(), gone)?;
+        names.iter().try_for_each(|name| self.static_topics.remove(name, self.now_ms()))
     }
 
     /// Forgets where groups are in a topic.
@@ -280,11 +296,11 @@ fn check_retention(attributes: &Attributes, log: Duration) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use store::{Batch, QueueKind};
+    use sim::{SimClock, SimDisk};
+    use store::{Appended, Batch, Queue};
     use wire::record::Message;
 
+    use super::*;
     use crate::broadcast::{Place, Reader};
     use crate::testing;
 
@@ -322,10 +338,83 @@ mod tests {
             topic.queue(&broker.store, 0).unwrap().clone()
         };
         sent();
-        broker.topics.remove(&["orders"], broker.now_ms()).unwrap();
+        broker.topics.remove(&["orders"], broker.now_ms(), || ()).unwrap();
         sent();
         broker.store.delete_topic("orders").unwrap();
         assert!(Arc::ptr_eq(&sent(), &broker.store.queue("orders", 0)));
+    }
+
+    /// Creates the topic as soon as there is none, as a producer does that has no luck, and sends to it.
+    fn send_to_the_next_one(broker: &Broker) -> (Arc<Queue>, Appended) {
+        testing::wait_until(|| !broker.topics.has("orders"));
+        let topic = broker.topics.ensure("orders", 1, 0, broker.now_ms()).unwrap();
+        let queue = topic.queue(&broker.store, 0).unwrap();
+        let mut batch = Batch::default();
+        batch.push(queue, &Message::of_broker(broker.address, "orders", 0, b"new"), 0).unwrap();
+        broker.store.append(&mut batch).unwrap();
+        (broker.store.queue("orders", 0), batch.appended(0))
+    }
+
+    fn delete_while_another_sends(broker: &Broker) -> (Arc<Queue>, Appended) {
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| send_to_the_next_one(broker));
+            broker.forget_topics(&["orders"]).unwrap();
+            sent.join().unwrap()
+        })
+    }
+
+    #[tokio::test]
+    async fn what_a_topic_is_sent_that_comes_back_while_it_is_deleted_stays() {
+        let broker = testing::broker();
+        broker.topics.ensure("orders", 1, 0, broker.now_ms()).unwrap();
+        for round in 0..300 {
+            let (_, sent) = delete_while_another_sends(&broker);
+            assert_eq!(sent.queue_offset, 0, "round {round}: it begins anew");
+            let found = broker.store.entries(&broker.store.queue("orders", 0), 0, 1);
+            assert_eq!(found.first().map(|entry| entry.physical_offset), Some(sent.offset), "round {round}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_comes_back_while_one_for_batches_is_deleted_has_queues_of_its_own_kind() {
+        let broker = testing::broker();
+        let mut config = TopicConfig::new("orders", 1, 6);
+        config.attributes.insert("queue.type".to_owned(), "BatchCQ".to_owned());
+        for round in 0..300 {
+            broker.forget_topics(&["orders"]).unwrap();
+            broker.store_topics(vec![config.clone()]).unwrap();
+            assert_eq!(broker.store.queue("orders", 0).kind(), QueueKind::Batch, "round {round}");
+            let (queue, _) = delete_while_another_sends(&broker);
+            assert_eq!(broker.topics.get("orders").unwrap().kind, QueueKind::Simple);
+            assert_eq!(queue.kind(), QueueKind::Simple, "round {round}");
+            assert_eq!(broker.store.queue("orders", 0).kind(), QueueKind::Simple, "round {round}: later");
+        }
+    }
+
+    #[tokio::test]
+    async fn topics_that_a_deletion_of_another_waits_for_the_disk_with_are_created_meanwhile() {
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let broker = testing::open(&disk, &clock, |_| ());
+        let sent = send_to_the_next_one(&broker).1;
+        assert_eq!(sent.queue_offset, 0);
+        let is_created_while = |name: &str, delete: &(dyn Fn() + Sync)| {
+            disk.hold_syncs_of(Some("commitlog"));
+            let created = std::thread::scope(|scope| {
+                scope.spawn(delete);
+                testing::wait_until(|| disk.held_syncs() > 0);
+                let create = scope.spawn(|| broker.topics.ensure(name, 1, 0, 0).map(drop).unwrap());
+                testing::wait_until(|| create.is_finished());
+                let created = create.is_finished();
+                disk.hold_syncs(false);
+                created
+            });
+            assert!(created, "{name} has waited for the disk");
+        };
+        is_created_while("meanwhile", &|| broker.forget_topics(&["orders"]).unwrap());
+        send_to_the_next_one(&broker);
+        broker.topics.remove(&["orders"], 0, || ()).unwrap();
+        is_created_while("later", &|| broker.delete_unused_topics().unwrap());
     }
 
     #[tokio::test]
