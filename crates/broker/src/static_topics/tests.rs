@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sim::{SimClock, SimDisk};
-use wire::body::LogicQueueMappingItem;
+use wire::body::{LogicQueueMappingItem, TopicConfig};
 use wire::code::response;
 
 use super::*;
@@ -278,4 +278,41 @@ fn a_reader_never_goes_back() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_static_topic_that_is_changed_and_deleted_at_once_is_in_both_tables_or_in_none() {
+    let clock = SimClock::default();
+    let disk = SimDisk::new(clock.clone());
+    let named = |settings: &mut settings::Broker| settings.broker_name = "a".to_owned();
+    let broker = crate::testing::open(&disk, &clock, named);
+    let change = |epoch: i64| {
+        let config = TopicConfig::new("T", 1, 6);
+        broker.change_static_topic(config, detail(epoch, vec![item(0, "a", 0)]), true).unwrap();
+    };
+    let (mut stayed, mut went) = (0, 0);
+    for round in 0..200 {
+        change(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| change(2));
+            scope.spawn(|| change(3));
+            scope.spawn(|| broker.forget_topic_with_retries("T").unwrap());
+        });
+        let topic = broker.topics.get("T");
+        let known = broker.static_topics.all().1.remove("T");
+        let mapping = topic.as_ref().and_then(|topic| topic.mapping.as_ref());
+        assert_eq!(topic.is_some(), known.is_some(), "round {round}");
+        assert_eq!(mapping.map(|mapping| &mapping.detail), known.as_ref(), "round {round}");
+        *(if topic.is_some() { &mut stayed } else { &mut went }) += 1;
+    }
+    let known = broker.static_topics.all().1.remove("T");
+    drop(broker);
+    let broker = crate::testing::open(&disk.copy(), &clock, named);
+    let topic = broker.topics.get("T");
+    let mapping = topic.as_ref().and_then(|topic| topic.mapping.as_ref());
+    assert_eq!(
+        mapping.map(|mapping| &mapping.detail),
+        known.as_ref(),
+        "after a kill; {stayed} stayed, {went} went"
+    );
 }
