@@ -97,7 +97,16 @@ impl Broker {
             let kind = QueueKind::of_attributes(&config.attributes);
             self.store.set_queue_kind(&config.topic_name, kind)?;
         }
-        self.topics.update(configs.clone(), self.now_ms())?;
+        let stored = self.topics.update(configs.clone(), self.now_ms());
+        if stored.is_err() {
+            // Else the next topic of such a name would have queues of a kind that its configuration does not say, which
+            // the next start refuses.
+            for config in &configs {
+                let kind = self.topics.get(&config.topic_name).map_or(QueueKind::Simple, |topic| topic.kind);
+                self.store.set_queue_kind(&config.topic_name, kind)?;
+            }
+        }
+        stored?;
         configs.iter().try_for_each(|config| self.keep_messages_of(config))?;
         Ok(())
     }
@@ -296,7 +305,7 @@ fn check_retention(attributes: &Attributes, log: Duration) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use sim::{SimClock, SimDisk};
+    use sim::{Fault, Operation, SimClock, SimDisk};
     use store::{Appended, Batch, Queue};
     use wire::record::Message;
 
@@ -389,6 +398,19 @@ mod tests {
             assert_eq!(queue.kind(), QueueKind::Simple, "round {round}");
             assert_eq!(broker.store.queue("orders", 0).kind(), QueueKind::Simple, "round {round}: later");
         }
+    }
+
+    #[tokio::test]
+    async fn a_topic_for_batches_that_could_not_be_written_leaves_its_name_to_an_ordinary_one() {
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone());
+        let broker = testing::open(&disk, &clock, |_| ());
+        let mut config = TopicConfig::new("orders", 1, 6);
+        config.attributes.insert("queue.type".to_owned(), "BatchCQ".to_owned());
+        disk.inject(Fault::from_now(Operation::Create, "topics.json", io::ErrorKind::StorageFull));
+        broker.store_topics(vec![config]).unwrap_err();
+        disk.heal();
+        assert_eq!(send_to_the_next_one(&broker).0.kind(), QueueKind::Simple);
     }
 
     #[tokio::test]
