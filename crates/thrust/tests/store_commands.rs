@@ -150,6 +150,28 @@ fn a_damaged_message_is_found_and_given_up_when_that_is_said() {
 }
 
 #[test]
+fn what_a_repair_takes_out_is_beside_the_store_and_goes_back_however_the_store_was_named() {
+    let dir = written();
+    let data = data(&dir);
+    flip(&data.join(LOG), place_of(&data, "body 5"));
+    let damaged = fs::read(data.join(LOG)).unwrap();
+
+    let mut repair = Command::new(PROGRAM);
+    repair.args(["store", "repair", ".", "--log", "skip", "--yes", "--json"]).args(SIZES).current_dir(&data);
+    let done = ending(piped(repair)).assert().success();
+    let out: Value = serde_json::from_str(&printed(&done)).unwrap();
+    let kept = Path::new(out["kept"].as_str().unwrap());
+    assert_eq!(kept.parent().unwrap().canonicalize().unwrap(), dir.path().canonicalize().unwrap(), "{out}");
+    assert_ne!(fs::read(data.join(LOG)).unwrap(), damaged);
+
+    let text = fs::read_to_string(kept.join("README.txt")).unwrap();
+    let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let put_back = Command::new("sh").arg("-ec").arg(commands.join("\n")).current_dir(kept).output().unwrap();
+    assert!(put_back.status.success(), "{text}{}", String::from_utf8_lossy(&put_back.stderr));
+    assert_eq!(fs::read(data.join(LOG)).unwrap(), damaged);
+}
+
+#[test]
 fn lost_queues_and_index_come_back() {
     let dir = written();
     let data = data(&dir);

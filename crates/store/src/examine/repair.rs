@@ -205,7 +205,7 @@ impl StoreFiles {
         let dir = self.kept_dir(clock);
         disk::create_dirs(&*self.disk, &dir).map_err(StoreError::io("create", &dir))?;
         let mut text = String::from(
-            "Bytes that `thrust store repair` took out of a commit log, and how to put them back while no broker runs:\n\n",
+            "Bytes that `thrust store repair` took out of a commit log, and how to put them back: in this directory, while no broker runs.\n\n",
         );
         for step in &plan.log_steps {
             let (from, until) = step.range();

@@ -1,6 +1,6 @@
 //! Which store a command works on: arguments that all commands have, and the files that they name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::store::examine::{self, StoreFiles};
@@ -46,9 +46,22 @@ pub enum CommandError {
     Arguments(String),
 }
 
-/// Opens the store that the arguments name, with the sizes that they give or that the files have, for changing it.
+/// Opens the store that the arguments name, with the sizes that they give or that the files have, for changing it. Its
+/// paths lead there from everywhere: what a repair takes out is put beside it, with commands that somebody runs later.
 pub fn open(place: &Place) -> Result<StoreFiles, CommandError> {
-    Ok(StoreFiles::open(Arc::new(RealDisk), options(place)?)?)
+    let mut options = options(place)?;
+    options.root = from_everywhere(&options.root);
+    options.commit_log_dir = from_everywhere(&options.commit_log_dir);
+    Ok(StoreFiles::open(Arc::new(RealDisk), options)?)
+}
+
+/// The path from the root, with a name at its end, which `.` and `..` are not. What is not there stays as it is, to be
+/// complained of in the words of who named it.
+fn from_everywhere(path: &Path) -> PathBuf {
+    match std::path::absolute(path) {
+        Ok(absolute) if absolute.file_name().is_some() => absolute,
+        _ => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    }
 }
 
 /// The same for looking at it, which a copy or another user's files that cannot be written are enough for.
