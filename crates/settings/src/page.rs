@@ -13,8 +13,9 @@ const HEAD: &str = "\
 <!-- Written by `cargo run -p settings --example configuration_page > docs/configuration.md`; a test compares. -->
 
 A `broker.conf` or `namesrv.conf` of the Java distribution is taken as it is. The text is Java properties text,
-UTF-8 or Latin-1. In order of precedence: default, environment (`NAMESRV_ADDR`), file, `--set key=value`; of a
-key that comes twice the last line counts.
+UTF-8 or Latin-1. Each of these wins over those before it: default, environment (`NAMESRV_ADDR`, which `thrust serve`
+leaves alone), file, options of the command line, `--set key=value`. `--data`, `--listen` and `--advertise` win over
+`--set` too. Of a key that comes twice the last line counts.
 
 | a key that | does this |
 |---|---|
