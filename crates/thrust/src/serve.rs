@@ -136,8 +136,16 @@ impl Plan {
         stop(nameserver, broker).await
     }
 
+    /// Most connections that the settings of any server let a port have.
+    fn connections_asked(&self) -> usize {
+        let nameserver = self.nameserver.as_ref().map(|plan| plan.loaded.settings.max_connections);
+        let broker = self.broker.as_ref().map(|plan| plan.loaded.settings.max_connections);
+        nameserver.max(broker).unwrap_or_default()
+    }
+
     async fn start(self) -> Result<(Option<Server>, Option<RunningBroker>), ServeError> {
         let places = Places::new(places_within(granted_files()));
+        warn_of_few(&places, self.connections_asked());
         let nameserver = self.nameserver.map(|plan| plan.start(&places)).transpose()?;
         let broker = match self.broker {
             Some(plan) => Some(plan.start(nameserver.as_ref(), &places).await?),
@@ -423,7 +431,11 @@ fn granted_files() -> Option<u64> {
 
 /// The same limits, with the places that all servers of this process have together.
 fn within(places: &Arc<Places>, limits: Limits) -> Limits {
-    let (places, asked) = (Arc::clone(places), limits.connections_max);
+    Limits { places: Some(Arc::clone(places)), ..limits }
+}
+
+/// Says it if all servers together cannot have as many connections as the settings of one port ask for.
+fn warn_of_few(places: &Places, asked: usize) {
     if places.max() < asked {
         tracing::warn!(
             granted = granted_files(),
@@ -434,7 +446,6 @@ fn within(places: &Arc<Places>, limits: Limits) -> Limits {
             places.max()
         );
     }
-    Limits { places: Some(places), ..limits }
 }
 
 /// Connections that leave a quarter of the files that are granted: a broker whose clients have all of them cannot make

@@ -31,6 +31,8 @@ fn those_who_are_connected_are_served_and_the_others_when_there_is_room_again() 
     assert_eq!(second.send("invoices", "0", "y", "").code, 0);
     eventually("all is there", || second.read_all("invoices", 0).len() == 2);
     thrust.stop();
+    let said = thrust.err.text();
+    assert_eq!(said.matches("no more than 72 connections").count(), 1, "for both servers once:\n{said}");
     let mut thrust = Thrust::serve(dir.path(), &[]);
     let mut socket = Socket::connect(thrust.broker());
     assert_eq!(socket.read_all("orders", 0).len(), 3);
