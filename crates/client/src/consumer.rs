@@ -1,7 +1,6 @@
 //! Consumers: members of a group, which divide the queues of their topics among themselves (client.md §3).
 
 mod assignment;
-mod at_once;
 mod builder;
 mod delivery;
 mod giving_up;
@@ -17,8 +16,6 @@ mod offsets;
 mod options;
 mod pop_builder;
 mod pop_consumer;
-#[cfg(test)]
-mod pretended;
 mod pull;
 mod questions;
 mod rebalance;

@@ -38,6 +38,7 @@
 #![deny(missing_docs)]
 
 mod admin;
+mod at_once;
 mod body;
 mod client;
 mod consumer;
@@ -57,6 +58,8 @@ mod message;
 mod names;
 mod namespace;
 mod outlet;
+#[cfg(test)]
+mod pretended;
 mod producer;
 mod reader;
 mod receipt;

@@ -1,16 +1,22 @@
 //! Asking name servers for routes: when somebody needs one, and again and again for those that are in use.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use wire::body::TopicRoute;
 use wire::code::{request, response};
 use wire::names::AUTO_CREATE_TOPIC;
 
+use crate::at_once::all_at_once;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::route::Route;
 use crate::shared::{Shared, decode};
+
+/// Topics that are asked for again at the same time.
+const REFRESHED_AT_ONCE: usize = 16;
 
 impl Shared {
     /// The route of a topic that is there.
@@ -58,29 +64,39 @@ impl Shared {
         }
     }
 
-    /// Asks again for every topic that is in use, and says whether something changed. A name server that was started
-    /// again knows no topic until brokers register, and so one that says that a topic is gone is not believed at once.
-    pub async fn refresh_routes(&self) -> bool {
-        let mut changed = false;
-        for topic in self.routes.topics() {
-            let before = self.routes.known(&topic);
-            if before.as_ref().is_some_and(|route| route.is_template()) {
-                continue;
-            }
-            match self.ask_for_route(&topic).await {
-                Ok(after) => changed |= before.is_none_or(|before| *before != *after),
-                Err(Error::NoRoute { .. }) => {
-                    let gone = self.routes.missed(&topic, Instant::now());
-                    changed |= gone;
-                    let kept = if gone { "it is dropped" } else { "what was known is used further" };
-                    tracing::warn!(topic, "no name server knows a route any more; {kept}");
+    /// Asks again for every topic that is in use, for several at a time. While no name server answers nothing more is
+    /// asked, and what there is no time for comes first in the next round.
+    pub async fn refresh_routes(&self) {
+        let end = Instant::now() + self.times.route_refresh.max(self.times.call);
+        let topics = Mutex::new(VecDeque::from(self.routes.topics()));
+        let in_turn = (0..REFRESHED_AT_ONCE).map(|_| async {
+            loop {
+                let next = topics.lock().pop_front().filter(|_| Instant::now() < end);
+                let Some(topic) = next else { return };
+                if let Err(error) = self.refresh_route(&topic).await {
+                    // What was known stays in use.
+                    tracing::warn!(topic, "route is not refreshed: {error}");
+                    if matches!(error, Error::NoNameServer { .. } | Error::Stopped(_)) {
+                        topics.lock().clear();
+                    }
                 }
-                // What was known stays in use while no name server answers.
-                Err(error) => tracing::warn!(topic, "route is not refreshed: {error}"),
             }
-        }
+        });
+        all_at_once(in_turn).await;
         self.routes.tidy(Instant::now());
-        changed
+    }
+
+    /// Asks again for a topic. A name server that was started again knows none until brokers register, and so one that
+    /// says that a topic is gone is not believed at once.
+    async fn refresh_route(&self, topic: &str) -> Result<(), Error> {
+        let answer = self.ask_for_route(topic).await;
+        if let Err(Error::NoRoute { .. }) = answer {
+            let gone = self.routes.missed(topic, Instant::now());
+            let kept = if gone { "it is dropped" } else { "what was known is used further" };
+            tracing::warn!(topic, "no name server knows a route any more; {kept}");
+            return Ok(());
+        }
+        answer.map(drop)
     }
 
     /// Asks a name server and keeps what it says.
@@ -113,5 +129,32 @@ impl Shared {
             return Err(Error::NoRoute { topic: topic.to_owned() });
         }
         Ok(raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pretended::{client_of, pretend};
+
+    #[tokio::test]
+    async fn a_name_server_that_is_silent_is_not_waited_for_topic_by_topic() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let (address, _server) = pretend(move |_| {
+            counted.fetch_add(1, Ordering::AcqRel);
+            None
+        });
+        let shared = client_of(vec![address]);
+        for number in 0..60 {
+            shared.routes.learn(Route::new(&format!("T{number}"), TopicRoute::default()));
+        }
+        // A call takes 1 s: one after the other they would need all the patience there is.
+        tokio::time::timeout(Duration::from_secs(30), shared.refresh_routes()).await.expect("in time");
+        assert_eq!(asked.load(Ordering::Acquire), REFRESHED_AT_ONCE);
+        assert_eq!(shared.routes.topics().len(), 60, "what was known stays in use");
     }
 }

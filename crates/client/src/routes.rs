@@ -60,9 +60,12 @@ impl Routes {
         usable.then(|| Arc::clone(route))
     }
 
-    /// Topics with a route.
+    /// Topics that somebody has, those first whose routes are oldest.
     pub fn topics(&self) -> Vec<String> {
-        self.known.lock().routes.keys().cloned().collect()
+        let known = self.known.lock();
+        let mut topics: Vec<_> = known.routes.values().filter(|learnt| !learnt.route.is_template()).collect();
+        topics.sort_by_key(|learnt| learnt.since);
+        topics.into_iter().map(|learnt| learnt.route.topic().to_owned()).collect()
     }
 
     /// Keeps a route.
@@ -179,6 +182,17 @@ mod tests {
         assert!(routes.known("T").is_none());
         assert!(!routes.missed("T", after(121)), "it is gone already");
     }
+
+    #[test]
+    fn the_oldest_routes_are_the_first_to_be_asked_for_again() {
+        let routes = Routes::default();
+        let learn = |topic: &str| drop(routes.learn(route(topic, &["a"])));
+        ["T", "U", "V", "T"].into_iter().for_each(learn);
+        let raw = route("W", &["a"]).raw().clone();
+        routes.learn(Route::of_template("W", raw));
+        assert_eq!(routes.topics(), ["U", "V", "T"]);
+    }
+
     #[test]
     fn a_broker_that_no_route_names_is_dropped_after_a_while() {
         let (routes, start) = (Routes::default(), Instant::now());

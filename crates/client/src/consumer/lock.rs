@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use wire::body::{LockBatch, LockedQueues, MessageQueue};
 use wire::code::request;
 
-use super::at_once::all_at_once;
 use super::member::{Assigned, Member};
+use crate::at_once::all_at_once;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::shared::decode;
@@ -156,8 +156,8 @@ mod tests {
 
     use super::super::member::tests::{knows, member, queue, queue_at};
     use super::super::options::{Options, Role};
-    use super::super::pretended::{Said, pretend};
     use super::*;
+    use crate::pretended::{Said, pretend};
 
     #[tokio::test]
     async fn a_queue_whose_lock_another_has_is_not_trusted_any_more() {

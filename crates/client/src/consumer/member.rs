@@ -309,38 +309,15 @@ impl Member {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
     use wire::body::{BrokerData, TopicRoute};
 
     use super::*;
-    use crate::hooks::Hooks;
-    use crate::identity::UniqueKeys;
-    use crate::inbound::Inbound;
-    use crate::names::NameServers;
-    use crate::namespace::Namespace;
+    use crate::pretended::client_of;
     use crate::route::{MASTER_ID, Route};
-    use crate::shared::{Parts, Times};
 
     /// A member that knows no server.
     pub fn member(options: Options) -> Arc<Member> {
-        let second = Duration::from_secs(1);
-        let times = Times { call: second, route_refresh: second, heartbeat: second, look_again: second };
-        let shared = Shared::new(Parts {
-            client_id: "c".to_owned(),
-            names: NameServers::new(Vec::new()),
-            keys: UniqueKeys::new(IpAddr::from(Ipv4Addr::LOCALHOST)),
-            credentials: None,
-            namespace: Namespace::default(),
-            hooks: Hooks::default(),
-            tracer: None,
-            times,
-            inbound: Arc::new(Inbound::default()),
-            #[cfg(feature = "tls")]
-            tls: None,
-        })
-        .unwrap();
-        Member::new(shared, "G".to_owned(), BTreeMap::new(), options).unwrap().0
+        Member::new(client_of(Vec::new()), "G".to_owned(), BTreeMap::new(), options).unwrap().0
     }
 
     /// The member hears of a broker with the topic of its queues.

@@ -168,8 +168,8 @@ mod tests {
 
     use super::super::member::tests::{knows, member, queue};
     use super::super::options::{Options, Role};
-    use super::super::pretended::{Said, pretend};
     use super::*;
+    use crate::pretended::{Said, pretend};
 
     /// What a broker has been told of the one group and queue.
     #[derive(Default)]

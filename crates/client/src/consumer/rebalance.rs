@@ -11,10 +11,10 @@ use wire::code::request;
 use wire::names::RETRY_PREFIX;
 
 use super::assignment::Share;
-use super::at_once::all_at_once;
 use super::lock::named_by_broker;
 use super::member::{Assigned, Member};
 use super::options::{Allocation, Role, StartFrom};
+use crate::at_once::all_at_once;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::route::Route;
@@ -294,9 +294,9 @@ mod tests {
     use wire::code::response;
 
     use super::super::member::tests::{knows, member};
-    use super::super::pretended::{Said, pretend};
     use super::*;
     use crate::consumer::options::Options;
+    use crate::pretended::{Said, pretend};
 
     fn queue_at(broker_name: &str, queue_id: i32) -> MessageQueue {
         MessageQueue { topic: "T".to_owned(), broker_name: broker_name.to_owned(), queue_id }

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 /// Runs all of these at the same time, and returns when the last one has ended, with what came of each, in the order in
 /// which they ended. No tasks: whoever drops this has ended all of them.
-pub(super) async fn all_at_once<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all_at_once<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut outcomes = Vec::with_capacity(running.len());
     std::future::poll_fn(|context| {

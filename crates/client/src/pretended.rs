@@ -1,10 +1,19 @@
-//! A broker of which a test says what it answers.
+//! A server of which a test says what it answers, and a client of it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use remoting::{Channel, Limits, Listener, Request, Server, Service, Turn};
 use wire::code::response;
 use wire::header::FrameWriter;
+
+use crate::hooks::Hooks;
+use crate::identity::UniqueKeys;
+use crate::inbound::Inbound;
+use crate::names::NameServers;
+use crate::namespace::Namespace;
+use crate::shared::{Parts, Shared, Times};
 
 /// An answer.
 pub struct Said {
@@ -55,4 +64,24 @@ pub fn pretend(answers: impl Fn(&Request<'_>) -> Option<Said> + Send + Sync + 's
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.address().to_string();
     (address, listener.serve(Limits::default(), Arc::new(Pretended(answers))))
+}
+
+/// What a client of these name servers has whose calls take 1 s at most.
+pub fn client_of(names: Vec<String>) -> Arc<Shared> {
+    let second = Duration::from_secs(1);
+    let times = Times { call: second, route_refresh: second, heartbeat: second, look_again: second };
+    Shared::new(Parts {
+        client_id: "c".to_owned(),
+        names: NameServers::new(names),
+        keys: UniqueKeys::new(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        credentials: None,
+        namespace: Namespace::default(),
+        hooks: Hooks::default(),
+        tracer: None,
+        times,
+        inbound: Arc::new(Inbound::default()),
+        #[cfg(feature = "tls")]
+        tls: None,
+    })
+    .unwrap()
 }
