@@ -33,6 +33,11 @@ impl Said {
         Said { offset: Some(offset), ..Said::code(response::SUCCESS) }
     }
 
+    /// A body.
+    pub fn body(text: &str) -> Said {
+        Said { body: text.to_owned(), ..Said::code(response::SUCCESS) }
+    }
+
     /// All the locks that were asked for.
     pub fn locked(asked: &Request<'_>) -> Said {
         let batch: serde_json::Value = serde_json::from_slice(asked.body).unwrap();

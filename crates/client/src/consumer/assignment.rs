@@ -11,6 +11,7 @@ use wire::pop::Origin;
 
 use super::member::Member;
 use super::options::Role;
+use crate::at_once::all_at_once;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::route::Route;
@@ -39,15 +40,18 @@ struct Assignment {
 }
 
 impl Member {
-    /// What the brokers of a topic assign. Each is asked: some speak for all brokers, some for themselves alone. A
-    /// broker that does not answer changes nothing for its own queues.
+    /// What the brokers of a topic assign. All are asked at a time: some speak for all brokers, some for themselves
+    /// alone. A broker that does not answer changes nothing for its own queues.
     pub(super) async fn assigned_by_brokers(&self, route: &Route) -> Result<Share, Error> {
         let mut share = Share::default();
         let mut failure = None;
         let mut some_answered = false;
-        for broker in route.brokers() {
-            let Some(address) = broker.broker_addrs.values().next() else { continue };
-            match self.query_assignment(address, route.topic()).await {
+        let asked = route.brokers().iter().filter_map(|broker| {
+            let address = broker.broker_addrs.values().next()?;
+            Some(async move { (broker, address, self.query_assignment(address, route.topic()).await) })
+        });
+        for (broker, address, answer) in all_at_once(asked).await {
+            match answer {
                 Ok(Some(assignments)) => {
                     some_answered = true;
                     share.add(assignments, route);
@@ -129,9 +133,38 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
     use super::*;
-    use wire::body::{TopicQueueMappingInfo, TopicRoute};
+    use crate::consumer::member::tests::member;
+    use crate::consumer::options::Options;
+    use crate::pretended::{Said, pretend};
+    use crate::route::MASTER_ID;
+    use wire::body::{BrokerData, TopicQueueMappingInfo, TopicRoute};
     use wire::loose_json;
+
+    #[tokio::test]
+    async fn brokers_that_are_silent_do_not_keep_others_from_assigning_queues() {
+        let member = member(Options::usual(Role::Push));
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let said = r#"{"messageQueueAssignments":[
+            {"messageQueue":{"brokerName":"b","queueId":2,"topic":"T"},"mode":"PULL"}]}"#;
+        let (address, _server) = pretend(move |_| Some(Said::body(said)));
+        let broker = |broker_name: String, address: String| {
+            let broker_addrs = [(MASTER_ID, address)].into();
+            BrokerData { broker_name, broker_addrs, ..BrokerData::default() }
+        };
+        // A call takes 1 s: one after the other they would need all the patience there is.
+        let names = (0..30).map(|number| format!("a{number}"));
+        let mut broker_datas: Vec<_> =
+            names.map(|name| broker(name, silent.local_addr().unwrap().to_string())).collect();
+        broker_datas.push(broker("b".to_owned(), address));
+        let route = Route::new("T", TopicRoute { broker_datas, ..TopicRoute::default() });
+        let asked = member.assigned_by_brokers(&route);
+        let share = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time").unwrap();
+        assert_eq!(share.pulled.into_iter().map(|queue| queue.queue_id).collect::<Vec<_>>(), [2]);
+    }
 
     #[test]
     fn queues_are_pulled_unless_the_broker_says_pop() {
