@@ -36,64 +36,82 @@ pub(super) async fn acknowledge_for_ever(
     while gathered.recv_many(&mut acks, AT_ONCE).await > 0 {
         let handles: Vec<Handle<'_>> = acks.iter().map(|ack| ack.receipt.handle()).collect();
         let told = with_patience(&shared, &group, &queue, &handles).await;
-        if let Err(error) = &told {
-            let count = acks.len();
+        if let Some(error) = told.iter().find_map(|told| told.as_ref().err()) {
+            let count = told.iter().filter(|told| told.is_err()).count();
             tracing::warn!(group, count, "messages that are done come again, since {error}");
         }
-        for ack in acks.drain(..) {
+        for (ack, told) in acks.drain(..).zip(told) {
             if let Some(done) = ack.done {
                 // Who gave up waiting does not want to know.
-                let _ = done.send(told.clone());
+                let _ = done.send(told);
             }
         }
     }
 }
+
+/// Whether the broker was told, of each message.
+type Told = Vec<Result<(), Error>>;
 
 /// Telling it twice does no harm, and not at all would repeat work.
-async fn with_patience(
-    shared: &Shared,
-    group: &str,
-    queue: &MessageQueue,
-    handles: &[Handle<'_>],
-) -> Result<(), Error> {
-    let mut attempt = 1;
-    loop {
-        match acknowledge(shared, group, queue, handles).await {
-            Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
-                tokio::time::sleep(PAUSE * attempt).await;
-                attempt += 1;
-            }
-            told => return told,
+async fn with_patience(shared: &Shared, group: &str, queue: &MessageQueue, handles: &[Handle<'_>]) -> Told {
+    let mut told = acknowledge(shared, group, queue, &handles.iter().collect::<Vec<_>>()).await;
+    for attempt in 1..ATTEMPTS {
+        let open = |at: &usize| told[*at].as_ref().is_err_and(Error::is_retryable);
+        let again: Vec<usize> = (0..told.len()).filter(open).collect();
+        if again.is_empty() {
+            break;
+        }
+        tokio::time::sleep(PAUSE * attempt).await;
+        let those: Vec<_> = again.iter().map(|at| &handles[*at]).collect();
+        for (at, outcome) in again.into_iter().zip(acknowledge(shared, group, queue, &those).await) {
+            told[at] = outcome;
         }
     }
+    told
 }
 
-async fn acknowledge(
+/// Tells the broker once. One message that it refuses keeps it from hearing of no other.
+async fn acknowledge(shared: &Shared, group: &str, queue: &MessageQueue, handles: &[&Handle<'_>]) -> Told {
+    let mut told: Told = vec![Ok(()); handles.len()];
+    let (near, far): (Vec<usize>, Vec<usize>) =
+        (0..handles.len()).partition(|at| bit(handles[*at]).is_some());
+    let mut alone = far;
+    let mut together = Ok(());
+    if near.len() < 2 {
+        alone.extend(near);
+    } else {
+        let some: Vec<_> = near.iter().map(|at| handles[*at]).collect();
+        together = acknowledge_together(shared, group, queue, &some).await;
+        match &together {
+            // Brokers before 5.1 take them one by one.
+            Err(error) if error.broker_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {
+                alone.extend(near);
+            }
+            outcome => near.into_iter().for_each(|at| told[at] = outcome.clone()),
+        }
+    }
+    // After one that it does not answer it is not asked about the others: each would take as long.
+    let mut silence = together.err().filter(Error::nobody_answered);
+    for at in alone {
+        told[at] = match &silence {
+            Some(error) => Err(error.clone()),
+            None => acknowledge_one(shared, group, queue, handles[at]).await,
+        };
+        silence = told[at].as_ref().err().filter(|error| error.nobody_answered()).cloned();
+    }
+    told
+}
+
+async fn acknowledge_together(
     shared: &Shared,
     group: &str,
     queue: &MessageQueue,
-    handles: &[Handle<'_>],
+    handles: &[&Handle<'_>],
 ) -> Result<(), Error> {
-    let (near, far): (Vec<_>, Vec<_>) = handles.iter().partition(|handle| bit(handle).is_some());
-    let alone = if near.len() == 1 { handles.iter().collect() } else { far };
-    for handle in alone {
-        acknowledge_one(shared, group, queue, handle).await?;
-    }
-    if near.len() < 2 {
-        return Ok(());
-    }
-    let body = batch(group, queue, &near);
+    let body = batch(group, queue, handles);
     let address = shared.master_of(queue).await?;
-    match shared.ask(&address, request::BATCH_ACK_MESSAGE, &Fields::new(), body.as_bytes()).await {
-        // Brokers before 5.1 take them one by one.
-        Err(error) if error.broker_code() == Some(response::REQUEST_CODE_NOT_SUPPORTED) => {
-            for handle in near {
-                acknowledge_one(shared, group, queue, handle).await?;
-            }
-            Ok(())
-        }
-        told => told.map(drop),
-    }
+    shared.ask(&address, request::BATCH_ACK_MESSAGE, &Fields::new(), body.as_bytes()).await?;
+    Ok(())
 }
 
 /// Place of a message among the bits of its pop; `None` if it is too far from where that began.
@@ -130,7 +148,55 @@ fn batch(group: &str, queue: &MessageQueue, handles: &[&Handle<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
+    use tokio::sync::oneshot;
+
+    use super::super::receipt::Receipt;
     use super::*;
+    use crate::consumer::member::tests::{knows, member};
+    use crate::consumer::options::{Options, Role};
+    use crate::pretended::{Said, pretend};
+
+    #[tokio::test]
+    async fn a_message_that_is_refused_keeps_no_other_from_being_acknowledged() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
+        let (address, _server) = pretend(move |asked| {
+            // A broker before 5.1, which takes them one by one.
+            if asked.header.code != request::ACK_MESSAGE {
+                return Some(Said::code(response::REQUEST_CODE_NOT_SUPPORTED));
+            }
+            let offset: i64 = asked.header.fields.number("offset").unwrap();
+            if offset == 4 {
+                return Some(Said::code(response::MESSAGE_ILLEGAL));
+            }
+            hears.lock().push(offset);
+            Some(Said::code(response::SUCCESS))
+        });
+        let member = member(Options::usual(Role::Pop));
+        knows(&member, "b", &address);
+        let queue = MessageQueue { topic: "T".into(), broker_name: "b".into(), queue_id: 0 };
+        member.begin_popping(queue.clone());
+        let popping = member.popped.lock()[&queue].clone();
+        let (acks, gathered) = mpsc::unbounded_channel();
+        let mut told = Vec::new();
+        for handle in ["4 9 60000 3 0 b 0 4", "4 9 60000 3 0 b 0 5", "4 9 60000 3 0 b 0 6"] {
+            let handle = Handle { broker: "", ..Handle::parse(handle).unwrap() };
+            let receipt = Receipt::new(Arc::clone(&member), Arc::clone(&popping), handle);
+            let (done, answer) = oneshot::channel();
+            told.push(answer);
+            acks.send(Ack { receipt, done: Some(done) }).unwrap();
+        }
+        drop(acks);
+        acknowledge_for_ever(Arc::clone(&member.shared), "G".to_owned(), queue, gathered).await;
+        assert_eq!(*heard.lock(), [5, 6]);
+        let mut confirmed = Vec::new();
+        for answer in told {
+            confirmed.push(answer.await.unwrap().is_ok());
+        }
+        assert_eq!(confirmed, [false, true, true]);
+        member.no_more();
+    }
 
     #[test]
     fn messages_of_one_pop_are_bits_from_where_it_began() {
