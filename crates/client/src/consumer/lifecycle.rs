@@ -1,7 +1,7 @@
 //! Joining a group, its regular work, and leaving it without losing any (client.md §5).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -112,7 +112,8 @@ impl Member {
         for assigned in [self.assigned(), self.leaving()].concat() {
             assigned.hands.wait_until_empty(deadline).await;
         }
-        for queue in self.popping() {
+        let before: Vec<_> = self.popped_before.lock().iter().filter_map(Weak::upgrade).collect();
+        for queue in [self.popping(), before].concat() {
             queue.hands.wait_until_empty(deadline).await;
         }
     }
@@ -136,5 +137,31 @@ impl Member {
         }
         self.unlock_reserved(|_| true).await;
         while brokers.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assignment::Share;
+    use super::super::member::tests::member;
+    use super::super::options::Options;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_popped_of_a_queue_that_went_to_others_is_waited_for_too() {
+        let member = member(Options::usual(Role::Pop));
+        let queue = MessageQueue { topic: "T".into(), broker_name: "b".into(), queue_id: 0 };
+        member.begin_popping(queue.clone());
+        let popping = member.popped.lock()[&queue].clone();
+        popping.hands.take();
+        member.take_over("T", Share::default()).await;
+        assert!(popping.is_revoked() && member.popping().is_empty());
+        let waits = member.wait_for_hands(Instant::now() + Duration::from_secs(60));
+        tokio::pin!(waits);
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut waits).await;
+        assert!(early.is_err(), "its acknowledgement is not confirmed yet");
+        popping.hands.give();
+        tokio::time::timeout(Duration::from_secs(30), waits).await.expect("nothing is in hands any more");
+        member.no_more();
     }
 }

@@ -8,8 +8,8 @@ mod given;
 mod pop;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -57,6 +57,8 @@ pub(super) struct Member {
     pub(super) reserved: Mutex<BTreeSet<MessageQueue>>,
     /// Queues that are popped; one with the number -1 stands for all of its broker.
     pub(super) popped: Mutex<BTreeMap<MessageQueue, Arc<PopQueue>>>,
+    /// Queues that were popped, for as long as something of them is not settled.
+    pub(super) popped_before: Mutex<Vec<Weak<PopQueue>>>,
     /// Queues that the application has chosen, where it chooses.
     pub(super) chosen: Mutex<BTreeSet<MessageQueue>>,
     /// How it does with each topic.
@@ -129,6 +131,7 @@ impl Member {
             leaving: Mutex::default(),
             reserved: Mutex::default(),
             popped: Mutex::default(),
+            popped_before: Mutex::default(),
             chosen: Mutex::default(),
             status: Mutex::default(),
             file,

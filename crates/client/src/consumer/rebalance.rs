@@ -168,7 +168,7 @@ impl Member {
 
     /// Gives up queues of a topic that are not mine, and starts with those that are. Says whether all could be started,
     /// and whether something changed.
-    async fn take_over(self: &Arc<Self>, topic: &str, share: Share) -> (bool, bool) {
+    pub(super) async fn take_over(self: &Arc<Self>, topic: &str, share: Share) -> (bool, bool) {
         let Share { pulled: mine, popped } = share;
         // How many they are decides on how much each may hold.
         let of_topic = mine.len();
@@ -221,9 +221,13 @@ impl Member {
             (gone, new)
         };
         let changed = !gone.is_empty() || !new.is_empty();
+        let mut before = self.popped_before.lock();
+        before.retain(|popping| popping.strong_count() > 0);
         for popping in gone {
             popping.revoked.store(true, Ordering::Release);
+            before.push(Arc::downgrade(&popping));
         }
+        drop(before);
         for queue in new {
             self.begin_popping(queue);
         }
