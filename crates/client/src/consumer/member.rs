@@ -66,6 +66,8 @@ pub(super) struct Member {
     pub(super) file: Option<OffsetFile>,
     /// What the file says, and then what it will say.
     pub(super) in_file: Mutex<BTreeMap<MessageQueue, i64>>,
+    /// The file could not be written, and does not say it yet.
+    pub(super) file_is_behind: AtomicBool,
     intake: mpsc::UnboundedSender<Given>,
     /// Who watches which queues this member has.
     held: watch::Sender<Vec<MessageQueue>>,
@@ -136,6 +138,7 @@ impl Member {
             status: Mutex::default(),
             file,
             in_file: Mutex::new(in_file),
+            file_is_behind: AtomicBool::new(false),
             intake,
             held: watch::Sender::new(Vec::new()),
             pulls_as_of_old: AtomicBool::new(false),

@@ -136,7 +136,7 @@ impl Member {
     }
 
     fn commit_to_file(&self, queues: &[Arc<Assigned>]) {
-        let mut changed = false;
+        let mut changed = self.file_is_behind.load(Ordering::Acquire);
         for assigned in queues {
             let offset = assigned.window.lock().committable();
             if assigned.committed.swap(offset, Ordering::AcqRel) != offset {
@@ -153,7 +153,9 @@ impl Member {
         let Some(file) = &self.file else { return };
         // Who writes later has more. A few hundred bytes: not worth a thread of its own.
         let offsets = self.in_file.lock();
-        if let Err(error) = file.write(&offsets) {
+        let written = file.write(&offsets);
+        self.file_is_behind.store(written.is_err(), Ordering::Release);
+        if let Err(error) = written {
             tracing::warn!(group = self.group, "{error}");
         }
     }
@@ -231,6 +233,21 @@ mod tests {
         comes_to(&assigned, 8);
         member.commit(all).await.unwrap();
         assert_eq!(*kept.offset.lock(), Some(9), "its next member has come further");
+    }
+
+    #[tokio::test]
+    async fn offsets_that_a_file_did_not_take_are_written_when_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("offsets");
+        let member = member(Options { broadcast: Some(place.clone()), ..Options::usual(Role::Push) });
+        let assigned = queue(&member, 0);
+        comes_to(&assigned, 3);
+        std::fs::write(&place, "a file where the folder should be").unwrap();
+        member.commit_all().await;
+        std::fs::remove_file(&place).unwrap();
+        member.commit_all().await;
+        let written = member.file.as_ref().unwrap().read().unwrap();
+        assert_eq!(written, [(MessageQueue::clone(&assigned.queue), 3)].into());
     }
 
     #[tokio::test]
