@@ -35,11 +35,7 @@ where
                     tracing::info!(id = %delivered.message_id(), "a handler failed: {error}");
                     delivered.retry().await;
                 }
-                None => {
-                    delivered.late().await;
-                    // It goes on to its end; what it says then means nothing.
-                    let _ = handling.await;
-                }
+                None => Box::pin(too_late(vec![delivered], handling)).await,
             }
         }
     })
@@ -63,10 +59,7 @@ where
                 None => in_time(handling.as_mut(), limit).await,
             };
             let Some(handled) = handled else {
-                for delivered in some {
-                    delivered.late().await;
-                }
-                let _ = handling.await;
+                Box::pin(too_late(some, handling)).await;
                 return;
             };
             let done = match handled {
@@ -150,6 +143,13 @@ async fn in_time<F: Future>(mut handling: Pin<&mut F>, limit: Option<Duration>) 
     }
 }
 
+/// Messages come again whose handler takes too long. It goes on to its end, also while brokers take their time to take
+/// them back; what it says then means nothing.
+async fn too_late<F: Future>(some: Vec<Delivered>, handling: Pin<&mut F>) {
+    let returned = side_by_side(some.into_iter().map(Delivered::late));
+    tokio::join!(returned, async { drop(handling.await) });
+}
+
 /// For how long messages in hands are hidden again and again, if they are.
 fn renewed(intake: &Intake) -> Option<Duration> {
     let options = &intake.member.options.pop;
@@ -194,4 +194,37 @@ async fn side_by_side<F: Future<Output = ()>>(futures: impl IntoIterator<Item = 
         if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::consumer::member::tests::{knows, member, queue};
+    use crate::consumer::member::{Assigned, Batch};
+    use crate::consumer::options::{Options, Role};
+    use crate::received::tests::message;
+
+    #[tokio::test]
+    async fn messages_of_a_late_handler_do_not_wait_for_a_silent_broker_one_after_the_other() {
+        let member = member(Options::usual(Role::Push));
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        knows(&member, "b", &silent.local_addr().unwrap().to_string());
+        let assigned: Arc<Assigned> = queue(&member, 0);
+        let messages = (0..30).map(|offset| {
+            let mut message = message("T", "id");
+            message.offset = offset;
+            message
+        });
+        let batch = Batch { assigned: Arc::clone(&assigned), generation: 0, messages: messages.collect() };
+        let mut some: Vec<_> = Delivered::of(&member, batch).collect();
+        assert!(some.iter_mut().all(Delivered::hand_over));
+        // A call takes 1 s: one after the other they would need all the patience there is.
+        let handling = pin!(tokio::task::yield_now());
+        tokio::time::timeout(Duration::from_secs(20), too_late(some, handling)).await.expect("in time");
+        assert_eq!(assigned.hands.count(), 0);
+        member.no_more();
+    }
 }
