@@ -13,6 +13,7 @@ use crate::at_once::all_at_once;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::route::Route;
+use crate::routes::Silence;
 use crate::shared::{Shared, decode};
 
 /// Topics that are asked for again at the same time.
@@ -29,11 +30,27 @@ impl Shared {
     }
 
     async fn learn_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        let _asking = self.routes.asking.lock().await;
+        let came = Instant::now();
+        let mut silence = self.routes.asking.lock().await;
         if let Some(route) = self.routes.usable(topic, false) {
             return Ok(route);
         }
-        self.ask_for_route(topic).await
+        self.ask_unless_silent(topic, &mut silence, came).await
+    }
+
+    /// Asks for a route, unless nobody has answered while whoever wants it has waited: each would wait as long again.
+    async fn ask_unless_silent(
+        &self,
+        topic: &str,
+        silence: &mut Silence,
+        came: Instant,
+    ) -> Result<Arc<Route>, Error> {
+        if let Some(error) = silence.since(came) {
+            return Err(error);
+        }
+        let answer = self.ask_for_route(topic).await;
+        silence.note(&answer);
+        answer
     }
 
     /// The route to send along: that of new topics when nobody has this one yet.
@@ -45,13 +62,14 @@ impl Shared {
     }
 
     async fn learn_route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        let _asking = self.routes.asking.lock().await;
+        let came = Instant::now();
+        let mut silence = self.routes.asking.lock().await;
         if let Some(route) = self.routes.usable(topic, true) {
             return Ok(route);
         }
         // One without a queue to write, which is not dropped by who sends: others may read.
         let known = self.routes.known(topic).filter(|route| !route.is_template());
-        match (self.ask_for_route(topic).await, known) {
+        match (self.ask_unless_silent(topic, &mut silence, came).await, known) {
             (Err(_), Some(known)) => Ok(known),
             (Err(Error::NoRoute { .. }), None) => {
                 let raw = self.ask_names_for_route(AUTO_CREATE_TOPIC).await.map_err(|error| match error {
@@ -138,7 +156,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pretended::{client_of, pretend};
+    use crate::pretended::{Said, client_of, pretend};
 
     #[tokio::test]
     async fn a_name_server_that_is_silent_is_not_waited_for_topic_by_topic() {
@@ -156,5 +174,26 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(30), shared.refresh_routes()).await.expect("in time");
         assert_eq!(asked.load(Ordering::Acquire), REFRESHED_AT_ONCE);
         assert_eq!(shared.routes.topics().len(), 60, "what was known stays in use");
+    }
+
+    #[tokio::test]
+    async fn those_who_want_routes_do_not_wait_for_a_silent_name_server_one_after_the_other() {
+        let (address, _server) = pretend(|_| None);
+        let shared = client_of(vec![address]);
+        let topics: Vec<String> = (0..60).map(|number| format!("T{number}")).collect();
+        let wanted = topics.iter().enumerate().map(|(at, topic)| {
+            let shared = &shared;
+            async move {
+                let route =
+                    if at % 2 == 0 { shared.route(topic).await } else { shared.route_to_send(topic).await };
+                matches!(route, Err(Error::NoNameServer { .. }))
+            }
+        });
+        // A call takes 1 s: one after the other they would need all the patience there is.
+        let told = tokio::time::timeout(Duration::from_secs(30), all_at_once(wanted)).await.expect("in time");
+        assert!(told.iter().all(|silent| *silent));
+        let (address, _server) = pretend(|_| Some(Said::body(r#"{"brokerDatas":[{"brokerName":"b"}]}"#)));
+        shared.names.replace(vec![address]);
+        assert!(shared.route("T").await.is_ok(), "who comes later asks again");
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::error::Error;
 use crate::route::{MASTER_ID, Route};
 
 /// How long the route of a topic that nobody has yet, or that nobody may write, is used without asking again.
@@ -19,7 +20,25 @@ const MISSED_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Routes {
     known: Mutex<Known>,
     /// One asks while the others wait for what it learns.
-    pub asking: tokio::sync::Mutex<()>,
+    pub asking: tokio::sync::Mutex<Silence>,
+}
+
+/// That nobody answered who was asked for a route, and until when.
+#[derive(Debug, Default)]
+pub(crate) struct Silence(Option<(Instant, Error)>);
+
+impl Silence {
+    /// What also those need not find out by themselves who have waited since before it was over.
+    pub fn since(&self, came: Instant) -> Option<Error> {
+        let (until, error) = self.0.as_ref()?;
+        (came <= *until).then(|| error.clone())
+    }
+
+    /// Somebody has asked.
+    pub fn note<T>(&mut self, answer: &Result<T, Error>) {
+        let silent = answer.as_ref().err().filter(|error| matches!(error, Error::NoNameServer { .. }));
+        self.0 = silent.map(|error| (Instant::now(), error.clone()));
+    }
 }
 
 #[derive(Debug, Default)]
