@@ -80,7 +80,7 @@ impl Member {
         })
         .to_string();
         let code = request::QUERY_ASSIGNMENT;
-        let answer = self.shared.ask(address, code, &Fields::new(), body.as_bytes()).await?;
+        let answer = self.ask_unless_silent(address, code, &Fields::new(), body.as_bytes()).await?;
         Ok(decode::<Answer>(address, &answer)?.message_queue_assignments)
     }
 

@@ -79,6 +79,8 @@ pub(super) struct Member {
     pub(super) rebalance: Notify,
     /// One division of queues at a time.
     pub(super) dividing: tokio::sync::Mutex<()>,
+    /// Addresses that did not answer in the present one.
+    pub(super) silent: Mutex<BTreeMap<String, Error>>,
     /// Queues wait for all of them to hold fewer messages.
     pub(super) full: AtomicBool,
     /// Asks for no more messages for now.
@@ -145,6 +147,7 @@ impl Member {
             version: AtomicI64::new(now_ms()),
             rebalance: Notify::new(),
             dividing: tokio::sync::Mutex::default(),
+            silent: Mutex::default(),
             full: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use remoting::Answer;
 use wire::body::{ConsumerIdList, MessageQueue};
 use wire::code::request;
 use wire::names::RETRY_PREFIX;
@@ -44,6 +45,7 @@ impl Member {
         if self.is_stopping() {
             return true;
         }
+        self.silent.lock().clear();
         let mut balanced = true;
         let mut changed = false;
         for topic in &self.topics() {
@@ -152,7 +154,7 @@ impl Member {
         let mut last = Error::NoBroker { name: self.group.clone() };
         for address in addresses {
             let fields = Fields::new().text("consumerGroup", self.group.as_str());
-            match self.shared.ask(address, request::GET_CONSUMER_LIST_BY_GROUP, &fields, &[]).await {
+            match self.ask_unless_silent(address, request::GET_CONSUMER_LIST_BY_GROUP, &fields, &[]).await {
                 Ok(answer) => {
                     let mut members = decode::<ConsumerIdList>(address, &answer)?.consumer_id_list;
                     members.sort();
@@ -164,6 +166,25 @@ impl Member {
             }
         }
         Err(last)
+    }
+
+    /// Asks a broker, unless it has left a question about another topic unanswered: each would take as long.
+    pub(super) async fn ask_unless_silent(
+        &self,
+        address: &str,
+        code: i32,
+        fields: &Fields<'_>,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let silent = self.silent.lock().get(address).cloned();
+        if let Some(error) = silent {
+            return Err(error);
+        }
+        let answer = self.shared.ask(address, code, fields, body).await;
+        if let Some(error) = answer.as_ref().err().filter(|error| error.nobody_answered()) {
+            self.silent.lock().insert(address.to_owned(), error.clone());
+        }
+        answer
     }
 
     /// Gives up queues of a topic that are not mine, and starts with those that are. Says whether all could be started,
@@ -191,9 +212,13 @@ impl Member {
         (begun.iter().all(|(all, _)| *all), changed)
     }
 
-    /// Starts with queues of one broker. After one that it does not answer it is not asked about the others: each would
-    /// take as long. Says whether all could be started, and whether some could.
+    /// Starts with queues of one broker. After a question that it does not answer it is not asked about the others, of
+    /// this topic or the next: each would take as long. Says whether all could be started, and whether some could.
     async fn begin_at_broker(self: &Arc<Self>, queues: Vec<MessageQueue>, of_topic: usize) -> (bool, bool) {
+        let broker = queues.first().and_then(|queue| self.shared.routes.master(&queue.broker_name));
+        if broker.as_ref().is_some_and(|broker| self.silent.lock().contains_key(broker)) {
+            return (false, false);
+        }
         let (mut all, mut some) = (true, false);
         for queue in queues {
             let Err(error) = self.begin(&queue, of_topic).await else {
@@ -203,6 +228,7 @@ impl Member {
             tracing::debug!(group = self.group, ?queue, "a queue is not started yet: {error}");
             all = false;
             if error.nobody_answered() {
+                self.silent.lock().extend(broker.map(|broker| (broker, error)));
                 break;
             }
         }
@@ -304,6 +330,25 @@ mod tests {
 
     fn queue_at(broker_name: &str, queue_id: i32) -> MessageQueue {
         MessageQueue { topic: "T".to_owned(), broker_name: broker_name.to_owned(), queue_id }
+    }
+
+    #[tokio::test]
+    async fn a_silent_broker_is_asked_for_the_members_once_in_a_division() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let (silent, _silent) = pretend(move |_| {
+            counted.fetch_add(1, Ordering::AcqRel);
+            None
+        });
+        let (other, _server) = pretend(|_| Some(Said::body(r#"{"consumerIdList":["c"]}"#)));
+        let member = member(Options::usual(Role::Push));
+        for _ in 0..30 {
+            assert_eq!(member.members(&[&silent, &other]).await.unwrap(), ["c"]);
+        }
+        assert_eq!(asked.load(Ordering::Acquire), 1);
+        member.divide().await;
+        assert_eq!(member.members(&[&silent, &other]).await.unwrap(), ["c"]);
+        assert_eq!(asked.load(Ordering::Acquire), 2, "another division asks again");
     }
 
     #[tokio::test]
