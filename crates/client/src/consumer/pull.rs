@@ -137,7 +137,7 @@ impl Member {
                 offset,
                 "the queue does not have the offset any more, or was reset; going on"
             );
-            assigned.restart(offset);
+            assigned.restart_since(generation, offset);
             return;
         }
         for message in &mut pulled.messages {
@@ -173,6 +173,27 @@ impl Member {
 mod tests {
     use super::super::member::tests::{member, queue};
     use super::super::options::{Options, Role};
+    use super::Pulled;
+
+    #[tokio::test]
+    async fn a_pull_that_was_outside_of_the_queue_does_not_undo_a_seek() {
+        let member = member(Options::usual(Role::LitePull));
+        let assigned = queue(&member, 0);
+        let generation = assigned.generation();
+        let outside = || Pulled {
+            messages: Vec::new(),
+            next_offset: 50,
+            min_offset: 50,
+            max_offset: 90,
+            suggested_broker_id: 0,
+            out_of_range: true,
+        };
+        assigned.restart(70);
+        member.took(&assigned, generation, outside());
+        assert_eq!(assigned.window.lock().next_pull(), 70);
+        member.took(&assigned, assigned.generation(), outside());
+        assert_eq!(assigned.window.lock().next_pull(), 50);
+    }
 
     #[tokio::test]
     async fn queues_without_room_for_all_together_are_woken_when_there_is_some() {

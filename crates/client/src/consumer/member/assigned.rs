@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use wire::body::MessageQueue;
 
@@ -244,7 +244,18 @@ impl Assigned {
 
     /// Reads on from somewhere else; what is in hands means nothing any more.
     pub fn restart(&self, offset: i64) {
-        let mut window = self.window.lock();
+        self.restart_within(self.window.lock(), offset);
+    }
+
+    /// Does the same, unless that has happened since what was known of it had this generation.
+    pub fn restart_since(&self, generation: u64, offset: i64) {
+        let window = self.window.lock();
+        if window.generation() == generation {
+            self.restart_within(window, offset);
+        }
+    }
+
+    fn restart_within(&self, mut window: MutexGuard<'_, Window>, offset: i64) {
         window.restart(offset);
         self.generation.store(window.generation(), Ordering::Release);
         drop(window);
