@@ -1,10 +1,11 @@
 //! A disk that hangs, a segment that cannot be made, a broker that stops: what senders are told.
 
 use std::io::ErrorKind;
+use std::sync::mpsc;
 
 use crate::support::messages::{bodies, text};
 use crate::support::peer::topic_fields;
-use crate::support::{Situation, eventually, number, remark, stored};
+use crate::support::{PATIENCE, Situation, eventually, number, remark, stored};
 use serde_json::json;
 use sim::{Fault, Operation, SimDisk};
 use wire::code::{request, response};
@@ -96,8 +97,21 @@ async fn a_store_that_is_closed_takes_nothing_more() {
     assert!(remark(&refused).contains("store is stopped"), "{refused:?}");
 }
 
-/// Lets syncs go on, also when a test ends because it has failed.
-struct LetGo(SimDisk);
+/// Lets syncs go on when a test ends because it has failed, and after a while also where it cannot even fail, since
+/// the thread that serves its connections waits for them.
+struct LetGo(SimDisk, #[expect(dead_code, reason = "its end ends the wait")] mpsc::Sender<()>);
+
+impl LetGo {
+    fn after_a_while(disk: &SimDisk) -> LetGo {
+        let late = disk.clone();
+        let (over, is_over) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = is_over.recv_timeout(PATIENCE);
+            late.hold_syncs(false);
+        });
+        LetGo(disk.clone(), over)
+    }
+}
 
 impl Drop for LetGo {
     fn drop(&mut self) {
@@ -109,7 +123,7 @@ impl Drop for LetGo {
 async fn an_administrator_whose_topics_are_not_on_disk_yet_is_waited_for_by_nobody_else() {
     let situation = Situation::new(&[("brokerName", "broker-a")]);
     let house = situation.start().await;
-    let disk = LetGo(situation.disk.clone());
+    let disk = LetGo::after_a_while(&situation.disk);
     let (tool, sender) = (house.peer(), house.peer());
     assert_eq!(sender.store("orders", 0, "first").await, 0);
     let topic = json!({"topicName": "listed", "perm": 6, "readQueueNums": 1, "writeQueueNums": 1,
