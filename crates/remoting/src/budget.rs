@@ -15,9 +15,9 @@ pub struct Limits {
     pub places: Option<Arc<Places>>,
     /// Requests of one connection that wait for their answer (long polls, flushes, relays).
     pub held_max: u32,
-    /// Unread answers of one connection beyond which it is not read from.
+    /// Unread answers of one connection beyond which a server does not read from it.
     pub outbound_bytes_max: usize,
-    /// Unread answers of all connections beyond which those that have any are not read from.
+    /// Unread answers of all connections beyond which a server does not read from those that have any.
     pub outbound_bytes_total_max: usize,
     /// Incomplete frames of all connections beyond which a connection that adds to them is closed.
     pub inbound_bytes_total_max: usize,

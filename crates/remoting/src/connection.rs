@@ -1,7 +1,7 @@
 //! The task that owns a socket.
 //!
 //! It waits for one of four things: bytes to read, room to write, somebody who queued frames or wants an end, or
-//! silence for too long. While answers lie unread beyond the limit it does not read, so a peer that stops reading
+//! silence for too long. While answers lie unread beyond the limit a server does not read, so a peer that stops reading
 //! stops being served instead of filling our memory.
 
 use std::cell::RefCell;
@@ -109,7 +109,7 @@ impl Connection {
             if let Some(reason) = self.channel.closing() {
                 return self.linger(reason).await;
             }
-            let may_read = self.channel.budget().may_read(self.channel.unread());
+            let may_read = self.may_read();
             if self.starved && may_read {
                 self.turn_again();
                 tokio::task::yield_now().await;
@@ -143,6 +143,12 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether what comes need not wait until the peer has read. Answers to the end that connected make nothing more to
+    /// write, and its peer may be waiting for them to be read before it reads itself.
+    fn may_read(&self) -> bool {
+        self.end == End::Connecting || self.channel.budget().may_read(self.channel.unread())
     }
 
     fn is_writing(&self) -> bool {

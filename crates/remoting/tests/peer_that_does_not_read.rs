@@ -2,11 +2,15 @@
 
 mod peer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use peer::*;
-use remoting::Limits;
-use tokio::io::AsyncWriteExt;
+use remoting::{Client, Limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use wire::frame;
+use wire::header::{self, Dialect, Head};
 
 const ANSWER: usize = 256 << 10;
 
@@ -158,4 +162,40 @@ async fn incomplete_frames_of_all_connections_are_bounded() {
     let body = vec![1; total - (64 << 10)];
     other.send(&frame_of(ECHO, 2, &[], &body)).await;
     assert!(other.answer().await.body == body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_hears_the_answers_of_a_server_that_does_not_read_yet() {
+    let limit = 4 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let limits = Limits { outbound_bytes_max: limit, ..Limits::default() };
+    let client = Client::new(limits, Arc::new(Lab::default()));
+    let (channel, accepted) = tokio::join!(client.channel(&address, PATIENCE), listener.accept());
+    let (channel, (mut server, _)) = (channel.unwrap(), accepted.unwrap());
+    let asking = {
+        let channel = Arc::clone(&channel);
+        tokio::spawn(async move { channel.call(ECHO, &[], b"", PATIENCE).await })
+    };
+    let opaque = opaque_of_request(&mut server).await;
+    let told = vec![0; 256 << 10];
+    // The kernel takes some megabytes of it.
+    while channel.unread() <= limit {
+        while channel.unread() <= limit {
+            channel.oneway(40, &[], &told);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    server.write_all(&written(&Head::response(Dialect::Json, 0, opaque), &[], b"heard")).await.unwrap();
+    assert_eq!(asking.await.unwrap().expect("an answer").body, b"heard");
+}
+
+/// Reads one frame, and nothing behind it.
+async fn opaque_of_request(stream: &mut TcpStream) -> i32 {
+    let size = stream.read_u32().await.unwrap();
+    let mut bytes = size.to_be_bytes().to_vec();
+    bytes.resize(4 + size as usize, 0);
+    stream.read_exact(&mut bytes[4..]).await.unwrap();
+    let frame = frame::split(&bytes, 1 << 20).unwrap().expect("a whole frame");
+    header::parse(frame.dialect, frame.header).unwrap().opaque
 }
