@@ -15,6 +15,7 @@ mod deliver;
 mod enqueue;
 mod figures;
 mod flush;
+mod late;
 mod log;
 mod metrics;
 mod recovery;
