@@ -1,4 +1,4 @@
-//! Asking several brokers at the same time.
+//! Running several futures at the same time, such as questions to brokers.
 
 use std::pin::Pin;
 use std::task::Poll;

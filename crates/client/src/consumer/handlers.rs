@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::delivery::{ConsumeOrderlyStatus, Delivered, settle_orderly};
 use super::intake::Intake;
 use super::serving::Serving;
+use crate::at_once::all_at_once;
 use crate::received::Received;
 
 /// Hands every message to `handler`.
@@ -73,7 +74,7 @@ where
             let undone = some.split_off(done);
             some.into_iter().for_each(Delivered::ack);
             if !undone.is_empty() {
-                Box::pin(side_by_side(undone.into_iter().map(Delivered::retry))).await;
+                Box::pin(all_at_once(undone.into_iter().map(Delivered::retry))).await;
             }
         }
     })
@@ -146,7 +147,7 @@ async fn in_time<F: Future>(mut handling: Pin<&mut F>, limit: Option<Duration>) 
 /// Messages come again whose handler takes too long. It goes on to its end, also while brokers take their time to take
 /// them back; what it says then means nothing.
 async fn too_late<F: Future>(some: Vec<Delivered>, handling: Pin<&mut F>) {
-    let returned = side_by_side(some.into_iter().map(Delivered::late));
+    let returned = all_at_once(some.into_iter().map(Delivered::late));
     tokio::join!(returned, async { drop(handling.await) });
 }
 
@@ -170,11 +171,11 @@ async fn while_renewed<F: Future>(
         let mut handled = None;
         {
             let still = some.iter_mut().filter(|one| one.hidden_for().is_some());
-            let mut renewing = pin!(side_by_side(still.map(|one| one.hide_for(hidden))));
+            let mut renewing = pin!(all_at_once(still.map(|one| one.hide_for(hidden))));
             // Also when the handler is done meanwhile: only the new receipts settle the messages.
             loop {
                 tokio::select! {
-                    () = &mut renewing => break,
+                    _ = &mut renewing => break,
                     done = &mut handling, if handled.is_none() => handled = Some(done),
                 }
             }
@@ -184,16 +185,6 @@ async fn while_renewed<F: Future>(
         }
     }
     handling.await
-}
-
-/// Runs futures at the same time, until all have ended.
-async fn side_by_side<F: Future<Output = ()>>(futures: impl IntoIterator<Item = F>) {
-    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    poll_fn(|context| {
-        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 #[cfg(test)]
