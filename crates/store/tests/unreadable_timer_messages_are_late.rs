@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::support::{World, small_options};
-use crate::timer::{arrived, at, bodies, now, park, run, with_small_timer};
+use crate::timer::{arrived, at, bodies, now, park, run, try_run, with_small_timer};
 use sim::{Fault, Operation};
 use store::{Options, Store};
 
@@ -24,19 +24,8 @@ fn fail_reads(world: &World) {
 fn run_for(world: &World, store: &Store, seconds: u32) {
     for _ in 0..seconds {
         world.clock.advance(Duration::from_secs(1));
-        step(store);
+        let _ = try_run(store);
     }
-}
-
-/// One look of the timer's thread.
-fn step(store: &Store) {
-    for _ in 0..1000 {
-        match store.timer_step() {
-            Ok(store::TimerNext::AtOnce) => {}
-            _ => return,
-        }
-    }
-    panic!("the timer does not come to rest");
 }
 
 /// Body of one that stands in the first segment, alone there.
@@ -80,7 +69,7 @@ fn one_that_fails_between_its_slot_and_its_millisecond_is_put_off_too() {
     run(&store);
     fail_reads(&world);
     world.clock.set_wall(slot + 500);
-    step(&store);
+    let _ = try_run(&store);
     assert_eq!(bodies(&store, "orders"), ["before"]);
     run_for(&world, &store, 5);
     assert_eq!(bodies(&store, "orders"), ["before", "after"]);

@@ -200,13 +200,23 @@ impl Store {
 impl State {
     /// Writes a unit and chains it to its slot.
     pub(super) fn chain_to(&mut self, time: i64, waiting: Waiting) -> io::Result<Unit> {
-        let before = self.wheel.get(time);
-        let unit = waiting.unit(time, before.map(|slot| slot.last));
-        let at = self.log.append(&unit)?;
-        let (first, num) = before.map_or((at, 0), |slot| (slot.first, slot.num));
-        self.wheel.put(time, Some(Slot { first, last: at, num: num.saturating_add(unit.count()) }));
+        let (slot, unit) = self.append_behind(self.wheel.get(time), time, waiting)?;
+        self.wheel.put(time, Some(slot));
         self.changed = true;
         Ok(unit)
+    }
+
+    /// Writes a unit behind those of a slot's chain, or as the first of a new one. The wheel does not know of it yet.
+    pub(super) fn append_behind(
+        &mut self,
+        chain: Option<Slot>,
+        time: i64,
+        waiting: Waiting,
+    ) -> io::Result<(Slot, Unit)> {
+        let unit = waiting.unit(time, chain.map(|slot| slot.last));
+        let at = self.log.append(&unit)?;
+        let (first, num) = chain.map_or((at, 0), |slot| (slot.first, slot.num));
+        Ok((Slot { first, last: at, num: num.saturating_add(unit.count()) }, unit))
     }
 
     /// Adds a unit of the present slot to what waits in it.

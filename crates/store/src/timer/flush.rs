@@ -228,11 +228,8 @@ impl State {
         // From the first of them on there is something to save, also if one of them cannot be written.
         self.changed |= !left.is_empty();
         let mut slot: Option<Slot> = None;
-        for waiting in &left {
-            let unit = waiting.unit(self.read_time, slot.map(|slot| slot.last));
-            let at = self.log.append(&unit)?;
-            let (first, num) = slot.map_or((at, 0), |slot| (slot.first, slot.num));
-            slot = Some(Slot { first, last: at, num: num + unit.count() });
+        for waiting in left {
+            slot = Some(self.append_behind(slot, self.read_time, waiting)?.0);
         }
         let Some(slot) = slot else { return Ok(false) };
         self.log.write()?;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use store::{Appended, Batch, Clock, Options, ReadLimits, ReadStatus, Store, TimerNext, TimerOptions};
+use store::{
+    Appended, Batch, Clock, Options, ReadLimits, ReadStatus, Store, StoreError, TimerNext, TimerOptions,
+};
 use wire::hash;
 use wire::properties as props;
 use wire::record::{Message, Record};
@@ -105,10 +107,15 @@ pub fn park(store: &Store, messages: &[Timed]) -> Vec<Appended> {
 
 /// Lets the timer do all there is to do now.
 pub fn run(store: &Store) -> TimerNext {
+    try_run(store).expect("the timer works")
+}
+
+/// Does the same, until an error if there is one.
+pub fn try_run(store: &Store) -> Result<TimerNext, StoreError> {
     for _ in 0..100_000 {
-        match store.timer_step().expect("the timer works") {
+        match store.timer_step()? {
             TimerNext::AtOnce => {}
-            next => return next,
+            next => return Ok(next),
         }
     }
     panic!("the timer does not come to rest");
