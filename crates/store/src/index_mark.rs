@@ -70,9 +70,14 @@ pub(crate) fn distrust(base: &Base, state: &mut State) -> Result<(), StoreError>
         // Java may have written it.
         last.sync().map_err(|source| base.sync_error(&last.path, source))?;
         let mark = IndexMark { position, header: last.header };
+        let ends_before = match state.files.as_slice() {
+            // It may end with the record that this one begins with.
+            [.., before, _] => before.header.end_offset.saturating_add(1),
+            _ => 0,
+        };
+        let durable_until = mark.header.begin_offset.max(ends_before).max(0);
         base.move_checkpoint(true, |_, own| {
-            own.index = mark.header.begin_offset.max(0) as u64;
-            own.index_mark = Some(mark);
+            (own.index, own.index_mark) = (durable_until as u64, Some(mark));
         })?;
     }
     // After a failed sync the checkpoint is told nothing: it goes on to say that all of this file is durable.

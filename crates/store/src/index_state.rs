@@ -107,6 +107,23 @@ impl State {
     }
 }
 
+/// Whether the checkpoint says that all of a file is durable; `before` is the header of the file before it.
+///
+/// While a file is being written the checkpoint's position stands right behind the last entry of the file before.
+/// Such a file may begin with other keys of the very record that the file before ends with.
+pub(crate) fn is_durable(
+    header: &Header,
+    before: Option<Header>,
+    checkpoint: &Checkpoint,
+    clean: bool,
+) -> bool {
+    let Some(own) = &checkpoint.own else {
+        return clean || header.end_timestamp <= checkpoint.index_timestamp;
+    };
+    let index = own.index as i64;
+    header.end_offset < index && before.is_none_or(|before| before.end_offset.checked_add(1) != Some(index))
+}
+
 /// Looks at the files one after the other, until there is one that the index cannot go on behind.
 fn find_files(
     disk: &dyn Disk,
@@ -132,11 +149,8 @@ fn find_files(
         // A header that says nothing may belong to a file that was being written; and an index may have been more
         // durable than the log that it speaks of.
         let speaks_of_log = |header: &Header| header.count > 1 && header.end_offset < log_end as i64;
-        let trusted = match &checkpoint.own {
-            Some(own) => file.header.end_offset < own.index as i64,
-            None => clean || file.header.end_timestamp <= checkpoint.index_timestamp,
-        };
-        if trusted && speaks_of_log(&file.header) {
+        let before = found.files.last().map(|before| before.header);
+        if is_durable(&file.header, before, checkpoint, clean) && speaks_of_log(&file.header) {
             found.mark = mark.filter(|mark| mark.header == file.header);
             found.files.push(file);
             continue;

@@ -98,20 +98,45 @@ fn a_file_that_became_full_behind_its_mark_needs_none() {
 
 #[test]
 fn what_a_clean_stop_left_is_kept_by_a_kill_soon_after_the_next_start() {
-    let (world, _) = killed_after_mark(40, 45);
-    let store = world.open();
-    store.stop().unwrap();
-    let stopped_at = store.log_end();
-    drop(store);
-    let store = world.open();
-    send_some(&store, 45..47);
-    index_all(&store);
-    let end = store.log_end();
-    drop(store);
-    let store = world.open();
-    assert_eq!(behind(&store), end - stopped_at);
-    store.stop().unwrap();
-    assert!(index_files(&world) == undisturbed(47));
+    // The 75th message has its first key in one file and its second in the next.
+    for stopped in [45, 75, 76] {
+        let world = World::new(small_options());
+        let store = world.open();
+        send_some(&store, 0..stopped);
+        store.stop().unwrap();
+        let stopped_at = store.log_end();
+        drop(store);
+        let store = world.open();
+        send_some(&store, stopped..stopped + 2);
+        index_all(&store);
+        let end = store.log_end();
+        drop(store);
+        let store = world.open();
+        assert_eq!(behind(&store), end - stopped_at, "stopped after {stopped}");
+        assert!(are_found(&store, stopped + 2), "stopped after {stopped}");
+        store.stop().unwrap();
+        assert!(index_files(&world) == undisturbed(stopped + 2), "stopped after {stopped}");
+    }
+}
+
+/// Then the file before, which is durable, ends with the record that the next one begins with.
+#[test]
+fn a_file_that_begins_within_a_record_counts_only_once_it_is_durable() {
+    for seed in 0..60 {
+        let mut world = World::new(Options { index_slots: 500, ..small_options() });
+        let store = world.open();
+        send_some(&store, 0..75);
+        index_all(&store);
+        // Killed in the middle of stopping: the second file is written, and nothing of it durable.
+        world.disk.inject(Fault::from_now(Operation::Sync, "/index/", ErrorKind::Other));
+        assert!(store.stop().is_err());
+        drop(store);
+        world.disk = world.disk.crash(&mut Random::new(seed));
+        let store = world.open();
+        let count = bodies(&store, "t", 0).len() as u32;
+        index_all(&store);
+        assert!(are_found(&store, count), "seed {seed}, of {count}");
+    }
 }
 
 #[test]

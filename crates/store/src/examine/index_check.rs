@@ -67,26 +67,26 @@ struct Wanted {
 }
 
 impl IndexCheck {
-    /// `trusted` tells of a header whether the file counts when the store is opened next. Of the first file that does
-    /// not, a part does if there is a `mark`.
+    /// `trusted` tells of a header, and that of the file before, whether the file counts when the store is opened next.
+    /// Of the first file that does not, a part does if there is a `mark`.
     pub fn new(
         disk: &dyn Disk,
         options: &Options,
         clean: bool,
-        trusted: &dyn Fn(&Header) -> bool,
+        trusted: &dyn Fn(&Header, Option<Header>) -> bool,
         mut mark: Option<Header>,
         findings: &mut Findings,
     ) -> Result<IndexCheck, StoreError> {
         let dir = options.root.join("index");
         let shape = Shape::of(options);
-        let mut waiting = VecDeque::new();
+        let mut waiting = VecDeque::<Waiting>::new();
         for entry in disk.list(&dir).map_err(StoreError::io("list", &dir))? {
             if entry.is_dir || !index_file::is_name(&entry.name) {
                 continue;
             }
             let path = dir.join(&entry.name);
             let Some(file) = open_file(disk, path, entry.len, shape, findings)? else { continue };
-            if trusted(&file.header) {
+            if trusted(&file.header, waiting.back().map(|before| before.header)) {
                 mark = mark.filter(|mark| *mark != file.header);
                 waiting.push_back(file);
             } else if let Some(header) = mark.take().filter(|mark| mark.count as u32 <= shape.entries) {

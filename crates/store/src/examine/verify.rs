@@ -19,6 +19,7 @@ use crate::commit_log::CommitLog;
 use crate::dispatch;
 use crate::error::StoreError;
 use crate::index_file::Header;
+use crate::index_state::is_durable;
 use crate::options::Options;
 use crate::recovery;
 
@@ -165,7 +166,7 @@ impl StoreFiles {
         let dispatched_from =
             if clean { u64::MAX } else { self.dispatched_from(checkpoint, verified.log_min) };
         let queues = QueueCheck::new(disk, options, dispatched_from, findings)?;
-        let trusted = |header: &Header| is_trusted(header, checkpoint, clean);
+        let trusted = |header: &Header, before: Option<Header>| is_trusted(header, before, checkpoint, clean);
         let mark = checkpoint.own.filter(|_| !clean).and_then(|own| own.index_mark);
         let mark = mark.map(|mark| mark.header);
         let index = IndexCheck::new(disk, options, clean, &trusted, mark, findings)?;
@@ -247,10 +248,8 @@ impl Pass<'_> {
 }
 
 /// The rule by which opening keeps all of an index file.
-fn is_trusted(header: &Header, checkpoint: &Checkpoint, clean: bool) -> bool {
-    match &checkpoint.own {
-        // That of a file which was being written may say nothing yet.
-        Some(own) => header.end_offset < own.index as i64 && (clean || header.count > 1),
-        None => clean || header.end_timestamp <= checkpoint.index_timestamp,
-    }
+fn is_trusted(header: &Header, before: Option<Header>, checkpoint: &Checkpoint, clean: bool) -> bool {
+    // That of a file which was being written may say nothing yet.
+    let says_something = checkpoint.own.is_none() || clean || header.count > 1;
+    says_something && is_durable(header, before, checkpoint, clean)
 }
