@@ -192,8 +192,8 @@ impl IndexFile {
             header.begin_offset = offset as i64;
             header.begin_timestamp = timestamp;
         }
-        let seconds =
-            if header.begin_timestamp > 0 { (timestamp - header.begin_timestamp) / 1000 } else { 0 };
+        let age = timestamp.saturating_sub(header.begin_timestamp);
+        let seconds = if header.begin_timestamp > 0 { age / 1000 } else { 0 };
         let seconds = seconds.clamp(0, i64::from(i32::MAX)) as i32;
         header.count += 1;
         header.end_offset = offset as i64;

@@ -102,7 +102,7 @@ impl IndexSearch {
                 break;
             }
             if entry.hash == self.hash && entry.offset >= 0 {
-                let time = header.begin_timestamp + i64::from(entry.seconds) * 1000;
+                let time = header.begin_timestamp.saturating_add(i64::from(entry.seconds) * 1000);
                 // Times in the index are rounded down to seconds after the file's first.
                 if time.saturating_add(1000) < self.begin {
                     return Ok(Left::Search);

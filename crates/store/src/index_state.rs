@@ -148,7 +148,9 @@ fn find_files(
         let mut file = IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
         // A header that says nothing may belong to a file that was being written; and an index may have been more
         // durable than the log that it speaks of.
-        let speaks_of_log = |header: &Header| header.count > 1 && header.end_offset < log_end as i64;
+        let speaks_of_log = |header: &Header| {
+            (2..=shape.entries).contains(&(header.count as u32)) && header.end_offset < log_end as i64
+        };
         let before = found.files.last().map(|before| before.header);
         if is_durable(&file.header, before, checkpoint, clean) && speaks_of_log(&file.header) {
             found.mark = mark.filter(|mark| mark.header == file.header);

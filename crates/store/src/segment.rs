@@ -130,7 +130,12 @@ pub(crate) fn path_of(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("{base:020}"))
 }
 
-/// The base a segment's name stands for.
+/// Offsets are below this. Java's broker counts them in 63 bits; half of these leave room for every sum.
+const OFFSET_MAX: u64 = 1 << 62;
+
+/// The base a segment's name stands for; `None` for what no segment is named.
 pub(crate) fn base_of(name: &str) -> Option<u64> {
-    if name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()) { name.parse().ok() } else { None }
+    let is_name = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let base = is_name.then(|| name.parse().ok())?;
+    base.filter(|base| *base <= OFFSET_MAX)
 }

@@ -179,6 +179,41 @@ fn a_file_whose_entries_do_not_hold_together_is_made_again() {
     }
 }
 
+/// A header of Java's layout: two times and two offsets of eight bytes, two numbers of four.
+#[test]
+fn a_damaged_header_ends_no_query_and_no_index() {
+    let store = |world: &World| {
+        let store = world.open();
+        index_all(&store);
+        store
+    };
+    for (at, value) in [
+        (0, i64::MAX),
+        (0, i64::MIN),
+        (8, i64::MIN),
+        (24, i64::MIN),
+        (32, i64::MAX),
+        (32, i64::from(i32::MAX)),
+    ] {
+        let world = World::new(small_options());
+        let stopped = store(&world);
+        send_some(&stopped, 0..20);
+        world.clock.advance(Duration::from_secs(3));
+        send_some(&stopped, 20..40);
+        stopped.stop().unwrap();
+        drop(stopped);
+        let path = index_files(&world).into_keys().next().unwrap();
+        world.disk.damage(&path, |bytes| bytes[at..at + 8].copy_from_slice(&value.to_be_bytes()));
+        let store = store(&world);
+        send_some(&store, 40..120);
+        index_all(&store);
+        assert!((0..40).all(|i| store.query("t", &format!("a{i}"), 32, 0, i64::MAX, KeyKind::Key).is_ok()));
+        assert!((75..120).all(|i| is_found_once(&store, i)), "{value} at {at}");
+        // A number of entries that no file has is seen at once, and the log read again.
+        assert!(at < 32 || are_found(&store, 120), "{value} at {at}");
+    }
+}
+
 #[test]
 fn a_mark_goes_with_its_file() {
     let (world, _) = killed_after_mark(40, 45);

@@ -293,8 +293,9 @@ impl Walk {
 
     /// Whether an entry has the time of its record.
     fn is_time_of(&self, entry: &Entry, number: u32, stored: i64) -> bool {
-        let fits =
-            |begin: i64| i64::from(entry.seconds) == ((stored - begin) / 1000).clamp(0, i64::from(i32::MAX));
+        let fits = |begin: i64| {
+            i64::from(entry.seconds) == (stored.saturating_sub(begin) / 1000).clamp(0, i64::from(i32::MAX))
+        };
         // Java counts the first entry of a file from the end of the file before, which may have expired.
         fits(self.header.begin_timestamp) || number == 1 && self.previous_end.is_none_or(fits)
     }
