@@ -20,7 +20,7 @@ use std::time::Duration;
 use wire::code::request as code;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
+use crate::exchange::{Exchange, Outcome, Reply, answer_later};
 
 pub(crate) use configuration::Configuration;
 
@@ -94,7 +94,7 @@ impl Broker {
     ) -> Outcome {
         let broker = Arc::clone(self);
         answer_later(exchange, async move {
-            broker.done_aside(work).await?;
+            broker.aside(work).await?;
             Ok(|mut reply: Reply<'_>| reply.ok())
         })
     }
@@ -108,16 +108,11 @@ impl Broker {
         let broker = Arc::clone(self);
         let oneway = exchange.request.reply_to().oneway;
         answer_later(exchange, async move {
-            broker.done_aside(work).await?;
+            broker.aside(work).await?;
             if !oneway {
                 broker.registration.settled(SETTLE).await;
             }
             Ok(|mut reply: Reply<'_>| reply.ok())
         })
-    }
-
-    async fn done_aside(self: &Arc<Self>, work: impl FnOnce(&Broker) -> Outcome + Send + 'static) -> Outcome {
-        let broker = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&broker)).await.map_err(Refusal::system)?
     }
 }

@@ -13,6 +13,8 @@ use wire::header::FrameWriter;
 use wire::loose_json;
 use wire::record::EncodeError;
 
+use crate::Broker;
+
 /// Fields that speak of who asks us; Java passes them on to the client.
 const CREDENTIALS: [&str; 3] = ["AccessKey", "Signature", "SecurityToken"];
 
@@ -245,6 +247,17 @@ where
         held.channel().send(&out);
     });
     Ok(())
+}
+
+impl Broker {
+    /// Does what takes the disk its time on a thread that may wait for it.
+    pub(crate) async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Broker) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let broker = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&broker)).await.map_err(Refusal::system)?
+    }
 }
 
 /// For handlers that answer from another task.

@@ -10,7 +10,9 @@ use settings::Broker as Settings;
 use wire::body::{DataVersion, SubscriptionGroupConfig};
 use wire::names;
 
+use crate::claims::Claims;
 use crate::state_file::StateFile;
+use crate::together::Together;
 
 /// `config/subscriptionGroup.json`, and the answer to 201.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,7 +43,9 @@ pub struct Groups {
     forbidden: RwLock<BTreeMap<String, BTreeMap<String, i32>>>,
     version: Mutex<DataVersion>,
     /// Held by who changes anything: first the file, then memory, so that nobody sees what a restart would forget.
-    changing: Mutex<()>,
+    together: Together<Change>,
+    /// Held for its names by who looks at a group before changing it.
+    pub(crate) claims: Claims,
     /// Light queues are served: groups named like them need no configuration.
     light: bool,
     file: StateFile,
@@ -66,7 +70,8 @@ impl Groups {
         Ok(Groups {
             table: RwLock::new(table),
             forbidden: RwLock::new(stored.forbidden_table),
-            changing: Mutex::new(()),
+            together: Together::default(),
+            claims: Claims::default(),
             version: Mutex::new(stored.data_version),
             light: settings.enable_lmq,
             file,
@@ -91,49 +96,64 @@ impl Groups {
         if let Some(group) = self.get(name) {
             return Ok(Some(group));
         }
-        let allowed = settings.auto_create_subscription_group || name.starts_with(names::SYSTEM_GROUP_PREFIX);
-        if !allowed || names::check_group(name).is_err() {
+        if !self.may_create(name, settings) {
             return Ok(None);
         }
         self.create(SubscriptionGroupConfig::new(name), now_ms)?;
         Ok(self.get(name))
     }
 
+    /// Whether a group that there is not is created for who names it.
+    pub fn may_create(&self, name: &str, settings: &Settings) -> bool {
+        let allowed = settings.auto_create_subscription_group || name.starts_with(names::SYSTEM_GROUP_PREFIX);
+        let light = self.light && names::is_light(name);
+        allowed && !light && names::check_group(name).is_ok()
+    }
+
     /// Creates a group unless there is one by now: an administrator may have made it since the caller looked.
     fn create(&self, config: SubscriptionGroupConfig, now_ms: i64) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
-        if self.get(&config.group_name).is_some() {
-            return Ok(());
-        }
-        self.change(vec![config], now_ms)
+        self.change_together(vec![Change::Create(config)], now_ms)
     }
 
     /// Creates or replaces groups; they are in the file when this returns.
     pub fn update(&self, configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
-        self.change(configs, now_ms)
+        self.change_together(configs.into_iter().map(Change::Put).collect(), now_ms)
     }
 
-    /// Creates or replaces groups, for who holds `changing`.
-    fn change(&self, mut configs: Vec<SubscriptionGroupConfig>, now_ms: i64) -> Result<(), io::Error> {
-        configs.retain(|config| !(self.light && names::is_light(&config.group_name)));
-        configs.retain(|config| self.get(&config.group_name).is_none_or(|old| *old != *config));
-        if configs.is_empty() {
+    /// Makes changes with those of others in one write of the file.
+    fn change_together(&self, changes: Vec<Change>, now_ms: i64) -> Result<(), io::Error> {
+        self.together.change(changes, |changes| self.change(changes, now_ms))
+    }
+
+    /// Makes changes in their order with one write of the file, for who is alone.
+    fn change(&self, changes: Vec<Change>, now_ms: i64) -> Result<(), io::Error> {
+        let mut changed = BTreeMap::new();
+        for change in changes {
+            let known = |name: &str| changed.get(name).cloned().or_else(|| self.get(name));
+            let config = match change {
+                Change::Create(config) if known(&config.group_name).is_some() => continue,
+                Change::Put(config) | Change::Create(config) => config,
+            };
+            let light = self.light && names::is_light(&config.group_name);
+            if !light && known(&config.group_name).is_none_or(|old| *old != config) {
+                changed.insert(config.group_name.clone(), Arc::new(config));
+            }
+        }
+        if changed.is_empty() {
             return Ok(());
         }
         let version = self.write(now_ms, |body| {
-            let named = configs.iter().map(|config| (config.group_name.clone(), config.clone()));
+            let named = changed.iter().map(|(name, config)| (name.clone(), (**config).clone()));
             body.subscription_group_table.extend(named);
         })?;
-        let named = configs.into_iter().map(|config| (config.group_name.clone(), Arc::new(config)));
-        self.table.write().extend(named);
+        self.table.write().extend(changed);
         *self.version.lock() = version;
         Ok(())
     }
 
     /// Removes a group; false when there was none.
     pub fn remove(&self, name: &str, now_ms: i64) -> Result<bool, io::Error> {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         if self.get(name).is_none() {
             return Ok(false);
         }
@@ -165,7 +185,7 @@ impl Groups {
         now_ms: i64,
     ) -> Result<bool, io::Error> {
         let Some(readable) = readable else { return Ok(!self.is_read_forbidden(group, topic)) };
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         let mut forbidden = self.forbidden.read().clone();
         let topics = forbidden.entry(group.to_owned()).or_default();
         let bits = topics.get(topic).copied().unwrap_or(0);
@@ -198,7 +218,7 @@ impl Groups {
         }
     }
 
-    /// Writes the file as it will be after `change`; gives the version it has then. For who holds `changing`.
+    /// Writes the file as it will be after `change`; gives the version it has then. For who is alone.
     fn write(&self, now_ms: i64, change: impl FnOnce(&mut GroupsBody)) -> Result<DataVersion, io::Error> {
         let mut body = self.body();
         body.data_version.next(now_ms);
@@ -206,6 +226,14 @@ impl Groups {
         self.file.save(&body)?;
         Ok(body.data_version)
     }
+}
+
+/// A change of the table that is to be written.
+enum Change {
+    /// Creates a group or replaces it.
+    Put(SubscriptionGroupConfig),
+    /// Creates a group unless there is one.
+    Create(SubscriptionGroupConfig),
 }
 
 #[cfg(test)]

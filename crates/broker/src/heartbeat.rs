@@ -1,6 +1,7 @@
 //! Membership: heartbeats, leaving, member lists, queue locks (34, 35, 38, 41, 42, 46; broker.md §13).
 
 use std::io;
+use std::sync::Arc;
 
 use remoting::Channel;
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use wire::names;
 
 use crate::Broker;
 use crate::clients::{self, Member};
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 use crate::filter::is_tag_type;
 use crate::topics::SYS_FLAG_UNIT_SUB;
 
@@ -21,8 +22,16 @@ struct CheckClientBody {
     subscription_data: Option<SubscriptionData>,
 }
 
+fn answer_heartbeat(reply: &mut Reply<'_>, subscription_changed: bool) -> Outcome {
+    reply.answer(response::SUCCESS, None, |mut writer| {
+        writer.field("IS_SUB_CHANGE", if subscription_changed { "true" } else { "false" });
+        writer.field("IS_SUPPORT_HEART_BEAT_V2", "true");
+        writer.empty();
+    })
+}
+
 impl Broker {
-    pub(crate) fn heartbeat(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn heartbeat(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let data: HeartbeatData = exchange.body()?;
         let header = &exchange.request.header;
         let member = Member {
@@ -33,10 +42,40 @@ impl Broker {
             last_heartbeat_ms: self.now_ms(),
             heard: self.clock.monotonic(),
         };
+        if !data.consumer_data_set.iter().any(|consumer| self.is_new(consumer)) {
+            let subscription_changed = self.hear(&member, &data)?;
+            return answer_heartbeat(&mut exchange.reply(), subscription_changed);
+        }
+        let broker = Arc::clone(self);
+        answer_later(exchange, async move {
+            let subscription_changed = broker.aside(move |broker| {
+                let heard = broker.hear(&member, &data);
+                if !member.channel.is_open() {
+                    // It may have been taken off the lists before it came onto them.
+                    broker.channel_closed(&member.channel);
+                }
+                heard
+            });
+            let subscription_changed = subscription_changed.await?;
+            Ok(move |mut reply: Reply<'_>| answer_heartbeat(&mut reply, subscription_changed))
+        })
+    }
+
+    /// Whether a group or its retry topic has to be created, which takes the disk its time.
+    fn is_new(&self, consumer: &ConsumerData) -> bool {
+        let name = &consumer.group_name;
+        match self.groups.get(name) {
+            Some(_) => !self.topics.has(&names::retry_topic(name)),
+            None => self.groups.may_create(name, &self.settings.load()),
+        }
+    }
+
+    /// Registers a client in all of its groups; true if it has to send its subscriptions, or has changed them.
+    fn hear(&self, member: &Member, data: &HeartbeatData) -> Result<bool, Refusal> {
         let mut subscription_changed = data.heartbeat_fingerprint == 0;
         let mut failed = None;
         for consumer in &data.consumer_data_set {
-            match self.hear_of_consumer(&member, consumer, &data) {
+            match self.hear_of_consumer(member, consumer, data) {
                 Ok(changed) => subscription_changed |= changed,
                 // The client is alive all the same, and stays in its other groups only if they hear of it.
                 Err(error) => failed = failed.or(Some(error)),
@@ -46,14 +85,7 @@ impl Broker {
             self.clients.register_producer(&producer.group_name, member.clone());
         }
         self.registration.clients_changed.notify_one();
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        exchange.answer(response::SUCCESS, None, |mut writer| {
-            writer.field("IS_SUB_CHANGE", if subscription_changed { "true" } else { "false" });
-            writer.field("IS_SUPPORT_HEART_BEAT_V2", "true");
-            writer.empty();
-        })
+        failed.map_or(Ok(subscription_changed), |error| Err(error.into()))
     }
 
     /// Registers a client as a member of one of its groups, which is created if need be; true if the client has to send

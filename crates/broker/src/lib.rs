@@ -51,6 +51,7 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 mod timer;
+mod together;
 mod topics;
 mod transaction;
 mod unique_key;

@@ -16,6 +16,7 @@ use crate::attributes;
 use crate::claims::Claims;
 use crate::logical_queue::Mapping;
 use crate::state_file::StateFile;
+use crate::together::Together;
 
 /// What the name of the revive log's topic begins with; the cluster follows.
 pub const REVIVE_TOPIC_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
@@ -124,11 +125,9 @@ pub struct Topics {
     table: RwLock<Table>,
     version: Mutex<DataVersion>,
     /// Held by who changes the table: first the file, then memory, so that nobody sees what a restart would forget.
-    changing: Mutex<()>,
+    together: Together<Change>,
     /// Held for its names by who changes a topic in more steps than one of them.
     pub(crate) claims: Claims,
-    /// Topics that somebody waits for who wants to create or change them: the next write of the file has them all.
-    waiting: Mutex<Vec<Waiting>>,
     system: Vec<String>,
     /// Light queues are served: topics with their names need no configuration.
     light: bool,
@@ -151,9 +150,8 @@ impl Topics {
         Ok(Topics {
             table: RwLock::new(table),
             version: Mutex::new(stored.data_version),
-            changing: Mutex::new(()),
+            together: Together::default(),
             claims: Claims::default(),
-            waiting: Mutex::default(),
             system,
             light: settings.enable_lmq,
             file,
@@ -215,7 +213,7 @@ impl Topics {
 
     /// A new version of an unchanged table: what others are told of it is another thing now.
     pub fn bump_version(&self, now_ms: i64) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         let version = self.write(&mut self.wrapper(), now_ms)?;
         *self.version.lock() = version;
         Ok(())
@@ -241,7 +239,7 @@ impl Topics {
         names: impl Iterator<Item = &'a String>,
         now_ms: i64,
     ) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         let topics = names.filter_map(|name| self.get(name));
         let ordered = |topic: Arc<Topic>| TopicConfig { order: true, ..topic.config.clone() };
         self.change(topics.map(ordered).map(Change::Put).collect(), now_ms)
@@ -253,26 +251,9 @@ impl Topics {
         self.change_together(vec![Change::Create(config)], now_ms)
     }
 
-    /// Makes changes together with those of others. The file has all topics, so if each of many wrote it for itself,
-    /// creating them one beside the other would write as many bytes as their number squared: while one writes the
-    /// changes of the others gather, and who is next writes them all.
+    /// Makes changes with those of others in one write of the file.
     fn change_together(&self, changes: Vec<Change>, now_ms: i64) -> Result<(), io::Error> {
-        let outcome = Arc::default();
-        self.waiting.lock().push(Waiting { changes, outcome: Arc::clone(&outcome) });
-        let _one_at_a_time = self.changing.lock();
-        if outcome.get().is_none() {
-            let waiting = std::mem::take(&mut *self.waiting.lock());
-            let (changes, outcomes): (Vec<_>, Vec<_>) =
-                waiting.into_iter().map(|waiting| (waiting.changes, waiting.outcome)).unzip();
-            let changed = self.change(changes.into_iter().flatten().collect(), now_ms);
-            let failed = changed.err().map(|error| (error.kind(), error.to_string()));
-            outcomes.iter().for_each(|outcome| drop(outcome.set(failed.clone())));
-        }
-        match outcome.get() {
-            Some(None) => Ok(()),
-            Some(Some((kind, text))) => Err(io::Error::new(*kind, text.clone())),
-            None => Err(io::Error::other("who was to write topics.json for several has failed at it")),
-        }
+        self.together.change(changes, |changes| self.change(changes, now_ms))
     }
 
     /// Whether the table is what it would be with a change.
@@ -282,7 +263,7 @@ impl Topics {
         self.is_light(&config.topic_name) || self.get(&config.topic_name).is_some_and(same)
     }
 
-    /// Makes changes in their order with one write of the file, for who holds `changing`.
+    /// Makes changes in their order with one write of the file, for who is alone.
     fn change(&self, changes: Vec<Change>, now_ms: i64) -> Result<(), io::Error> {
         if changes.iter().all(|change| self.is_made(change)) {
             return Ok(());
@@ -320,7 +301,7 @@ impl Topics {
         mapping: Arc<Mapping>,
         now_ms: i64,
     ) -> Result<(), io::Error> {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         let name = config.topic_name.clone();
         let mut wrapper = self.wrapper();
         wrapper.topic_config_table.insert(name.clone(), config.clone());
@@ -337,7 +318,7 @@ impl Topics {
 
     /// Gives a topic another mapping, of which the nameservers need not hear; false if there is no such topic.
     pub fn set_mapping(&self, name: &str, mapping: Arc<Mapping>) -> bool {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         put_mapping(&mut self.table.write(), name, mapping)
     }
 
@@ -349,7 +330,7 @@ impl Topics {
         now_ms: i64,
         gone: impl FnOnce(),
     ) -> Result<Vec<&'n str>, io::Error> {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         let is_known = |name: &&str| self.table.read().contains_key(*name);
         let known: Vec<_> = names.iter().copied().filter(is_known).collect();
         if !known.is_empty() {
@@ -369,7 +350,7 @@ impl Topics {
     /// Does something while there is no topic of that name, which nobody creates meanwhile; nothing if there is one.
     /// Others wait for that who create any, so it shall not last.
     pub fn while_absent(&self, name: &str, act: impl FnOnce()) {
-        let _one_at_a_time = self.changing.lock();
+        let _one_at_a_time = self.together.alone();
         if self.get(name).is_none() {
             act();
         }
@@ -442,8 +423,8 @@ impl Topics {
         Some(config)
     }
 
-    /// Writes the file as the table will be, with the version that it has then, which this gives. For who holds
-    /// `changing`.
+    /// Writes the file as the table will be, with the version that it has then, which this gives. For who
+    /// is alone.
     fn write(&self, wrapper: &mut TopicConfigWrapper, now_ms: i64) -> Result<DataVersion, io::Error> {
         wrapper.data_version.next(now_ms);
         self.file.save(wrapper)?;
@@ -457,12 +438,6 @@ enum Change {
     Put(TopicConfig),
     /// Creates a topic unless there is one.
     Create(TopicConfig),
-}
-
-/// Changes that somebody waits for, and how they ended: with an error if there is one.
-struct Waiting {
-    changes: Vec<Change>,
-    outcome: Arc<OnceLock<Option<(io::ErrorKind, String)>>>,
 }
 
 type Table = HashMap<Arc<str>, Arc<Topic>>;
@@ -581,7 +556,7 @@ mod tests {
                 let create = &create;
                 scope.spawn(move || create(&format!("orders-{number}")));
             }
-            wait_until(|| topics.waiting.lock().len() == 19);
+            wait_until(|| topics.together.waiting() == 19);
             disk.hold_syncs(false);
         });
         assert_eq!(disk.syncs(), 2, "the one that was being written, and one for all others");

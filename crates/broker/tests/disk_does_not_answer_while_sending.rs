@@ -3,12 +3,14 @@
 use std::io::ErrorKind;
 use std::sync::mpsc;
 
+use crate::support::frames::{Wire, frame};
 use crate::support::messages::{bodies, text};
-use crate::support::peer::topic_fields;
-use crate::support::{PATIENCE, Situation, eventually, number, remark, stored};
+use crate::support::peer::{heartbeat, topic_fields};
+use crate::support::{PATIENCE, Situation, body, eventually, number, remark, stored};
 use serde_json::json;
 use sim::{Fault, Operation, SimDisk};
 use wire::code::{request, response};
+use wire::header::{Dialect, Head};
 use wire::ids::OffsetId;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,4 +156,71 @@ async fn an_administrator_whose_topics_are_not_on_disk_yet_is_waited_for_by_nobo
     for topic in ["single", "listed", "moving"] {
         assert_eq!(tool.ok(request::GET_TOPIC_CONFIG, &[("topic", topic)]).await.code, response::SUCCESS);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_group_that_is_not_on_disk_yet_is_waited_for_by_nobody_else() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let disk = LetGo::after_a_while(&situation.disk);
+    let (tool, sender) = (house.peer(), house.peer());
+    assert_eq!(sender.store("orders", 0, "first").await, 0);
+    assert_eq!(sender.read_all("orders", 0).await.len(), 1, "and the group of readers is written down");
+    let group = |name: &str| json!({"groupName": name, "consumeEnable": true}).to_string();
+    let list = json!({"groupConfigList": [{"groupName": "listed"}]}).to_string();
+    let heartbeat = serde_json::to_string(&heartbeat("client", "joining", &[("orders", "*")])).unwrap();
+    let forbidden = [("group", "single"), ("topic", "orders"), ("readable", "false")];
+    let requests: [(_, &[_], _); 6] = [
+        (request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group("single")),
+        (request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, &[], list),
+        (request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", "asked")], String::new()),
+        (request::UPDATE_AND_GET_GROUP_FORBIDDEN, &forbidden, String::new()),
+        (request::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "listed")], String::new()),
+        (request::HEART_BEAT, &[], heartbeat),
+    ];
+    for (code, fields, body) in &requests {
+        disk.0.hold_syncs_of(Some("/subscriptionGroup.json"));
+        let asked = tool.ask_with(*code, fields, body.as_bytes());
+        let meanwhile = async {
+            eventually(&format!("{code}: the file waits"), async || disk.0.held_syncs() == 1).await;
+            stored(sender.send("orders", 0, "meanwhile").await);
+            assert_eq!(disk.0.held_syncs(), 1, "{code}: it still waits");
+            disk.0.hold_syncs(false);
+        };
+        let (answer, ()) = tokio::join!(asked, meanwhile);
+        assert_eq!(answer.code, response::SUCCESS, "{code}: {answer:?}");
+    }
+    let members = tool.ok(request::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", "joining")]).await;
+    assert_eq!(body(&members), json!({"consumerIdList": ["client"]}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_before_his_group_is_on_disk_is_no_member_of_it() {
+    let situation = Situation::new(&[]);
+    let house = situation.start().await;
+    let disk = LetGo::after_a_while(&situation.disk);
+    let (mut leaving, other) = (Wire::connect(house.address()).await, house.peer());
+    let producer = json!({"clientID": "leaving", "producerDataSet": [{"groupName": "senders"}]});
+    let head = |opaque| Head::request(Dialect::Json, request::HEART_BEAT, opaque);
+    leaving.write(&frame(&head(1), &[], producer.to_string().as_bytes())).await;
+    assert_eq!(leaving.next().await.map(|framed| framed.answer.code), Some(response::SUCCESS));
+    disk.0.hold_syncs_of(Some("/subscriptionGroup.json"));
+    let consumer = serde_json::to_vec(&heartbeat("leaving", "readers", &[("orders", "*")])).unwrap();
+    leaving.write(&frame(&head(2), &[], &consumer)).await;
+    eventually("the file waits", async || disk.0.held_syncs() == 1).await;
+    drop(leaving);
+    let senders = [("producerGroup", "senders")];
+    eventually("the connection is gone", async || {
+        other.ask(request::GET_PRODUCER_CONNECTION_LIST, &senders).await.code != response::SUCCESS
+    })
+    .await;
+    disk.0.hold_syncs(false);
+    let members =
+        async || other.ask(request::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", "readers")]).await;
+    let retry = [("topic", "%RETRY%readers")];
+    eventually("all of it is made", async || {
+        other.ask(request::GET_TOPIC_CONFIG, &retry).await.code == response::SUCCESS
+    })
+    .await;
+    eventually("it has no member", async || members().await.code == response::SYSTEM_ERROR).await;
 }

@@ -1,5 +1,7 @@
 //! Creating, changing, deleting and listing consumer groups (200, 225, 201, 352, 207, 353).
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::json;
 use wire::body::SubscriptionGroupConfig;
@@ -9,7 +11,7 @@ use wire::names;
 use crate::Broker;
 use crate::attributes;
 use crate::broadcast;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply, answer_later};
 use crate::offset_requests::check_not_own;
 use crate::pull::no_group;
 use crate::topics::QUEUES_MAX;
@@ -21,21 +23,18 @@ struct GroupConfigList {
 }
 
 impl Broker {
-    pub(crate) fn update_group(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn update_group(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let config: SubscriptionGroupConfig = exchange.body()?;
-        self.store_groups(exchange, vec![config])
+        self.ok_when_done(exchange, |broker| broker.store_groups(vec![config]))
     }
 
-    pub(crate) fn update_groups(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn update_groups(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let list: GroupConfigList = exchange.body()?;
-        self.store_groups(exchange, list.group_config_list)
+        self.ok_when_done(exchange, |broker| broker.store_groups(list.group_config_list))
     }
 
-    fn store_groups(
-        &self,
-        exchange: &mut Exchange<'_, '_>,
-        mut configs: Vec<SubscriptionGroupConfig>,
-    ) -> Outcome {
+    fn store_groups(&self, mut configs: Vec<SubscriptionGroupConfig>) -> Outcome {
+        let _claim = self.groups.claims.take(configs.iter().map(|config| config.group_name.clone()));
         for config in &mut configs {
             names::check_group(&config.group_name)
                 .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
@@ -51,8 +50,7 @@ impl Broker {
             let old = old.as_ref().map(|group| &group.attributes);
             config.attributes = attributes::edit(attributes::OF_GROUPS, old, edits)?;
         }
-        self.groups.update(configs, self.now_ms())?;
-        exchange.ok()
+        Ok(self.groups.update(configs, self.now_ms())?)
     }
 
     pub(crate) fn all_groups(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
@@ -70,38 +68,55 @@ impl Broker {
         })
     }
 
-    pub(crate) fn group_config(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
+    pub(crate) fn group_config(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
         let name = exchange.text("group")?;
-        let group = self.groups.find_or_create(name, &self.settings.load(), self.now_ms())?;
-        exchange.ok_json(&*group.ok_or_else(|| no_group(name))?)
-    }
-
-    pub(crate) fn delete_group(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let name = exchange.text("groupName")?;
-        check_not_own(name)?;
-        self.groups.remove(name, self.now_ms())?;
-        self.pop.orders.remove_group(name);
-        self.stats.forget_group(name);
-        // 4.9 tools say removeOffset, 5.x cleanOffset (wire.md §16).
-        if !exchange.flag("cleanOffset") && !exchange.flag("removeOffset") {
-            return exchange.ok();
+        if let Some(group) = self.groups.get(name) {
+            return exchange.ok_json(&*group);
         }
-        // First what may become an offset.
-        self.broadcast.remove_group(name);
-        self.offsets.remove_group(name);
-        self.offsets.remove_group(&broadcast::committed_group(name));
-        self.answer_from_disk(exchange, |broker, reply| {
-            // Else a group of this name could come back after a kill with offsets of the one before.
-            broker.save_offsets()?;
-            reply.ok()
+        let (broker, name) = (Arc::clone(self), name.to_owned());
+        answer_later(exchange, async move {
+            let group = broker.aside(move |broker| {
+                let made = broker.groups.find_or_create(&name, &broker.settings.load(), broker.now_ms())?;
+                made.ok_or_else(|| no_group(&name))
+            });
+            let group = group.await?;
+            Ok(move |mut reply: Reply<'_>| reply.ok_json(&*group))
         })
     }
 
-    pub(crate) fn group_forbidden(&self, exchange: &mut Exchange<'_, '_>) -> Outcome {
-        let (group, topic) = (exchange.text("group")?, exchange.text("topic")?);
+    pub(crate) fn delete_group(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let name = exchange.text("groupName")?.to_owned();
+        check_not_own(&name)?;
+        // 4.9 tools say removeOffset, 5.x cleanOffset (wire.md §16).
+        let with_offsets = exchange.flag("cleanOffset") || exchange.flag("removeOffset");
+        self.ok_when_done(exchange, move |broker| {
+            let _claim = broker.groups.claims.take([name.clone()]);
+            broker.groups.remove(&name, broker.now_ms())?;
+            broker.pop.orders.remove_group(&name);
+            broker.stats.forget_group(&name);
+            if !with_offsets {
+                return Ok(());
+            }
+            // First what may become an offset.
+            broker.broadcast.remove_group(&name);
+            broker.offsets.remove_group(&name);
+            broker.offsets.remove_group(&broadcast::committed_group(&name));
+            // Else a group of this name could come back after a kill with offsets of the one before.
+            Ok(broker.save_offsets()?)
+        })
+    }
+
+    pub(crate) fn group_forbidden(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {
+        let (group, topic) = (exchange.text("group")?.to_owned(), exchange.text("topic")?.to_owned());
         let wanted = exchange.request.header.fields.flag("readable");
-        let readable = self.groups.set_readable(group, topic, wanted, self.now_ms())?;
-        let body = json!({"group": group, "readable": readable, "topic": topic});
-        exchange.ok_json(&body)
+        let broker = Arc::clone(self);
+        answer_later(exchange, async move {
+            let body = broker.aside(move |broker| {
+                let readable = broker.groups.set_readable(&group, &topic, wanted, broker.now_ms())?;
+                Ok(json!({"group": group, "readable": readable, "topic": topic}))
+            });
+            let body = body.await?;
+            Ok(move |mut reply: Reply<'_>| reply.ok_json(&body))
+        })
     }
 }
