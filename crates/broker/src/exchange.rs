@@ -8,6 +8,7 @@ use remoting::{Channel, Held, ReplyTo, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{AppendError, StoreError};
+use wire::body::TopicConfig;
 use wire::code::response;
 use wire::header::FrameWriter;
 use wire::loose_json;
@@ -33,11 +34,19 @@ pub(crate) struct Exchange<'t, 'r> {
 pub(crate) struct Refusal {
     pub code: i32,
     pub remark: Cow<'static, str>,
+    /// The topic that is to be created before the request is served.
+    pub before: Option<Box<TopicConfig>>,
 }
 
 impl Refusal {
     pub fn new(code: i32, remark: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { code, remark: remark.into() }
+        Refusal { code, remark: remark.into(), before: None }
+    }
+
+    /// Not before this topic is created.
+    pub fn until_created(topic: TopicConfig) -> Refusal {
+        let remark = format!("topic[{}] was created and is not there any more", topic.topic_name);
+        Refusal { before: Some(Box::new(topic)), ..Refusal::new(response::TOPIC_NOT_EXIST, remark) }
     }
 
     /// SYSTEM_ERROR with the text of an error.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use remoting::{Channel, Held, ReplyTo};
 use settings::Broker as Settings;
 use store::{Appended, Flushed, Queue, QueueKind};
+use wire::body::TopicConfig;
 use wire::code::{request as code, response};
 use wire::hash;
 use wire::header::FrameWriter;
@@ -37,7 +38,7 @@ use crate::groups::max_reconsume;
 use crate::repeats::Repeat;
 use crate::schedule::push_parking;
 use crate::timer;
-use crate::topics::{Topic, Wanted};
+use crate::topics::{self, Topic, Wanted};
 
 /// Bytes of records after which a batch is appended before more is added.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -97,16 +98,40 @@ impl Sent<'_> {
 }
 
 impl Broker {
-    /// Takes a send into the batch of this turn; [`Broker::flush_sends`] stores and answers it.
-    pub(crate) fn send(&self, exchange: &mut Exchange<'_, '_>) {
+    /// Takes a send into the batch of this turn; [`Broker::flush_sends`] stores and answers it. Gives the topic that is
+    /// to be created first, and has done nothing then, unless it is sent `again` after that.
+    pub(crate) fn send(&self, exchange: &mut Exchange<'_, '_>, again: bool) -> Option<TopicConfig> {
         with_outgoing(|outgoing| {
             let mark = outgoing.batch.len();
-            if let Err(refusal) = self.prepare(exchange, outgoing) {
+            let mut taken = self.prepare(exchange, outgoing);
+            if again {
+                taken = self.created_first(taken, || self.prepare(exchange, outgoing));
+            }
+            if let Err(mut refusal) = taken {
                 outgoing.batch.truncate(mark);
+                if let Some(topic) = refusal.before.take().filter(|_| !again) {
+                    return Some(*topic);
+                }
                 self.refuse_send(exchange.request.reply_to(), &refusal, exchange.out);
             }
             self.append_if_large(exchange.channel, outgoing, exchange.out);
-        });
+            None
+        })
+    }
+
+    /// Tries once more with the topic that was missing, on a thread that waits until it is there.
+    fn created_first<T>(
+        &self,
+        tried: Result<T, Refusal>,
+        retry: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        match tried {
+            Err(Refusal { before: Some(topic), .. }) => {
+                self.topics.create(*topic, self.now_ms())?;
+                retry()
+            }
+            tried => tried,
+        }
     }
 
     /// Appends a batch that is large enough.
@@ -268,7 +293,8 @@ impl Broker {
         body: &[u8],
         settings: &Settings,
     ) -> Result<Arc<Topic>, Refusal> {
-        self.check_send(header, body, settings, &mut None)
+        let tried = self.check_send(header, body, settings, &mut None);
+        self.created_first(tried, || self.check_send(header, body, settings, &mut None))
     }
 
     /// Refuses what may not be stored in a topic as it is: of a kind that is not served, or without its key.
@@ -282,11 +308,15 @@ impl Broker {
         seen.check_key(topic)
     }
 
+    /// The topic of a send; that of a first one is to be created before.
     fn topic_for_send(&self, header: &SendHeader<'_>, settings: &Settings) -> Result<Arc<Topic>, Refusal> {
         check_sent_topic(header.topic)?;
         if names::is_send_forbidden(header.topic) {
             let remark = format!("Sending message to topic[{}] is forbidden.", header.topic);
             return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
+        if let Some(topic) = self.topics.get(header.topic) {
+            return Ok(topic);
         }
         let wanted = Wanted {
             topic: header.topic,
@@ -294,14 +324,14 @@ impl Broker {
             queues: header.default_queues,
             unit: header.unit,
         };
-        self.topics.find_or_create(&wanted, settings, self.now_ms())?.ok_or_else(|| {
+        Err(self.topics.planned(&wanted, settings).map_or_else(|| {
             let remark = format!(
                 "topic[{}] not exist, apply first please! It was not created either: autoCreateTopicEnable is {} and the \
                  template {} must exist with the inherit permission",
                 header.topic, settings.auto_create_topic_enable, header.default_topic
             );
             Refusal::new(response::TOPIC_NOT_EXIST, remark)
-        })
+        }, Refusal::until_created))
     }
 
     /// Chooses topic and queue (broker.md §5.3), and refuses what may not be stored there as it is.
@@ -334,7 +364,9 @@ impl Broker {
         if header.reconsume_times <= max && !self.locks.any(group_name, self.clock.monotonic()) {
             return Ok(None);
         }
-        Ok(Some(self.topics.ensure(&names::dlq_topic(group_name), 1, 0, self.now_ms())?))
+        let dead = names::dlq_topic(group_name);
+        let missing = || Refusal::until_created(topics::own(&dead, 1, 0));
+        self.topics.get(&dead).ok_or_else(missing).map(Some)
     }
 
     /// A queue that must be there.

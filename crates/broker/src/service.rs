@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use remoting::{Channel, Request, Service, Turn};
+use remoting::{Channel, Pause, Request, Service, Turn};
+use wire::body::TopicConfig;
 use wire::code::{request as code, response};
 
 use crate::Broker;
@@ -58,13 +59,17 @@ impl Broker {
                 request.reply_to().write(turn.out, response::GO_AWAY, Some("the broker is shutting down"));
                 continue;
             }
+            let again = turn.is_again();
             let mut exchange = Exchange { channel, request: &request, out: turn.out };
             if matches!(
                 request.header.code,
                 code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE
             ) {
-                self.send(&mut exchange);
-                continue;
+                match self.send(&mut exchange, again) {
+                    Some(topic) => self.create_meanwhile(topic, turn.put_back()),
+                    None => continue,
+                }
+                break;
             }
             if request.header.code == code::END_TRANSACTION {
                 self.end_transaction(&mut exchange);
@@ -88,6 +93,19 @@ impl Broker {
         }
         self.flush_sends(channel, turn.out);
         self.flush_acks(channel, turn.out);
+    }
+
+    /// Creates a topic on a thread that may wait for the disk. The connection whose next request needs it stands still
+    /// meanwhile, and no other.
+    fn create_meanwhile(self: &Arc<Self>, topic: TopicConfig, pause: Pause) {
+        let broker = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = broker.topics.create(topic, broker.now_ms()) {
+                // Who sent to it is told so when it fails once more.
+                tracing::debug!(%error, "a topic could not be created");
+            }
+            drop(pause);
+        });
     }
 
     fn dispatch(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) -> Outcome {

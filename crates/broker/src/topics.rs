@@ -247,7 +247,7 @@ impl Topics {
 
     /// Creates a topic unless there is one by now: of two who miss it at the same time the second must not replace
     /// what the first has made, least of all an administrator's.
-    fn create(&self, config: TopicConfig, now_ms: i64) -> Result<(), io::Error> {
+    pub fn create(&self, config: TopicConfig, now_ms: i64) -> Result<(), io::Error> {
         self.change_together(vec![Change::Create(config)], now_ms)
     }
 
@@ -366,24 +366,13 @@ impl Topics {
         }
     }
 
-    /// Finds a topic or creates it from its template (broker.md §2.3). `None` is TOPIC_NOT_EXIST.
-    pub fn find_or_create(
-        &self,
-        wanted: &Wanted<'_>,
-        settings: &Settings,
-        now_ms: i64,
-    ) -> Result<Option<Arc<Topic>>, io::Error> {
-        if let Some(topic) = self.get(wanted.topic) {
-            return Ok(Some(topic));
-        }
-        let retry = wanted.topic.starts_with(names::RETRY_PREFIX);
-        let config = match self.config_by_template(wanted, settings) {
-            Some(config) => config,
-            None if retry => TopicConfig::new(wanted.topic, 1, PERM_READ | PERM_WRITE),
-            None => return Ok(None),
+    /// What a topic that there is not would be, by its template (broker.md §2.3). `None` is TOPIC_NOT_EXIST.
+    pub fn planned(&self, wanted: &Wanted<'_>, settings: &Settings) -> Option<TopicConfig> {
+        let retry = || {
+            let is_retry = wanted.topic.starts_with(names::RETRY_PREFIX);
+            is_retry.then(|| TopicConfig::new(wanted.topic, 1, PERM_READ | PERM_WRITE))
         };
-        self.create(config, now_ms)?;
-        Ok(self.get(wanted.topic))
+        self.config_by_template(wanted, settings).or_else(retry)
     }
 
     /// Finds a topic of the broker's own making (retry, dead letters) or creates it.
@@ -397,10 +386,7 @@ impl Topics {
         if let Some(topic) = self.get(name) {
             return Ok(topic);
         }
-        // A file of groups from elsewhere may say anything.
-        let queues = queues.clamp(0, QUEUES_MAX);
-        let mut config = TopicConfig::new(name, queues, PERM_READ | PERM_WRITE);
-        config.topic_sys_flag = sys_flag;
+        let config = own(name, queues, sys_flag);
         let topic = Arc::new(Topic::new(config.clone(), Arc::default(), None));
         self.create(config, now_ms)?;
         Ok(self.get(name).unwrap_or(topic))
@@ -430,6 +416,13 @@ impl Topics {
         self.file.save(wrapper)?;
         Ok(wrapper.data_version)
     }
+}
+
+/// A topic of the broker's own making: for retries, dead letters.
+pub(crate) fn own(name: &str, queues: i32, sys_flag: i32) -> TopicConfig {
+    // A file of groups from elsewhere may say anything.
+    let queues = queues.clamp(0, QUEUES_MAX);
+    TopicConfig { topic_sys_flag: sys_flag, ..TopicConfig::new(name, queues, PERM_READ | PERM_WRITE) }
 }
 
 /// A change of the table that is to be written.
@@ -516,6 +509,12 @@ mod tests {
         Wanted { topic, template: names::AUTO_CREATE_TOPIC, queues, unit: false }
     }
 
+    /// The topic that the first who sends to it finds.
+    fn first_sent(topics: &Topics, wanted: &Wanted<'_>, settings: &Settings) -> io::Result<Arc<Topic>> {
+        topics.create(topics.planned(wanted, settings).unwrap(), 0)?;
+        Ok(topics.get(wanted.topic).unwrap())
+    }
+
     #[test]
     fn producers_that_miss_a_topic_at_the_same_time_get_the_same_one() {
         let (topics, settings) = topics();
@@ -524,7 +523,7 @@ mod tests {
             let start = Barrier::new(2);
             let send = |queues| {
                 start.wait();
-                topics.find_or_create(&wanted(&name, queues), &settings, 0).unwrap().unwrap()
+                first_sent(&topics, &wanted(&name, queues), &settings).unwrap()
             };
             let (first, second) = std::thread::scope(|scope| {
                 let first = scope.spawn(|| send(5));
@@ -545,7 +544,7 @@ mod tests {
         let disk = SimDisk::new(SimClock::default());
         let (topics, settings) = topics_on(&disk);
         let create = |name: &str| {
-            topics.find_or_create(&wanted(name, 1), &settings, 0).unwrap().unwrap();
+            first_sent(&topics, &wanted(name, 1), &settings).unwrap();
             assert!(stored(&disk).contains_key(name), "{name} was promised and is not on disk");
         };
         disk.hold_syncs(true);
@@ -573,7 +572,7 @@ mod tests {
                 let (topics, settings) = (&topics, &settings);
                 scope.spawn(move || {
                     let name = format!("orders-{number}");
-                    let error = topics.find_or_create(&wanted(&name, 1), settings, 0).unwrap_err();
+                    let error = first_sent(topics, &wanted(&name, 1), settings).unwrap_err();
                     assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
                     assert!(!topics.has(&name));
                 });
@@ -600,7 +599,7 @@ mod tests {
     #[test]
     fn batches_that_leave_the_choice_of_a_queue_to_the_broker_go_to_all_of_them() {
         let (topics, settings) = topics();
-        let topic = topics.find_or_create(&wanted("orders", 4), &settings, 0).unwrap().unwrap();
+        let topic = first_sent(&topics, &wanted("orders", 4), &settings).unwrap();
         let chosen: Vec<u32> = (0..5)
             .map(|_| {
                 topic.put.add(4, 100);

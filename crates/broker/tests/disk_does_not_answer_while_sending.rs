@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use crate::support::frames::{Wire, frame};
 use crate::support::messages::{bodies, text};
-use crate::support::peer::{heartbeat, topic_fields};
+use crate::support::peer::{heartbeat, short_fields, topic_fields};
 use crate::support::{PATIENCE, Situation, body, eventually, number, remark, stored};
 use serde_json::json;
 use sim::{Fault, Operation, SimDisk};
@@ -223,4 +223,46 @@ async fn who_goes_before_his_group_is_on_disk_is_no_member_of_it() {
     })
     .await;
     eventually("it has no member", async || members().await.code == response::SYSTEM_ERROR).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_first_message_whose_topic_is_not_on_disk_yet_is_waited_for_by_its_sender_alone() {
+    let situation = Situation::new(&[("autoCreateTopicEnable", "true")]);
+    let house = situation.start().await;
+    let disk = LetGo::after_a_while(&situation.disk);
+    let (mut first, sender) = (Wire::connect(house.address()).await, house.peer());
+    assert_eq!(sender.store("orders", 0, "before").await, 0);
+    disk.0.hold_syncs_of(Some("/topics.json"));
+    // What its connection sends at the same time comes behind it, in its order.
+    let mut sends = Vec::new();
+    for (opaque, topic) in [(1, "orders"), (2, "returns"), (3, "returns"), (4, "more"), (5, "orders")] {
+        let head = Head::request(Dialect::Json, request::SEND_MESSAGE_V2, opaque);
+        sends.extend(frame(&head, &short_fields(topic, "0", ""), format!("{opaque}").as_bytes()));
+    }
+    first.write(&sends).await;
+    assert_eq!(first.next().await.map(|framed| framed.opaque), Some(1));
+    eventually("topics.json waits", async || disk.0.held_syncs() == 1).await;
+    assert_eq!(sender.store("orders", 0, "meanwhile").await, 2);
+    assert_eq!(disk.0.held_syncs(), 1, "it still waits");
+    disk.0.hold_syncs(false);
+    for opaque in 2..=5 {
+        let framed = first.next().await.unwrap();
+        assert_eq!((framed.opaque, framed.answer.code), (opaque, response::SUCCESS), "{framed:?}");
+    }
+    assert_eq!(bodies(&sender.read_all("returns", 0).await), ["2", "3"]);
+    assert_eq!(bodies(&sender.read_all("more", 0).await), ["4"]);
+    assert_eq!(bodies(&sender.read_all("orders", 0).await), ["before", "1", "meanwhile", "5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_to_a_topic_that_cannot_be_written_down_is_told_why() {
+    let situation = Situation::new(&[("autoCreateTopicEnable", "true")]);
+    let house = situation.start().await;
+    let peer = house.peer();
+    situation.disk.inject(Fault::from_now(Operation::Create, "topics.json", ErrorKind::StorageFull));
+    let refused = peer.send("returns", 0, "lost").await;
+    assert_eq!(refused.code, response::SYSTEM_ERROR, "{refused:?}");
+    assert!(remark(&refused).contains("topics.json"), "{refused:?}");
+    situation.disk.heal();
+    assert_eq!(peer.store("returns", 0, "kept").await, 0);
 }

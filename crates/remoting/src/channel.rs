@@ -34,6 +34,8 @@ pub struct Channel {
     closing: OnceLock<String>,
     /// Ends only when nobody owes an answer any more.
     finishing: AtomicBool,
+    /// A request waits for something before it can be served, and what comes behind it waits with it.
+    paused: AtomicBool,
     closed: AtomicBool,
     next_opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<Answer>>>,
@@ -171,6 +173,7 @@ impl Channel {
             wake: Notify::new(),
             closing: OnceLock::new(),
             finishing: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_opaque: AtomicI32::new(0),
             calls: Mutex::new(HashMap::new()),
@@ -258,6 +261,19 @@ impl Channel {
     pub fn finish(&self) {
         self.finishing.store(true, Ordering::SeqCst);
         self.close("");
+    }
+
+    pub(crate) fn pause(&self) {
+        self.paused.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.paused.store(false, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// Whether an end must still wait for answers.

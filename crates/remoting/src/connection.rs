@@ -16,7 +16,7 @@ use crate::channel::Channel;
 use crate::inbound::{Inbound, Read};
 use crate::outbox::{self, write_some};
 use crate::stream::Stream;
-use crate::turn::Turn;
+use crate::turn::{Finished, Turn};
 
 /// Reads of one connection's large frame before others get their turn.
 const PARTS_IN_A_ROW_MAX: usize = 8;
@@ -49,8 +49,10 @@ struct Connection {
     /// Written up to `sent`. While there is more it is our turn to write.
     sending: Vec<u8>,
     sent: usize,
-    /// Complete frames wait in `inbound` for the answers before them to be written.
+    /// Complete frames wait in `inbound` for the answers before them to be written, or for a pause to end.
     starved: bool,
+    /// The first of them was put back.
+    begins_again: bool,
     /// The peer takes no more answers, but what it sent before is still read: a Go client commits its offsets and
     /// closes at once, and the unread answers turn its close into a reset.
     deaf: bool,
@@ -81,6 +83,7 @@ pub(crate) async fn run(end: End, stream: Stream, channel: Arc<Channel>, service
         sending: Vec::new(),
         sent: 0,
         starved: false,
+        begins_again: false,
         deaf: false,
         full: false,
         last_activity: Instant::now(),
@@ -119,13 +122,14 @@ impl Connection {
                 // Its turn is over: who has less to say comes next, and those whose bytes have just come.
                 tokio::task::yield_now().await;
             }
-            let interest = match (may_read, self.is_writing() || self.stream.is_behind()) {
+            let is_writing = self.is_writing() || self.stream.is_behind();
+            let interest = match (may_read, is_writing) {
                 (true, true) => Interest::READABLE | Interest::WRITABLE,
                 (true, false) => Interest::READABLE,
                 (false, _) => Interest::WRITABLE,
             };
             tokio::select! {
-                ready = self.stream.ready(interest) => match ready {
+                ready = self.stream.ready(interest), if is_writing || !self.channel.is_paused() => match ready {
                     Ok(ready) if ready.is_readable() && may_read => {
                         if let Err(end) = self.read_some() {
                             return end;
@@ -148,7 +152,8 @@ impl Connection {
     /// Whether what comes need not wait until the peer has read. Answers to the end that connected make nothing more to
     /// write, and its peer may be waiting for them to be read before it reads itself.
     fn may_read(&self) -> bool {
-        self.end == End::Connecting || self.channel.budget().may_read(self.channel.unread())
+        let takes_more = || self.channel.budget().may_read(self.channel.unread());
+        !self.channel.is_paused() && (self.end == End::Connecting || takes_more())
     }
 
     fn is_writing(&self) -> bool {
@@ -157,21 +162,20 @@ impl Connection {
 
     fn read_some(&mut self) -> Result<(), Ended> {
         for _ in 0..PARTS_IN_A_ROW_MAX {
-            let mut outcome = (false, None);
+            let mut finished = Finished::default();
             let read = OUT.with_borrow_mut(|out| {
                 // A service that panicked may have left its answers to somebody else here.
                 out.clear();
                 let (channel, service, stream) = (&self.channel, &self.service, &self.stream);
                 let read = self.inbound.read(stream, |bytes| {
-                    let (used, starved, failure) = turn(service, channel, bytes, out);
-                    outcome = (starved, failure);
-                    used
+                    finished = turn(service, channel, bytes, false, out);
+                    finished.used
                 });
                 Self::write_out(stream, channel, &mut self.sending, self.sent, out);
                 read
             });
-            let (starved, failure) = outcome;
-            self.starved = starved;
+            let Finished { starved, is_put_back, failure, .. } = finished;
+            (self.starved, self.begins_again) = (starved, is_put_back);
             if !self.count_inbound() {
                 return Err(Ended::Loud(
                     "incomplete frames of all connections take too much memory".to_owned(),
@@ -221,21 +225,21 @@ impl Connection {
 
     /// Serves complete frames that an earlier turn left over.
     fn turn_again(&mut self) {
-        let mut outcome = (false, None);
+        let mut finished = Finished::default();
+        let begins_again = std::mem::take(&mut self.begins_again);
         OUT.with_borrow_mut(|out| {
             out.clear();
             let (channel, service) = (&self.channel, &self.service);
             self.inbound.again(|bytes| {
-                let (used, starved, failure) = turn(service, channel, bytes, out);
-                outcome = (starved, failure);
-                used
+                finished = turn(service, channel, bytes, begins_again, out);
+                finished.used
             });
             Self::write_out(&self.stream, channel, &mut self.sending, self.sent, out);
         });
         // It can only have shrunk.
         self.count_inbound();
-        self.starved = outcome.0;
-        if let Some(reason) = outcome.1 {
+        (self.starved, self.begins_again) = (finished.starved, finished.is_put_back);
+        if let Some(reason) = finished.failure {
             self.channel.close(&reason);
         }
     }
@@ -342,9 +346,10 @@ fn turn(
     service: &Arc<dyn Service>,
     channel: &Arc<Channel>,
     bytes: &[u8],
+    begins_again: bool,
     out: &mut Vec<u8>,
-) -> (usize, bool, Option<String>) {
-    let mut turn = Turn::new(bytes, channel, channel.budget().limits.frame_bytes_max, out);
+) -> Finished {
+    let mut turn = Turn::new(bytes, channel, begins_again, out);
     service.serve(channel, &mut turn);
     turn.finish()
 }

@@ -27,13 +27,14 @@ pub use client::Client;
 pub use server::{Listener, Server, ServerError};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
-pub use turn::{ReplyTo, Request, Turn};
+pub use turn::{Pause, ReplyTo, Request, Turn};
 
 use std::sync::Arc;
 
 /// What a server, or the other end of a client's connection, does with requests.
 pub trait Service: Send + Sync + 'static {
-    /// Serves the requests of one read. Must not block: what takes long is answered later over `channel`.
+    /// Serves the requests of one read. Must not block: what takes long is answered later over `channel`, or put back
+    /// until it can be served.
     fn serve(&self, channel: &Arc<Channel>, turn: &mut Turn<'_>);
 
     /// The connection has ended; nothing sent over `channel` will arrive any more.

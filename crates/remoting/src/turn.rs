@@ -69,16 +69,70 @@ pub struct Turn<'a> {
     pub out: &'a mut Vec<u8>,
     failure: Option<String>,
     starved: bool,
+    /// Where the request begins that was given last.
+    given: usize,
+    /// The first request was put back before.
+    begins_again: bool,
+    is_put_back: bool,
+}
+
+/// What has become of the bytes of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    /// Bytes used up.
+    pub used: usize,
+    /// Complete frames were left for another turn.
+    pub starved: bool,
+    /// The first of them was put back.
+    pub is_put_back: bool,
+    /// Why the connection must end.
+    pub failure: Option<String>,
+}
+
+/// A connection that reads no more requests until this is dropped. The one that was put back is then the first.
+#[derive(Debug)]
+pub struct Pause(Arc<Channel>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.resume();
+    }
 }
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(
         bytes: &'a [u8],
         channel: &'a Arc<Channel>,
-        limit: usize,
+        begins_again: bool,
         out: &'a mut Vec<u8>,
     ) -> Turn<'a> {
-        Turn { bytes, at: 0, frame_bytes_max: limit, channel, out, failure: None, starved: false }
+        let frame_bytes_max = channel.budget().limits.frame_bytes_max;
+        let (at, given, starved, is_put_back) = (0, 0, false, false);
+        Turn {
+            bytes,
+            at,
+            frame_bytes_max,
+            channel,
+            out,
+            failure: None,
+            starved,
+            given,
+            begins_again,
+            is_put_back,
+        }
+    }
+
+    /// Whether the request that was given last had been put back before.
+    pub fn is_again(&self) -> bool {
+        self.begins_again && self.given == 0
+    }
+
+    /// Puts the request that was given last back, and ends the turn: for what it needs first, which takes longer than
+    /// others of this thread may have to wait. The connection stands still until the pause is dropped.
+    pub fn put_back(&mut self) -> Pause {
+        self.channel.pause();
+        (self.at, self.starved, self.is_put_back) = (self.given, true, true);
+        Pause(Arc::clone(self.channel))
     }
 
     /// The next request; `None` when this read holds no further complete one, or when so many answers have
@@ -87,7 +141,7 @@ impl<'a> Turn<'a> {
     /// Answers to our own requests, which share the connection, are delivered on the way.
     pub fn next_request(&mut self) -> Option<Request<'a>> {
         loop {
-            if self.failure.is_some() {
+            if self.failure.is_some() || self.is_put_back {
                 return None;
             }
             if self.out.len() > REPLIES_PER_TURN_MAX {
@@ -102,6 +156,7 @@ impl<'a> Turn<'a> {
                     return None;
                 }
             };
+            self.given = self.at;
             self.at += frame.size;
             let header = match header::parse(frame.dialect, frame.header) {
                 Ok(header) => header,
@@ -118,8 +173,9 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Bytes used up, whether complete frames were left for another turn, and why the connection must end.
-    pub(crate) fn finish(self) -> (usize, bool, Option<String>) {
-        (self.at, self.starved, self.failure)
+    /// What has become of the bytes.
+    pub(crate) fn finish(self) -> Finished {
+        let Turn { at: used, starved, is_put_back, failure, .. } = self;
+        Finished { used, starved, is_put_back, failure }
     }
 }
