@@ -50,6 +50,9 @@ pub(crate) enum Step {
 /// Log bytes that one step indexes at most, so that queries come in between.
 const STEP_BYTES: u64 = 4 << 20;
 
+/// What failed when entries could not be added: slots are read for it, and entries are written now and then.
+const UPDATE: &str = "update";
+
 impl Index {
     /// Opens the files that can be trusted and removes the others. `clean` tells whether the store had been stopped
     /// cleanly.
@@ -79,7 +82,7 @@ impl Index {
         let step = self.read_on(base, state);
         if let Some(last) = state.files.last_mut() {
             // Queries come between steps.
-            last.chain().map_err(StoreError::io("read", &last.path))?;
+            last.chain().map_err(StoreError::io(UPDATE, &last.path))?;
         }
         self.position.store(state.position, Ordering::Release);
         step
@@ -133,7 +136,7 @@ impl Index {
             }
             let Some(file) = state.files.last_mut() else { continue };
             file.put(hash, record.physical_offset as u64, record.store_timestamp)
-                .map_err(StoreError::io("write", &file.path))?;
+                .map_err(StoreError::io(UPDATE, &file.path))?;
         }
         Ok(true)
     }

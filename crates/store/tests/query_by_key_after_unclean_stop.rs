@@ -78,6 +78,20 @@ fn of_an_index_file_that_could_not_be_made_nothing_is_left() {
 }
 
 #[test]
+fn slots_that_cannot_be_read_are_told_alike_however_many_entries_wait_for_them() {
+    for messages in [1, 140] {
+        let world = World::new(small_options());
+        let store = world.open();
+        for i in 0..messages {
+            send(&store, &letter("t", 0, "x").keyed(&format!("k{i}"))).unwrap();
+        }
+        world.disk.inject(Fault::from_now(Operation::Read, "/index/", ErrorKind::Other));
+        let error = store.index_step().unwrap_err().to_string();
+        assert!(error.starts_with("cannot update ") && error.contains("/index/"), "{error}");
+    }
+}
+
+#[test]
 fn a_part_of_the_log_that_cannot_be_read_does_not_keep_the_rest_from_being_found() {
     let world = World::new(small_options());
     let store = world.open();
