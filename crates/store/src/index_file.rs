@@ -218,7 +218,8 @@ impl IndexFile {
             // A number that no entry before this one has is left from before a crash.
             let previous = Some(std::mem::replace(slot, number)).filter(|previous| *previous < number);
             let previous = previous.unwrap_or(0);
-            self.header.slots_used += i32::from(previous == 0);
+            // A header that was damaged may say any number.
+            self.header.slots_used = self.header.slots_used.saturating_add(i32::from(previous == 0));
             self.pending[at * ENTRY_BYTES..][PREVIOUS].copy_from_slice(&previous.to_be_bytes());
             self.chained = at + 1;
         }

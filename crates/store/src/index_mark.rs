@@ -13,7 +13,7 @@ use crate::base::Base;
 use crate::checkpoint::IndexMark;
 use crate::disk::File;
 use crate::error::StoreError;
-use crate::index_state::State;
+use crate::index_state::{State, durable_before};
 
 /// A mark on its way: what it counts is written and not synced yet.
 pub(crate) struct Marking {
@@ -66,19 +66,12 @@ impl Marking {
 /// as it is.
 pub(crate) fn distrust(base: &Base, state: &mut State) -> Result<(), StoreError> {
     let position = state.position;
-    if let Some(last) = state.files.last().filter(|_| base.fault().is_none()) {
+    if let Some((last, full)) = state.files.split_last().filter(|_| base.fault().is_none()) {
         // Java may have written it.
         last.sync().map_err(|source| base.sync_error(&last.path, source))?;
         let mark = IndexMark { position, header: last.header };
-        let ends_before = match state.files.as_slice() {
-            // It may end with the record that this one begins with.
-            [.., before, _] => before.header.end_offset.saturating_add(1),
-            _ => 0,
-        };
-        let durable_until = mark.header.begin_offset.max(ends_before).max(0);
-        base.move_checkpoint(true, |_, own| {
-            (own.index, own.index_mark) = (durable_until as u64, Some(mark));
-        })?;
+        let durable_until = durable_before(last, full);
+        base.move_checkpoint(true, |_, own| (own.index, own.index_mark) = (durable_until, Some(mark)))?;
     }
     // After a failed sync the checkpoint is told nothing: it goes on to say that all of this file is durable.
     if let Some(last) = state.files.last_mut().filter(|_| base.fault().is_some()) {
@@ -93,7 +86,7 @@ pub(crate) fn link(base: &Base, state: &mut State) -> Result<(), StoreError> {
     if !state.unlinked {
         return Ok(());
     }
-    if let Some(last) = state.files.last_mut() {
+    if let Some((last, full)) = state.files.split_last_mut() {
         if last.link().map_err(StoreError::io("make the slots of", &last.path))? {
             state.unlinked = false;
             tracing::info!(
@@ -104,7 +97,11 @@ pub(crate) fn link(base: &Base, state: &mut State) -> Result<(), StoreError> {
             return Ok(());
         }
         tracing::warn!(path = %last.path.display(), "index entries do not hold together; their part of the log is read again");
-        base.move_checkpoint(true, |_, own| own.index_mark = None)?;
+        let is_first = full.is_empty();
+        base.move_checkpoint(true, |_, own| {
+            own.index = if is_first { 0 } else { own.index };
+            own.index_mark = None;
+        })?;
         // Then the checkpoint was told nothing, and its mark would be taken for that of the next file.
         if let Some(cause) = base.fault() {
             return Err(StoreError::ReadOnly { cause });

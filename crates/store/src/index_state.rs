@@ -64,7 +64,7 @@ impl State {
     ) -> Result<State, StoreError> {
         let found = find_files(disk, dir, shape, (&checkpoint.content, clean), log_end)?;
         let Found { files, mark, unlinked, dropped } = found;
-        settle_checkpoint(checkpoint, &files, mark)?;
+        settle_checkpoint(checkpoint, &files, mark, unlinked)?;
         for path in &dropped {
             disk.remove(path).map_err(StoreError::io("remove", path))?;
         }
@@ -124,6 +124,13 @@ pub(crate) fn is_durable(
     header.end_offset < index && before.is_none_or(|before| before.end_offset.checked_add(1) != Some(index))
 }
 
+/// Up to where the checkpoint says that index files are durable while a file is written that follows `full`.
+pub(crate) fn durable_before(file: &IndexFile, full: &[IndexFile]) -> u64 {
+    // The last of them may end with the record that the file begins with.
+    let ends_before = full.last().map_or(0, |before| before.header.end_offset.saturating_add(1));
+    file.header.begin_offset.max(ends_before).max(0) as u64
+}
+
 /// Looks at the files one after the other, until there is one that the index cannot go on behind.
 fn find_files(
     disk: &dyn Disk,
@@ -146,10 +153,13 @@ fn find_files(
             continue;
         }
         let mut file = IndexFile::open(disk, path.clone(), shape).map_err(StoreError::io("open", &path))?;
-        // A header that says nothing may belong to a file that was being written; and an index may have been more
-        // durable than the log that it speaks of.
+        // A header that says nothing may belong to a file that was being written; one that counts more than there is
+        // room for, or ends before it begins, is damaged; and an index may have been more durable than the log that it
+        // speaks of.
         let speaks_of_log = |header: &Header| {
-            (2..=shape.entries).contains(&(header.count as u32)) && header.end_offset < log_end as i64
+            (2..=shape.entries).contains(&(header.count as u32))
+                && (0..=header.end_offset).contains(&header.begin_offset)
+                && header.end_offset < log_end as i64
         };
         let before = found.files.last().map(|before| before.header);
         if is_durable(&file.header, before, checkpoint, clean) && speaks_of_log(&file.header) {
@@ -171,7 +181,8 @@ fn find_files(
 }
 
 /// Has the checkpoint say durably what holds for the files that stay, before any other goes or is made. A mark that is
-/// of none of them must not be taken for that of a later one.
+/// of none of them must not be taken for that of a later one, nor may a file that is made anew, or goes on from a mark,
+/// count as durable because another had come as far.
 ///
 /// Java's index time must not be later than the last full file: after a kill Java deletes what ends later, and with
 /// `messageIndexSafe` reads the log again from there.
@@ -179,11 +190,18 @@ fn settle_checkpoint(
     checkpoint: &mut CheckpointFile,
     files: &[IndexFile],
     mark: Option<IndexMark>,
+    unlinked: bool,
 ) -> Result<(), StoreError> {
     let full = files.iter().rfind(|file| file.is_full()).map_or(0, |file| file.header.end_timestamp);
     let before = checkpoint.content;
     if let Some(own) = &mut checkpoint.content.own {
         own.index_mark = mark;
+        match files {
+            [] => own.index = 0,
+            [full @ .., last] if unlinked => own.index = own.index.min(durable_before(last, full)),
+            // Who goes on with it says so first, see `distrust`.
+            _ => {}
+        }
     }
     let content = &mut checkpoint.content;
     content.index_timestamp = content.index_timestamp.min(full);

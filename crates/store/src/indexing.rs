@@ -38,6 +38,11 @@ impl Store {
         marking.end(&self.base, &mut index.state.lock())
     }
 
+    /// Writes what is indexed, without waiting for the disk, and gives the memory of it back: there is nothing to do.
+    pub fn index_rest_step(&self) -> Result<(), StoreError> {
+        self.index.as_ref().map_or(Ok(()), Index::rest)
+    }
+
     /// Bytes of the log that are not indexed yet.
     pub(crate) fn index_behind(&self) -> u64 {
         self.index.as_ref().map_or(0, |index| index.behind(&self.base.log))
@@ -62,7 +67,7 @@ impl Store {
                 self.index_all(index)
             } else {
                 changed = false;
-                index.rest()
+                self.index_rest_step()
             };
             if let Err(error) = done {
                 tracing::error!(%error, "indexing failed; it is tried again with the next messages");
