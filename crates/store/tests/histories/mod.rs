@@ -67,7 +67,13 @@ impl History {
         let queue_ext_enabled = random.chance(50);
         // In a third no stop waits for the index.
         let index_stop_wait = if random.chance(33) { Duration::ZERO } else { options.index_stop_wait };
+        // In half of them many files of the index become full, mostly between two keys of a message.
+        let index_entries = if random.chance(50) { 8 } else { options.index_entries };
+        // In half of them slots and entries of one file are in different sectors.
+        let index_slots = if random.chance(50) { 500 } else { options.index_slots };
         let options = Options {
+            index_entries,
+            index_slots,
             queue_table_rows_min,
             queue_table_bytes: 3000,
             queue_journal_queues_min,
@@ -206,6 +212,7 @@ impl History {
             45 => self.expire_some(&store),
             46 if self.random.chance(40) => self.delete_topic(&store),
             48..52 => drop(self.did("journal", store.journal_step())),
+            47 => drop(self.did("rest the index", store.index_rest_step())),
             _ => self.clock.advance(Duration::from_secs(7)),
         }
     }
