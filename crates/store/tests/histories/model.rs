@@ -270,15 +270,23 @@ impl Model {
             match &mut sent.fate {
                 Fate::Stored(appended) => place.is_some() || appended.offset < end.log_min,
                 Fate::Deleted { .. } => true,
-                Fate::Failed { .. } => place.is_some_and(|(offset, record)| {
-                    sent.fate = Fate::Stored(Appended {
-                        offset: **offset,
-                        queue_offset: record.queue_offset,
-                        until: *offset + u64::from(record.size),
-                        store_timestamp: record.store_time,
-                    });
-                    true
-                }),
+                Fate::Failed { overwritten, .. } => match place {
+                    Some((offset, record)) => {
+                        sent.fate = Fate::Stored(Appended {
+                            offset: **offset,
+                            queue_offset: record.queue_offset,
+                            until: *offset + u64::from(record.size),
+                            store_timestamp: record.store_time,
+                        });
+                        true
+                    }
+                    // After a kill what was cleared of it is zeros in memory, and may still be on the disk: a power cut
+                    // brings it back for as long as nothing was flushed there.
+                    None => {
+                        *overwritten = true;
+                        !end.power_cut
+                    }
+                },
             }
         });
         self.check_keys(store);
