@@ -123,6 +123,12 @@ impl Original {
                 "{place}: {kept:?}"
             );
         }
+        // Nor does the next start take anything away.
+        store.stop().unwrap();
+        drop(store);
+        let store = open(&self.world, &disk).unwrap_or_else(|error| panic!("{place}, again: {error}"));
+        let again = read_from(&store, 0, 0);
+        assert!(got.iter().all(|kept| again.contains(kept)), "{place}: {got:?} became {again:?}");
         second
     }
 
@@ -188,6 +194,42 @@ fn every_other_message_is_served_as_it_was_sent() {
         for (kind, outcome) in [("compactionLog", Outcome::Changed), ("compactionLog", Outcome::Missing)] {
             assert!(tried[kind].contains(&outcome), "{left:?}: a bit in {kind} never leads to {outcome:?}");
         }
+    }
+}
+
+/// The pass has made some of its files when it comes to the damage, and the start after it finds what it has left.
+#[test]
+fn a_pass_that_damage_has_ended_takes_nothing_away() {
+    for killed in [false, true] {
+        let mut options = options();
+        // Parts of four messages.
+        options.compaction.as_mut().unwrap().units_file_bytes = 46 * 5;
+        let world = World::new(options);
+        let store = open(&world, &world.disk).unwrap();
+        let mut model = Model::default();
+        let mut send = |numbers: std::ops::Range<u32>| {
+            numbers.for_each(|i| model.send(&store, 0, &format!("k{i}"), &format!("body {i:03}")));
+            store.compaction_follow_step().unwrap();
+        };
+        send(0..24);
+        assert_eq!(store.compaction_step().unwrap(), 1);
+        send(24..32);
+        let damaged = "body 013";
+        let is_it = |bytes: &[u8]| bytes.windows(8).position(|bytes| bytes == damaged.as_bytes());
+        let in_compacted = |path: &Path| path.starts_with(format!("{FILES}compactionLog"));
+        let found =
+            world.disk.files().into_iter().find(|(path, bytes)| in_compacted(path) && is_it(bytes).is_some());
+        let (path, bytes) = found.unwrap();
+        world.disk.damage(&path, |damaged| damaged[is_it(&bytes).unwrap()] ^= 4);
+        let _ = store.compaction_step();
+        if !killed {
+            store.stop().unwrap();
+        }
+        drop(store);
+        let store = open(&world, &world.disk).unwrap();
+        let got: Vec<_> = read_from(&store, 0, 0).into_iter().map(|kept| kept.body).collect();
+        let wanted: Vec<_> = (0..32).map(|i| format!("body {i:03}")).filter(|body| body != damaged).collect();
+        assert_eq!(got, wanted, "killed: {killed}");
     }
 }
 

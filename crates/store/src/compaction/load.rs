@@ -171,9 +171,13 @@ impl Loading<'_> {
             );
         }
         part.units.write_at(&expected, 0)?;
-        if belief == Belief::Whole && !is_last {
-            // What ends the records of a part that is full stays.
+        if !is_last {
+            // What ends the records of a part that is full stays: nothing will be appended to it.
             part.units.write_at(&Unit::end_marker(), expected.len() as u64)?;
+            if belief == Belief::None {
+                write_again(&part.log, extent.end)?;
+                part.log.file.sync_data()?;
+            }
             part.units.sync_data()?;
             return Ok(part);
         }

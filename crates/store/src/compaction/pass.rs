@@ -105,7 +105,16 @@ impl Store {
         if !complete || latest.by_key.is_empty() {
             return Ok(false);
         }
-        let Some(placed) = self.write_kept(log, old, &latest)? else { return Ok(false) };
+        let placed = match self.write_kept(log, old, &latest) {
+            Ok(Some(placed)) => placed,
+            ended => {
+                // What was written so far takes room, of a disk that may be full for it.
+                let cleared = replace::clear(&*self.base.disk, &log.dirs);
+                ended?;
+                cleared.map_err(StoreError::io("clear", &log.dirs.below(COMPACTING).log))?;
+                return Ok(false);
+            }
+        };
         if !self.replace_parts(log, &mut pass, &parts, placed)? {
             return Ok(false);
         }

@@ -134,8 +134,9 @@ pub(crate) fn carry_out(disk: &dyn Disk, dirs: &Dirs, plan: &Plan) -> io::Result
     clear(disk, dirs)
 }
 
-/// Ends what a crash has interrupted. Tells whether Java's broker was interrupted, so that no file can be taken for
-/// what it seems to be.
+/// Ends what a crash has interrupted. Tells whether Java's broker was interrupted while it moved files, so that no entry
+/// can be taken for one of the record where it leads to. While new records wait and no old one is set aside nothing was
+/// moved yet: then they were still being made, by whomever.
 pub(crate) fn resume(disk: &dyn Disk, dirs: &Dirs) -> io::Result<bool> {
     let plan = disk::read_all(disk, &plan_path(dirs))?;
     if let Some(plan) = plan.as_deref().and_then(Plan::decode) {
@@ -145,10 +146,10 @@ pub(crate) fn resume(disk: &dyn Disk, dirs: &Dirs) -> io::Result<bool> {
     }
     let interrupted = undo(disk, dirs)?;
     let compacting = dirs.below(COMPACTING);
-    let leftovers = compacting.both().into_iter().map(|dir| disk.list(dir).map(|names| !names.is_empty()));
-    let leftovers = leftovers.collect::<io::Result<Vec<_>>>()?.contains(&true);
+    let waits = |dir| disk.list(dir).map(|entries| entries.iter().any(|entry| !entry.is_dir));
+    let only_entries_wait = !waits(&compacting.log)? && waits(&compacting.units)?;
     clear(disk, dirs)?;
-    Ok(interrupted || leftovers)
+    Ok(interrupted || only_entries_wait)
 }
 
 /// What Java leaves of a replacement that was interrupted. It renames the old records to `*.delete`, moves the new ones
