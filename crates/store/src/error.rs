@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk;
+
 /// Opening, reading or maintaining the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -121,6 +123,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is that the disk or a quota is full, which passes by itself.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if disk::is_full(source))
+    }
+
     /// For `map_err`: names the operation and the file.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { what, path: path.to_path_buf(), source }

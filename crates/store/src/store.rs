@@ -162,7 +162,13 @@ impl Store {
             self.flush_step()?;
         }
         if must_be {
-            self.queue_step(true)?;
+            match self.queue_step(true) {
+                // They stay in memory, and the checkpoint where it is, until the cleaner has made room.
+                Err(error) if error.is_full() => {
+                    tracing::warn!(%error, "what recovery found is not in the files of queues yet");
+                }
+                written => written?,
+            }
         }
         if self.stopped_cleanly {
             // Everything is durable, so it also counts in this run of the machine.

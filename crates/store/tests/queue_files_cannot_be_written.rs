@@ -1,10 +1,11 @@
 //! The log takes messages while the files of its queues cannot be written: entries wait in memory, up to a bound.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use crate::support::{World, bodies, letter, send, small_options};
-use sim::{Fault, Operation};
-use store::{AppendError, Options};
+use sim::{Fault, Operation, Random};
+use store::{AppendError, Options, Space};
 
 /// Room for ten entries in memory, and the one that crosses the line.
 fn world() -> World {
@@ -118,4 +119,37 @@ fn what_recovery_dispatches_is_not_counted_against_later_messages() {
     }
     assert!(!store.is_writable());
     assert_eq!(bodies(&store, "t", 0).len(), 111);
+}
+
+/// An administrator restarts the machine whose disk is full. Only a store that opens can delete what has expired.
+#[test]
+fn a_disk_that_is_full_after_a_power_cut_keeps_no_store_from_opening() {
+    let mut world = World::new(small_options());
+    let store = world.open();
+    for number in 0..100 {
+        send(&store, &letter("t", 0, &format!("{number:0>1000}"))).unwrap();
+        if number == 60 {
+            store.flush_step().unwrap();
+            store.queue_step(true).unwrap();
+        }
+    }
+    store.flush_step().unwrap();
+    drop(store);
+    world.disk = world.disk.crash(&mut Random::new(7));
+    world.disk.inject(Fault::from_now(Operation::Write, "consumequeue", ErrorKind::StorageFull));
+    let store = world.open();
+    assert_eq!(bodies(&store, "t", 0).len(), 100);
+    store.queue_step(true).unwrap_err();
+    let first = store.log_min();
+    world.disk.set_space(Space { total: 1000, free: 10, available: 10 });
+    world.clock.advance(Duration::from_secs(100 * 86_400));
+    let _ = store.clean_step();
+    assert!(store.log_min() > first, "what has expired makes room");
+    world.disk.heal();
+    store.queue_step(true).unwrap();
+    let left = bodies(&store, "t", 0).len();
+    assert!((1..100).contains(&left));
+    store.stop().unwrap();
+    drop(store);
+    assert_eq!(bodies(&world.open(), "t", 0).len(), left);
 }
