@@ -233,6 +233,34 @@ fn a_pass_that_damage_has_ended_takes_nothing_away() {
     }
 }
 
+/// A flipped bit has an entry lead behind the end of the log, where nothing is that could be waited for.
+#[test]
+fn an_entry_that_leads_behind_the_log_keeps_no_other_message_from_being_kept() {
+    let world = World::new(Options { segment_bytes: 4096, ..options() });
+    // It becomes a compacted topic later.
+    let store = world.open();
+    let mut model = Model::default();
+    (0..100).for_each(|i| model.send(&store, 0, &format!("k{i}"), &format!("v{i}")));
+    store.queue_step(true).unwrap();
+    store.stop().unwrap();
+    drop(store);
+    let entries = world.path(&format!("consumequeue/{TOPIC}/0/{:020}", 0));
+    world.disk.damage(&entries, |bytes| bytes[5 * 20] ^= 0x40);
+    let store = open(&world, &world.disk).unwrap();
+    while store.compaction_follow_step().unwrap() {}
+    let end = store.log_end();
+    for _ in 0..3 {
+        support::send(&store, &letter("other", 0, &"x".repeat(3000))).unwrap();
+    }
+    store.flush_step().unwrap();
+    world.disk.set_space(Space { total: 1000, free: 120, available: 120 });
+    store.clean_step().unwrap();
+    assert!(store.log_min() >= end);
+    let got: Vec<_> = read_from(&store, 0, 0).into_iter().map(|kept| kept.body).collect();
+    let wanted: Vec<_> = (0..100).filter(|i| *i != 5).map(|i| format!("v{i}")).collect();
+    assert_eq!(got, wanted);
+}
+
 /// The files that replace others are made and decided on, and the broker is killed at some step of putting them there.
 #[test]
 fn a_plan_is_carried_out_or_none() {

@@ -10,6 +10,7 @@ use super::part::Writer;
 use super::pass::key_of;
 use crate::disk;
 use crate::error::StoreError;
+use crate::queue_entry::QueueEntry;
 use crate::store::Store;
 
 /// Bytes of records that are copied before other work comes in between.
@@ -66,19 +67,25 @@ impl Store {
         let (mut next, mut copied) = (from, 0);
         while next < until && copied < STEP_BYTES {
             let entry = queue.entry(next).map_err(StoreError::io("read the queue of", &log.dirs.log))?;
-            if entry.is_none() {
-                tracing::warn!(?queue, offset = next, "a damaged queue entry; its message is not kept");
+            let number = next;
+            if entry.as_ref().is_some_and(QueueEntry::is_pre_blank) {
+                next += 1;
+                continue;
             }
-            if let Some(entry) = entry.filter(|entry| !entry.is_pre_blank()) {
-                if entry.physical_offset + u64::from(entry.size) > flushed {
-                    break;
-                }
-                if let Some(bytes) = self.record_at(entry.physical_offset)? {
-                    copied += bytes.len() as u64;
-                    copy(log, next, &bytes, writer).map_err(failed)?;
-                }
-            }
+            let ends_at = |entry: &QueueEntry| entry.physical_offset.saturating_add(u64::from(entry.size));
+            let bytes = match &entry {
+                Some(entry) if ends_at(entry) <= flushed => self.record_at(entry.physical_offset)?,
+                // What a queue names is in the log, for who has the lock of its end.
+                Some(entry) if ends_at(entry) <= self.appender.lock().end => break,
+                _ => None,
+            };
             next += 1;
+            let Some(bytes) = bytes else {
+                tracing::warn!(?queue, offset = number, "a damaged queue entry; its message is not kept");
+                continue;
+            };
+            copied += bytes.len() as u64;
+            copy(log, number, &bytes, writer).map_err(failed)?;
         }
         writer.write().map_err(failed)?;
         Ok(next)

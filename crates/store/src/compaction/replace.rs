@@ -134,9 +134,9 @@ pub(crate) fn carry_out(disk: &dyn Disk, dirs: &Dirs, plan: &Plan) -> io::Result
     clear(disk, dirs)
 }
 
-/// Ends what a crash has interrupted. Tells whether Java's broker was interrupted while it moved files, so that no entry
-/// can be taken for one of the record where it leads to. While new records wait and no old one is set aside nothing was
-/// moved yet: then they were still being made, by whomever.
+/// Ends what a crash has interrupted. Tells whether Java's broker was interrupted while it moved files, so that no
+/// entry can be taken for one of the record where it leads to. While new records wait and no old one is set aside
+/// nothing was moved yet: then they were still being made, by whomever.
 pub(crate) fn resume(disk: &dyn Disk, dirs: &Dirs) -> io::Result<bool> {
     let plan = disk::read_all(disk, &plan_path(dirs))?;
     if let Some(plan) = plan.as_deref().and_then(Plan::decode) {
