@@ -1,11 +1,13 @@
 //! Deleting old segments of the log, and what queues and index hold of them (store.md §13).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::LocalTime;
 use crate::error::StoreError;
 use crate::options::Live;
+use crate::queue::Queue;
 use crate::store::Store;
 
 /// How full a disk is, as far as deleting goes.
@@ -78,16 +80,15 @@ impl Store {
                 log_min = self.base.log.min(),
                 "deleted old segments of the commit log"
             );
-            self.clean_queues()?;
-            if let Some(index) = &self.index {
-                index.clean(&self.base)?;
-            }
+            let queues = self.clean_queues();
+            let index = self.index.as_ref().map_or(Ok(()), |index| index.clean(&self.base));
             // The table of queues speaks of the log as it began before; a round writes it anew.
             if let Err(error) = self.queue_step(false) {
                 tracing::warn!(%error, "writing consume queues failed; their entries stay in memory");
             }
             // What was over the limit may be under it now.
             self.pressure(&live)?;
+            queues.and(index)?;
         }
         Ok(deleted)
     }
@@ -133,7 +134,7 @@ impl Store {
 
     /// Deletes segments from the oldest on, never the last, until one has not expired.
     fn delete_segments(&self, live: &Live, now: i64, forced: bool) -> Result<u32, StoreError> {
-        let reserved = live.file_reserved.as_millis() as i64;
+        let reserved = i64::try_from(live.file_reserved.as_millis()).unwrap_or(i64::MAX);
         let unfinished = self
             .base
             .log
@@ -183,30 +184,33 @@ impl Store {
         Ok(durable())
     }
 
-    /// Removes queue segments all of whose entries point to deleted segments; the last one of a queue stays.
+    /// Removes queue segments all of whose entries point to deleted segments; the last one of a queue stays. One queue
+    /// where that fails keeps no other waiting.
     fn clean_queues(&self) -> Result<(), StoreError> {
+        let cleaned = self.queues.all().into_iter().map(|queue| self.clean_queue(&queue));
+        cleaned.fold(Ok(()), Result::and)
+    }
+
+    fn clean_queue(&self, queue: &Arc<Queue>) -> Result<(), StoreError> {
         let files = &self.queues.files;
-        for queue in self.queues.all() {
-            let _no_writes = self.queue_writer.lock();
-            let ((first, written), kind) = (queue.span(), queue.kind());
-            let path = files.dir_of(&queue);
-            let last_start = files.segment_start(kind, written.saturating_sub(1));
-            let min_place = queue.log_min_place().map_err(StoreError::io("read", &path))?;
-            let keep_from = files.segment_start(kind, min_place).min(last_start);
-            if keep_from > files.segment_start(kind, first) && !queue.is_deleted() {
-                queue.set_first(keep_from);
-                files
-                    .remove(&queue, first, keep_from)
-                    .map_err(StoreError::io("remove segments of", &path))?;
-            }
-            if files.ext.are_present() && !queue.is_deleted() {
-                let path = files.ext.dir_of(queue.topic(), queue.id());
-                // Extensions stand in the order of their entries.
-                let oldest = queue.entry(queue.log_min_offset()).map_err(StoreError::io("read", &path))?;
-                if let Some(position) = oldest.and_then(|entry| entry.extension_position()) {
-                    let removed = files.ext.remove_before(&queue, position);
-                    removed.map_err(StoreError::io("remove segments of", &path))?;
-                }
+        let _no_writes = self.queue_writer.lock();
+        let ((first, written), kind) = (queue.span(), queue.kind());
+        let path = files.dir_of(queue);
+        let last_start = files.segment_start(kind, written.saturating_sub(1));
+        let min_place = queue.log_min_place().map_err(StoreError::io("read", &path))?;
+        let keep_from = files.segment_start(kind, min_place).min(last_start);
+        if keep_from > files.segment_start(kind, first) && !queue.is_deleted() {
+            queue.set_first(keep_from);
+            let removed = files.remove(queue, first, keep_from);
+            removed.map_err(StoreError::io("remove segments of", &path))?;
+        }
+        if files.ext.are_present() && !queue.is_deleted() {
+            let path = files.ext.dir_of(queue.topic(), queue.id());
+            // Extensions stand in the order of their entries.
+            let oldest = queue.entry(queue.log_min_offset()).map_err(StoreError::io("read", &path))?;
+            if let Some(position) = oldest.and_then(|entry| entry.extension_position()) {
+                let removed = files.ext.remove_before(queue, position);
+                removed.map_err(StoreError::io("remove segments of", &path))?;
             }
         }
         Ok(())

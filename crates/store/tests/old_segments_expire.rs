@@ -212,6 +212,28 @@ fn while_the_file_of_a_segment_cannot_be_removed_those_behind_it_stay() {
     }
 }
 
+#[test]
+fn a_queue_that_cannot_be_cleaned_keeps_no_other_from_it() {
+    let world = World::new(small_options());
+    let store = world.open();
+    for number in 0..600 {
+        let topic = if number % 2 == 0 { "bad" } else { "good" };
+        send(&store, &letter(topic, 0, &"x".repeat(100))).unwrap();
+    }
+    store.flush_step().unwrap();
+    store.queue_step(true).unwrap();
+    let is_there = |topic: &str| {
+        let first = world.path(&format!("consumequeue/{topic}/0/{:020}", 0));
+        world.disk.files().contains_key(&first)
+    };
+    assert!(is_there("bad") && is_there("good"));
+    world.disk.set_space(Space { total: 100, free: 12, available: 12 });
+    world.disk.inject(Fault::from_now(Operation::Remove, "consumequeue/bad", ErrorKind::Other));
+    store.clean_step().unwrap_err();
+    assert!(store.log_min() > 0);
+    assert_eq!((is_there("bad"), is_there("good")), (true, false));
+}
+
 /// Then no segment behind it is old enough to bring it up again.
 #[test]
 fn the_file_of_the_only_old_segment_goes_when_it_can_be_removed_though_nothing_else_goes() {

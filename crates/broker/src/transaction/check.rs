@@ -148,7 +148,7 @@ impl Broker {
             now_ms: self.now_ms(),
             timeout_ms: settings.transaction_time_out.as_millis() as i64,
             check_max: settings.transaction_check_max,
-            reserved_ms: settings.file_reserved_time.as_millis() as i64,
+            reserved_ms: i64::try_from(settings.file_reserved_time.as_millis()).unwrap_or(i64::MAX),
         }
     }
 
