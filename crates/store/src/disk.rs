@@ -147,6 +147,13 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether an error means that too many files are open in the process or on the machine.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error())
+}
+
 /// Creates a directory and those above it, durably.
 ///
 /// A directory that exists may stem from an earlier call that failed before the sync, so its name is synced again.

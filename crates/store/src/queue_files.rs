@@ -74,6 +74,22 @@ pub(crate) struct Unsynced {
     many: bool,
 }
 
+/// Why files are not durable.
+pub(crate) enum NotSynced {
+    /// One could not be opened for it, such as when there are too many open files: nothing has failed that would not be
+    /// told to who asks again.
+    Unopened(io::Error),
+    /// A sync failed: what is on the disk is unknown.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for NotSynced {
+    fn from(error: io::Error) -> NotSynced {
+        // To be synced, a directory is opened.
+        if disk::is_out_of_files(&error) { NotSynced::Unopened(error) } else { NotSynced::Failed(error) }
+    }
+}
+
 /// Above this many files one sync of the whole file system is cheaper.
 const UNSYNCED_FILES_MAX: usize = 64;
 
@@ -312,18 +328,29 @@ impl QueueFiles {
         unsynced.many || !unsynced.files.is_empty()
     }
 
+    /// Notes again what could not be synced.
+    pub fn put_back(&self, unsynced: Unsynced) {
+        self.unsynced.lock().many |= unsynced.many;
+        unsynced.files.into_iter().for_each(|(path, created)| self.note_write(path, created));
+    }
+
     /// Makes what `take_unsynced` gave durable.
-    pub fn sync(&self, unsynced: &Unsynced) -> io::Result<()> {
+    pub fn sync(&self, unsynced: &Unsynced) -> Result<(), NotSynced> {
         if unsynced.many {
-            QueueKind::ALL.into_iter().try_for_each(|kind| self.sync_tree(&self.root(kind)))?;
-            return if self.ext.are_present() { self.sync_tree(&self.ext.root) } else { Ok(()) };
+            for kind in QueueKind::ALL {
+                self.sync_tree(&self.root(kind))?;
+            }
+            if self.ext.are_present() {
+                self.sync_tree(&self.ext.root)?;
+            }
+            return Ok(());
         }
         for (path, created) in &unsynced.files {
             match self.disk.open(path) {
                 Ok(file) => file.sync_data()?,
                 // The topic was deleted, or the segment expired.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                Err(error) => return Err(NotSynced::Unopened(error)),
             }
             if *created {
                 // The queue's directory and the three above it may be as new as the file.

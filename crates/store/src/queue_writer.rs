@@ -4,7 +4,7 @@ use crate::base::{self, Base};
 use crate::checkpoint::Mark;
 use crate::disk;
 use crate::error::StoreError;
-use crate::queue_files::QueueFiles;
+use crate::queue_files::{NotSynced, QueueFiles};
 use crate::queue_journal::Journal;
 use crate::queue_table::{self, Moment, Row, Table};
 use crate::queues::Queues;
@@ -55,10 +55,17 @@ impl QueueWriter {
             return Ok(());
         }
         let unsynced = files.take_unsynced();
-        if let Err(source) = files.sync(&unsynced) {
+        match files.sync(&unsynced) {
+            Ok(()) => {}
+            Err(NotSynced::Unopened(source)) => {
+                files.put_back(unsynced);
+                return Err(StoreError::io("open files of queues, to sync them, in", &base.options.root)(
+                    source,
+                ));
+            }
             // As with the log, what a failed sync has left is unknown. Queues can be rebuilt, so the store goes on
             // being readable, but nothing may ever count on them again in this run.
-            return Err(base.sync_error(&base.options.root, source));
+            Err(NotSynced::Failed(source)) => return Err(base.sync_error(&base.options.root, source)),
         }
         base.move_checkpoint(true, |checkpoint, own| {
             own.written = written;

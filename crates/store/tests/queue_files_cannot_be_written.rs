@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::support::{World, bodies, letter, send, small_options};
-use sim::{Fault, Operation, Random};
+use sim::{Fault, Operation, Random, SimDisk};
 use store::{AppendError, Options, Space};
 
 /// Room for ten entries in memory, and the one that crosses the line.
@@ -42,6 +42,35 @@ fn beyond_the_bound_nothing_is_accepted_until_they_are_written() {
         let store = world.open();
         assert_eq!(bodies(&store, "t", 0), ["0", "2", "4", "6", "8", "10"]);
         assert_eq!(bodies(&store, "t", 1), ["1", "3", "5", "7", "9", "after"]);
+    }
+}
+
+/// As when the process has too many open files for a moment.
+#[test]
+fn a_file_that_cannot_be_opened_to_be_synced_is_synced_later() {
+    for seed in 0..20 {
+        let world = World::new(small_options());
+        let store = world.open();
+        for number in 0..6 {
+            send(&store, &letter("t", number % 3, "x")).unwrap();
+        }
+        store.flush_step().unwrap();
+        store.queue_step(false).unwrap();
+        let fault = Fault::from_now(Operation::Read, "consumequeue", ErrorKind::Other);
+        world.disk.inject(Fault { after: seed % 3, ..fault });
+        store.queue_step(true).unwrap_err();
+        assert!(store.is_writable(), "no sync has failed");
+        world.disk.heal();
+        store.queue_step(true).unwrap();
+        let files = |disk: &SimDisk| -> Vec<_> {
+            disk.files()
+                .into_iter()
+                .filter(|(path, _)| path.starts_with(world.path("consumequeue")))
+                .collect()
+        };
+        let written = files(&world.disk);
+        assert_eq!(written.len(), 3);
+        assert!(files(&world.disk.crash(&mut Random::new(seed))) == written, "seed {seed}");
     }
 }
 
