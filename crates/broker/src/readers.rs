@@ -82,17 +82,19 @@ struct Jobs {
 struct Job {
     /// Who asked for it, with what it takes to refuse it; nobody if it is the broker's own.
     asker: Option<(Arc<Channel>, ReplyTo)>,
+    /// Whether it is done also when who asked is gone, or reads no answers.
+    decides: bool,
     work: Work,
 }
 
 impl Job {
     fn is_wanted(&self) -> bool {
-        self.asker.as_ref().is_none_or(|(channel, _)| channel.is_open())
+        self.decides || self.asker.as_ref().is_none_or(|(channel, _)| channel.is_open())
     }
 
     /// Whether the peer has read enough of what it was sent before.
     fn has_room(&self) -> bool {
-        self.asker.as_ref().is_none_or(|(channel, _)| channel.takes_answers())
+        self.decides || self.asker.as_ref().is_none_or(|(channel, _)| channel.takes_answers())
     }
 }
 
@@ -157,12 +159,21 @@ impl Readers {
 
     /// Lets a thread do `work`, which answers `reply_to` on `channel`.
     pub fn submit(&self, channel: Arc<Channel>, reply_to: ReplyTo, work: Work) -> Outcome {
-        self.push(Job { asker: Some((channel, reply_to)), work }).map_err(|refused| refused.why)
+        self.push(Job { asker: Some((channel, reply_to)), decides: false, work })
+            .map_err(|refused| refused.why)
+    }
+
+    /// The same for `work` that decides something for good: a client that has asked for it may leave.
+    pub fn submit_decision(&self, channel: Arc<Channel>, reply_to: ReplyTo, work: Work) -> Outcome {
+        self.push(Job { asker: Some((channel, reply_to)), decides: true, work })
+            .map_err(|refused| refused.why)
     }
 
     /// The same for a request that its handler has let wait: a refusal is its answer.
     pub fn submit_late(&self, channel: &Arc<Channel>, reply_to: ReplyTo, work: Work) {
-        if let Err(refused) = self.push(Job { asker: Some((Arc::clone(channel), reply_to)), work }) {
+        if let Err(refused) =
+            self.push(Job { asker: Some((Arc::clone(channel), reply_to)), decides: false, work })
+        {
             send_refusal(channel, reply_to, &refused.why);
         }
     }
@@ -177,7 +188,7 @@ impl Readers {
             // Whoever waited may have been told to stop meanwhile.
             let _ = sender.send(work(broker));
         };
-        self.push(Job { asker: None, work: Box::new(work) }).ok()?;
+        self.push(Job { asker: None, decides: true, work: Box::new(work) }).ok()?;
         receiver.await.ok()
     }
 
@@ -278,7 +289,7 @@ impl Readers {
 
 /// Does a job. A mistake costs its connection and not the thread.
 fn work_for(job: Job, broker: &Arc<Broker>) {
-    let Job { asker, work } = job;
+    let Job { asker, work, .. } = job;
     if catch_unwind(AssertUnwindSafe(|| work(broker))).is_err() {
         match asker {
             Some((channel, _)) => channel.close("reading for it failed in a way that nobody foresaw"),

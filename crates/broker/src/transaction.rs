@@ -21,12 +21,14 @@ mod moving;
 pub(crate) mod queues;
 mod table;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
+use remoting::{Channel, Held, ReplyTo};
 use serde::{Deserialize, Serialize};
 use store::{Appended, Batch, Queue, Store};
 use tokio::sync::Notify;
@@ -38,11 +40,12 @@ use wire::record::{Message, Record};
 use wire::sys_flag;
 
 use crate::Broker;
-use crate::exchange::{Exchange, Outcome, Refusal};
+use crate::exchange::{Exchange, Outcome, Refusal, Reply};
 use crate::offsets::ConsumerOffsets;
 use crate::schedule::{self, may_leave_for, push_parking};
 use crate::send::outgoing::{Outgoing, with_outgoing};
 use crate::send::share::Share;
+use crate::service::Gathered;
 use crate::state_file::{StateFile, Unsaved};
 use crate::timer;
 use crate::topics::Topic;
@@ -191,6 +194,54 @@ enum Decision {
     Rollback,
 }
 
+/// What a request says of the end of a transaction.
+struct End<'r> {
+    decision: Decision,
+    /// Where the half message stands in the log.
+    physical: u64,
+    /// Its number in the half queue.
+    half_offset: u64,
+    group: Option<Cow<'r, str>>,
+    /// Whether this answers a question of ours.
+    from_check: bool,
+    reply_to: ReplyTo,
+}
+
+impl<'r> End<'r> {
+    /// Reads a request; `None` if the producer does not know yet.
+    fn of(exchange: &Exchange<'r, '_>) -> Result<Option<End<'r>>, Refusal> {
+        let decision = match exchange.number::<i32>("commitOrRollback")? {
+            sys_flag::TRANSACTION_COMMIT => Decision::Commit,
+            sys_flag::TRANSACTION_ROLLBACK => Decision::Rollback,
+            0 => {
+                let id = exchange.request.field("msgId").unwrap_or_default();
+                tracing::debug!(id, "a producer does not know yet how its transaction ends");
+                return Ok(None);
+            }
+            other => {
+                let remark =
+                    format!("commitOrRollback is {other}, and must be 8 (commit), 12 (rollback) or 0");
+                return Err(Refusal::system(remark));
+            }
+        };
+        Ok(Some(End {
+            decision,
+            physical: exchange.number("commitLogOffset")?,
+            half_offset: exchange.number("tranStateTableOffset")?,
+            group: exchange.request.field("producerGroup").map(Cow::Borrowed),
+            from_check: exchange.flag("fromTransactionCheck"),
+            reply_to: exchange.request.reply_to(),
+        }))
+    }
+
+    /// The same without what it came in.
+    fn owned(self) -> End<'static> {
+        let End { decision, physical, half_offset, group, from_check, reply_to } = self;
+        let group = group.map(|group| Cow::Owned(group.into_owned()));
+        End { decision, physical, half_offset, group, from_check, reply_to }
+    }
+}
+
 impl Broker {
     /// Checks that a half message may be stored.
     pub(crate) fn check_half_send(&self, properties: &[u8], settings: &settings::Broker) -> Outcome {
@@ -234,44 +285,61 @@ impl Broker {
             .ok_or_else(|| Refusal::system(format!("topic {} is gone", names::HALF_TOPIC)))
     }
 
-    /// Takes the end of a transaction into the batch of this turn (broker.md §9.2).
-    pub(crate) fn end_transaction(&self, exchange: &mut Exchange<'_, '_>) {
+    /// Serves the end of a transaction (broker.md §9.2): it is taken into the batch of this turn, or, if the half
+    /// message is not in memory, into one of its own on a thread that may wait for the disk.
+    pub(crate) fn end_transaction(self: &Arc<Self>, exchange: &mut Exchange<'_, '_>) {
+        let end = match End::of(exchange) {
+            Ok(Some(end)) => end,
+            Ok(None) => return,
+            Err(refusal) => return exchange.refuse(&refusal),
+        };
+        if self.store.is_record_in_memory(end.physical) {
+            return self.end(&end, exchange.channel, exchange.out);
+        }
+        // Most clients expect no answer, so a refusal for want of a place would lose the decision.
+        let Some(held) = exchange.channel.hold() else {
+            return self.end(&end, exchange.channel, exchange.out);
+        };
+        if let Err(refusal) = self.end_from_disk(end.owned(), held) {
+            exchange.refuse(&refusal);
+        }
+    }
+
+    fn end_from_disk(&self, end: End<'static>, held: Held) -> Outcome {
+        let (channel, reply_to) = (Arc::clone(held.channel()), end.reply_to);
+        let work = move |broker: &Arc<Broker>| {
+            let _gathered = Gathered(broker);
+            let mut out = Vec::new();
+            broker.end(&end, held.channel(), &mut out);
+            broker.flush_sends(held.channel(), &mut out);
+            held.channel().send_directly(&out);
+        };
+        self.readers.submit_decision(channel, reply_to, Box::new(work))
+    }
+
+    fn end(&self, end: &End<'_>, channel: &Arc<Channel>, out: &mut Vec<u8>) {
         with_outgoing(|outgoing| {
             let mark = outgoing.batch.len();
-            if let Err(refusal) = self.prepare_end(exchange, outgoing) {
+            if let Err(refusal) = self.prepare_end(end, outgoing) {
                 outgoing.batch.truncate(mark);
-                exchange.refuse(&refusal);
+                Reply { to: end.reply_to, out }.refuse(&refusal);
             }
-            self.append_if_large(exchange.channel, outgoing, exchange.out);
+            self.append_if_large(channel, outgoing, out);
         });
     }
 
-    fn prepare_end(&self, exchange: &Exchange<'_, '_>, outgoing: &mut Outgoing) -> Outcome {
-        let decision = match exchange.number::<i32>("commitOrRollback")? {
-            sys_flag::TRANSACTION_COMMIT => Decision::Commit,
-            sys_flag::TRANSACTION_ROLLBACK => Decision::Rollback,
-            0 => {
-                let id = exchange.request.field("msgId").unwrap_or_default();
-                tracing::debug!(id, "a producer does not know yet how its transaction ends");
-                return Ok(());
-            }
-            other => {
-                let remark =
-                    format!("commitOrRollback is {other}, and must be 8 (commit), 12 (rollback) or 0");
-                return Err(Refusal::system(remark));
-            }
-        };
-        let physical: u64 = exchange.number("commitLogOffset")?;
-        let bytes = self.store.record_at(physical)?;
+    fn prepare_end(&self, end: &End<'_>, outgoing: &mut Outgoing) -> Outcome {
+        let bytes = self.store.record_at(end.physical)?;
         let bytes = bytes.ok_or_else(|| Refusal::system("Find prepared transaction message failed"))?;
         let record = Record::parse(&bytes).map_err(Refusal::system)?;
-        let half_offset = self.check_end(exchange, &record)?;
+        self.check_end(end, &record)?;
+        let half_offset = end.half_offset;
         let ending = self.transactions.begin_end(&self.store, half_offset).ok_or_else(|| {
             Refusal::system(format!(
                 "the transaction of half message {half_offset} is committed or rolled back"
             ))
         })?;
-        let prepared = match decision {
+        let prepared = match end.decision {
             Decision::Commit => self.push_final(&record, &ending, &mut outgoing.batch),
             Decision::Rollback => Ok(()),
         };
@@ -281,31 +349,30 @@ impl Broker {
         }
         let topic = record.property(props::REAL_TOPIC).and_then(|topic| self.topics.get(topic));
         outgoing.share.ends.push((ending.offset, topic));
-        outgoing.answer_plainly(exchange.request.reply_to());
+        outgoing.answer_plainly(end.reply_to);
         Ok(())
     }
 
-    /// Checks that a decision is about this half message and comes in time; gives its offset.
-    fn check_end(&self, exchange: &Exchange<'_, '_>, record: &Record<'_>) -> Result<u64, Refusal> {
+    /// Checks that a decision is about this half message and comes in time.
+    fn check_end(&self, end: &End<'_>, record: &Record<'_>) -> Outcome {
         if record.topic != names::HALF_TOPIC {
             return Err(Refusal::system("Find prepared transaction message failed: it is no half message"));
         }
         let known = queues::known(record);
-        if !exchange.flag("fromTransactionCheck") && record.property(queues::IMMUNITY).is_some() {
+        if !end.from_check && record.property(queues::IMMUNITY).is_some() {
             let timeout_ms = self.settings.load().transaction_time_out.as_millis() as i64;
             if self.now_ms() - record.born_timestamp > known.immunity_ms.unwrap_or(timeout_ms) {
                 let remark = "the time before the first check is over; answer the check that follows";
                 return Err(Refusal::new(response::ILLEGAL_OPERATION, remark));
             }
         }
-        if record.property(props::PGROUP) != exchange.request.field("producerGroup") {
+        if record.property(props::PGROUP) != end.group.as_deref() {
             return Err(Refusal::system("The producer group wrong"));
         }
-        let half_offset: u64 = exchange.number("tranStateTableOffset")?;
-        if record.queue_offset != half_offset as i64 {
+        if record.queue_offset != end.half_offset as i64 {
             return Err(Refusal::system("The transaction state table offset wrong"));
         }
-        Ok(half_offset)
+        Ok(())
     }
 
     /// Adds the message that consumers will see (broker.md §9.4). A delay level on it begins to count now.

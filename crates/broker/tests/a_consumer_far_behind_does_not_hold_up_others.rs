@@ -9,9 +9,10 @@ use crate::support::peer::topic_fields;
 use crate::support::pops::{POP, Pop};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::{Ask, Asked, House, PATIENCE, Peer, Situation, eventually, number, remark, stored};
-use remoting::Limits;
+use remoting::{Answer, Limits};
 use wire::code::{request as code, response};
 use wire::header::{Dialect, Head};
+use wire::ids::OffsetId;
 
 /// The first file of the log, which the messages of [`backlog`] fill and overflow.
 const FIRST_SEGMENT: &str = "commitlog/00000000000000000000";
@@ -302,6 +303,68 @@ async fn a_half_message_that_is_not_in_memory_is_waited_for_by_its_check_alone()
     assert_eq!(disk.waiting(), 1, "the half message is still not there");
     disk.let_go();
     house.stop().await.unwrap();
+}
+
+fn half_end<'a>(half: &'a Answer, physical: &'a str) -> [(&'static str, &'a str); 5] {
+    [
+        ("producerGroup", "payers"),
+        ("tranStateTableOffset", half.field("queueOffset").unwrap()),
+        ("commitLogOffset", physical),
+        ("commitOrRollback", "8"),
+        ("fromTransactionCheck", "false"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_transaction_whose_half_message_is_not_in_memory_ends_aside_from_everybody_else() {
+    let (_situation, disk, house) = start(&[]).await;
+    let half = text(&[("TRAN_MSG", "true"), ("PGROUP", "payers")]);
+    let sent = stored(house.peer().send_with("orders", 0, b"half", &half).await);
+    let physical = OffsetId::parse(sent.field("msgId").unwrap()).unwrap().offset.to_string();
+    disk.stick(FIRST_SEGMENT);
+    let producer = house.peer();
+    let fields = half_end(&sent, &physical);
+    let ended = async { producer.ask(code::END_TRANSACTION, &fields).await };
+    let meanwhile = async {
+        reads_wait(&disk, 1).await;
+        stored(house.peer().send("other", 0, "meanwhile").await);
+        // The gate opens by itself in the end, so that one waits at this moment says nothing of who was held up.
+        assert_eq!((disk.reads(), disk.waiting()), (1, 1), "the half message is still not there");
+        disk.let_go();
+    };
+    let (answer, ()) = tokio::join!(ended, meanwhile);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    assert_eq!(bodies(&house.peer().read_all("orders", 0).await), ["half"]);
+    let again = producer.ask(code::END_TRANSACTION, &fields).await;
+    assert_eq!(again.code, response::SYSTEM_ERROR, "it is decided: {again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_producer_that_leaves_meanwhile_has_decided_all_the_same() {
+    let (_situation, disk, house) = start(&[("thrust.diskReadThreads", "1")]).await;
+    let half = text(&[("TRAN_MSG", "true"), ("PGROUP", "payers")]);
+    let sent = stored(house.peer().send_with("orders", 0, b"half", &half).await);
+    let physical = OffsetId::parse(sent.field("msgId").unwrap()).unwrap().offset.to_string();
+    disk.stick(FIRST_SEGMENT);
+    // The only thread waits for somebody else, so the decision waits for the thread.
+    let mut reader = Wire::connect(house.address()).await;
+    let view = Head::request(Dialect::Json, code::VIEW_MESSAGE_BY_ID, 1);
+    reader.write(&frame(&view, &[("offset", "0")], &[])).await;
+    reads_wait(&disk, 1).await;
+    let connected = house.connections();
+    let mut producer = Wire::connect(house.address()).await;
+    let head = Head::oneway(Dialect::Json, code::END_TRANSACTION, 1);
+    producer.write(&frame(&head, &half_end(&sent, &physical), &[])).await;
+    // An answer that it does not read makes its connection break when it leaves.
+    let asked = [("topic", "orders"), ("queueId", "0")];
+    let head = Head::request(Dialect::Json, code::GET_MAX_OFFSET, 2);
+    producer.write(&frame(&head, &asked, &[])).await;
+    producer.is_answered().await;
+    drop(producer);
+    eventually("the end of its connection", async || house.connections() == connected).await;
+    disk.let_go();
+    let peer = house.peer();
+    eventually("the committed message", async || bodies(&peer.read_all("orders", 0).await) == ["half"]).await;
 }
 
 fn pop(count: &str) -> [(&'static str, &str); 12] {

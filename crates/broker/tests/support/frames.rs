@@ -55,6 +55,11 @@ impl Wire {
         assert_eq!(framed.opaque, PROBE, "{framed:?}");
     }
 
+    /// Waits until there is something to read, and leaves it there.
+    pub async fn is_answered(&self) {
+        tokio::time::timeout(PATIENCE, self.stream.readable()).await.expect("an answer").unwrap();
+    }
+
     /// The next frame; `None` when the broker has ended the connection.
     pub async fn next(&mut self) -> Option<Framed> {
         loop {
