@@ -367,6 +367,32 @@ async fn a_producer_that_leaves_meanwhile_has_decided_all_the_same() {
     eventually("the committed message", async || bodies(&peer.read_all("orders", 0).await) == ["half"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn clients_that_move_by_themselves_are_told_aside_from_everybody_else() {
+    let (_situation, disk, house) = start(&[("useServerSideResetOffset", "false")]).await;
+    let member = house.peer();
+    backlog(&house).await;
+    member.join("c", "readers", "orders", "*").await;
+    let tool = house.peer();
+    for queue in ["0", "1", "2", "3"] {
+        let commit =
+            [("consumerGroup", "readers"), ("topic", "orders"), ("queueId", queue), ("commitOffset", "1")];
+        tool.ok(code::UPDATE_CONSUMER_OFFSET, &commit).await;
+    }
+    disk.stick(FIRST_SEGMENT);
+    let fields = [("topic", "orders"), ("group", "readers"), ("timestamp", "1"), ("isForce", "true")];
+    let reset = async { tool.ask(code::INVOKE_BROKER_TO_RESET_OFFSET, &fields).await };
+    let meanwhile = async {
+        reads_wait(&disk, 1).await;
+        stored(house.peer().send("other", 0, "meanwhile").await);
+        assert_eq!((disk.reads(), disk.waiting()), (1, 1), "the offset is still searched");
+        disk.let_go();
+    };
+    let (answer, ()) = tokio::join!(reset, meanwhile);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    member.hears(code::RESET_CONSUMER_CLIENT_OFFSET).await;
+}
+
 fn pop(count: &str) -> [(&'static str, &str); 12] {
     Pop { queue: "0", count, ..POP }.fields()
 }

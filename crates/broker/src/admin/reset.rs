@@ -53,7 +53,7 @@ impl Broker {
             .get(name)
             .ok_or_else(|| Refusal::new(response::TOPIC_NOT_EXIST, format!("Topic {name} does not exist")))?;
         if !self.settings.load().use_server_side_reset_offset {
-            return self.reset_in_clients(exchange, &topic);
+            return self.reset_in_clients(exchange, topic);
         }
         if self.groups.get(&group).is_none() {
             let remark = format!("Group {group} does not exist");
@@ -111,10 +111,37 @@ impl Broker {
     }
 
     /// The way of old: every member is told, and moves by itself.
-    fn reset_in_clients(&self, exchange: &mut Exchange<'_, '_>, topic: &Topic) -> Outcome {
-        let (group, name) = (exchange.text("group")?, topic.config.topic_name.as_str());
+    fn reset_in_clients(&self, exchange: &Exchange<'_, '_>, topic: Arc<Topic>) -> Outcome {
+        let group = exchange.text("group")?.to_owned();
         let timestamp: i64 = exchange.number("timestamp")?;
         let forced = exchange.flag("isForce");
+        let as_list = exchange.request.header.language == Language::CPP;
+        // Which offsets a time means is searched in the log.
+        self.answer_from_disk(exchange, move |broker, reply| {
+            let targets = broker.client_targets(&group, &topic, timestamp, forced)?;
+            let table =
+                object([("offsetTable", bare_keyed(targets.iter().map(|(queue, offset)| (queue, offset)))?)]);
+            let pushed = if as_list { listed(&targets)? } else { table.clone() };
+            let (name, timestamp) = (topic.config.topic_name.as_str(), timestamp.to_string());
+            let is_force = if forced { "true" } else { "false" };
+            let fields =
+                [("topic", name), ("isForce", is_force), ("group", &group), ("timestamp", &timestamp)];
+            for member in &broker.members_to_reset(&group, name, &timestamp)? {
+                member.channel.oneway(request::RESET_CONSUMER_CLIENT_OFFSET, &fields, pushed.as_bytes());
+            }
+            reply.ok_body(table.as_bytes())
+        })
+    }
+
+    /// Where the clients of a group shall go: not ahead, unless they are forced to.
+    fn client_targets(
+        &self,
+        group: &str,
+        topic: &Topic,
+        timestamp: i64,
+        forced: bool,
+    ) -> Result<Offsets, Refusal> {
+        let name = topic.config.topic_name.as_str();
         let mut targets = Offsets::new();
         for queue_id in 0..topic.config.write_queue_nums {
             let stored = self.offsets.get(group, name, queue_id);
@@ -126,25 +153,19 @@ impl Broker {
                 if forced { target } else { target.min(current) },
             ));
         }
+        Ok(targets)
+    }
+
+    fn members_to_reset(&self, group: &str, topic: &str, timestamp: &str) -> Result<Vec<Member>, Refusal> {
         let members = self.members_of(group);
         if members.is_empty() {
             let remark = format!(
-                "Consumer not online, so can not reset online. Group: {group}, Topic: {name}, Timestamp: {timestamp}"
+                "Consumer not online, so can not reset online. Group: {group}, Topic: {topic}, Timestamp: {timestamp}"
             );
             return Err(Refusal::new(response::CONSUMER_NOT_ONLINE, remark));
         }
         check_versions(&members)?;
-        let table =
-            object([("offsetTable", bare_keyed(targets.iter().map(|(queue, offset)| (queue, offset)))?)]);
-        let pushed =
-            if exchange.request.header.language == Language::CPP { listed(&targets)? } else { table.clone() };
-        let timestamp = timestamp.to_string();
-        let is_force = if forced { "true" } else { "false" };
-        let fields = [("topic", name), ("isForce", is_force), ("group", group), ("timestamp", &timestamp)];
-        for member in &members {
-            member.channel.oneway(request::RESET_CONSUMER_CLIENT_OFFSET, &fields, pushed.as_bytes());
-        }
-        exchange.ok_body(table.as_bytes())
+        Ok(members)
     }
 
     fn members_of(&self, group: &str) -> Vec<Member> {
