@@ -241,6 +241,30 @@ fn a_deletion_that_is_copied_again_still_deletes() {
     }
 }
 
+/// What was kept is gone by then, and where the last pass had come to is not.
+#[test]
+fn after_a_deletion_that_failed_in_the_end_a_deleted_key_stays_deleted() {
+    let world = World::new(options());
+    let store = try_open(&world, &world.disk).unwrap();
+    let mut model = Model::default();
+    send(&mut model, &store, 8);
+    model.send(&store, 0, "deleted", "value");
+    model.send(&store, 0, "deleted", "");
+    send(&mut model, &store, 5);
+    store.compaction_follow_step().unwrap();
+    assert_eq!(store.compaction_step().unwrap(), 1);
+    store.queue_step(true).unwrap();
+    world.disk.inject(Fault::from_now(Operation::Any, "position-checkpoint", ErrorKind::Other));
+    store.delete_topic(TOPIC).unwrap_err();
+    drop(store);
+    world.disk.heal();
+    let store = try_open(&world, &world.disk).unwrap();
+    send(&mut model, &store, 15);
+    store.compaction_follow_step().unwrap();
+    store.compaction_step().unwrap();
+    model.check(&store);
+}
+
 /// Waits until so many syncs hang.
 fn wait_for_held(disk: &SimDisk, count: usize) {
     for _ in 0..2000 {

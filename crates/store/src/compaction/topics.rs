@@ -116,6 +116,12 @@ impl Store {
                 let Some(known) = table.get_mut(&topic) else { break };
                 let log = known.entry(queue.id()).or_insert_with(|| {
                     let dirs = Dirs::of(&self.base.options.root, &topic, queue.id());
+                    // Of a deletion that was killed the position may be left. What is copied here is new to it.
+                    let mut positions = self.compaction.positions.lock();
+                    if positions.get(&topic, queue.id()) >= 0 {
+                        positions.set(&topic, queue.id(), -1);
+                    }
+                    drop(positions);
                     let due = self.next_compaction(&topic, queue.id());
                     Arc::new(CompactionLog::new(Arc::clone(&queue), dirs, Vec::new(), due))
                 });
