@@ -1,21 +1,25 @@
 //! A topic with `cleanup.policy=COMPACTION` as clients see it: keys are asked for, the last message of each key stays,
 //! and offsets lead over what went.
 
-use crate::support::{PATIENCE, World, number};
-use tokio::time::Instant;
+use std::io::ErrorKind;
+
+use crate::support::peer::topic_fields;
+use crate::support::{Situation, World, eventually, number, stored};
+use sim::{Fault, Operation};
 use wire::code::{request, response};
 
 const TOPIC: &str = "prices";
 
 /// Files of ten messages, compacted all the time.
+const SMALL_FILES: [(&str, &str); 4] = [
+    ("compactionCqMappedFileSize", "506"),
+    ("compactionMappedFileSize", "8000"),
+    ("compactionScheduleInternal", "20"),
+    ("flushIntervalCommitLog", "1"),
+];
+
 async fn world() -> World {
-    World::start_with(&[
-        ("compactionCqMappedFileSize", "506"),
-        ("compactionMappedFileSize", "8000"),
-        ("compactionScheduleInternal", "20"),
-        ("flushIntervalCommitLog", "1"),
-    ])
-    .await
+    World::start_with(&SMALL_FILES).await
 }
 
 async fn create(world: &World) {
@@ -49,11 +53,7 @@ async fn the_last_message_of_each_key_stays_over_restarts() {
         let key = format!("k{}", i % 10);
         world.send_with(TOPIC, 0, &format!("v{i}"), &[("KEYS", &key)]).await;
     }
-    let deadline = Instant::now() + PATIENCE;
-    while min_offset(&world).await == 0 {
-        assert!(Instant::now() < deadline, "nothing was compacted");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    eventually("something is compacted", async || min_offset(&world).await > 0).await;
     let got = read_all(&world).await;
     assert!(got.len() < 40, "{got:?}");
     for i in 85..95 {
@@ -72,6 +72,27 @@ async fn the_last_message_of_each_key_stays_over_restarts() {
     create(&world).await;
     world.send_with(TOPIC, 0, "first", &[("KEYS", "k")]).await;
     assert_eq!(read_all(&world).await, [(0, "first".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_could_not_be_deleted_is_compacted_as_before() {
+    let situation = Situation::new(&SMALL_FILES);
+    let house = situation.start().await;
+    let peer = house.peer();
+    let fields = topic_fields(TOPIC, "1", "+cleanup.policy=COMPACTION");
+    peer.ok(request::UPDATE_AND_CREATE_TOPIC, &fields).await;
+    situation.disk.inject(Fault::from_now(Operation::Create, "topics.json", ErrorKind::StorageFull));
+    let refused = peer.ask(request::DELETE_TOPIC_IN_BROKER, &[("topic", TOPIC)]).await;
+    assert_eq!(refused.code, response::SYSTEM_ERROR, "{refused:?}");
+    situation.disk.heal();
+    for i in 0..95 {
+        stored(peer.try_send(TOPIC, 0, b"value", &[("KEYS", &format!("k{}", i % 10))]).await);
+    }
+    let queue = [("topic", TOPIC), ("queueId", "0")];
+    eventually("something is compacted", async || {
+        number(&peer.ok(request::GET_MIN_OFFSET, &queue).await, "offset") > 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

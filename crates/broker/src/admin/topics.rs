@@ -172,6 +172,18 @@ impl Broker {
 
     /// Removes topics with all that speaks of them, also what is left of one whose deletion was killed.
     fn forget_topics(&self, names: &[&str]) -> Outcome {
+        self.try_to_forget(names).inspect_err(|_| {
+            // Those that stay keep their messages as before, as the store may have been told not to any more.
+            for topic in names.iter().filter_map(|name| self.topics.get(name)) {
+                if let Err(error) = self.keep_messages_of(&topic.config) {
+                    let topic = &topic.config.topic_name;
+                    tracing::error!(topic, %error, "the messages of a topic that could not be deleted are not kept as it says");
+                }
+            }
+        })
+    }
+
+    fn try_to_forget(&self, names: &[&str]) -> Outcome {
         for name in names {
             if self.topics.get(name).is_some_and(|topic| topic.kind == QueueKind::Batch) {
                 // The next start would not know what to do with batch queues of a topic that nothing names: they go
