@@ -196,13 +196,14 @@ impl Broker {
         let mut deletion = self.store.begin_deletion(&with_queues)?;
         let removed = self.remove_topics(names, || with_queues.iter().for_each(|name| deletion.take(name)));
         if removed.is_ok() {
-            names.iter().for_each(|name| self.forget_what_speaks_of(name));
+            // The topic itself last: by who reads it a deletion after a kill finds the retry topics.
+            names.iter().rev().for_each(|name| self.forget_what_speaks_of(name));
         }
         // What was taken goes whatever else has failed.
         let finished = deletion.finish();
         removed?;
         finished?;
-        for name in with_queues {
+        for name in with_queues.into_iter().rev() {
             // Who had begun to send before it was gone has made its queue anew.
             self.delete_unnamed(name)?;
             // Who still read the old queues may have noted where they were.
@@ -349,6 +350,24 @@ mod tests {
         broker.forget_places("orders");
         assert!(broker.broadcast.is_empty());
         assert_eq!(broker.offsets.get("readers", "orders", 0), None);
+    }
+
+    #[tokio::test]
+    async fn as_long_as_a_place_in_a_retry_topic_is_known_the_next_deletion_finds_it() {
+        let broker = testing::broker();
+        let retry = format!("{}readers_orders", names::RETRY_PREFIX);
+        for round in 0..500 {
+            broker.offsets.mark("readers", "orders", 0, 5);
+            broker.offsets.mark("readers", &retry, 0, 5);
+            std::thread::scope(|scope| {
+                let deleted = scope.spawn(|| broker.forget_topic_with_retries("orders").unwrap());
+                while !deleted.is_finished() {
+                    // What a kill at this moment would leave, if it were saved before.
+                    let known = broker.offsets.topics_of("readers");
+                    assert!(known.contains("orders") || !known.contains(&retry), "round {round}: {known:?}");
+                }
+            });
+        }
     }
 
     #[tokio::test]
