@@ -17,10 +17,9 @@ use std::sync::Arc;
 
 use remoting::{Channel, Held, ReplyTo};
 use settings::Broker as Settings;
-use store::{Appended, Flushed, Queue, QueueKind};
+use store::{Appended, Flushed, FoundBy, Queue, QueueKind};
 use wire::body::TopicConfig;
 use wire::code::{request as code, response};
-use wire::hash;
 use wire::header::FrameWriter;
 use wire::names;
 use wire::properties as props;
@@ -200,7 +199,8 @@ impl Broker {
         let queue = self.queue_to_write(topic, queue_id_stored)?;
         let body = exchange.request.body;
         let message = self.message(sent, topic, queue_id_stored, body, &outgoing.properties);
-        let first = outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
+        let unique_key = seen.unique_key.or_else(|| str::from_utf8(outgoing.keys.get(key.clone())?).ok());
+        let first = outgoing.batch.push_found(queue, &message, FoundBy { unique_key, ..seen.found_by() })?;
         let held = self.place(exchange.channel, sent.waits_for_disk())?;
         if wait == Wait::Half {
             outgoing.share.add_half(&target.topic);
@@ -585,7 +585,7 @@ impl Broker {
             properties.extend_from_slice(&self.stamp.load());
             let message = self.message(sent, topic, queue.id(), entry.body, properties);
             let message = Message { flag: entry.flag, ..message };
-            outgoing.batch.push(queue, &message, hash::tags_code(seen.tags))?;
+            outgoing.batch.push_found(queue, &message, seen.found_by())?;
             count += 1;
         }
         Ok(count)

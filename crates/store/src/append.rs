@@ -110,7 +110,7 @@ impl Store {
         from: usize,
         until: usize,
     ) -> Result<(), AppendError> {
-        let Batch { bytes, entries, bitmaps, .. } = batch;
+        let Batch { bytes, entries, bitmaps, hashes, .. } = batch;
         let entries = &mut entries[from..until];
         let base = entries[0].start;
         let bytes = &mut bytes[base..base + bytes_of(entries, 0, until - from) as usize];
@@ -119,7 +119,9 @@ impl Store {
             entries.iter().for_each(give_back);
             return Err(error);
         }
+        let begin = appender.end;
         appender.end += bytes.len() as u64;
+        appender.keys.add(begin..appender.end, entries.iter().flat_map(|entry| entry.keys(hashes)));
         appender.entries += self.push_entries(entries, bitmaps, &mut appender.fresh);
         if self.is_sync() {
             self.unseen.lock().extend(entries);

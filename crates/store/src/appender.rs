@@ -4,6 +4,7 @@
 //! to life in a crash.
 
 use std::io;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::checkpoint::Mark;
 use crate::commit_log::CommitLog;
 use crate::disk;
 use crate::error::AppendError;
+use crate::index_keys::Keys;
 use crate::queue_journal::Fresh;
 use crate::segment::{self, Segment};
 use crate::zeros::Zeros;
@@ -34,11 +36,13 @@ pub(crate) struct Appender {
     pub entries: u64,
     /// Queue entries that are to be written to their journal.
     pub fresh: Fresh,
+    /// Keys that are to be indexed.
+    pub keys: Keys,
 }
 
 impl Appender {
-    pub fn new(end: u64, last_timestamp: i64, entries: u64, fresh: Fresh) -> Appender {
-        Appender { segment: None, end, zeroing: None, dirty_until: 0, last_timestamp, entries, fresh }
+    pub fn new(end: u64, last_timestamp: i64, entries: u64, fresh: Fresh, keys: Keys) -> Appender {
+        Appender { segment: None, end, zeroing: None, dirty_until: 0, last_timestamp, entries, fresh, keys }
     }
 
     /// The segment that the next record probably goes to.
@@ -80,6 +84,7 @@ impl Appender {
         blank[..4].copy_from_slice(&(remaining as u32).to_be_bytes());
         blank[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
         self.write(base, zeros, &blank)?;
+        self.keys.add(self.end..until, iter::empty());
         self.end = until;
         self.segment = None;
         base.log.set_end(until);

@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use wire::hash;
 use wire::prop_crc;
 use wire::properties;
 use wire::record::{EncodeError, Message};
 use wire::sys_flag;
 
 use crate::dispatch;
+use crate::index_keys::{FoundBy, Key};
 use crate::queue::Queue;
 use crate::queue_kind::INNER_MESSAGES_MAX;
 use crate::torn;
@@ -33,6 +35,8 @@ pub struct Batch {
     pub(crate) entries: Vec<BatchEntry>,
     /// Bitmaps of the messages, made by the append.
     pub(crate) bitmaps: Vec<u8>,
+    /// Hashes under which the messages are to be found, if there is an index.
+    pub(crate) hashes: Vec<u32>,
     /// What [`Bitmaps::edition`](crate::Bitmaps::edition) was before they were made.
     pub(crate) edition: Option<u64>,
     open_group: bool,
@@ -54,6 +58,8 @@ pub(crate) struct BatchEntry {
     pub tags_code: i64,
     /// Where its bitmap is in the batch's.
     pub bitmap: Range<usize>,
+    /// Where its hashes are in the batch's.
+    pub hashes: Range<usize>,
     /// Level of a scheduled message, whose queue entry carries the time of delivery.
     pub delay_level: Option<i32>,
     /// Whether it must stand in the same segment as the entry before.
@@ -106,6 +112,12 @@ impl BatchEntry {
         let light = light.filter_map(|light| Some((light.queue.as_ref()?, light.offset + 1)));
         self.queued.then_some(own).into_iter().chain(light)
     }
+
+    /// What the index is to know of it once it is appended; `hashes` are those of the batch.
+    pub fn keys(&self, hashes: &[u32]) -> impl Iterator<Item = Key> {
+        let Appended { offset, store_timestamp: timestamp, .. } = self.appended;
+        hashes[self.hashes.clone()].iter().map(move |&hash| Key { hash, offset, timestamp })
+    }
 }
 
 impl Batch {
@@ -113,6 +125,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.hashes.clear();
         self.open_group = false;
         self.group_is_new = false;
     }
@@ -158,12 +171,34 @@ impl Batch {
         message: &Message<'_>,
         tags_code: i64,
     ) -> Result<usize, EncodeError> {
+        let found_by = if queue.files.indexed { FoundBy::of(message.properties) } else { FoundBy::default() };
+        self.push_placed(queue, message, tags_code, found_by)
+    }
+
+    /// Adds a message as [`Batch::push`] does. The caller has looked already what its properties have it found by.
+    pub fn push_found(
+        &mut self,
+        queue: &Arc<Queue>,
+        message: &Message<'_>,
+        found_by: FoundBy<'_>,
+    ) -> Result<usize, EncodeError> {
+        debug_assert_eq!(FoundBy::of(message.properties), found_by);
+        self.push_placed(queue, message, hash::tags_code(found_by.tags), found_by)
+    }
+
+    fn push_placed(
+        &mut self,
+        queue: &Arc<Queue>,
+        message: &Message<'_>,
+        tags_code: i64,
+        found_by: FoundBy<'_>,
+    ) -> Result<usize, EncodeError> {
         if queue.files.multi_dispatch
             && let Some(names) = light_queues_of(message)
         {
-            return self.push_light(queue, message, tags_code, &names);
+            return self.push_light(queue, message, tags_code, found_by, &names);
         }
-        self.push_record(queue, message, tags_code)
+        self.push_record(queue, message, tags_code, found_by)
     }
 
     /// Adds a message that light queues name too. Its properties get its offsets there, as Java's broker has it.
@@ -172,6 +207,7 @@ impl Batch {
         queue: &Arc<Queue>,
         message: &Message<'_>,
         tags_code: i64,
+        found_by: FoundBy<'_>,
         names: &[Arc<str>],
     ) -> Result<usize, EncodeError> {
         let mut text = Vec::with_capacity(message.properties.len() + 40 + names.len() * (OFFSET_DIGITS + 1));
@@ -179,7 +215,8 @@ impl Batch {
         properties::copy_without(message.properties, &removed, &mut text);
         let digits = vec!["0".repeat(OFFSET_DIGITS); names.len()].join(",");
         properties::push(&mut text, properties::INNER_MULTI_QUEUE_OFFSET, &digits);
-        let index = self.push_record(queue, &Message { properties: &text, ..*message }, tags_code)?;
+        let index =
+            self.push_record(queue, &Message { properties: &text, ..*message }, tags_code, found_by)?;
         let light = names.iter().map(|name| Light { name: name.clone(), queue: None, offset: 0 });
         self.set_late(index, digits.len(), light.collect());
         Ok(index)
@@ -197,6 +234,7 @@ impl Batch {
         queue: &Arc<Queue>,
         message: &Message<'_>,
         tags_code: i64,
+        found_by: FoundBy<'_>,
     ) -> Result<usize, EncodeError> {
         // No checksum covers them: after a crash such a record would end the log, with all that others have behind it.
         if torn::could_seem_torn(message.properties) {
@@ -213,6 +251,10 @@ impl Batch {
             .then(|| properties::find(message.properties, properties::DELAY))
             .flatten()
             .and_then(|level| level.parse().ok());
+        let hashed = self.hashes.len();
+        if queue.files.indexed {
+            found_by.push_hashes(message.topic, &mut self.hashes);
+        }
         self.entries.push(BatchEntry {
             queue: queue.clone(),
             start,
@@ -220,6 +262,7 @@ impl Batch {
             queued: sys_flag::is_queued(message.sys_flag),
             tags_code,
             bitmap: 0..0,
+            hashes: hashed..self.hashes.len(),
             delay_level,
             joined: self.open_group && !self.group_is_new,
             appended: Appended::default(),
@@ -242,7 +285,9 @@ impl Batch {
         debug_assert!((1..=INNER_MESSAGES_MAX).contains(&usize::from(count)));
         let mut text = message.properties.to_vec();
         properties::push(&mut text, properties::INNER_BASE, &"0".repeat(OFFSET_DIGITS));
-        let index = self.push_record(queue, &Message { properties: &text, ..*message }, tags_code)?;
+        let found_by = FoundBy::of(message.properties);
+        let index =
+            self.push_record(queue, &Message { properties: &text, ..*message }, tags_code, found_by)?;
         self.entries[index].count = count;
         self.set_late(index, OFFSET_DIGITS, Vec::new());
         Ok(index)
@@ -263,6 +308,7 @@ impl Batch {
     pub fn truncate(&mut self, len: usize) {
         if let Some(entry) = self.entries.get(len) {
             self.bytes.truncate(entry.start);
+            self.hashes.truncate(entry.hashes.start);
             self.entries.truncate(len);
         }
     }

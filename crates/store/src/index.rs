@@ -1,5 +1,6 @@
-//! The key index: a follower of the log that reads it from its own position and remembers which record has which
-//! key, unique key or tag (store.md §6, since-5.3.md §4.5).
+//! The key index: a follower of the log that goes along it from its own position and remembers which record has which
+//! key, unique key or tag (store.md §6, since-5.3.md §4.5). The append leaves it the keys of what it has just written
+//! (`index_keys`); all others are read from the log.
 //!
 //! Files that are full are complete and durable; of the one being written so much is as the checkpoint has a mark for
 //! (`index_mark`). After a crash that part is kept, and what the log has behind it is read again in the background.
@@ -8,10 +9,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use wire::hash::JavaHash;
-use wire::properties;
-use wire::record::Record;
-use wire::sys_flag;
 
 use crate::base::Base;
 use crate::checkpoint::{CheckpointFile, IndexMark};
@@ -20,6 +17,7 @@ use crate::commit_log::{CommitLog, Look, Walk};
 use crate::disk::{self, Disk};
 use crate::error::StoreError;
 use crate::index_file::{IndexFile, Shape};
+use crate::index_keys::{self, Key, Keys};
 use crate::index_mark::{distrust, link};
 use crate::index_state::State;
 use crate::options::Options;
@@ -73,6 +71,12 @@ impl Index {
         Ok(Some(Index { signal: Signal::default(), state: Mutex::new(state), position, dir, shape }))
     }
 
+    /// Takes the keys that the append has left, once those of the last time are used up. `exchange` gives them and
+    /// takes room for those that come.
+    pub fn receive(&self, exchange: impl FnOnce(&mut Keys)) {
+        self.state.lock().receive(exchange);
+    }
+
     /// Indexes some more of the log.
     pub fn step(&self, base: &Base) -> Result<Step, StoreError> {
         self.index_some(base, &mut self.state.lock())
@@ -95,37 +99,77 @@ impl Index {
         let mut walk = Walk::to_end(&base.log, end);
         state.position = state.position.max(base.log.min());
         while state.position < until {
-            let at = state.position;
-            let look = match walk.look(at) {
-                Err(error) if state.is_given_up(at, base.clock.monotonic()) => Look::Bad(error.to_string()),
-                look => look.map_err(|source| base.log.error_at("read", at, source))?,
+            let goes_on = if state.keys.stretch().contains(&state.position) {
+                self.put_known(base, state, until)?
+            } else {
+                self.put_next(base, state, &mut walk)?
             };
-            match look {
-                Look::Record(record) => {
-                    if at >= state.skip_until && !self.put_record(base, state, &record)? {
-                        return Ok(Step::BeforeUnflushed);
-                    }
-                    state.position = at + record.bytes.len() as u64;
-                }
-                Look::Blank { next } => state.position = next,
-                Look::Bad(reason) => {
-                    state.position = (at / base.log.segment_bytes + 1) * base.log.segment_bytes;
-                    tracing::error!(
-                        offset = at,
-                        reason,
-                        "record that is damaged or cannot be read; the rest of its segment is not indexed"
-                    );
-                }
-                // The segment expired meanwhile.
-                Look::Nothing => state.position = base.log.min().max(at + 1),
+            if !goes_on {
+                return Ok(Step::BeforeUnflushed);
             }
         }
         Ok(if state.position < end { Step::More } else { Step::AtEnd })
     }
 
-    /// Adds the keys of a record; false if the log must be durable up to it first.
-    fn put_record(&self, base: &Base, state: &mut State, record: &Record<'_>) -> Result<bool, StoreError> {
-        for (hash, _) in hashes_of(record) {
+    /// Adds the keys of records below `until` that the append has left; false if the log must be durable first.
+    fn put_known(&self, base: &Base, state: &mut State, until: u64) -> Result<bool, StoreError> {
+        let known = std::mem::take(&mut state.keys);
+        let put = self.put_keys(base, state, &known, until);
+        state.keys = known;
+        put
+    }
+
+    fn put_keys(&self, base: &Base, state: &mut State, known: &Keys, until: u64) -> Result<bool, StoreError> {
+        for record in known.from(state.position).chunk_by(|one, next| one.offset == next.offset) {
+            state.position = record[0].offset;
+            if state.position >= until {
+                return Ok(true);
+            }
+            if state.position >= state.skip_until && !self.put_record(base, state, record.iter().copied())? {
+                return Ok(false);
+            }
+        }
+        state.position = known.stretch().end;
+        Ok(true)
+    }
+
+    /// Adds the keys of the next record, which is read from the log; false if the log must be durable first.
+    fn put_next(&self, base: &Base, state: &mut State, walk: &mut Walk<'_>) -> Result<bool, StoreError> {
+        let at = state.position;
+        let look = match walk.look(at) {
+            Err(error) if state.is_given_up(at, base.clock.monotonic()) => Look::Bad(error.to_string()),
+            look => look.map_err(|source| base.log.error_at("read", at, source))?,
+        };
+        match look {
+            Look::Record(record) => {
+                if at >= state.skip_until && !self.put_record(base, state, index_keys::of(&record))? {
+                    return Ok(false);
+                }
+                state.position = at + record.bytes.len() as u64;
+            }
+            Look::Blank { next } => state.position = next,
+            Look::Bad(reason) => {
+                state.position = (at / base.log.segment_bytes + 1) * base.log.segment_bytes;
+                tracing::error!(
+                    offset = at,
+                    reason,
+                    "record that is damaged or cannot be read; the rest of its segment is not indexed"
+                );
+            }
+            // The segment expired meanwhile.
+            Look::Nothing => state.position = base.log.min().max(at + 1),
+        }
+        Ok(true)
+    }
+
+    /// Adds the keys of the record at the position; false if the log must be durable up to it first.
+    fn put_record(
+        &self,
+        base: &Base,
+        state: &mut State,
+        keys: impl Iterator<Item = Key>,
+    ) -> Result<bool, StoreError> {
+        for key in keys {
             if state.files.last().is_none_or(IndexFile::is_full) {
                 self.roll(base, state)?;
             } else if state.last_is_trusted {
@@ -135,8 +179,7 @@ impl Index {
                 distrust(base, state)?;
             }
             let Some(file) = state.files.last_mut() else { continue };
-            file.put(hash, record.physical_offset as u64, record.store_timestamp)
-                .map_err(StoreError::io(UPDATE, &file.path))?;
+            file.put(key.hash, key.offset, key.timestamp).map_err(StoreError::io(UPDATE, &file.path))?;
         }
         Ok(true)
     }
@@ -225,38 +268,16 @@ impl Index {
         Ok(())
     }
 
-    /// Writes the buffers and gives their memory back.
-    pub fn rest(&self) -> Result<(), StoreError> {
+    /// Writes the buffers and gives their memory back, and that of keys that wait; `exchange` as for
+    /// [`Index::receive`].
+    pub fn rest(&self, exchange: impl FnOnce(&mut Keys)) -> Result<(), StoreError> {
         let mut state = self.state.lock();
+        state.keys.give_back();
+        state.receive(exchange);
+        state.keys.give_back();
         match state.files.last_mut() {
             Some(file) if file.has_changed() => file.flush().map_err(StoreError::io("write", &file.path)),
             _ => Ok(()),
         }
     }
-}
-
-/// The hashes under which a record is indexed, in order; the flag marks the one of its tags, which Java's broker does
-/// not index before 5.4.
-pub(crate) fn hashes_of<'a>(record: &Record<'a>) -> impl Iterator<Item = (u32, bool)> + use<'a> {
-    let (mut unique, mut keys, mut tags) = (None, None, None);
-    let rolled_back = record.sys_flag & sys_flag::TRANSACTION_MASK == sys_flag::TRANSACTION_ROLLBACK;
-    let properties = if rolled_back { &[] } else { record.properties };
-    for (name, value) in properties::iter(properties) {
-        match name {
-            properties::UNIQ_KEY => unique = Some(value),
-            properties::KEYS => keys = Some(value),
-            properties::TAGS => tags = Some(value),
-            _ => {}
-        }
-    }
-    let topic = JavaHash::default().update(record.topic).update("#");
-    let tag = tags.map(|tags| (topic.update("T#").update(tags), true));
-    let keys = keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
-    let hashes = unique.into_iter().chain(keys).map(move |key| (topic.update(key), false)).chain(tag);
-    hashes.map(|(hash, is_tag)| (fold(hash), is_tag))
-}
-
-/// Java's index hash: the absolute value, with the one number that has none becoming 0.
-pub(crate) fn fold(hash: JavaHash) -> u32 {
-    hash.0.checked_abs().unwrap_or(0) as u32
 }

@@ -7,6 +7,7 @@ use crate::checkpoint::{Checkpoint, CheckpointFile, IndexMark};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::index_file::{self, Header, IndexFile, Shape};
+use crate::index_keys::Keys;
 
 /// A place of the log that cannot be read for this long is taken for damaged: until then the error may be a passing
 /// one, but the index stands still meanwhile, and queries by key find nothing newer.
@@ -17,6 +18,8 @@ pub(crate) struct State {
     /// Oldest first; only the last is written.
     pub files: Vec<IndexFile>,
     pub position: u64,
+    /// What the append has left of the keys of records.
+    pub keys: Keys,
     /// A record before this is in the index already.
     pub skip_until: u64,
     /// The checkpoint still says that all of the last file is durable.
@@ -53,6 +56,14 @@ impl State {
         }
     }
 
+    /// Takes keys from the append once those that are here are used up.
+    pub fn receive(&mut self, exchange: impl FnOnce(&mut Keys)) {
+        if self.position >= self.keys.stretch().end {
+            self.keys.clear();
+            exchange(&mut self.keys);
+        }
+    }
+
     /// Opens the files that can be trusted and removes the others.
     pub fn open(
         disk: &dyn Disk,
@@ -72,6 +83,7 @@ impl State {
             last_is_trusted: !files.is_empty() && !unlinked,
             files,
             position: 0,
+            keys: Keys::with_room(),
             skip_until: 0,
             unlinked,
             marked: 0,

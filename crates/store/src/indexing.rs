@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::index::{Index, Step};
+use crate::index_keys::Keys;
 use crate::index_mark::Marking;
 use crate::store::Store;
 
@@ -16,6 +17,7 @@ impl Store {
     /// Indexes some more of the log; false if it has come to the end.
     pub fn index_step(&self) -> Result<bool, StoreError> {
         let Some(index) = &self.index else { return Ok(false) };
+        index.receive(|keys| self.exchange_keys(keys));
         loop {
             match index.step(&self.base)? {
                 Step::More => return Ok(true),
@@ -40,7 +42,11 @@ impl Store {
 
     /// Writes what is indexed, without waiting for the disk, and gives the memory of it back: there is nothing to do.
     pub fn index_rest_step(&self) -> Result<(), StoreError> {
-        self.index.as_ref().map_or(Ok(()), Index::rest)
+        self.index.as_ref().map_or(Ok(()), |index| index.rest(|keys| self.exchange_keys(keys)))
+    }
+
+    fn exchange_keys(&self, keys: &mut Keys) {
+        std::mem::swap(&mut self.appender.lock().keys, keys);
     }
 
     /// Bytes of the log that are not indexed yet.

@@ -5,7 +5,8 @@ use wire::properties;
 use wire::record::Record;
 
 use crate::error::StoreError;
-use crate::index::{self, Index};
+use crate::index::Index;
+use crate::index_keys;
 use crate::index_search::IndexSearch;
 use crate::store::Store;
 
@@ -45,7 +46,7 @@ impl Wanted<'_> {
     fn hash(&self) -> u32 {
         let prefix = JavaHash::default().update(self.topic).update("#");
         let prefix = if self.kind == KeyKind::Tag { prefix.update("T#") } else { prefix };
-        index::fold(prefix.update(self.key))
+        index_keys::fold(prefix.update(self.key))
     }
 }
 

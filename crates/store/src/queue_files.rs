@@ -34,6 +34,8 @@ pub(crate) struct QueueFiles {
     pub append_prop_crc: bool,
     /// Whether messages are put into the light queues that they name.
     pub multi_dispatch: bool,
+    /// Whether records are to be found by their keys.
+    pub indexed: bool,
     /// What entries have no room for.
     pub ext: ExtFiles,
     /// Topics that were deleted and of which files are left.
@@ -106,6 +108,7 @@ impl QueueFiles {
             segment_entries: [queue_segment_entries, batch_queue_segment_entries].map(u64::from),
             append_prop_crc: options.append_prop_crc,
             multi_dispatch: options.multi_dispatch,
+            indexed: options.index_enabled,
             ext,
             deletions: Deletions::default(),
             log_min,

@@ -19,6 +19,7 @@ use crate::expiry::Expiry;
 use crate::flush::{Flush, Unseen};
 use crate::foreign;
 use crate::index::Index;
+use crate::index_keys::Keys;
 use crate::kept_for::KeptFor;
 use crate::options::{FlushMode, Live, Options};
 use crate::queue::Queue;
@@ -117,7 +118,9 @@ impl Store {
             None => None,
         };
         let compaction = Compaction::open(&*disk, &options, recovered.clean);
-        let appender = Appender::new(log.end(), recovered.last_timestamp, recovered.entries, recovered.fresh);
+        let keys = index.as_ref().map_or_else(Keys::default, |_| Keys::with_room());
+        let appender =
+            Appender::new(log.end(), recovered.last_timestamp, recovered.entries, recovered.fresh, keys);
         let opened_end = log.end();
         let checkpoint = recovered.checkpoint;
         let store = Arc::new(Store {

@@ -1,6 +1,7 @@
 //! Finding messages by key, unique key and tag, over several index files and lives.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{World, letter, send, send_all, small_options};
@@ -23,6 +24,14 @@ fn fill(world: &World, store: &Store) {
         let letter = letter("t", 0, &format!("{i}")).keyed(&format!("k{i} even{}", i % 2)).tagged("tag");
         send(store, &letter).unwrap();
     }
+}
+
+/// A broker that has the index to make anew from the log.
+fn filled_and_killed(world: &World) -> Arc<Store> {
+    let store = world.open();
+    fill(world, &store);
+    drop(store);
+    world.open()
 }
 
 #[test]
@@ -94,8 +103,7 @@ fn slots_that_cannot_be_read_are_told_alike_however_many_entries_wait_for_them()
 #[test]
 fn a_part_of_the_log_that_cannot_be_read_does_not_keep_the_rest_from_being_found() {
     let world = World::new(small_options());
-    let store = world.open();
-    fill(&world, &store);
+    let store = filled_and_killed(&world);
     assert!(store.log_end() > 2 * world.options.segment_bytes);
     let query = |key: &str| store.query("t", key, 32, 0, i64::MAX, KeyKind::Key);
     let second = format!("commitlog/{:020}", world.options.segment_bytes);
@@ -111,8 +119,7 @@ fn a_part_of_the_log_that_cannot_be_read_does_not_keep_the_rest_from_being_found
 #[test]
 fn an_error_of_the_disk_that_passes_costs_no_key() {
     let world = World::new(small_options());
-    let store = world.open();
-    fill(&world, &store);
+    let store = filled_and_killed(&world);
     world.disk.inject(Fault { times: 4, ..Fault::from_now(Operation::Read, "commitlog", ErrorKind::Other) });
     while store.query("t", "k0", 32, 0, i64::MAX, KeyKind::Key).is_err() {}
     for i in (0..300).step_by(7) {

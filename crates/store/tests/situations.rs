@@ -51,3 +51,4 @@ mod timer_messages_are_exact;
 mod topics_keep_messages_for_their_own_time;
 mod torn_tail_after_power_loss;
 mod unreadable_timer_messages_are_late;
+mod what_was_just_written_is_indexed;

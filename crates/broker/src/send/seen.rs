@@ -1,5 +1,6 @@
 //! The properties of a message that is sent, as far as the broker acts on them.
 
+use store::FoundBy;
 use wire::properties as props;
 
 use super::{BROKER_PROPERTIES, illegal};
@@ -60,6 +61,11 @@ impl<'a> Seen<'a> {
         seen.is_special |= seen.half || seen.timer;
         seen.timer &= !seen.timed;
         seen
+    }
+
+    /// What the message is found by.
+    pub fn found_by(&self) -> FoundBy<'a> {
+        FoundBy { unique_key: self.unique_key, keys: self.keys, tags: self.tags }
     }
 
     /// The queue that a priority stands for (since-5.3.md §3).

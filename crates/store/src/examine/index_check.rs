@@ -10,8 +10,8 @@ use wire::record::Record;
 use super::finding::{Area, Findings};
 use crate::disk::{Disk, File};
 use crate::error::StoreError;
-use crate::index;
 use crate::index_file::{self, ENTRY_BYTES, Entry, HEADER_BYTES, Header, Shape};
+use crate::index_keys;
 use crate::options::Options;
 
 const REBUILD: &str = "`thrust store repair` rebuilds the index from the log";
@@ -124,7 +124,7 @@ impl IndexCheck {
         let mut hashes = std::mem::take(&mut self.hashes);
         hashes.clear();
         let wanted = |(hash, is_tag)| Wanted { hash, is_tag, found: false };
-        hashes.extend(index::hashes_of(record).map(wanted));
+        hashes.extend(index_keys::hashes_of(record).map(wanted));
         while let Some(entry) = self.next_until(at, findings)? {
             let Some(walk) = &mut self.current else { break };
             self.entries += 1;
