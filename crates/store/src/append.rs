@@ -16,7 +16,7 @@ use crate::queue::Queue;
 use crate::queue_entry::QueueEntry;
 use crate::queue_ext::Extension;
 use crate::queue_journal::Fresh;
-use crate::queue_kind::Unit;
+use crate::queue_kind::{QueueKind, Unit};
 use crate::store::Store;
 
 impl Store {
@@ -143,13 +143,16 @@ impl Store {
         for entry in entries {
             let start = entry.start - base;
             let offset = appender.end + start as u64;
-            let queue_offset = if entry.queued { self.take_offset(&mut entry.queue, entry.count) } else { 0 };
+            if entry.queued && entry.queue.is_deleted() {
+                self.place_anew(entry);
+            }
+            let queue_offset = if entry.queued { take_offset(&entry.queue, entry.count) } else { 0 };
             let record = &mut bytes[start..start + entry.len];
             record::patch(record, queue_offset, offset, timestamp);
             if let Some(late) = &mut entry.late {
                 for light in &mut late.light {
                     let queue = light.queue.insert(self.queues.get(&light.name, 0));
-                    light.offset = self.take_offset(queue, 1);
+                    light.offset = take_offset(queue, 1);
                 }
                 late.write(record, queue_offset);
             }
@@ -182,13 +185,11 @@ impl Store {
         pushed
     }
 
-    /// The next offset of a queue, of which `count` are taken; of its successor if its topic was deleted since the
-    /// batch was begun.
-    fn take_offset(&self, queue: &mut Arc<Queue>, count: u16) -> u64 {
-        if queue.is_deleted() {
-            *queue = self.queues.get(&queue.topic().clone(), queue.id());
-        }
-        queue.next.fetch_add(u64::from(count), Ordering::Relaxed)
+    /// Gives a message to the successor of its queue, whose topic was deleted since the batch was begun. It has no place
+    /// in a queue if that is of another kind, as [`dispatch::has_place`] has it at the next start.
+    fn place_anew(&self, entry: &mut BatchEntry) {
+        entry.queue = self.queues.get(&entry.queue.topic().clone(), entry.queue.id());
+        entry.queued = !entry.is_inner_batch() || entry.queue.kind() == QueueKind::Batch;
     }
 
     fn unit_of(&self, entry: &BatchEntry) -> Unit {
@@ -237,6 +238,11 @@ impl Store {
         debug_assert!(until <= self.base.log.end());
         self.tell(batch.entries.iter().flat_map(BatchEntry::placed).map(|(queue, _)| queue));
     }
+}
+
+/// The next offset of a queue, of which `count` are taken.
+fn take_offset(queue: &Queue, count: u16) -> u64 {
+    queue.next.fetch_add(u64::from(count), Ordering::Relaxed)
 }
 
 /// Takes back the offsets that an entry was given.

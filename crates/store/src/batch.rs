@@ -113,6 +113,11 @@ impl BatchEntry {
         self.queued.then_some(own).into_iter().chain(light)
     }
 
+    /// Whether it is one record of many messages, however few these are.
+    pub fn is_inner_batch(&self) -> bool {
+        self.late.as_ref().is_some_and(|late| late.light.is_empty())
+    }
+
     /// What the index is to know of it once it is appended; `hashes` are those of the batch.
     pub fn keys(&self, hashes: &[u32]) -> impl Iterator<Item = Key> {
         let Appended { offset, store_timestamp: timestamp, .. } = self.appended;

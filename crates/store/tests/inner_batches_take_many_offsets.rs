@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support;
 use crate::support::{World, configure_batch_topics, letter, read_queue, send, send_all, small_options};
 use store::examine::StoreFiles;
-use store::{Boundary, QueueKind, ReadLimits, ReadStatus, Store, StoreError};
+use store::{Batch, Boundary, QueueKind, ReadLimits, ReadStatus, Store, StoreError};
 use wire::properties;
 use wire::record::Record;
 
@@ -238,4 +238,18 @@ fn a_topic_made_anew_as_the_other_kind_begins_anew() {
     let store = world.open();
     assert_eq!(support::bodies(&store, "letters", 0), ["plain"]);
     assert!(!world.disk.files().keys().any(|path| path.starts_with(world.path("batchconsumequeue"))));
+}
+
+#[test]
+fn a_batch_for_a_topic_that_is_deleted_meanwhile_shifts_no_later_one() {
+    let world = world();
+    let store = world.open();
+    let mut batch = Batch::default();
+    letter("letters", 0, "ten").inner_batch(10).push_to(&store, &mut batch);
+    store.set_queue_kind("letters", QueueKind::Simple).unwrap();
+    store.append(&mut batch).unwrap();
+    assert_eq!(store.queue("letters", 0).kind(), QueueKind::Simple);
+    assert_eq!(send(&store, &letter("letters", 0, "one")).unwrap().queue_offset, 0);
+    assert_eq!(read_queue(&store, &store.queue("letters", 0)).len(), 1);
+    store.stop().unwrap();
 }
