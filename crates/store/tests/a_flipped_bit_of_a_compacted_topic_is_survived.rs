@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::compaction::{Kept, Model, TOPIC, options, read_from};
 use crate::support::{self, World, letter, open_on};
 use sim::{Fault, Operation, SimDisk};
+use store::examine::{Area, StoreFiles};
 use store::{Options, Space, Store};
 
 /// Of bytes that are zero, one in so many is tried.
@@ -198,6 +199,29 @@ fn every_other_message_is_served_as_it_was_sent() {
 }
 
 /// The pass has made some of its files when it comes to the damage, and the start after it finds what it has left.
+#[test]
+fn an_entry_that_leads_out_of_its_file_is_a_finding() {
+    let original = Original::new(Left::Stopped);
+    let entries: Vec<_> =
+        original.files().into_keys().filter(|path| path.to_string_lossy().contains("compactionCq")).collect();
+    assert!(entries.len() > 2, "{entries:?}");
+    for path in entries {
+        // The last one may be the mark that a file is full.
+        let findings = [1, 2].map(|from_end| {
+            let disk = original.world.disk.copy();
+            disk.damage(&path, |bytes| {
+                let is_used = |unit: &[u8]| unit.iter().any(|&byte| byte != 0);
+                let used = bytes.chunks_exact(46).take_while(|unit| is_used(unit)).count();
+                // The bit by which the second file of records stands behind the first.
+                bytes[(used - from_end) * 46 + 6] ^= 1 << 4;
+            });
+            let files = StoreFiles::open(Arc::new(disk), original.world.options.clone()).unwrap();
+            files.verify(&mut |_| {}).unwrap().findings.count(Area::Compaction)
+        });
+        assert!(findings.iter().any(|count| *count > 0), "{}: {findings:?}", path.display());
+    }
+}
+
 #[test]
 fn a_pass_that_damage_has_ended_takes_nothing_away() {
     for killed in [false, true] {

@@ -130,7 +130,10 @@ fn compare(
     let mut end = part.base;
     let mut slots = bytes.chunks_exact(UNIT_BYTES);
     for unit in slots.by_ref().map_while(Unit::decode) {
-        end = unit.until();
+        let lies_within = unit.position >= part.base && unit.until() <= part.until();
+        if lies_within {
+            end = unit.until();
+        }
         if view.messages > 0 && unit.queue_offset <= view.last {
             let what = format!("queue offset {} comes behind {}", unit.queue_offset, view.last);
             add(&part.path, Some(unit.position), what, REBUILT);
@@ -140,7 +143,6 @@ fn compare(
         }
         view.messages += 1;
         view.last = unit.queue_offset;
-        let lies_within = unit.position >= part.base && unit.until() <= part.until();
         let look = if lies_within { look_in(part, unit.position, &mut window)? } else { Look::Nothing };
         if let Some(what) = misfit(look, &unit, view) {
             add(&part.path, Some(unit.position), what, RESTORE);
