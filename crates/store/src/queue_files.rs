@@ -378,15 +378,13 @@ impl QueueFiles {
         self.unsynced.lock().many = true;
     }
 
-    /// Removes the segments of a queue from that of entry `from` up to that of entry `until`.
-    pub fn remove(&self, queue: &Queue, from: u64, until: u64) -> io::Result<()> {
-        let mut start = self.segment_start(queue.kind(), from);
-        while start < until {
-            self.open.lock().remove((queue.serial, start));
-            self.disk.remove(&self.path_of(queue, start))?;
-            start += self.segment_entries(queue.kind());
-        }
-        Ok(())
+    /// Removes the segment with entry `place` durably. One at a time: a power cut may keep later changes of a directory
+    /// and lose earlier ones, and what is left must not have a hole.
+    pub fn remove(&self, queue: &Queue, place: u64) -> io::Result<()> {
+        let start = self.segment_start(queue.kind(), place);
+        self.open.lock().remove((queue.serial, start));
+        self.disk.remove(&self.path_of(queue, start))?;
+        self.disk.sync_dir(&self.dir_of(queue))
     }
 
     /// Closes the files of a queue that is deleted.
@@ -511,6 +509,10 @@ pub(crate) fn find(files: &QueueFiles, kind: QueueKind, dir: &Path, position: u6
     for (i, entry) in entries.iter().enumerate() {
         if entry.len == 0 && i + 1 == entries.len() {
             found.has_more = true;
+            continue;
+        }
+        if !segment::is_name(&entry.name) {
+            tracing::warn!(path = %dir.join(&entry.name).display(), "no segment of a queue; ignored");
             continue;
         }
         let base = segment::base_of(&entry.name).filter(|base| base % segment_bytes == 0);

@@ -1,6 +1,5 @@
 //! Deleting old segments of the log, and what queues and index hold of them (store.md §13).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -187,33 +186,67 @@ impl Store {
     /// Removes queue segments all of whose entries point to deleted segments; the last one of a queue stays. One queue
     /// where that fails keeps no other waiting.
     fn clean_queues(&self) -> Result<(), StoreError> {
-        let cleaned = self.queues.all().into_iter().map(|queue| self.clean_queue(&queue));
-        cleaned.fold(Ok(()), Result::and)
+        let queues = self.queues.all();
+        let mut expired = Vec::new();
+        let mut result = Ok(());
+        for queue in &queues {
+            match self.expired_until(queue) {
+                Ok(Some(until)) => expired.push((queue, until)),
+                Ok(None) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        // What stays must be on the disk before the others go: all that says how far a queue has come may be in there.
+        if !expired.is_empty() && self.queues_are_durable(self.base.log.end())? {
+            for (queue, until) in expired {
+                result = result.and(self.remove_expired(queue, until));
+            }
+        }
+        let extensions = queues.iter().map(|queue| self.clean_extensions(queue));
+        extensions.fold(result, Result::and)
     }
 
-    fn clean_queue(&self, queue: &Arc<Queue>) -> Result<(), StoreError> {
+    /// Up to which entry the segments of a queue may go, if any may.
+    fn expired_until(&self, queue: &Queue) -> Result<Option<u64>, StoreError> {
         let files = &self.queues.files;
         let _no_writes = self.queue_writer.lock();
         let ((first, written), kind) = (queue.span(), queue.kind());
-        let path = files.dir_of(queue);
         let last_start = files.segment_start(kind, written.saturating_sub(1));
-        let min_place = queue.log_min_place().map_err(StoreError::io("read", &path))?;
-        let keep_from = files.segment_start(kind, min_place).min(last_start);
-        if keep_from > files.segment_start(kind, first) && !queue.is_deleted() {
-            queue.set_first(keep_from);
-            let removed = files.remove(queue, first, keep_from);
-            removed.map_err(StoreError::io("remove segments of", &path))?;
-        }
-        if files.ext.are_present() && !queue.is_deleted() {
-            let path = files.ext.dir_of(queue.topic(), queue.id());
-            // Extensions stand in the order of their entries.
-            let oldest = queue.entry(queue.log_min_offset()).map_err(StoreError::io("read", &path))?;
-            if let Some(position) = oldest.and_then(|entry| entry.extension_position()) {
-                let removed = files.ext.remove_before(queue, position);
-                removed.map_err(StoreError::io("remove segments of", &path))?;
+        let min_place = queue.log_min_place().map_err(StoreError::io("read", &files.dir_of(queue)))?;
+        let until = files.segment_start(kind, min_place).min(last_start);
+        Ok((until > files.segment_start(kind, first) && !queue.is_deleted()).then_some(until))
+    }
+
+    fn remove_expired(&self, queue: &Queue, until: u64) -> Result<(), StoreError> {
+        let files = &self.queues.files;
+        let _no_writes = self.queue_writer.lock();
+        let (mut first, _) = queue.span();
+        while first < until && !queue.is_deleted() {
+            let next = files.segment_start(queue.kind(), first) + files.segment_entries(queue.kind());
+            // Nobody reads there any more when it goes.
+            queue.set_first(next);
+            if let Err(error) = files.remove(queue, first) {
+                queue.set_first(first);
+                return Err(StoreError::io("remove segments of", &files.dir_of(queue))(error));
             }
+            first = next;
         }
         Ok(())
+    }
+
+    fn clean_extensions(&self, queue: &Queue) -> Result<(), StoreError> {
+        let files = &self.queues.files;
+        let _no_writes = self.queue_writer.lock();
+        if !files.ext.are_present() || queue.is_deleted() {
+            return Ok(());
+        }
+        // Extensions stand in the order of their entries.
+        let oldest = queue.entry(queue.log_min_offset());
+        let oldest = oldest.map_err(StoreError::io("read", &files.dir_of(queue)))?;
+        let Some(position) = oldest.and_then(|entry| entry.extension_position()) else { return Ok(()) };
+        let path = files.ext.dir_of(queue.topic(), queue.id());
+        let removed = files.ext.remove_before(queue, position);
+        removed.map_err(StoreError::io("remove segments of", &path))
     }
 
     /// The thread that cleans. It looks at regular times also when this store does nothing: others fill the disk too.

@@ -135,7 +135,11 @@ const OFFSET_MAX: u64 = 1 << 62;
 
 /// The base a segment's name stands for; `None` for what no segment is named.
 pub(crate) fn base_of(name: &str) -> Option<u64> {
-    let is_name = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-    let base = is_name.then(|| name.parse().ok())?;
+    let base = is_name(name).then(|| name.parse().ok())?;
     base.filter(|base| *base <= OFFSET_MAX)
+}
+
+/// Whether a file is called as a segment is, be it of an offset that there cannot be.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{World, bodies, letter, open_on, send, small_options};
 use sim::{Fault, Operation, Random, SimDisk};
-use store::{KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Space, Store};
+use store::{Disk, KeyKind, Options, ReadLimits, ReadStatus, RealClock, RealDisk, Space, Store};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -144,6 +144,119 @@ fn numbers_of_expired_messages_are_not_used_again_after_a_crash() {
         let store = world.open();
         assert_eq!(send(&store, &letter("light", 0, "next")).unwrap().queue_offset, 1, "seed {seed}");
     }
+}
+
+/// A queue of three files whose messages have all expired, and the segments with them.
+fn with_idle_queue() -> World {
+    let world = World::new(small_options());
+    let store = world.open();
+    for i in 0..100 {
+        send(&store, &letter("idle", 0, &format!("{i}"))).unwrap();
+    }
+    for _ in 0..60 {
+        send(&store, &letter("heavy", 0, &"x".repeat(800))).unwrap();
+    }
+    store.stop().unwrap();
+    world.clock.advance(HOUR * 80);
+    world
+}
+
+fn next_of_idle(store: &Store) -> u64 {
+    send(store, &letter("idle", 0, "next")).unwrap().queue_offset
+}
+
+/// Of three files of a queue that went, a power cut may bring back the first and the last.
+#[test]
+fn a_power_cut_while_queue_files_go_leaves_no_hole() {
+    for after in 0..60 {
+        let world = with_idle_queue();
+        let store = world.open();
+        store.clean_soon();
+        world.disk.inject(Fault { after, ..Fault::from_now(Operation::Any, "", ErrorKind::Other) });
+        let _ = store.clean_step();
+        drop(store);
+        world.disk.heal();
+        for seed in after * 20..after * 20 + 20 {
+            let disk = world.disk.crash(&mut Random::new(seed));
+            let store = World { disk, clock: world.clock.clone(), options: small_options() }.open();
+            assert_eq!(next_of_idle(&store), 100, "after {after}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_queue_file_that_cannot_be_removed_goes_before_those_behind_it() {
+    let world = with_idle_queue();
+    let store = world.open();
+    store.clean_soon();
+    let first = "consumequeue/idle/0/00000000000000000000";
+    world.disk.inject(Fault { times: 1, ..Fault::from_now(Operation::Remove, first, ErrorKind::Other) });
+    store.clean_step().unwrap_err();
+    let files =
+        || world.disk.files().into_keys().filter(|path| path.starts_with(world.path("consumequeue/idle")));
+    assert_eq!(files().count(), 3);
+    // Segments that expire later have the queues looked at again.
+    for _ in 0..60 {
+        send(&store, &letter("heavy", 0, &"x".repeat(800))).unwrap();
+    }
+    store.flush_step().unwrap();
+    world.clock.advance(HOUR * 80);
+    store.clean_soon();
+    assert!(store.clean_step().unwrap() > 0);
+    assert_eq!(files().count(), 1);
+    store.stop().unwrap();
+    drop(store);
+    assert_eq!(next_of_idle(&world.open()), 100);
+}
+
+/// The message that the newest file of the queue was begun for is lost with that file, which only memory had.
+#[test]
+fn a_power_cut_keeps_a_file_of_a_queue_whose_newest_was_not_on_the_disk() {
+    for seed in 0..200 {
+        let world = World::new(small_options());
+        let store = world.open();
+        for i in 0..40 {
+            send(&store, &letter("idle", 0, &format!("{i}"))).unwrap();
+        }
+        for _ in 0..60 {
+            send(&store, &letter("heavy", 0, &"x".repeat(800))).unwrap();
+        }
+        store.flush_step().unwrap();
+        store.queue_step(true).unwrap();
+        world.clock.advance(HOUR * 80);
+        send(&store, &letter("idle", 0, "in a new file")).unwrap();
+        store.queue_step(false).unwrap();
+        store.clean_soon();
+        assert!(store.clean_step().unwrap() > 0);
+        drop(store);
+        let disk = world.disk.crash(&mut Random::new(seed));
+        let store = World { disk, clock: world.clock.clone(), options: small_options() }.open();
+        assert!(next_of_idle(&store) >= 40, "seed {seed}");
+    }
+}
+
+/// Such as what a network file system leaves of a file that was removed while somebody had it open.
+#[test]
+fn a_stray_file_among_those_of_an_idle_queue_makes_no_start_read_the_log() {
+    let world = with_idle_queue();
+    let store = world.open();
+    store.clean_soon();
+    assert!(store.clean_step().unwrap() > 0);
+    store.stop().unwrap();
+    drop(store);
+    let reads_of_log = || {
+        (0..100).find(|after| {
+            let disk = world.disk.copy();
+            let fault = Fault::from_now(Operation::Read, "/commitlog/", ErrorKind::Other);
+            disk.inject(Fault { after: *after, ..fault });
+            open_on(Arc::new(disk), Arc::new(world.clock.clone()), small_options()).is_ok()
+        })
+    };
+    let without = reads_of_log();
+    assert!(without.is_some());
+    Disk::create(&world.disk, &world.path("consumequeue/idle/0/.nfs0000000000000001"), 20).unwrap();
+    assert_eq!(reads_of_log(), without);
+    assert_eq!(next_of_idle(&world.open()), 100);
 }
 
 /// Of two names that went, a power cut may bring back the first alone.
