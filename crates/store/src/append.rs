@@ -2,7 +2,6 @@
 //!
 //! Invariant: nothing of a batch is visible, and no counter has moved, unless its write succeeded.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wire::prop_crc;
