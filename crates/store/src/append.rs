@@ -184,8 +184,8 @@ impl Store {
         pushed
     }
 
-    /// Gives a message to the successor of its queue, whose topic was deleted since the batch was begun. It has no place
-    /// in a queue if that is of another kind, as [`dispatch::has_place`] has it at the next start.
+    /// Gives a message to the successor of its queue, whose topic was deleted since the batch was begun. It has no
+    /// place in a queue if that is of another kind, as [`dispatch::has_place`] has it at the next start.
     fn place_anew(&self, entry: &mut BatchEntry) {
         entry.queue = self.queues.get(&entry.queue.topic().clone(), entry.queue.id());
         entry.queued = !entry.is_inner_batch() || entry.queue.kind() == QueueKind::Batch;
