@@ -126,11 +126,22 @@ impl Broker {
     ) -> Result<T, Refusal> {
         match tried {
             Err(Refusal { before: Some(topic), .. }) => {
-                self.topics.create(*topic, self.now_ms())?;
+                self.create_wanted(*topic)?;
                 retry()
             }
             tried => tried,
         }
+    }
+
+    /// Creates a topic that is sent to, unless there is one by now. What a deletion that was killed has left of another
+    /// of its name goes if it is of another kind, which the next start would refuse to open.
+    pub(crate) fn create_wanted(&self, config: TopicConfig) -> Outcome {
+        let _claim = self.topics.claims.take([config.topic_name.clone()]);
+        if self.topics.get(&config.topic_name).is_none() {
+            self.store.set_queue_kind(&config.topic_name, QueueKind::of_attributes(&config.attributes))?;
+            self.topics.create(config, self.now_ms())?;
+        }
+        Ok(())
     }
 
     /// Appends a batch that is large enough.

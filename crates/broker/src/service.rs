@@ -100,9 +100,9 @@ impl Broker {
     fn create_meanwhile(self: &Arc<Self>, topic: TopicConfig, pause: Pause) {
         let broker = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = broker.topics.create(topic, broker.now_ms()) {
+            if let Err(refusal) = broker.create_wanted(topic) {
                 // Who sent to it is told so when it fails once more.
-                tracing::debug!(%error, "a topic could not be created");
+                tracing::debug!(remark = %refusal.remark, "a topic could not be created");
             }
             drop(pause);
         });

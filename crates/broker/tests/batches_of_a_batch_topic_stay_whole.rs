@@ -284,3 +284,28 @@ async fn a_popped_batch_is_one_delivery_and_comes_back_message_by_message() {
     }
     assert_eq!(again.len(), lost.len());
 }
+
+#[tokio::test]
+async fn what_a_killed_deletion_has_left_of_a_batch_topic_makes_no_start_fail() {
+    let world = World::start().await;
+    batch_topic(&world).await;
+    let sent = send_batch(
+        &world,
+        request::SEND_MESSAGE,
+        &messages(&bodies("a", 3)),
+        &[(props::UNIQ_KEY, BATCH_KEY)],
+    )
+    .await;
+    assert_eq!(sent.code, response::SUCCESS, "{sent:?}");
+    let dir = world.stop().await;
+    // Killed between the two parts of a deletion.
+    let file = dir.path().join("config/topics.json");
+    let mut topics: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(topics["topicConfigTable"].as_object_mut().unwrap().remove("Letters").is_some());
+    std::fs::write(&file, topics.to_string()).unwrap();
+    let world = World::open(dir, Vec::new()).await;
+    world.send("Letters", 0, "alone").await;
+    let world = world.restart().await;
+    let pulled = world.pull("readers", "Letters", 0, 0).await;
+    assert_eq!(pulled.bodies(), ["alone"]);
+}
