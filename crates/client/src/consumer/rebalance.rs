@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use remoting::Answer;
 use wire::body::{ConsumerIdList, MessageQueue};
-use wire::code::request;
+use wire::code::{request, response};
 use wire::names::RETRY_PREFIX;
 
 use super::assignment::Share;
@@ -139,18 +139,18 @@ impl Member {
         if self.is_broadcast() {
             return Ok(queues.into_iter().collect());
         }
-        let members = self.members(&route.addresses()).await?;
+        let (address, members) = self.members(&route.addresses()).await?;
         if !members.contains(&self.shared.client_id) {
-            // The broker has not heard of this member, or has forgotten it.
-            self.shared.heartbeat_all().await;
+            // The broker has not heard of this member, or has forgotten it. Others may be silent, and would hold it up.
+            self.shared.heartbeat(address).await;
             let what = format!("the broker does not know this reader of \"{topic}\" yet");
             return Err(Error::Illegal(what));
         }
         Ok(self.options.strategy.allocate(&self.shared.client_id, &queues, &members).into_iter().collect())
     }
 
-    /// Ids of all members in order, from the first broker that can say.
-    async fn members(&self, addresses: &[&str]) -> Result<Vec<String>, Error> {
+    /// Ids of all members in order, from the first broker that can say, and its address.
+    async fn members<'a>(&self, addresses: &[&'a str]) -> Result<(&'a str, Vec<String>), Error> {
         let mut last = Error::NoBroker { name: self.group.clone() };
         for address in addresses {
             let fields = Fields::new().text("consumerGroup", self.group.as_str());
@@ -160,9 +160,15 @@ impl Member {
                     members.sort();
                     // A broker has one twice whose former connection it has not seen to be gone yet.
                     members.dedup();
-                    return Ok(members);
+                    return Ok((address, members));
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    if error.broker_code() == Some(response::SYSTEM_ERROR) {
+                        // So says a broker that knows nobody of the group, as after a start.
+                        self.shared.heartbeat(address).await;
+                    }
+                    last = error;
+                }
             }
         }
         Err(last)
@@ -321,7 +327,7 @@ impl Member {
 mod tests {
     use std::net::TcpListener;
 
-    use wire::code::response;
+    use wire::body::{BrokerData, TopicRoute};
 
     use super::super::member::tests::{knows, member};
     use super::*;
@@ -343,12 +349,52 @@ mod tests {
         let (other, _server) = pretend(|_| Some(Said::body(r#"{"consumerIdList":["c"]}"#)));
         let member = member(Options::usual(Role::Push));
         for _ in 0..30 {
-            assert_eq!(member.members(&[&silent, &other]).await.unwrap(), ["c"]);
+            assert_eq!(member.members(&[&silent, &other]).await.unwrap().1, ["c"]);
         }
         assert_eq!(asked.load(Ordering::Acquire), 1);
         member.divide().await;
-        assert_eq!(member.members(&[&silent, &other]).await.unwrap(), ["c"]);
+        assert_eq!(member.members(&[&silent, &other]).await.unwrap().1, ["c"]);
         assert_eq!(asked.load(Ordering::Acquire), 2, "another division asks again");
+    }
+
+    /// Divides a topic that two brokers have, of which the second does not know the group at all or does not know this
+    /// member, and gives how many heartbeats the first, which is silent, and the second have heard.
+    async fn heartbeats_when_one_says(unknown: impl Fn() -> Said + Send + Sync + 'static) -> [usize; 2] {
+        let beats = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let [heard_silently, heard] = [Arc::clone(&beats), Arc::clone(&beats)];
+        let (silent, _silent) = pretend(move |asked| {
+            let beat = asked.header.code == request::HEART_BEAT;
+            heard_silently[0].fetch_add(usize::from(beat), Ordering::AcqRel);
+            None
+        });
+        let (other, _server) = pretend(move |asked| {
+            if asked.header.code != request::HEART_BEAT {
+                return Some(unknown());
+            }
+            heard[1].fetch_add(1, Ordering::AcqRel);
+            Some(Said::code(response::SUCCESS))
+        });
+        let member = member(Options::usual(Role::Push));
+        member.shared.registry.add_consumer(member.clone()).unwrap();
+        knows(&member, "a", &silent);
+        knows(&member, "b", &other);
+        let broker = |name: &str, address: &str| BrokerData {
+            broker_name: name.to_owned(),
+            broker_addrs: [(0, address.to_owned())].into(),
+            ..BrokerData::default()
+        };
+        let broker_datas = vec![broker("a", &silent), broker("b", &other)];
+        let route = Route::new("T", TopicRoute { broker_datas, ..TopicRoute::default() });
+        member.mine("T", &route).await.unwrap_err();
+        [&beats[0], &beats[1]].map(|count| count.load(Ordering::Acquire))
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_one_broker_does_not_know_tells_that_broker_alone() {
+        let others = || Said::body(r#"{"consumerIdList":["another"]}"#);
+        assert_eq!(heartbeats_when_one_says(others).await, [0, 1], "it knows others of the group");
+        let nobody = || Said::code(response::SYSTEM_ERROR);
+        assert_eq!(heartbeats_when_one_says(nobody).await, [0, 1], "it knows nobody of the group");
     }
 
     #[tokio::test]
