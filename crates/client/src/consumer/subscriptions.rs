@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use wire::code::request;
 use wire::names::{check_topic, retry_topic};
 
@@ -82,7 +83,8 @@ impl Member {
         }
     }
 
-    /// Brokers refuse wrong conditions here, rather than with every pull.
+    /// Brokers refuse wrong conditions here, rather than with every pull. All are asked at a time: one that is silent
+    /// does not keep the refusal of another from being told.
     async fn check_filter(&self, topic: &str, filter: &Filter, addresses: &[&str]) -> Result<(), Error> {
         if !filter.is_sql() {
             return Ok(());
@@ -92,10 +94,47 @@ impl Member {
             "group": self.group,
             "subscriptionData": filter.subscription(topic, self.started_ms),
         });
+        let body: Arc<str> = data.to_string().into();
+        let mut asked = JoinSet::new();
         for address in addresses {
-            let body = data.to_string();
-            self.shared.ask(address, request::CHECK_CLIENT_CONFIG, &Fields::new(), body.as_bytes()).await?;
+            let (shared, address, body) =
+                (Arc::clone(&self.shared), (*address).to_owned(), Arc::clone(&body));
+            let code = request::CHECK_CLIENT_CONFIG;
+            asked.spawn(async move { shared.ask(&address, code, &Fields::new(), body.as_bytes()).await });
         }
-        Ok(())
+        let mut checked = Ok(());
+        while let Some(answer) = asked.join_next().await {
+            match answer.map_err(Error::illegal)? {
+                Ok(_) => (),
+                // Whatever the others say, or whether they say anything.
+                Err(error) if error.broker_code().is_some() => return Err(error),
+                Err(error) => checked = Err(error),
+            }
+        }
+        checked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::code::response;
+
+    use super::super::member::tests::member;
+    use super::super::options::{Options, Role};
+    use super::*;
+    use crate::pretended::{Said, pretend};
+
+    #[tokio::test]
+    async fn a_wrong_condition_is_told_at_the_start_also_while_another_broker_is_silent() {
+        let (silent, _silent) = pretend(|_| None);
+        let (other, _server) = pretend(|_| Some(Said::code(response::SUBSCRIPTION_PARSE_FAILED)));
+        let member = member(Options::usual(Role::Push));
+        let wrong = Filter::sql("a >");
+        for addresses in [[&*silent, &*other], [&*other, &*silent]] {
+            let refused = member.check_filter("T", &wrong, &addresses).await.unwrap_err();
+            assert_eq!(refused.broker_code(), Some(response::SUBSCRIPTION_PARSE_FAILED), "{refused}");
+        }
+        let unheard = member.check_filter("T", &wrong, &[&*silent]).await.unwrap_err();
+        assert!(unheard.nobody_answered(), "nobody has looked at it: {unheard}");
     }
 }
