@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing of a batch is visible, and no counter has moved, unless its write succeeded.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wire::prop_crc;
@@ -189,6 +190,18 @@ impl Store {
     fn place_anew(&self, entry: &mut BatchEntry) {
         entry.queue = self.queues.get(&entry.queue.topic().clone(), entry.queue.id());
         entry.queued = !entry.is_inner_batch() || entry.queue.kind() == QueueKind::Batch;
+    }
+
+    /// Gives a queue entries of nothing up to offset `next`, so that these offsets are not given again.
+    pub(crate) fn fill_up(&self, appender: &mut Appender, queue: &Arc<Queue>, next: u64) {
+        for base in queue.next.load(Ordering::Acquire)..next {
+            let unit = Unit { entry: QueueEntry::PRE_BLANK, store_timestamp: 0, base, count: 1 };
+            queue.next.store(base + 1, Ordering::Release);
+            queue.push(&unit, None);
+            queue.show(base + 1);
+            appender.fresh.add(queue, &unit);
+            appender.entries += 1;
+        }
     }
 
     fn unit_of(&self, entry: &BatchEntry) -> Unit {

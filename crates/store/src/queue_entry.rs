@@ -2,6 +2,8 @@
 
 /// Bytes of an entry on disk.
 pub(crate) const ENTRY_BYTES: usize = 20;
+/// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
+pub(crate) const FILLED_MAX: u64 = 1_000_000;
 /// Size field of the filler before the first entry of a queue that does not begin at a segment's start.
 const PRE_BLANK_SIZE: u32 = 0x7FFF_FFFF;
 /// Highest tags code that is not one but the address of an extension.

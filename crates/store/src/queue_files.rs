@@ -92,6 +92,9 @@ impl From<io::Error> for NotSynced {
     }
 }
 
+/// Bytes of a file that are looked at together.
+const CHUNK_BYTES: u64 = 4096;
+
 /// Above this many files one sync of the whole file system is cheaper.
 const UNSYNCED_FILES_MAX: usize = 64;
 
@@ -387,6 +390,37 @@ impl QueueFiles {
         self.disk.sync_dir(&self.dir_of(queue))
     }
 
+    /// The offset behind the last entry in the files of a queue, be it damaged, that does not lead to `position` of the
+    /// log or behind; 0 if there is none. What damaged entries of a batch queue stand for nothing tells.
+    pub fn end_before(&self, queue: &Queue, position: u64) -> io::Result<u64> {
+        let (kind, dir) = (queue.kind(), self.dir_of(queue));
+        let entry_bytes = kind.entry_bytes() as u64;
+        let end_of = |place: u64, bytes: &[u8]| match Unit::decode(kind, place, bytes) {
+            Some(unit) => (unit.entry.physical_offset < position).then(|| unit.until()),
+            None => (kind == QueueKind::Simple && bytes.iter().any(|&byte| byte != 0)).then_some(place + 1),
+        };
+        let names = self.disk.list(&dir)?;
+        let of_segments = names.iter().filter(|entry| !entry.is_dir && entry.len == self.segment_bytes(kind));
+        let bases: Vec<u64> = of_segments.filter_map(|entry| segment::base_of(&entry.name)).collect();
+        for base in bases.into_iter().rev() {
+            let file = self.disk.open(&segment::path_of(&dir, base))?;
+            let mut until = self.segment_entries(kind);
+            while until > 0 {
+                let from = until.saturating_sub(CHUNK_BYTES / entry_bytes);
+                let mut chunk = vec![0; ((until - from) * entry_bytes) as usize];
+                file.read_at(&mut chunk, from * entry_bytes)?;
+                let places = (base / entry_bytes + from)..;
+                let mut entries = places.zip(chunk.chunks_exact(kind.entry_bytes())).collect::<Vec<_>>();
+                entries.reverse();
+                if let Some(end) = entries.into_iter().find_map(|(place, bytes)| end_of(place, bytes)) {
+                    return Ok(end);
+                }
+                until = from;
+            }
+        }
+        Ok(0)
+    }
+
     /// Closes the files of a queue that is deleted.
     pub fn close(&self, queue: &Queue) {
         self.open.lock().remove_all_of(queue.serial);
@@ -567,10 +601,9 @@ fn count_ascending(chunk: &[u8], kind: QueueKind, position: u64) -> u64 {
 
 /// How many entries at the front of a segment point below `position`, and whether something stands behind them.
 fn count_below(file: &dyn File, kind: QueueKind, entries: u64, position: u64) -> io::Result<(u64, bool)> {
-    const CHUNK_BYTES: usize = 4096;
     let entry_bytes = kind.entry_bytes();
-    let chunk_entries = (CHUNK_BYTES / entry_bytes) as u64;
-    let mut buffer = [0; CHUNK_BYTES];
+    let chunk_entries = CHUNK_BYTES / entry_bytes as u64;
+    let mut buffer = [0; CHUNK_BYTES as usize];
     let mut chunk = |from: u64| -> io::Result<(u64, bool, bool)> {
         let len = chunk_entries.min(entries - from) as usize * entry_bytes;
         file.read_at(&mut buffer[..len], from * entry_bytes as u64)?;

@@ -276,6 +276,7 @@ impl<'a> Recovery<'a> {
             },
             begins_at_min: start.position == log.min(),
             damaged: loading.damaged.iter().map(|queue| queue.serial).collect(),
+            was_stopped: self.clean,
             // Without our own fields nothing vouches for Java's; the scan begins before the newest record then.
             last_timestamp: checkpoint.own.map_or(0, |_| checkpoint.physic_timestamp),
             progress: Progress::new(clock, start.position, log),

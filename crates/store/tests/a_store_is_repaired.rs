@@ -235,6 +235,29 @@ fn one_damaged_message_is_skipped_and_the_others_stay() {
     }
 }
 
+/// Else the next message would get an offset that consumers are past.
+#[test]
+fn the_offset_of_a_damaged_message_that_was_the_last_of_its_queue_is_not_given_again() {
+    for (queue, number) in [(0, 28), (1, 29)] {
+        let world = filled();
+        let body = format!("body {number}").into_bytes();
+        let files = world.disk.files().into_iter().filter(|(path, _)| path.starts_with("/store/commitlog"));
+        let mut places = files.filter_map(|(path, bytes)| {
+            Some((path, bytes.windows(body.len()).position(|window| window == body)?))
+        });
+        let (path, at) = places.next_back().unwrap();
+        world.disk.damage(&path, |bytes| bytes[at] ^= 1);
+        repair(&world, Some(LogChoice::Skip)).unwrap();
+        let store = open(&world);
+        let next = send(&store, &letter("orders", queue, "next")).unwrap();
+        assert_eq!(next.queue_offset, 15, "of queue {queue}");
+        let mut expected = expected(queue);
+        expected[14] = None;
+        expected.push(Some("next".into()));
+        assert_eq!(bodies(&store, queue), expected);
+    }
+}
+
 #[test]
 fn damage_that_stops_a_start_after_a_kill_is_put_right() {
     for journaled in [false, true] {

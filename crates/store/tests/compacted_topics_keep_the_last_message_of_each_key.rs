@@ -1,6 +1,7 @@
 //! Topics with `cleanup.policy=COMPACTION`: what is kept, where reading leads, and what outlives the commit log.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,6 +163,27 @@ fn a_queue_without_files_goes_on_behind_what_is_kept() {
     topic.send_many(2);
     topic.check();
     topic.store.stop().unwrap();
+}
+
+/// Else each start would build all queues from the log, and bring those of deleted topics back.
+#[test]
+fn a_queue_without_files_is_whole_at_the_start_after() {
+    let mut topic = Compacted::new();
+    topic.send_many(25);
+    let is_of = |path: &Path, part: &str| path.to_string_lossy().contains(part);
+    let topic = topic.restart(|world| {
+        let files = world.disk.files().into_keys();
+        let parts = ["/commitlog/", "/consumequeue/", "/checkpoint"];
+        let gone = files.filter(|path| parts.iter().any(|part| is_of(path, part)));
+        gone.for_each(|path| world.disk.remove(&path).unwrap());
+    });
+    send(&topic.store, &letter("deleted", 0, "a")).unwrap();
+    topic.store.delete_topic("deleted").unwrap();
+    let mut topic = topic.restart(|_| ());
+    assert!(!topic.store.topics().iter().any(|name| &**name == "deleted"));
+    topic.check();
+    topic.send_many(2);
+    topic.check();
 }
 
 #[test]

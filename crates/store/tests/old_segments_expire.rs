@@ -235,6 +235,45 @@ fn a_power_cut_keeps_a_file_of_a_queue_whose_newest_was_not_on_the_disk() {
     }
 }
 
+/// Nothing but the files of a queue tells how far it had come once the log has let go of its messages.
+#[test]
+fn a_damaged_entry_of_expired_messages_has_no_number_given_again() {
+    for options in [small_options(), Options { queue_segment_entries: 400, ..small_options() }] {
+        let world = World::new(options.clone());
+        let store = world.open();
+        for i in 0..100 {
+            send(&store, &letter("idle", 0, &format!("{i}"))).unwrap();
+        }
+        for _ in 0..60 {
+            send(&store, &letter("heavy", 0, &"x".repeat(800))).unwrap();
+        }
+        store.stop().unwrap();
+        drop(store);
+        world.clock.advance(HOUR * 80);
+        let store = world.open();
+        store.clean_soon();
+        assert!(store.clean_step().unwrap() > 0);
+        store.stop().unwrap();
+        drop(store);
+        let files = world.disk.files().into_keys();
+        let name = files.into_iter().find(|path| path.starts_with(world.path("consumequeue/idle"))).unwrap();
+        let first = name.file_name().unwrap().to_string_lossy().parse::<usize>().unwrap() / 20;
+        for (place, at) in (first..100).flat_map(|place| [0, 3, 5, 6, 7, 8, 11].map(|at| (place, at))) {
+            let disk = world.disk.copy();
+            disk.damage(&name, |bytes| bytes[(place - first) * 20 + at] ^= 0x41);
+            let clock = Arc::new(world.clock.clone());
+            let open = || open_on(Arc::new(disk.clone()), clock.clone(), options.clone()).unwrap();
+            let store = open();
+            assert_eq!(next_of_idle(&store), 100, "entry {place}, byte {at}");
+            store.stop().unwrap();
+            drop(store);
+            let store = open();
+            assert_eq!(next_of_idle(&store), 101, "entry {place}, byte {at}");
+            assert_eq!(bodies(&store, "idle", 0).len(), 2, "entry {place}, byte {at}");
+        }
+    }
+}
+
 /// Such as what a network file system leaves of a file that was removed while somebody had it open.
 #[test]
 fn a_stray_file_among_those_of_an_idle_queue_makes_no_start_read_the_log() {

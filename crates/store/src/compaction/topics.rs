@@ -71,8 +71,10 @@ impl Store {
         if next == 0 && end > 0 {
             // The queue's files are gone, and its messages from the commit log. Its numbers go on behind those that are
             // kept here: given again, they would be taken for messages that consumers have seen.
-            queue.restart_at(end);
-            appender.entries += end;
+            // The entry of nothing is what the next start knows them by.
+            queue.restart_at(end - 1);
+            appender.entries += end - 1;
+            self.fill_up(&mut appender, &queue, end);
         }
         drop(appender);
         let due = self.next_compaction(topic, id);

@@ -351,12 +351,17 @@ impl<'a> QueueCheck<'a> {
         if index < until && state.first.is_some() {
             findings.add(Area::Queue, &dir(), index, "is empty, before entries that are not", REBUILD);
         }
-        if let Some(behind) = state.place
-            && let Some(Unit { entry, .. }) = reader.unit(state, behind, dir)?
-            && entry.physical_offset < self.dispatched_from
-        {
-            let what = format!("points to {}, behind the queue's last record", entry.physical_offset);
-            findings.add(Area::Queue, &dir(), behind, what, REBUILD);
+        let Some(mut behind) = state.place else { return Ok(()) };
+        // Those of messages that a repair had to leave out keep their numbers.
+        while let Some(Unit { entry, .. }) = reader.unit(state, behind, dir)? {
+            if !entry.is_pre_blank() && entry.physical_offset < self.dispatched_from {
+                let what = format!("points to {}, behind the queue's last record", entry.physical_offset);
+                findings.add(Area::Queue, &dir(), behind, what, REBUILD);
+            }
+            if !entry.is_pre_blank() {
+                break;
+            }
+            behind += 1;
         }
         Ok(())
     }

@@ -22,7 +22,9 @@ use crate::commit_log::{CommitLog, Window};
 use crate::disk::{self, Disk, File};
 use crate::dispatch;
 use crate::error::StoreError;
+use crate::queue_entry::FILLED_MAX;
 use crate::queue_kind::QueueKind;
+use crate::queues::Queues;
 use crate::segment::Segment;
 use crate::store::Store;
 
@@ -56,6 +58,8 @@ pub struct Plan {
     /// One line for each thing that is done, in order; none if there is nothing to do.
     pub steps: Vec<String>,
     log_steps: Vec<LogStep>,
+    /// No offset of a message that is lost is given again.
+    keeps_numbers: bool,
     /// Where the log ends afterwards.
     log_end: u64,
 }
@@ -93,6 +97,7 @@ impl StoreFiles {
                 None => return Err(undecided(verified, first)),
                 Some(LogChoice::Cut) => plan.log_end = first.from,
                 Some(LogChoice::Skip) => {
+                    plan.keeps_numbers = true;
                     for stretch in &verified.damage {
                         self.plan_skip(&log, stretch, &mut plan)?;
                     }
@@ -158,6 +163,7 @@ impl StoreFiles {
         }
         let before = self.topic_dirs()?;
         let topics = check_config(&*self.disk, &self.options.root, &mut Findings::default())?;
+        let ends = self.queue_ends(plan)?;
         let kept = self.keep(plan, &*clock)?;
         self.write_abort()?;
         self.change_log(plan)?;
@@ -176,6 +182,13 @@ impl StoreFiles {
                 store.delete_topic(&topic)?;
             }
         }
+        for (topic, id, next) in ends {
+            let queue = store.queue(&topic, id);
+            let lost = next.saturating_sub(queue.max_offset());
+            if lost <= FILLED_MAX {
+                store.fill_up(&mut store.appender.lock(), &queue, next);
+            }
+        }
         let total = store.log_end() - store.log_min();
         while store.index_step()? {
             progress(Progress { done: total - store.index_behind().min(total), total });
@@ -184,6 +197,18 @@ impl StoreFiles {
         store.stop()?;
         progress(Progress { done: total, total });
         Ok(Repaired { kept, queue_entries })
+    }
+
+    /// How far simple queues have come by their files, if they are to go on from there: no message says that of a queue
+    /// that ends with one of those that are given up.
+    fn queue_ends(&self, plan: &Plan) -> Result<Vec<(Arc<str>, u32, u64)>, StoreError> {
+        if !plan.keeps_numbers {
+            return Ok(Vec::new());
+        }
+        let queues = Queues::of_store(&self.disk, &self.options, Arc::default(), false)?;
+        queues.load(u64::MAX)?;
+        let simple = queues.all().into_iter().filter(|queue| queue.kind() == QueueKind::Simple);
+        Ok(simple.map(|queue| (queue.topic().clone(), queue.id(), queue.max_offset())).collect())
     }
 
     fn topic_dirs(&self) -> Result<std::collections::BTreeSet<String>, StoreError> {
@@ -280,7 +305,19 @@ impl StoreFiles {
             segment.file.sync_data().map_err(error())?;
         }
         let dir = self.options.log_dir();
-        self.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))
+        self.disk.sync_dir(&dir).map_err(StoreError::io("sync", &dir))?;
+        if plan.log_steps.iter().any(|step| matches!(step, LogStep::Clear { .. } | LogStep::Remove { .. })) {
+            self.forget_wheel()?;
+        }
+        Ok(())
+    }
+
+    /// Has the next start build the timer wheel anew: it leads to messages that are cut off, where others will stand.
+    fn forget_wheel(&self) -> Result<(), StoreError> {
+        let root = &self.options.root;
+        let path = root.join("timerwheel");
+        let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(root));
+        removed.map_err(StoreError::io("remove", &path))
     }
 
     /// A record of `len` bytes that belongs at `at` and stands for no message.

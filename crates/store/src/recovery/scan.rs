@@ -15,7 +15,7 @@ use crate::dispatch;
 use crate::error::StoreError;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::queue_entry::QueueEntry;
+use crate::queue_entry::{FILLED_MAX, QueueEntry};
 use crate::queue_ext::Extension;
 use crate::queue_journal::{Fresh, Pieces, Upto};
 use crate::queue_kind::{self, QueueKind, Unit};
@@ -41,6 +41,8 @@ pub(super) struct Scan<'a> {
     pub begins_at_min: bool,
     /// Queues that do not continue where their files end, by serial number.
     pub damaged: HashSet<u64>,
+    /// The store had been stopped cleanly.
+    pub was_stopped: bool,
     pub last_timestamp: i64,
     pub progress: Progress<'a>,
     /// Entries since tails were written, and how many of them may be.
@@ -55,8 +57,6 @@ pub(super) struct Scan<'a> {
 /// Tails are written each time this many records were dispatched, or half of what may wait in memory; the last ones
 /// are left to the store's worker. After a kill that is all of them, so that nobody waits for a hundred thousand files.
 pub(super) const PUSHED_BETWEEN_WRITES: u64 = 1 << 22;
-/// A larger hole in a queue's numbering is not filled: one damaged number must not fill the disk.
-const FILLED_MAX: u64 = 1_000_000;
 /// So many entries are written to the journal of queues together: what follows a start that is killed is to go on with
 /// them.
 const JOURNALED_TOGETHER: usize = 1 << 16;
@@ -258,6 +258,43 @@ impl Scan<'_> {
                 }
                 Look::Nothing => break,
             }
+            if self.pushed >= self.pushed_max {
+                self.write_tails()?;
+            }
+        }
+        for queue in self.queues.all() {
+            if (all || self.damaged.contains(&queue.serial)) && !begun.contains(&queue.serial) {
+                self.keep_numbers(&queue)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a queue that the log has no message of go on behind all entries of its files, of which loading took those
+    /// before the first damaged one. Nothing else tells how far it had come, and an offset is never given twice.
+    fn keep_numbers(&mut self, queue: &Arc<Queue>) -> Result<(), StoreError> {
+        let path = self.queues.files.dir_of(queue);
+        // After a crash what leads into the log, or behind it, may be a rest of a message that was lost.
+        let position = if self.was_stopped { u64::MAX } else { self.log.min() };
+        let end = self.queues.files.end_before(queue, position);
+        let end = end.map_err(StoreError::io("read", &path))?;
+        let next = queue.next.load(Ordering::Relaxed);
+        if end <= next {
+            return Ok(());
+        }
+        tracing::warn!(
+            ?queue,
+            from = next,
+            until = end,
+            "entries of expired messages are damaged; the queue goes on behind them"
+        );
+        if queue.kind() == QueueKind::Batch || end - next > FILLED_MAX {
+            self.queues.files.remove_all(queue).map_err(StoreError::io("remove", &path))?;
+            queue.restart_at(end - 1);
+            queue.skip_to(end - 1);
+        }
+        for _ in queue.next.load(Ordering::Relaxed)..end {
+            self.push_entry(queue, QueueEntry::PRE_BLANK, 0, 1);
             if self.pushed >= self.pushed_max {
                 self.write_tails()?;
             }
