@@ -33,6 +33,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use wire::names;
 use wire::properties;
 use wire::record::Record;
 
@@ -144,6 +145,8 @@ pub(crate) struct State {
     rolled_until: u64,
     /// Whether anything is not in the checkpoint.
     changed: bool,
+    /// No checkpoint that was written tells of the chain that the present slot got when it was settled.
+    rest_is_untold: bool,
     checkpoint: Checkpoint,
 }
 
@@ -158,7 +161,8 @@ fn source_of(mark: i64) -> Option<u64> {
     u64::try_from(mark).ok()?.checked_sub(1)
 }
 
-/// A record of the commit log, read beside its map: what waits for days shall not fill memory. `None` if it is gone.
+/// A timer message of the commit log, read beside its map: what waits for days shall not fill memory. `None` if it is
+/// gone, such as from the end that a repair cut off: another message may stand there by now.
 fn read_record<'a>(
     log: &CommitLog,
     at: u64,
@@ -171,9 +175,10 @@ fn read_record<'a>(
     }
     scratch.resize(size as usize, 0);
     segment.file.read_at(scratch, at - segment.base)?;
-    Ok(Record::parse(scratch)
-        .ok()
-        .filter(|record| record.physical_offset as u64 == at && record.bytes.len() == size as usize))
+    Ok(Record::parse(scratch).ok().filter(|record| {
+        let is_there = record.physical_offset as u64 == at && record.bytes.len() == size as usize;
+        is_there && record.topic == names::TIMER_TOPIC
+    }))
 }
 
 /// The millisecond at which a message is due, given its slot (`TIMER_OUT_MS`), which begins before that.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{World, small_options};
+use crate::support::{World, letter, send, small_options};
 use crate::timer::{TIMER_TOPIC, after, arrived, at, bodies, now, park, run, small_timer, with_small_timer};
 use sim::{Fault, Operation, Random};
-use store::{Options, TimerNext, TimerOptions};
+use store::examine::{LogChoice, StoreFiles};
+use store::{Disk, Options, Space, TimerNext, TimerOptions};
 
 fn world() -> World {
     World::new(with_small_timer(Options { segment_bytes: 256 * 1024, ..small_options() }))
@@ -433,4 +435,121 @@ fn a_message_that_is_for_a_place_where_messages_wait_is_dropped() {
     for place in &places[1..] {
         assert!(arrived(&store, place, 0).is_empty(), "{place}");
     }
+}
+
+/// What is left of a slot at a stop is noted again, behind messages that came later.
+#[test]
+fn a_file_of_units_stays_for_those_that_wait_though_its_last_message_is_gone_from_the_log() {
+    let options = Options { segment_bytes: 4096, delete_batch_max: 1, ..small_options() };
+    let world = World::new(with_small_timer(options));
+    let store = world.open();
+    let second = (now(&world.clock) / 1000 + 1) * 1000;
+    let old = park(&store, &[at("orders", "first", second + 100)])[0];
+    let rest: Vec<_> = (0..4).map(|i| at("orders", &format!("rest{i}"), second + 900)).collect();
+    park(&store, &rest);
+    let fill = || (0..8).for_each(|_| drop(send(&store, &letter("other", 0, &"x".repeat(1000)))));
+    fill();
+    let waiting = park(&store, &[at("orders", "waits", second + 15_000)])[0];
+    fill();
+    run(&store);
+    world.clock.set_wall(second + 500);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["first"]);
+    store.stop().unwrap();
+    drop(store);
+    let store = world.open();
+    park(&store, &[at("orders", "last", second + 16_000)]);
+    run(&store);
+    world.clock.set_wall(second + 2000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders").len(), 5);
+    store.flush_step().unwrap();
+    world.disk.set_space(Space { total: 100, free: 12, available: 12 });
+    while store.log_min() <= old.offset {
+        assert_eq!(store.clean_step().unwrap(), 1);
+    }
+    assert!(store.log_min() <= waiting.offset);
+    store.timer_flush_step().unwrap();
+    world.clock.set_wall(second + 17_000);
+    for _ in 0..5 {
+        run(&store);
+    }
+    assert_eq!(bodies(&store, "orders")[5..], ["waits", "last"]);
+}
+
+#[test]
+fn what_is_left_of_a_slot_comes_though_the_checkpoint_that_tells_of_it_was_not_written_before_a_kill() {
+    for failures in 1..4 {
+        let world = world();
+        let store = world.open();
+        let second = (now(&world.clock) / 1000 + 1) * 1000;
+        park(&store, &[100, 800, 900].map(|ms| at("orders", &format!("{ms}"), second + ms)));
+        run(&store);
+        world.clock.set_wall(second + 500);
+        run(&store);
+        assert_eq!(bodies(&store, "orders"), ["100"]);
+        let fault = Fault::from_now(Operation::Write, "timercheck", ErrorKind::Other);
+        world.disk.inject(Fault { after: 1, times: failures, ..fault });
+        store.stop().unwrap_err();
+        for _ in 1..failures {
+            store.timer_flush_step().unwrap_err();
+        }
+        drop(store);
+        world.disk.heal();
+        let store = world.open();
+        world.clock.set_wall(second + 2000);
+        run(&store);
+        assert_eq!(bodies(&store, "orders"), ["100", "800", "900"], "after {failures} failures");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_made_and_not_written_before_a_kill_repeats_nothing() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    park(&store, &[at("orders", "once", start + 1000)]);
+    world.clock.set_wall(start + 5000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["once"]);
+    drop(store);
+    Disk::create_dir_all(&world.disk, &world.path("config")).unwrap();
+    Disk::create(&world.disk, &world.path("config/timercheck"), 4096).unwrap();
+    let store = world.open();
+    world.clock.set_wall(start + 9000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["once"]);
+}
+
+/// The slot of the one that is lost leads to where another message stands now.
+#[test]
+fn a_repair_that_cuts_the_log_leaves_no_way_to_messages_that_are_gone() {
+    let world = world();
+    let store = world.open();
+    let start = now(&world.clock);
+    let lost = park(&store, &[at("orders", "lost", start + 5000)])[0];
+    run(&store);
+    store.stop().unwrap();
+    drop(store);
+    let segment = world.path("commitlog/00000000000000000000");
+    world.disk.damage(&segment, |bytes| {
+        let body = bytes.windows(4).position(|window| window == b"lost").unwrap();
+        bytes[body] ^= 1;
+    });
+    let files = StoreFiles::open(Arc::new(world.disk.clone()), world.options.clone()).unwrap();
+    let verified = files.verify(&mut |_| {}).unwrap();
+    let plan = files.plan(&verified, Some(LogChoice::Cut), false).unwrap();
+    files.repair(&plan, Arc::new(world.clock.clone()), &mut |_| {}).unwrap();
+    let store = world.open();
+    assert_eq!(store.log_end(), lost.offset);
+    park(&store, &[at("orders", "late", start + 15_000), at("orders", "next", start + 7000)]);
+    run(&store);
+    world.clock.set_wall(start + 9000);
+    run(&store);
+    assert_eq!(bodies(&store, "orders"), ["next"]);
+    world.clock.set_wall(start + 20_000);
+    for _ in 0..5 {
+        run(&store);
+    }
+    assert_eq!(bodies(&store, "orders"), ["next", "late"]);
 }

@@ -118,7 +118,8 @@ pub(crate) struct CheckpointFile {
 impl CheckpointFile {
     /// The file and what it says, if it is there.
     pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<(CheckpointFile, Option<Checkpoint>)> {
-        let bytes = disk::read_all(&*disk, &path)?.filter(|bytes| !bytes.is_empty());
+        // Nothing but zeros is what a crash leaves of a file that was just made.
+        let bytes = disk::read_all(&*disk, &path)?.filter(|bytes| bytes.iter().any(|&byte| byte != 0));
         let content = bytes.as_deref().map(Checkpoint::decode);
         Ok((CheckpointFile { disk, path, file: None }, content))
     }

@@ -28,6 +28,8 @@ struct Cut {
     checkpoint: Checkpoint,
     /// The commit log must be durable up to here.
     commit_log_end: u64,
+    /// No slot leads to a unit before this, those included that a start would go back to.
+    needed_units: u64,
     units: Vec<Arc<dyn File>>,
     slots: Option<(Writing, Arc<dyn File>)>,
 }
@@ -68,6 +70,11 @@ impl Store {
     }
 
     fn timer_save(&self, timer: &Timer, file: &mut CheckpointFile) -> Result<(), StoreError> {
+        if timer.state.lock().rest_is_untold {
+            // A try before this one failed in between, see `timer_settle`.
+            let cut = self.timer_cut(&mut timer.state.lock(), false)?;
+            self.timer_write(timer, file, cut)?;
+        }
         let cut = self.timer_cut(&mut timer.state.lock(), true)?;
         self.timer_write(timer, file, cut)
     }
@@ -98,11 +105,15 @@ impl Store {
         };
         state.changed = !with_slots;
         let slots = wheel.map(|file| (state.wheel.take_changed(), file));
-        Ok(Cut { checkpoint: state.checkpoint, commit_log_end, units: state.log.take_unsynced(), slots })
+        // A look at all slots, which are many: only where there is something to gain.
+        let needed_units =
+            if state.log.has_full_files() { state.wheel.first_unit().unwrap_or(log_end) } else { 0 };
+        let units = state.log.take_unsynced();
+        Ok(Cut { checkpoint: state.checkpoint, commit_log_end, needed_units, units, slots })
     }
 
     fn timer_write(&self, timer: &Timer, file: &mut CheckpointFile, cut: Cut) -> Result<(), StoreError> {
-        let Cut { checkpoint, commit_log_end, units, slots } = cut;
+        let Cut { checkpoint, commit_log_end, needed_units, units, slots } = cut;
         let written = (|| {
             // After a failed sync no checkpoint may speak of what is behind the one before.
             if let Some(cause) = self.fault() {
@@ -128,8 +139,9 @@ impl Store {
             }
             state.changed = true;
         } else {
-            let removed =
-                state.log.expire(self.base.log.min()).map_err(StoreError::io("remove", &state.log.dir))?;
+            state.rest_is_untold = false;
+            let removed = state.log.expire(self.base.log.min(), needed_units);
+            let removed = removed.map_err(StoreError::io("remove", &state.log.dir))?;
             if removed > 0 {
                 tracing::info!(removed, "deleted old files of the timer log");
             }
@@ -236,6 +248,7 @@ impl State {
         self.wheel.put(self.read_time, Some(slot));
         self.present.rest = (slot.first, self.log.end());
         self.present.begun = None;
+        self.rest_is_untold = true;
         Ok(true)
     }
 }

@@ -291,12 +291,19 @@ impl UnitLog {
         Ok(at)
     }
 
-    /// Removes files all of whose messages are gone from the commit log (store.md §15.5); the last one stays.
-    pub fn expire(&mut self, log_min: u64) -> io::Result<u32> {
+    /// Whether there are files of which all but the last might go.
+    pub fn has_full_files(&self) -> bool {
+        self.pieces.len() > 1
+    }
+
+    /// Removes files whose messages are gone from the commit log (store.md §15.5) and that hold nothing from unit
+    /// `needed` on; the last one stays. Only both together say that nobody reads there any more: a message that had to
+    /// wait again stands behind those that came long after it.
+    pub fn expire(&mut self, log_min: u64, needed: u64) -> io::Result<u32> {
         let mut removed = 0;
         let last_unit =
             self.file_bytes - (self.file_bytes - BLANK_BYTES) % UNIT_BYTES - BLANK_BYTES - UNIT_BYTES;
-        while self.pieces.len() > 1 {
+        while self.pieces.len() > 1 && self.pieces[1].base <= needed {
             let base = self.pieces[0].base;
             let unit = Reader::default().unit(self, base + last_unit)?;
             if unit.is_none_or(|unit| unit.offset >= log_min) {

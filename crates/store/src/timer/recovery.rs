@@ -115,6 +115,7 @@ impl Timer {
             skipped: resumed.skipped,
             rolled_until: 0,
             changed: resumed.settle,
+            rest_is_untold: false,
             checkpoint: found.unwrap_or_default(),
         };
         Ok(Timer {

@@ -199,6 +199,11 @@ impl Wheel {
         self.slots.lock().pending
     }
 
+    /// The first unit that a slot leads to.
+    pub fn first_unit(&self) -> Option<u64> {
+        self.slots.lock().by_time.values().map(|slot| slot.first).min()
+    }
+
     /// Whether the file lacks slots, or is not there: without it a checkpoint would be taken for a lost wheel.
     pub fn wants_file(&self) -> bool {
         !self.changed.is_empty() || !self.made
