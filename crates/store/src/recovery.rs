@@ -116,7 +116,7 @@ pub(crate) fn recover(
     let end = recovery.read_log(&mut scan, &mut journal, &start, &loading)?;
     recovery.load_strays(&mut scan, &mut loading, end)?;
     if loading.incomplete || !scan.damaged.is_empty() {
-        recovery.rebuild(&mut scan, &mut journal, end, loading.incomplete)?;
+        recovery.rebuild(&mut scan, &mut journal, end, &loading)?;
         loading.table = None;
     }
     let was_longer = checkpoint.content.own.is_some_and(|own| end < own.written.position);
@@ -343,12 +343,12 @@ impl<'a> Recovery<'a> {
         scan: &mut Scan<'_>,
         journal: &mut Pieces,
         end: u64,
-        all: bool,
+        loading: &Loading,
     ) -> Result<(), StoreError> {
         self.remove_table()?;
         self.begin_journal(journal, end)?;
         scan.fresh = Fresh::default();
-        scan.rebuild(end, all)?;
+        scan.rebuild(end, loading.incomplete, &loading.with_more)?;
         scan.fresh = journal.room();
         Ok(())
     }

@@ -232,8 +232,9 @@ impl Scan<'_> {
         self.pushed += 1;
     }
 
-    /// Builds queues anew from the whole log: those that are damaged, or all.
-    pub fn rebuild(&mut self, end: u64, all: bool) -> Result<(), StoreError> {
+    /// Builds queues anew from the whole log: those that are damaged, or all. The files of those `with_more` hold
+    /// something behind the entries that loading took.
+    pub fn rebuild(&mut self, end: u64, all: bool, with_more: &[Arc<Queue>]) -> Result<(), StoreError> {
         self.progress = Progress::new(self.progress.clock, self.log.min(), self.log);
         let mut begun = HashSet::new();
         let mut walk = Walk::new(self.log, end);
@@ -262,12 +263,12 @@ impl Scan<'_> {
                 self.write_tails()?;
             }
         }
-        for queue in self.queues.all() {
-            if (all || self.damaged.contains(&queue.serial)) && !begun.contains(&queue.serial) {
-                self.keep_numbers(&queue)?;
-            }
-        }
-        Ok(())
+        let damaged = |queue: &Arc<Queue>| self.damaged.contains(&queue.serial);
+        let mut ends = self.queues.all();
+        ends.retain(damaged);
+        ends.extend(with_more.iter().filter(|queue| all && !damaged(queue)).cloned());
+        ends.retain(|queue| !begun.contains(&queue.serial));
+        ends.iter().try_for_each(|queue| self.keep_numbers(queue))
     }
 
     /// Lets a queue that the log has no message of go on behind all entries of its files, of which loading took those
