@@ -63,6 +63,7 @@ mod sealed;
 mod segment;
 mod seldom;
 mod signal;
+mod sound_place;
 mod store;
 mod store_time;
 mod time_search;

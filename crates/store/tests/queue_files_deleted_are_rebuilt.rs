@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::support::{World, bodies, letter, send, small_options};
-use store::{Disk, Store};
+use store::{Disk, ReadLimits, Store};
+use wire::record::Record;
 
 fn filled() -> (World, std::sync::Arc<Store>) {
     let world = World::new(small_options());
@@ -112,4 +113,34 @@ fn a_queue_that_begins_late_is_filled_up_to_its_first_message() {
         assert_eq!(file[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF]);
     }
     assert_ne!(file[((min - start) * 20) as usize..][..8], [0; 8]);
+}
+
+/// What follows it in the segment was given numbers, and is not lost with it.
+#[test]
+fn all_but_a_damaged_record() {
+    // A byte of its size, its magic, its place in the log, the length of its body.
+    for at in [3, 6, 35, 87] {
+        let world = World::new(small_options());
+        let store = world.open();
+        for i in 0..30 {
+            send(&store, &letter("orders", 0, &format!("message {i:02}"))).unwrap();
+        }
+        assert!(store.log_end() < world.options.segment_bytes);
+        let size = store.log_end() as usize / 30;
+        store.stop().unwrap();
+        drop(store);
+        world.disk.damage(&world.path("commitlog/00000000000000000000"), |bytes| bytes[10 * size + at] ^= 1);
+        remove_below(&world, "consumequeue");
+        let store = world.open();
+        assert_eq!(send(&store, &letter("orders", 0, "next")).unwrap().queue_offset, 30, "byte {at}");
+        let queue = store.queue("orders", 0);
+        for offset in (0..30).filter(|offset| *offset != 10) {
+            let limits = ReadLimits { max_count: 1, max_bytes: 1 << 20 };
+            let result = store.read(&queue, offset, limits, &mut |_| true).unwrap();
+            let bytes = result.records.iter().next().unwrap().unwrap();
+            let record = Record::parse(&bytes).unwrap();
+            assert_eq!(record.queue_offset, offset, "byte {at}");
+            assert_eq!(record.body, format!("message {offset:02}").as_bytes(), "byte {at}");
+        }
+    }
 }

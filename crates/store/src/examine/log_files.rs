@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wire::prop_crc;
-use wire::record::{MAGIC_BLANK, MAGIC_V1, MAGIC_V2, Record};
+use wire::record::Record;
 
 use super::finding::{Area, Findings};
 use crate::commit_log::{Look, Window, look_in};
@@ -11,6 +11,7 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::options::Options;
 use crate::segment::{self, Segment};
+use crate::sound_place;
 
 /// Segments of the right name and length, in order; there may be holes between them.
 pub(crate) struct LogFiles {
@@ -164,74 +165,14 @@ impl LogFiles {
         let mut from = at + 1;
         while let Some(segment) = self.next_segment(from) {
             from = from.max(segment.base);
-            if let Some(found) = self.next_sound_in(segment, from)? {
+            let is_sound = |record: &Record<'_>| self.unsound(record).is_none();
+            let goes_on = |next| self.next_segment(next).is_some();
+            let found = sound_place::next_in(segment, from, &is_sound, &goes_on);
+            if let Some(found) = found.map_err(StoreError::io("read", &segment.path))? {
                 return Ok(Some(found));
             }
             from = segment.until();
         }
         Ok(None)
-    }
-
-    fn next_sound_in(&self, segment: &Segment, from: u64) -> Result<Option<u64>, StoreError> {
-        const PIECE: u64 = 1 << 20;
-        let error = || StoreError::io("read", &segment.path);
-        let (mut pieces, mut window) = (Window::new(0), Window::new(u64::MAX));
-        let mut start = from;
-        while start + 8 <= segment.until() {
-            // Pieces overlap by what a size and a magic take.
-            let len = (segment.until() - start).min(PIECE + 7) as usize;
-            let bytes = pieces.bytes(segment, start, len).map_err(error())?;
-            for place in places_of_magic(bytes) {
-                let at = start + place as u64;
-                match look_in(segment, at, &mut window).map_err(error())? {
-                    Look::Record(record) if self.unsound(&record).is_none() => return Ok(Some(at)),
-                    // Eight bytes may look like a blank by chance; one behind which nothing follows proves nothing.
-                    Look::Blank { next } if self.next_segment(next).is_some() => return Ok(Some(at)),
-                    _ => {}
-                }
-            }
-            start += PIECE;
-        }
-        Ok(None)
-    }
-}
-
-/// Where in `bytes` a size and one of the magics may stand.
-fn places_of_magic(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    const MAGICS: [[u8; 4]; 3] = [MAGIC_V1.to_be_bytes(), MAGIC_V2.to_be_bytes(), MAGIC_BLANK.to_be_bytes()];
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at + 8 <= bytes.len() {
-            // Most of what is searched are the zeros behind the end.
-            if let Some(block) = bytes.get(at + 4..at + 4 + 64)
-                && block.iter().all(|&byte| byte == 0)
-            {
-                at += 61;
-                continue;
-            }
-            let place = at;
-            at += 1;
-            if MAGICS.iter().any(|magic| bytes[place + 4..place + 8] == *magic) {
-                return Some(place);
-            }
-        }
-        None
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn magics_are_found_at_every_distance_from_zeros() {
-        for place in 0..200 {
-            for magic in [MAGIC_V1, MAGIC_V2, MAGIC_BLANK] {
-                let mut bytes = vec![0; 300];
-                bytes[place + 4..place + 8].copy_from_slice(&magic.to_be_bytes());
-                assert_eq!(places_of_magic(&bytes).collect::<Vec<_>>(), [place]);
-            }
-        }
-        assert_eq!(places_of_magic(&[]).count(), 0);
     }
 }

@@ -21,6 +21,7 @@ use crate::queue_journal::{Fresh, Pieces, Upto};
 use crate::queue_kind::{self, QueueKind, Unit};
 use crate::queue_table::Moment;
 use crate::queues::Queues;
+use crate::sound_place;
 use crate::torn;
 
 /// A walk over the log that dispatches to the queues.
@@ -248,12 +249,12 @@ impl Scan<'_> {
                     self.place_again(&record, all, &mut begun)?;
                 }
                 Look::Bad(reason) => {
-                    let next = (at / self.log.segment_bytes + 1) * self.log.segment_bytes;
+                    let next = self.behind_damage(at, end)?;
                     tracing::error!(
                         offset = at,
                         next,
                         reason,
-                        "damaged record; its segment's rest gets no queue entries"
+                        "damaged record; what is before the next sound one gets no queue entries"
                     );
                     at = next;
                 }
@@ -269,6 +270,17 @@ impl Scan<'_> {
         ends.extend(with_more.iter().filter(|queue| all && !damaged(queue)).cloned());
         ends.retain(|queue| !begun.contains(&queue.serial));
         ends.iter().try_for_each(|queue| self.keep_numbers(queue))
+    }
+
+    /// Where the log goes on behind a damaged record: what follows in its segment has numbers that were given.
+    fn behind_damage(&self, at: u64, end: u64) -> Result<u64, StoreError> {
+        let next_segment = (at / self.log.segment_bytes + 1) * self.log.segment_bytes;
+        let Some(segment) = self.log.segment_at(at) else { return Ok(next_segment) };
+        let is_sound =
+            |record: &Record<'_>| (record.physical_offset as u64) < end && record.verify_crc().is_ok();
+        let next = sound_place::next_in(&segment, at + 1, &is_sound, &|next| next < end);
+        let next = next.map_err(|source| self.log.error_at("read", at, source))?;
+        Ok(next.unwrap_or(next_segment))
     }
 
     /// Lets a queue that the log has no message of go on behind all entries of its files, of which loading took those
